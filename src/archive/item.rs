@@ -1,0 +1,66 @@
+//! One item of an archive: everything that borg stores about a file, but its bytes.
+
+use super::path::ItemPath;
+
+/// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub path: ItemPath,
+    /// st_mode, with the file type.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Name of the owner where the backup machine knew it.
+    pub user: Option<Box<[u8]>>,
+    pub group: Option<Box<[u8]>>,
+    /// Nanoseconds since the epoch.
+    pub mtime: i64,
+    pub atime: Option<i64>,
+    pub ctime: Option<i64>,
+    /// Bytes; the sum of the listed chunks.
+    pub size: u64,
+    /// st_rdev of a device.
+    pub rdev: u64,
+    /// Target of a symlink; for anything else the path of its hard-link master.
+    pub source: Option<Box<[u8]>>,
+    /// POSIX ACLs are not among them.
+    pub xattrs: Vec<Xattr>,
+    /// Text as borg stores it: `user:name:rwx:uid` a line.
+    pub acl_access: Option<Box<[u8]>>,
+    pub acl_default: Option<Box<[u8]>>,
+    /// `check --repair` put zeros where chunks were lost.
+    pub damaged: bool,
+    /// A checkpoint's part of a file, not a file of its own.
+    pub part: bool,
+}
+
+/// Name and value of an extended attribute.
+pub type Xattr = (Box<[u8]>, Box<[u8]>);
+
+/// The type bits of a mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    BlockDevice,
+    CharDevice,
+    Fifo,
+    Socket,
+}
+
+impl Kind {
+    /// `None` for type bits that no file has.
+    pub fn of(mode: u32) -> Option<Kind> {
+        Some(match mode & libc::S_IFMT {
+            libc::S_IFREG => Kind::File,
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFLNK => Kind::Symlink,
+            libc::S_IFBLK => Kind::BlockDevice,
+            libc::S_IFCHR => Kind::CharDevice,
+            libc::S_IFIFO => Kind::Fifo,
+            libc::S_IFSOCK => Kind::Socket,
+            _ => return None,
+        })
+    }
+}

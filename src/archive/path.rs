@@ -1,0 +1,126 @@
+//! The path of an item: raw bytes, relative, as borg stores it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+/// A path inside an archive: raw bytes, `/` between components, none of which is empty, `.` or
+/// `..`, and no NUL in it. The empty path is the root of the archive.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ItemPath(Box<[u8]>);
+
+impl ItemPath {
+    pub fn root() -> Self {
+        ItemPath(Box::default())
+    }
+
+    /// Takes a path as borg stores it or as a person writes it: a leading `/` or `./`, a trailing
+    /// `/`, doubled slashes and `.` components are forgiven.
+    ///
+    /// Returns `None` for `..` components and NUL bytes: nothing that borg's own extract would
+    /// accept has them.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        if bytes.contains(&0) {
+            return None;
+        }
+        let mut clean = Vec::with_capacity(bytes.len());
+        for part in bytes.split(|b| *b == b'/') {
+            match part {
+                b"" | b"." => continue,
+                b".." => return None,
+                _ => {
+                    if !clean.is_empty() {
+                        clean.push(b'/');
+                    }
+                    clean.extend_from_slice(part);
+                }
+            }
+        }
+        Some(ItemPath(clean.into_boxed_slice()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn as_os_str(&self) -> &OsStr {
+        OsStr::from_bytes(&self.0)
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|b| *b == b'/').filter(|part| !part.is_empty())
+    }
+
+    /// Whether it is `other` or stands below it.
+    pub fn is_within(&self, other: &ItemPath) -> bool {
+        match self.0.strip_prefix(&*other.0) {
+            Some(rest) => other.is_root() || rest.is_empty() || rest[0] == b'/',
+            None => false,
+        }
+    }
+}
+
+/// For people: bytes that are no UTF-8 and control characters are shown escaped.
+impl fmt::Display for ItemPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+            }
+            for b in chunk.invalid() {
+                write!(f, "\\x{b:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ItemPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(bytes: &[u8]) -> ItemPath {
+        ItemPath::new(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_a_person_writes_is_what_borg_stores() {
+        for text in [&b"/a/b"[..], b"a/b/", b"./a//b", b"a/./b"] {
+            assert_eq!(path(text), path(b"a/b"));
+        }
+        assert!(path(b".").is_root());
+    }
+
+    #[test]
+    fn what_would_leave_the_archive_is_refused() {
+        for text in [&b"../a"[..], b"a/..", b"a/../b", b"a\0b"] {
+            assert!(ItemPath::new(text).is_none(), "{text:?}");
+        }
+        assert!(ItemPath::new(b"a/..b").is_some());
+    }
+
+    #[test]
+    fn pfx_is_not_above_pfx2() {
+        assert!(path(b"pfx/x").is_within(&path(b"pfx")));
+        assert!(path(b"pfx").is_within(&path(b"pfx")));
+        assert!(!path(b"pfx2").is_within(&path(b"pfx")));
+        assert!(path(b"x").is_within(&ItemPath::root()));
+    }
+
+    #[test]
+    fn raw_bytes_are_kept_and_shown_escaped() {
+        let raw = path(b"d/\xff\nx");
+        assert_eq!(raw.as_bytes(), b"d/\xff\nx");
+        assert_eq!(raw.to_string(), "d/\\xff\\nx");
+    }
+}

@@ -1,0 +1,106 @@
+//! What went wrong, told so that the reader can act: the operation and its object, the cause,
+//! and the next step.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The kind of a failure, as far as a caller may want to act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The work was tried and failed.
+    Failed,
+    /// The command line or the configuration is not usable; nothing was tried.
+    Usage,
+    /// The repository is locked, or another run is active: the same call may work later.
+    Busy,
+    /// What was named does not exist.
+    NotFound,
+    /// A signal asked for the end.
+    Interrupted,
+}
+
+/// An error with its object and operation ([`Error::new`]), an optional cause ([`Error::because`])
+/// and an optional next step ([`Error::hint`]).
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    what: String,
+    hints: Vec<String>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The result of everything that tells its failures to a person.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// `what` names the operation and its object: "cannot read /etc/x.conf".
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Error { kind, what: what.into(), hints: Vec::new(), cause: None }
+    }
+
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, what)
+    }
+
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, what)
+    }
+
+    /// Keeps the cause; it is printed after the error, and the chain of its own causes after it.
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds a line that tells what to do next, or what is known besides.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// The error with all its causes on one line, as a log wants it.
+    pub fn chain(&self) -> String {
+        let mut text = self.what.clone();
+        let mut cause = self.source();
+        while let Some(c) = cause {
+            text.push_str(": ");
+            text.push_str(&c.to_string());
+            cause = c.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|c| c as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_tells_the_operation_before_its_causes() {
+        let inner = Error::failed("cannot open x").because(std::io::Error::other("disk on fire"));
+        let outer = Error::usage("cannot load the config").because(inner).hint("buy a disk");
+        assert_eq!(outer.chain(), "cannot load the config: cannot open x: disk on fire");
+        assert_eq!(outer.hints(), ["buy a disk"]);
+        assert_eq!(outer.kind(), Kind::Usage);
+    }
+}

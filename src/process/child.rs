@@ -1,0 +1,255 @@
+//! A running program as a guard: dropped, it is asked to stop, then killed, and always reaped.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStdout, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::command::Command;
+use super::interrupt;
+use crate::error::{Error, Kind, Result};
+
+/// How long a child may take to end after SIGTERM, before SIGKILL: borg needs a moment to give
+/// its locks back.
+const GRACE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(5);
+/// The longest line taken from standard error; what follows is dropped up to its end.
+const MAX_LINE: u64 = 64 * 1024;
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Ended::Code(code),
+            (None, signal) => Ended::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Code(code) => write!(f, "exit code {code}"),
+            Ended::Signal(signal) => match Signal::try_from(*signal) {
+                Ok(name) => write!(f, "killed by {name}"),
+                Err(_) => write!(f, "killed by signal {signal}"),
+            },
+        }
+    }
+}
+
+/// A running program and the thread that drains its standard error.
+pub struct Child {
+    inner: std::process::Child,
+    program: OsString,
+    stderr: Option<JoinHandle<()>>,
+    ended: Option<Ended>,
+}
+
+impl Child {
+    pub(super) fn new(
+        mut inner: std::process::Child,
+        program: OsString,
+        mut on_stderr: impl FnMut(&[u8]) + Send + 'static,
+    ) -> Self {
+        let stderr = inner.stderr.take().map(|pipe| {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(pipe);
+                let mut line = Vec::new();
+                loop {
+                    line.clear();
+                    match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+                        Ok(0) | Err(_) => return,
+                        Ok(_) => on_stderr(line.trim_ascii_end()),
+                    }
+                }
+            })
+        });
+        Child { inner, program, stderr, ended: None }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.inner.id()
+    }
+
+    /// The read end of its standard output; `None` when it was taken before.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.inner.stdout.take()
+    }
+
+    /// Waits for the end, and until all of standard error was seen. Does not heed signals.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn wait(&mut self) -> Result<Ended> {
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let status = self.inner.wait().map_err(|e| self.cannot_wait(e))?;
+        Ok(self.settle(status))
+    }
+
+    /// Waits for the end, unless a signal asks us to end first: then the child is stopped.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] after a signal.
+    pub fn wait_or_interrupt(&mut self) -> Result<Ended> {
+        loop {
+            if let Some(ended) = self.ended {
+                return Ok(ended);
+            }
+            if interrupt::requested() {
+                self.stop();
+                return Err(Error::new(
+                    Kind::Interrupted,
+                    format!("{} was stopped by a signal", self.program.display()),
+                ));
+            }
+            if let Some(status) = self.inner.try_wait().map_err(|e| self.cannot_wait(e))? {
+                return Ok(self.settle(status));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Asks the whole process group to end, kills it after ten seconds, and reaps the child.
+    pub fn stop(&mut self) -> Ended {
+        let group = Pid::from_raw(self.inner.id() as i32);
+        let _ = killpg(group, Signal::SIGTERM);
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.inner.try_wait() {
+                return self.settle(status);
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = killpg(group, Signal::SIGKILL);
+        match self.inner.wait() {
+            Ok(status) => self.settle(status),
+            Err(_) => Ended::Signal(libc::SIGKILL),
+        }
+    }
+
+    fn settle(&mut self, status: ExitStatus) -> Ended {
+        let ended = Ended::from(status);
+        self.ended = Some(ended);
+        if let Some(thread) = self.stderr.take() {
+            let _ = thread.join();
+        }
+        ended
+    }
+
+    fn cannot_wait(&self, e: std::io::Error) -> Error {
+        Error::failed(format!("cannot wait for {}", self.program.display())).because(e)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            drop(self.inner.stdout.take());
+            self.stop();
+        }
+    }
+}
+
+/// All that a program wrote, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub ended: Ended,
+    pub stdout: Vec<u8>,
+    /// The lines of standard error, the last thousand of them.
+    pub stderr: Vec<Vec<u8>>,
+}
+
+impl Output {
+    const KEPT_LINES: usize = 1000;
+
+    pub(super) fn collect(command: Command) -> Result<Output> {
+        let lines = Arc::new(Mutex::new(std::collections::VecDeque::new()));
+        let sink = Arc::clone(&lines);
+        let mut child = command.spawn(move |line| {
+            let mut lines = sink.lock().unwrap_or_else(|e| e.into_inner());
+            if lines.len() == Output::KEPT_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_vec());
+        })?;
+        let reader = child.stdout().map(|mut pipe| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                pipe.read_to_end(&mut bytes).map(|_| bytes)
+            })
+        });
+        let ended = child.wait_or_interrupt()?;
+        let stdout = match reader.map(JoinHandle::join) {
+            Some(Ok(Ok(bytes))) => bytes,
+            _ => return Err(Error::failed(format!("cannot read the output of {}", child.program.display()))),
+        };
+        let stderr = std::mem::take(&mut *lines.lock().unwrap_or_else(|e| e.into_inner())).into();
+        Ok(Output { ended, stdout, stderr })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_keeps_both_streams_and_the_exit_code() {
+        let out = Command::new("sh").args(["-c", "echo out; echo one >&2; echo two >&2; exit 3"]).output();
+        let out = out.unwrap();
+        assert_eq!(out.ended, Ended::Code(3));
+        assert_eq!(out.stdout, b"out\n");
+        assert_eq!(out.stderr, [b"one".to_vec(), b"two".to_vec()]);
+    }
+
+    #[test]
+    fn a_flood_on_stderr_blocks_nobody() {
+        let out = Command::new("sh").args(["-c", "yes noise | head -c 3000000 >&2; echo done"]).output();
+        assert_eq!(out.unwrap().stdout, b"done\n");
+    }
+
+    #[test]
+    fn a_dropped_child_is_gone_with_its_group() {
+        let child = Command::new("sh").args(["-c", "sleep 600 & wait"]).spawn(|_| {}).unwrap();
+        let group = Pid::from_raw(child.id() as i32);
+        drop(child);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while killpg(group, None).is_ok() {
+            assert!(Instant::now() < deadline, "the group still lives");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn a_secret_goes_through_a_pipe_that_only_the_child_has() {
+        let secret = zeroize::Zeroizing::new(b"s3cret".to_vec());
+        let out = Command::new("sh")
+            .args(["-c", "eval \"cat <&$SECRET_FD\"; env | grep -c s3cret"])
+            .secret_fd("SECRET_FD", &secret)
+            .and_then(Command::output);
+        assert_eq!(out.unwrap().stdout, b"s3cret0\n");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let Err(e) = Command::new("no-such-program-here").spawn(|_| {}) else { panic!("it started") };
+        assert_eq!(e.kind(), Kind::NotFound);
+        assert!(e.to_string().contains("no-such-program-here"), "{e}");
+    }
+}

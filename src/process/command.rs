@@ -1,0 +1,167 @@
+//! How a program is started: what it inherits, at which priority, in which process group.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use zeroize::Zeroizing;
+
+use super::child::{Child, Output};
+use crate::error::{Error, Kind, Result};
+
+/// A program to be started, with a pinned environment.
+///
+/// Defaults: `LC_ALL=C.UTF-8` (messages can be parsed, raw bytes in arguments survive), standard
+/// input is `/dev/null`, and the child leads a process group of its own, so that a Ctrl-C on the
+/// terminal reaches it only through us.
+pub struct Command {
+    inner: std::process::Command,
+    program: OsString,
+    inherited: Vec<OwnedFd>,
+}
+
+impl Command {
+    #[allow(clippy::disallowed_methods)]
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let program = program.as_ref().to_owned();
+        let mut inner = std::process::Command::new(&program);
+        inner.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+        Command { inner, program, inherited: Vec::new() }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(arg);
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.inner.args(args);
+        self
+    }
+
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.inner.env(key, value);
+        self
+    }
+
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.inner.env_remove(key);
+        self
+    }
+
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.inner.current_dir(dir);
+        self
+    }
+
+    /// Hands `secret` to the child through a pipe whose number is in the variable `var`, as borg
+    /// reads `BORG_PASSPHRASE_FD`: it stands on no command line and in no environment.
+    ///
+    /// # Errors
+    /// When no pipe can be made, or the secret is longer than a pipe holds (64 KiB).
+    pub fn secret_fd(mut self, var: &str, secret: &Zeroizing<Vec<u8>>) -> Result<Self> {
+        let cannot = |e: std::io::Error| Error::failed("cannot hand the passphrase to borg").because(e);
+        if secret.len() > 65_536 {
+            return Err(cannot(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        let (read, write) = std::io::pipe().map_err(cannot)?;
+        let mut write = write;
+        write.write_all(secret).map_err(cannot)?;
+        self.inner.env(var, read.as_raw_fd().to_string());
+        self.inherited.push(OwnedFd::from(read));
+        Ok(self)
+    }
+
+    /// Lowest processor priority and the idle I/O class, for work that must not be felt.
+    pub fn background_priority(mut self) -> Self {
+        // SAFETY: both are plain system calls, allowed between fork and exec.
+        unsafe {
+            self.inner.pre_exec(|| {
+                const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+                const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+                libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+                libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+                Ok(())
+            });
+        }
+        self
+    }
+
+    /// The child gets SIGTERM when the thread that started it dies, also by SIGKILL. Only for
+    /// children of a thread that lives as long as their work (the main thread).
+    pub fn die_with_parent(mut self) -> Self {
+        let parent = std::process::id() as libc::pid_t;
+        // SAFETY: prctl and getppid are allowed between fork and exec.
+        unsafe {
+            self.inner.pre_exec(move || {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                if libc::getppid() != parent {
+                    return Err(std::io::Error::from_raw_os_error(libc::ECHILD));
+                }
+                Ok(())
+            });
+        }
+        self
+    }
+
+    /// Starts the program; its standard output is a pipe ([`Child::stdout`]), each line that it
+    /// writes to standard error (without the line end) goes to `on_stderr`, from another thread.
+    ///
+    /// # Errors
+    /// When the program is not there or cannot be started; the error names it.
+    pub fn spawn(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
+        self.inherit();
+        self.inner.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
+        Ok(Child::new(child, self.program, on_stderr))
+    }
+
+    /// Runs the program to its end and keeps all that it wrote.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait. An exit
+    /// status other than 0 is no error here: the caller knows what it means.
+    pub fn output(self) -> Result<Output> {
+        Output::collect(self)
+    }
+
+    /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns
+    /// only when it cannot be started.
+    pub fn replace(mut self) -> Error {
+        self.inherit();
+        self.inner.stdin(Stdio::inherit());
+        let e = self.inner.exec();
+        cannot_start(&self.program, e)
+    }
+
+    /// Lets the child, and only it, have the descriptors that were made for it.
+    fn inherit(&mut self) {
+        let fds: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
+        if fds.is_empty() {
+            return;
+        }
+        // SAFETY: fcntl is allowed between fork and exec; the descriptors live until after spawn.
+        unsafe {
+            self.inner.pre_exec(move || {
+                for fd in &fds {
+                    if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                }
+                Ok(())
+            });
+        }
+    }
+}
+
+fn cannot_start(program: &OsStr, e: std::io::Error) -> Error {
+    let name = program.display();
+    if e.kind() == std::io::ErrorKind::NotFound {
+        return Error::new(Kind::NotFound, format!("cannot start {name}: there is no such program on PATH"))
+            .hint(format!("install the package that brings {name} (Debian: apt install borgbackup fuse3)"));
+    }
+    Error::failed(format!("cannot start {name}")).because(e)
+}

@@ -1,0 +1,64 @@
+//! Going to the background once the work is ready, so that the caller's shell learns how it went.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+
+use nix::unistd::{ForkResult, fork, setsid};
+
+use crate::error::{Error, Result};
+
+/// The two processes after [`split`].
+pub enum Half {
+    /// The caller: `ready` is what the background half has to say (see [`Ready::send`]); an empty
+    /// text means that it ended before it was ready.
+    Foreground { ready: Vec<u8> },
+    /// The process that does the work and lives on.
+    Background(Ready),
+}
+
+/// The background half's promise to say when it is ready.
+pub struct Ready(std::io::PipeWriter);
+
+/// Splits the process in two. Must be called while there is only one thread.
+///
+/// # Errors
+/// When the process cannot be forked.
+pub fn split() -> Result<Half> {
+    let cannot = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
+    let (mut read, write) = std::io::pipe().map_err(cannot)?;
+    // SAFETY: no other thread exists yet (the caller's promise), so the child may do anything.
+    match unsafe { fork() }.map_err(|e| cannot(e.into()))? {
+        ForkResult::Parent { .. } => {
+            drop(write);
+            let mut ready = Vec::new();
+            read.read_to_end(&mut ready).map_err(cannot)?;
+            Ok(Half::Foreground { ready })
+        }
+        ForkResult::Child => {
+            drop(read);
+            setsid().map_err(|e| cannot(e.into()))?;
+            Ok(Half::Background(Ready(write)))
+        }
+    }
+}
+
+impl Ready {
+    /// Tells the foreground half `message` and lets go of the caller's terminal: standard input
+    /// and output become `/dev/null`, standard error becomes `log`.
+    ///
+    /// # Errors
+    /// When the caller is gone or a descriptor cannot be replaced.
+    pub fn send(mut self, message: &[u8], log: &File) -> Result<()> {
+        let cannot = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(cannot)?;
+        std::env::set_current_dir("/").map_err(cannot)?;
+        for (from, to) in [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (log.as_raw_fd(), 2)] {
+            // SAFETY: dup2 onto the standard descriptors, which nobody here owns as values.
+            if unsafe { libc::dup2(from, to) } < 0 {
+                return Err(cannot(std::io::Error::last_os_error()));
+            }
+        }
+        self.0.write_all(message).map_err(cannot)
+    }
+}

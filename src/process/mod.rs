@@ -1,0 +1,12 @@
+//! The only room that starts programs.
+//!
+//! [`Command`] pins what a child inherits, [`Child`] is the guard that stops and reaps it,
+//! [`interrupt`] is the one place that knows whether a signal asked us to end.
+
+mod child;
+mod command;
+pub mod daemon;
+pub mod interrupt;
+
+pub use child::{Child, Ended, Output};
+pub use command::Command;

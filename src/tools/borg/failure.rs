@@ -1,0 +1,132 @@
+//! From what borg said to an error that names the object and the next step.
+
+use super::log::{Level, Line};
+use super::{Borg, lock};
+use crate::error::{Error, Kind};
+use crate::process::Ended;
+
+/// The error for a borg that ended with `ended` while it should `doing` ("list the archives"),
+/// having said `lines`.
+pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error {
+    let repository = borg.repository();
+    let failed = |kind, why: &str| Error::new(kind, format!("cannot {doing}: {why}"));
+    let id = lines.iter().rev().find_map(|line| match line {
+        Line::Message { id: Some(id), .. } => Some(id.as_str()),
+        _ => None,
+    });
+    let question = lines.iter().find_map(|line| match line {
+        Line::Question { id } => Some(id.as_str()),
+        _ => None,
+    });
+    if let Some(id) = question {
+        return failed(Kind::Failed, &asked(id, repository))
+            .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
+            .hint(format!("or set {id}=yes"));
+    }
+    match id.unwrap_or_default() {
+        "PassphraseWrong" => {
+            failed(Kind::Failed, &format!("the passphrase is wrong for the key in {}", key_of(borg)))
+                .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
+        }
+        "NoPassphraseFailure" | "PasscommandFailure" => {
+            failed(Kind::Failed, "no passphrase could be had").because(said(lines, ended))
+        }
+        "KeyfileNotFoundError" | "RepoKeyNotFoundError" => {
+            failed(Kind::Failed, &format!("there is no key for {repository}"))
+                .because(said(lines, ended))
+                .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display()))
+        }
+        "LockTimeout" | "LockError" | "LockErrorT" | "LockFailed" => locked(borg, failed, lines, ended),
+        "PathNotAllowed" => {
+            failed(Kind::Failed, &format!("the server does not allow {repository} to this account"))
+                .hint("see `--restrict-to-repository` in the server's authorized_keys or login shell")
+        }
+        "Repository.DoesNotExist" => {
+            failed(Kind::NotFound, &format!("there is no repository at {repository}"))
+                .hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+        }
+        "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
+            .hint("`borg-offsite-backup list` shows those that are"),
+        "ConnectionClosed" | "ConnectionClosedWithHint" => {
+            failed(Kind::Failed, &format!("the connection to {repository} was closed"))
+                .because(said(lines, ended))
+                .hint("see whether the server runs, lets this account in, and has borg")
+        }
+        "MandatoryFeatureUnsupported" => {
+            failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
+                .because(said(lines, ended))
+                .hint("install a borg that knows this feature")
+        }
+        _ if missing_key_file(lines, borg) => {
+            failed(Kind::Failed, &format!("there is no key file {}", borg.key_file().display()))
+                .hint("put the key that you saved there, mode 0600, or set BORG_KEY_FILE")
+        }
+        _ => failed(Kind::Failed, &format!("borg failed on {repository}")).because(said(lines, ended)),
+    }
+}
+
+fn asked(id: &str, repository: &str) -> String {
+    match id {
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK" => {
+            format!("{repository} is not encrypted, and this account never used it before")
+        }
+        "BORG_RELOCATED_REPO_ACCESS_IS_OK" => {
+            format!("{repository} was at another place when this account last used it")
+        }
+        _ => format!("borg asks a question about {repository} ({id})"),
+    }
+}
+
+fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], ended: Ended) -> Error {
+    let repository = borg.repository();
+    if lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "LockFailed")) {
+        return failed(Kind::Failed, &format!("{repository} cannot be locked"))
+            .because(said(lines, ended))
+            .hint("borg must be able to write in the repository's folder, also for reading");
+    }
+    let holders = borg.local().map(lock::holders).unwrap_or_default();
+    let error = failed(Kind::Busy, &format!("{repository} is locked"));
+    let error = if holders.is_empty() {
+        error
+            .because(said(lines, ended))
+            .hint("who holds it is written in the repository's lock.roster and lock.exclusive, on the server")
+    } else {
+        let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        error.hint(format!("held by: {}", names.join("; ")))
+    };
+    error.hint("try again when it is done; `break-lock` only if you are sure that it is dead")
+}
+
+fn missing_key_file(lines: &[Line], borg: &Borg) -> bool {
+    let name = borg.key_file().display().to_string();
+    lines.iter().any(|l| {
+        matches!(l, Line::Message { text, .. } if text.contains("FileNotFoundError") && text.contains(&name))
+    })
+}
+
+/// Where the key is, for the message about a wrong passphrase.
+fn key_of(borg: &Borg) -> String {
+    let file = borg.key_file();
+    if file.exists() { file.display().to_string() } else { borg.repository().to_owned() }
+}
+
+/// What borg said, short: its errors, else the last lines that are no progress.
+fn said(lines: &[Line], ended: Ended) -> Error {
+    let text = |wanted: fn(Level) -> bool| -> Vec<&str> {
+        let of = |line| match line {
+            &Line::Message { level, ref text, .. } if wanted(level) => {
+                // Of a Python traceback the exception itself is what a person can use.
+                text.lines().rev().find(|l| l.contains("Error:")).or_else(|| text.lines().next())
+            }
+            _ => None,
+        };
+        lines.iter().filter_map(of).filter(|l| !l.trim().is_empty()).collect()
+    };
+    let mut told = text(|level| level >= Level::Warning);
+    let skip = told.len().saturating_sub(4);
+    told.drain(..skip);
+    match told.as_slice() {
+        [] => Error::failed(format!("borg ended with {ended} and said nothing")),
+        lines => Error::failed(format!("borg ended with {ended} and said: {}", lines.join("; "))),
+    }
+}

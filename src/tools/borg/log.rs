@@ -1,0 +1,126 @@
+//! What borg writes to standard error with `--log-json`.
+
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+/// How far `borg create` is; sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Progress {
+    #[serde(default)]
+    pub original_size: u64,
+    #[serde(default)]
+    pub compressed_size: u64,
+    #[serde(default)]
+    pub deduplicated_size: u64,
+    #[serde(default)]
+    pub nfiles: u64,
+    #[serde(default)]
+    pub path: String,
+}
+
+/// One line of borg's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// `id` is borg's msgid where it gives one ("LockTimeout").
+    Message {
+        level: Level,
+        id: Option<String>,
+        text: String,
+    },
+    Progress(Progress),
+    /// `borg create --list`: what was done with a file (A, M, U, E, …).
+    File {
+        status: char,
+        path: String,
+    },
+    /// A question that borg asked, by the name of the variable that answers it.
+    Question {
+        id: String,
+    },
+    /// Something else that borg reports about its own work.
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    r#type: String,
+    #[serde(default)]
+    levelname: String,
+    #[serde(default)]
+    message: String,
+    msgid: Option<String>,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Line {
+    /// A line that is no JSON (ssh's, a shell's, Python's) is a warning of its own.
+    pub fn parse(bytes: &[u8]) -> Line {
+        let Ok(raw) = serde_json::from_slice::<Raw>(bytes) else {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            return Line::Message { level: Level::Warning, id: None, text };
+        };
+        match raw.r#type.as_str() {
+            "log_message" => {
+                let level = match raw.levelname.as_str() {
+                    "DEBUG" => Level::Debug,
+                    "INFO" => Level::Info,
+                    "ERROR" | "CRITICAL" => Level::Error,
+                    _ => Level::Warning,
+                };
+                Line::Message { level, id: raw.msgid, text: raw.message }
+            }
+            "archive_progress" => serde_json::from_slice(bytes).map_or(Line::Other, Line::Progress),
+            "file_status" => Line::File { status: raw.status.chars().next().unwrap_or('?'), path: raw.path },
+            "question_prompt" => Line::Question { id: raw.msgid.unwrap_or_default() },
+            _ => Line::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_progress_and_foreign_lines_are_told_apart() {
+        let line = Line::parse(
+            br#"{"type": "log_message", "time": 1.5, "message": "Archive no does not exist",
+                "levelname": "ERROR", "name": "borg.archiver", "msgid": "Archive.DoesNotExist"}"#,
+        );
+        let text = "Archive no does not exist".to_owned();
+        assert_eq!(
+            line,
+            Line::Message { level: Level::Error, id: Some("Archive.DoesNotExist".into()), text }
+        );
+        let line = Line::parse(
+            br#"{"original_size": 5, "compressed_size": 4, "deduplicated_size": 3, "nfiles": 2,
+                "path": "t", "time": 1.0, "type": "archive_progress", "finished": false}"#,
+        );
+        let progress = Progress {
+            original_size: 5,
+            compressed_size: 4,
+            deduplicated_size: 3,
+            nfiles: 2,
+            path: "t".into(),
+        };
+        assert_eq!(line, Line::Progress(progress));
+        assert_eq!(
+            Line::parse(b"bash: borg: command not found"),
+            Line::Message { level: Level::Warning, id: None, text: "bash: borg: command not found".into() }
+        );
+        assert_eq!(
+            Line::parse(br#"{"type": "file_status", "status": "A", "path": "x/y"}"#),
+            Line::File { status: 'A', path: "x/y".into() }
+        );
+    }
+}

@@ -1,0 +1,336 @@
+//! borg: the repository it works on, the environment it gets, and the calls that we make of it.
+
+mod dump;
+mod failure;
+mod lock;
+mod log;
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::archive::name::Archive;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended, Output};
+
+pub use dump::read_items;
+pub use failure::explain;
+pub use lock::holders;
+pub use log::{Level, Line, Progress};
+
+/// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
+const KEEP_ALIVE: &str = "ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30";
+
+/// Where borg's passphrase comes from.
+#[derive(Clone)]
+enum Passphrase {
+    /// The user set BORG_PASSPHRASE or BORG_PASSCOMMAND: borg finds it by itself.
+    Inherited,
+    /// The user set nothing: an empty passphrase.
+    Empty,
+    /// What BORG_PASSPHRASE_FD gave, once; each child gets a descriptor of its own.
+    Read(Zeroizing<Vec<u8>>),
+}
+
+/// borg with the repository, key and passphrase that it works with.
+#[derive(Clone)]
+pub struct Borg {
+    repository: String,
+    local: Option<PathBuf>,
+    key_file: PathBuf,
+    rsh: Option<OsString>,
+    passphrase: Passphrase,
+}
+
+/// Which archives of a repository are meant, in the terms of `borg list`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArchiveFilter {
+    pub first: Option<u64>,
+    pub last: Option<u64>,
+    pub glob: Option<String>,
+    pub sort_by: Option<String>,
+    pub consider_checkpoints: bool,
+}
+
+impl Borg {
+    /// Takes the repository from `config`, everything else from the environment of this process.
+    /// Reads BORG_PASSPHRASE_FD, so it is to be called once.
+    ///
+    /// # Errors
+    /// When there is no home folder to find the key in, or BORG_PASSPHRASE_FD cannot be read.
+    pub fn new(config: &Config) -> Result<Self> {
+        let (repository, local) = location(config);
+        let key_file = match std::env::var_os("BORG_KEY_FILE") {
+            Some(path) => PathBuf::from(path),
+            None => home()?.join(".borg-offsite-backup.key"),
+        };
+        Ok(Borg { repository, local, key_file, rsh: std::env::var_os("BORG_RSH"), passphrase: passphrase()? })
+    }
+
+    /// The repository as a person knows it: a path, or an `ssh://` address.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The folder of a local repository.
+    pub fn local(&self) -> Option<&Path> {
+        self.local.as_deref()
+    }
+
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
+    }
+
+    /// `borg SUBCOMMAND` for our own use: its log comes as JSON lines, it asks nothing, times are
+    /// UTC, and it waits `lock_wait` for a lock.
+    ///
+    /// # Errors
+    /// When the passphrase cannot be handed over.
+    pub fn command(&self, subcommand: &str, lock_wait: Duration) -> Result<Command> {
+        let mut words = subcommand.split(' ');
+        let command = Command::new("borg")
+            .args(words.next())
+            .args(words)
+            .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
+            .env("TZ", "UTC");
+        self.environment(command, " -o BatchMode=yes")
+    }
+
+    /// `borg ARGS…` as the user wrote them. Nothing is added, terminal and locale are the user's.
+    ///
+    /// # Errors
+    /// When the passphrase cannot be handed over.
+    pub fn pass_through(&self, args: &[OsString]) -> Result<Command> {
+        let command = Command::new("borg").args(args);
+        let command = match std::env::var_os("LC_ALL") {
+            Some(locale) => command.env("LC_ALL", locale),
+            None => command.env_remove("LC_ALL"),
+        };
+        self.environment(command, "")
+    }
+
+    fn environment(&self, command: Command, ssh_options: &str) -> Result<Command> {
+        let rsh = self.rsh.clone().unwrap_or_else(|| format!("{KEEP_ALIVE}{ssh_options}").into());
+        let command = command
+            .env("BORG_REPO", &self.repository)
+            .env("BORG_KEY_FILE", &self.key_file)
+            .env("BORG_RSH", rsh);
+        match &self.passphrase {
+            Passphrase::Inherited => Ok(command),
+            Passphrase::Empty => Ok(command.env("BORG_PASSPHRASE", "")),
+            Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
+        }
+    }
+
+    /// Runs a command that is expected to end with exit code 0, or 1 with nothing but warnings.
+    ///
+    /// # Errors
+    /// What borg said, explained ([`explain`]).
+    pub fn run(&self, command: Command, doing: &str) -> Result<Output> {
+        let output = command.output()?;
+        match output.ended {
+            Ended::Code(code) if code < 2 || is_warning(code) => Ok(output),
+            ended => {
+                let lines: Vec<Line> = output.stderr.iter().map(|l| Line::parse(l)).collect();
+                Err(explain(self, doing, ended, &lines))
+            }
+        }
+    }
+
+    /// The archives that `filter` takes, in borg's order. Checks the manifest as borg does:
+    /// authenticity, and features that this borg does not know.
+    ///
+    /// # Errors
+    /// What borg said, explained.
+    pub fn archives(&self, filter: &ArchiveFilter, lock_wait: Duration) -> Result<Vec<Archive>> {
+        let mut command = self.command("list --json", lock_wait)?;
+        if let Some(n) = filter.first {
+            command = command.args(["--first", &n.to_string()]);
+        }
+        if let Some(n) = filter.last {
+            command = command.args(["--last", &n.to_string()]);
+        }
+        if let Some(glob) = &filter.glob {
+            command = command.args(["--glob-archives", glob]);
+        }
+        if let Some(keys) = &filter.sort_by {
+            command = command.args(["--sort-by", keys]);
+        }
+        if filter.consider_checkpoints {
+            command = command.arg("--consider-checkpoints");
+        }
+        let output = self.run(command, "list the archives")?;
+        archives_of(&output.stdout).map_err(|e| {
+            Error::failed(format!("cannot read borg's list of the archives in {}", self.repository))
+                .because(e)
+        })
+    }
+
+    /// The highest transaction of a local repository: as long as it stays the same, nothing in the
+    /// repository changed. `None` for a remote one, or when it cannot be told.
+    pub fn transaction(&self) -> Option<u64> {
+        let entries = std::fs::read_dir(self.local.as_deref()?).ok()?;
+        entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_prefix("index.")?.parse().ok()).max()
+    }
+
+    /// `borg` and its version, as `borg 1.2.4`.
+    ///
+    /// # Errors
+    /// When there is no borg.
+    pub fn version() -> Result<String> {
+        let output = Command::new("borg").arg("--version").output()?;
+        String::from_utf8(output.stdout.trim_ascii().to_vec())
+            .map_err(|e| Error::failed("cannot read the version of borg").because(e))
+    }
+}
+
+/// Exit codes of borg that mean "done, with warnings" in its modern scheme (BORG_EXIT_CODES).
+fn is_warning(code: i32) -> bool {
+    (100..=127).contains(&code)
+}
+
+/// Whether borg did its work: exit code 0, or only warnings. `None` when it failed.
+pub fn warned(ended: Ended) -> Option<bool> {
+    match ended {
+        Ended::Code(0) => Some(false),
+        Ended::Code(code) if code == 1 || is_warning(code) => Some(true),
+        _ => None,
+    }
+}
+
+fn archives_of(json: &[u8]) -> serde_json::Result<Vec<Archive>> {
+    #[derive(Deserialize)]
+    struct List {
+        archives: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        name: String,
+        id: String,
+        start: String,
+    }
+    let list: List = serde_json::from_slice(json)?;
+    Ok(list.archives.into_iter().map(|e| Archive { name: e.name, id: e.id, start: e.start }).collect())
+}
+
+/// BORG_REPO for `config`, and the folder when the repository is on this machine. A path that
+/// does not begin with `/` is relative to the server's home, as with scp.
+fn location(config: &Config) -> (String, Option<PathBuf>) {
+    let path = &config.backup_path;
+    let Some(server) = &config.backup_server else {
+        return (path.clone(), Some(PathBuf::from(path)));
+    };
+    let user = config.backup_user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+    let path = match path.strip_prefix("~/") {
+        Some(rest) => format!("/~/{rest}"),
+        None if path.starts_with('/') => path.clone(),
+        None => format!("/./{path}"),
+    };
+    (format!("ssh://{user}{server}{path}"), None)
+}
+
+fn home() -> Result<PathBuf> {
+    if let Some(home) = std::env::var_os("HOME").filter(|h| !h.is_empty()) {
+        return Ok(home.into());
+    }
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    user.map(|u| u.dir).ok_or_else(|| {
+        Error::usage("cannot find the home folder, where the key is").hint("set HOME, or BORG_KEY_FILE")
+    })
+}
+
+fn passphrase() -> Result<Passphrase> {
+    let set = |name: &str| std::env::var_os(name).is_some();
+    if set("BORG_PASSPHRASE") || set("BORG_PASSCOMMAND") {
+        return Ok(Passphrase::Inherited);
+    }
+    let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") else { return Ok(Passphrase::Empty) };
+    let cannot = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
+    let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(cannot)?;
+    let mut secret = Zeroizing::new(Vec::new());
+    std::fs::File::open(format!("/proc/self/fd/{number}"))
+        .and_then(|mut f| f.read_to_end(&mut secret))
+        .map_err(|e| cannot().because(e).hint("it must be the number of an open, readable descriptor"))?;
+    while secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    Ok(Passphrase::Read(secret))
+}
+
+/// `::NAME` as an argument of borg.
+pub fn archive_argument(name: &str) -> String {
+    format!("::{name}")
+}
+
+/// `pf:PATH`: exactly this path, whatever bytes are in it.
+pub fn exact_path(path: &[u8]) -> OsString {
+    let mut bytes = b"pf:".to_vec();
+    bytes.extend_from_slice(path);
+    OsString::from_vec(bytes)
+}
+
+/// The bytes of an argument, for limits on the length of a command line.
+pub fn argument_length(argument: &OsStr) -> usize {
+    argument.as_bytes().len() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(server: Option<&str>, user: Option<&str>, path: &str) -> Config {
+        Config {
+            file: "x".into(),
+            backup_server: server.map(str::to_owned),
+            backup_user: user.map(str::to_owned),
+            backup_path: path.to_owned(),
+            bridge_vm: None,
+            ssh_from: None,
+            datasets_to_backup: vec![],
+            filesystems_to_backup: vec![],
+            exclude_patterns: vec![],
+            keep_daily: 7,
+            keep_weekly: 4,
+            keep_monthly: 12,
+            compression: "auto,zstd".into(),
+            prune_on_days: None,
+            fail_on_warnings: false,
+        }
+    }
+
+    #[test]
+    fn the_repository_is_a_path_or_an_ssh_address() {
+        let text = |c: &Config| location(c).0;
+        assert_eq!(text(&config(None, None, "/srv/backup")), "/srv/backup");
+        assert_eq!(text(&config(Some("milena"), Some("me"), "/srv/b")), "ssh://me@milena/srv/b");
+        assert_eq!(text(&config(Some("milena"), None, "backup")), "ssh://milena/./backup");
+        assert_eq!(text(&config(Some("milena:2222"), Some("me"), "~/b")), "ssh://me@milena:2222/~/b");
+    }
+
+    #[test]
+    fn the_list_of_archives_is_read_from_borgs_json() {
+        let json = br#"{"archives": [{"archive": "a", "barchive": "a", "id": "00ff", "name": "a",
+            "start": "2026-11-24T07:06:54.000000", "time": "2026-11-24T07:06:54.000000"}], "encryption": {}}"#;
+        let list = archives_of(json).unwrap();
+        assert_eq!(
+            list,
+            [Archive { name: "a".into(), id: "00ff".into(), start: "2026-11-24T07:06:54.000000".into() }]
+        );
+    }
+
+    #[test]
+    fn exit_codes_tell_done_warned_and_failed_apart() {
+        assert_eq!(warned(Ended::Code(0)), Some(false));
+        assert_eq!(warned(Ended::Code(1)), Some(true));
+        assert_eq!(warned(Ended::Code(105)), Some(true));
+        for ended in [Ended::Code(2), Ended::Code(73), Ended::Code(128), Ended::Signal(9)] {
+            assert_eq!(warned(ended), None, "{ended}");
+        }
+    }
+}

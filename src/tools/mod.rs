@@ -1,0 +1,4 @@
+//! One typed file per outside program or kernel facility.
+
+pub mod borg;
+pub mod mounts;

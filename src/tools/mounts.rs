@@ -1,0 +1,125 @@
+//! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, umount2};
+
+use crate::error::{Error, Kind, Result};
+use crate::process::{Command, Ended};
+
+/// The type under which our own mounts stand in the mount table.
+pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
+
+/// One line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    pub dir: PathBuf,
+    /// `ext4`, `fuse.borg-offsite-backup`, …
+    pub kind: String,
+    pub source: OsString,
+}
+
+impl Mount {
+    /// Whether the process that served it is gone: it fails with "Transport endpoint is not
+    /// connected" until it is unmounted.
+    pub fn is_dead(&self) -> bool {
+        std::fs::symlink_metadata(&self.dir).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
+    }
+}
+
+/// All mounts that this process sees, in the order in which they were made.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn list() -> Result<Vec<Mount>> {
+    let table = std::fs::read("/proc/self/mountinfo")
+        .map_err(|e| Error::failed("cannot read the mount table /proc/self/mountinfo").because(e))?;
+    Ok(parse(&table))
+}
+
+/// The topmost mount whose mount point is exactly `dir`, which must be absolute and without links.
+///
+/// # Errors
+/// As [`list`].
+pub fn at(dir: &Path) -> Result<Option<Mount>> {
+    Ok(list()?.into_iter().rev().find(|m| m.dir == dir))
+}
+
+fn parse(table: &[u8]) -> Vec<Mount> {
+    let line = |line: &[u8]| {
+        let mut fields = line.split(|b| *b == b' ');
+        let dir = unescape(fields.nth(4)?);
+        let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
+        let kind = String::from_utf8_lossy(rest.next()?).into_owned();
+        let source = OsString::from_vec(unescape(rest.next()?));
+        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source })
+    };
+    table.split(|b| *b == b'\n').filter_map(line).collect()
+}
+
+/// `\040` and the like stand for bytes that would break the table.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|d| *first == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        match octal {
+            Some(d) => {
+                bytes.push(d.iter().fold(0u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0')));
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+/// Ends the mount at `dir`; a mount that has no server any more is detached. Who is not root goes
+/// through fusermount3.
+///
+/// # Errors
+/// [`Kind::Busy`] when something is open in it, and what else the kernel says.
+pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
+    let flags = if detach { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    let cannot = |kind| Error::new(kind, format!("cannot unmount {}", dir.display()));
+    match umount2(dir, flags) {
+        Ok(()) => Ok(()),
+        Err(nix::errno::Errno::EBUSY) => Err(cannot(Kind::Busy).because(nix::errno::Errno::EBUSY)),
+        Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => {
+            let mut command = Command::new("fusermount3").arg("-u");
+            if detach {
+                command = command.arg("-z");
+            }
+            let output = command.arg("--").arg(dir).output()?;
+            if output.ended == Ended::Code(0) {
+                return Ok(());
+            }
+            let said = output.stderr.join(&b' ');
+            let said = String::from_utf8_lossy(&said).into_owned();
+            let kind = if said.contains("busy") { Kind::Busy } else { Kind::Failed };
+            Err(cannot(kind).because(said))
+        }
+        Err(e) => Err(cannot(Kind::Failed).because(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_with_spaces_and_raw_bytes_are_read() {
+        let table = b"36 35 98:0 / /mnt/a\\040b\xff rw,noatime master:1 - ext4 /dev/root rw\n\
+            40 36 0:55 / /mnt/c ro - fuse.borg-offsite-backup /srv/r::x\\134y ro,user_id=0\n";
+        let mounts = parse(table);
+        assert_eq!(mounts[0].dir.as_os_str().as_encoded_bytes(), b"/mnt/a b\xff");
+        assert_eq!(mounts[0].kind, "ext4");
+        assert_eq!(mounts[1].kind, FUSE_TYPE);
+        assert_eq!(mounts[1].source, "/srv/r::x\\y");
+    }
+}
