@@ -1,0 +1,37 @@
+//! The exit codes, as the man page lists them.
+
+use std::process::ExitCode;
+
+use crate::error::{Error, Kind};
+
+/// How a command of ours ended. Commands that are passed through end as borg does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done (also with warnings, unless `fail_on_warnings` is set).
+    Done = 0,
+    /// It was tried and failed.
+    Failed = 1,
+    /// The command line or the configuration is not usable; nothing was tried.
+    Usage = 2,
+    /// Done, with warnings, where `fail_on_warnings` is set.
+    Warned = 3,
+    /// The repository is locked or another run is active: try again later.
+    Busy = 75,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Self {
+        match error.kind() {
+            Kind::Usage => Exit::Usage,
+            Kind::Busy => Exit::Busy,
+            Kind::Failed | Kind::NotFound | Kind::Interrupted => Exit::Failed,
+        }
+    }
+}
