@@ -91,16 +91,19 @@ impl Child {
         self.inner.stdout.take()
     }
 
-    /// Waits for the end, and until all of standard error was seen. Does not heed signals.
+    /// Waits for the end, but not longer than `time`: then the child is stopped.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
-    pub fn wait(&mut self) -> Result<Ended> {
-        if let Some(ended) = self.ended {
-            return Ok(ended);
+    pub fn wait_at_most(&mut self, time: Duration) -> Result<Ended> {
+        let deadline = Instant::now() + time;
+        while self.ended.is_none() && Instant::now() < deadline {
+            if let Some(status) = self.inner.try_wait().map_err(|e| self.cannot_wait(e))? {
+                return Ok(self.settle(status));
+            }
+            std::thread::sleep(POLL);
         }
-        let status = self.inner.wait().map_err(|e| self.cannot_wait(e))?;
-        Ok(self.settle(status))
+        Ok(self.ended.unwrap_or_else(|| self.stop()))
     }
 
     /// Waits for the end, unless a signal asks us to end first: then the child is stopped.

@@ -7,6 +7,8 @@ mod child;
 mod command;
 pub mod daemon;
 pub mod interrupt;
+mod pipe;
 
 pub use child::{Child, Ended, Output};
 pub use command::Command;
+pub use pipe::TimedPipe;

@@ -1,0 +1,91 @@
+//! The seam that carries the mount: what a source of archives promises, and where it puts what it
+//! delivers. A source knows no FUSE and no cache; the cache and the reader know no source.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::archive::item::Item;
+use crate::archive::name::Archive;
+use crate::archive::tree::{ContentId, Tree};
+use crate::error::Result;
+
+/// What is in the repository.
+pub trait Catalog: Send + Sync {
+    /// The archives that the mount shows, in the order in which it shows them.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    fn archives(&self) -> Result<Vec<Archive>>;
+
+    /// Gives every item of `archive` to `each`, in the order of the archive, once.
+    ///
+    /// # Errors
+    /// When the archive cannot be read to its end, or is no longer the one with this id.
+    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()>;
+
+    /// The bytes of one archive's files; what passes by is put into `kept`.
+    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource>;
+
+    /// Ends what still runs (children, threads); reads that wait fail. Called once, at the end.
+    fn shut_down(&self);
+}
+
+/// The bytes of the files of one archive.
+pub trait ContentSource: Send + Sync {
+    /// The bytes `span` of `content`: all of them, or an error. Blocks until then, but not for
+    /// ever. `span` must not be empty and must end within the content. Bytes besides those asked
+    /// for that the source comes by are put into the [`Kept`] that it was made with.
+    ///
+    /// # Errors
+    /// [`ReadError`]; bytes that cannot be vouched for are never returned.
+    fn fetch(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError>;
+}
+
+/// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.
+pub trait Kept: Send + Sync {
+    /// `bytes` stand at `offset` of `content`. Only whole frames of [`FRAME`] bytes are kept, or
+    /// what ends with the content: `offset` must be a multiple of [`FRAME`].
+    fn put(&self, content: ContentId, offset: u64, bytes: &[u8]);
+
+    /// All of `span`, if it is there.
+    fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>>;
+
+    /// Whether the whole content, of `size` bytes, is there.
+    fn has_all(&self, content: ContentId, size: u64) -> bool;
+
+    /// What was put of `content` cannot be trusted.
+    fn forget(&self, content: ContentId, size: u64);
+}
+
+/// The unit in which bytes are kept, in bytes.
+pub const FRAME: u64 = 64 * 1024;
+
+/// Why a read failed. The reader of the file sees EIO; the log tells this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The source did not come up with as many bytes as the archive lists.
+    Incomplete(String),
+    /// The archive was deleted or replaced while it was mounted.
+    Gone(String),
+    /// Nothing came for as long as a read may wait.
+    Stalled(String),
+    /// The source failed; trying again may help.
+    Failed(String),
+    /// The mount is ending.
+    Ending,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Incomplete(why)
+            | ReadError::Gone(why)
+            | ReadError::Stalled(why)
+            | ReadError::Failed(why) => f.write_str(why),
+            ReadError::Ending => f.write_str("the mount is ending"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
