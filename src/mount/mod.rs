@@ -1,5 +1,17 @@
 //! Archives as a read-only FUSE tree.
+//!
+//! ```text
+//! open -> session -> fuse -> fs -> reader -> cache
+//!                                        \-> source (streams)
+//! ```
 
+mod acl;
 pub mod cache;
+pub mod fs;
+mod fuse;
+pub mod open;
+pub mod owners;
+pub mod reader;
+pub mod session;
 pub mod source;
 pub mod streams;

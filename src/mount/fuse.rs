@@ -1,0 +1,300 @@
+//! FUSE's calls, translated for [`FileSystem`]; what must wait for the source waits in a pool, so
+//! that a thread of the session is always free for what is in the cache.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use fuser::{
+    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use nix::errno::Errno;
+
+use super::fs::{Attr, FileSystem};
+
+/// An archive never changes, so the kernel may keep what it was told.
+const TTL: Duration = Duration::from_secs(24 * 3600);
+/// Threads that wait for sources. Each waits for one read; the kernel asks for 64 at most at once.
+const WORKERS: usize = 32;
+/// Reads that the kernel may have under way in the background.
+const BACKGROUND: u16 = 64;
+
+type Job = Box<dyn FnOnce(&FileSystem) + Send>;
+
+/// The file system as the kernel calls it.
+pub struct Adapter {
+    fs: Arc<FileSystem>,
+    jobs: Sender<Job>,
+    pending: Arc<Pending>,
+}
+
+impl Adapter {
+    /// `deadline`: a read that is not answered in this time is answered with EIO.
+    ///
+    /// # Errors
+    /// When the threads cannot be started.
+    pub fn new(fs: Arc<FileSystem>, deadline: Duration) -> io::Result<Self> {
+        let (jobs, queue) = unbounded::<Job>();
+        for n in 0..WORKERS {
+            let (fs, queue): (_, Receiver<Job>) = (Arc::clone(&fs), queue.clone());
+            let work = move || queue.iter().for_each(|job| job(&fs));
+            std::thread::Builder::new().name(format!("reader-{n}")).spawn(work)?;
+        }
+        let pending = Arc::new(Pending::default());
+        let watched = Arc::downgrade(&pending);
+        std::thread::Builder::new().name("deadline".into()).spawn(move || Pending::watch(&watched, deadline))?;
+        Ok(Adapter { fs, jobs, pending })
+    }
+
+    /// Answers at once where `ino` can be, else from the pool.
+    fn answer(&self, ino: INodeNo, job: impl FnOnce(&FileSystem) + Send + 'static) {
+        if self.fs.is_ready(ino.0) {
+            job(&self.fs);
+        } else {
+            self.later(job);
+        }
+    }
+
+    fn later(&self, job: impl FnOnce(&FileSystem) + Send + 'static) {
+        // The workers live as long as this sender: it cannot fail.
+        let _ = self.jobs.send(Box::new(job));
+    }
+}
+
+/// Reads that wait, each with its reply, which whoever comes first takes.
+#[derive(Default)]
+struct Pending(Mutex<Vec<(Instant, Arc<Mutex<Option<ReplyData>>>)>>);
+
+impl Pending {
+    fn add(&self, reply: ReplyData) -> Arc<Mutex<Option<ReplyData>>> {
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).push((Instant::now(), Arc::clone(&reply)));
+        reply
+    }
+
+    fn watch(this: &Weak<Self>, deadline: Duration) {
+        let tick = (deadline / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            std::thread::sleep(tick);
+            let Some(pending) = this.upgrade() else { return };
+            let late = {
+                let mut reads = pending.0.lock().unwrap_or_else(|e| e.into_inner());
+                reads.retain(|(_, reply)| Arc::strong_count(reply) > 1);
+                let (late, rest) = reads.drain(..).partition(|(since, _)| since.elapsed() >= deadline);
+                *reads = rest;
+                let late: Vec<(Instant, Arc<Mutex<Option<ReplyData>>>)> = late;
+                late
+            };
+            for (_, reply) in late {
+                if let Some(reply) = take(&reply) {
+                    tracing::error!("a read was not served within {} s", deadline.as_secs_f32());
+                    reply.error(fuser::Errno::EIO);
+                }
+            }
+        }
+    }
+}
+
+fn take(reply: &Mutex<Option<ReplyData>>) -> Option<ReplyData> {
+    reply.lock().unwrap_or_else(|e| e.into_inner()).take()
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_CACHE_SYMLINKS;
+        // Each only makes it faster, so an old kernel does without.
+        let _ = config.add_capabilities(wanted & config.capabilities());
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.as_bytes().to_vec();
+        self.answer(parent, move |fs| match fs.lookup(parent.0, &name) {
+            Ok(attr) => reply.entry(&TTL, &translate(&attr), Generation(0)),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let answer = move |fs: &FileSystem| match fs.attr(ino.0) {
+            Ok(attr) => reply.attr(&TTL, &translate(&attr)),
+            Err(e) => reply.error(errno(e)),
+        };
+        self.answer(ino, answer);
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.answer(ino, move |fs| match fs.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.answer(ino, move |fs| match fs.open(ino.0) {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        if let Some(bytes) = self.fs.read_cached(ino.0, offset, size) {
+            return reply.data(&bytes);
+        }
+        let reply = self.pending.add(reply);
+        self.later(move |fs| {
+            let result = fs.read(ino.0, offset, size);
+            let Some(reply) = take(&reply) else { return };
+            match result {
+                Ok(bytes) => reply.data(&bytes),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        self.answer(ino, move |fs| {
+            let result = fs.entries(ino.0, offset, &mut |entry, next| {
+                let kind = file_type(entry.attr.mode);
+                !reply.add(INodeNo(entry.attr.ino), next, kind, OsStr::from_bytes(entry.name))
+            });
+            match result {
+                Ok(()) => reply.ok(),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        self.answer(ino, move |fs| {
+            let result = fs.entries(ino.0, offset, &mut |entry, next| {
+                let (ino, name) = (INodeNo(entry.attr.ino), OsStr::from_bytes(entry.name));
+                !reply.add(ino, next, name, &TTL, &translate(&entry.attr), Generation(0))
+            });
+            match result {
+                Ok(()) => reply.ok(),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        const BLOCK: u32 = 4096;
+        let (bytes, entries) = self.fs.totals();
+        reply.statfs(bytes.div_ceil(u64::from(BLOCK)), 0, 0, entries, 0, BLOCK, 255, BLOCK);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let name = name.as_bytes().to_vec();
+        self.answer(ino, move |fs| give_xattr(fs.xattr(ino.0, &name), size, reply));
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.answer(ino, move |fs| give_xattr(fs.xattr_names(ino.0), size, reply));
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let hole = match whence {
+            libc::SEEK_DATA => false,
+            libc::SEEK_HOLE => true,
+            _ => return reply.error(fuser::Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(fuser::Errno::EINVAL) };
+        self.answer(ino, move |fs| match fs.seek(ino.0, offset, hole) {
+            Ok(at) => reply.offset(at as i64),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+}
+
+fn give_xattr(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
+    match value {
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(e) => reply.error(errno(e)),
+    }
+}
+
+fn errno(e: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(e as i32)
+}
+
+fn translate(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.size.div_ceil(512),
+        atime: time(attr.atime),
+        mtime: time(attr.mtime),
+        ctime: time(attr.ctime),
+        crtime: UNIX_EPOCH,
+        kind: file_type(attr.mode),
+        perm: (attr.mode & 0o7777) as u16,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        // Linux's dev_t has its low 32 bits in FUSE's order.
+        rdev: attr.rdev as u32,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+fn time(ns: i64) -> SystemTime {
+    let distance = Duration::from_nanos(ns.unsigned_abs());
+    let time = if ns < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+fn file_type(mode: u32) -> FileType {
+    match mode & libc::S_IFMT {
+        libc::S_IFDIR => FileType::Directory,
+        libc::S_IFLNK => FileType::Symlink,
+        libc::S_IFBLK => FileType::BlockDevice,
+        libc::S_IFCHR => FileType::CharDevice,
+        libc::S_IFIFO => FileType::NamedPipe,
+        libc::S_IFSOCK => FileType::Socket,
+        _ => FileType::RegularFile,
+    }
+}
