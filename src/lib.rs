@@ -6,8 +6,8 @@
 //! main                      parse, hand over, exit code
 //! cli                       the command line; the one place that prints and picks exit codes
 //! mount | backup            a FUSE tree of the archives | making the archive (neither knows the other)
-//! tools                     one typed file per outside program: borg, mounts, loop devices
-//! config | process | archive | error
+//! repository | tools        borg 1.x metadata read by ourselves | one typed file per outside program
+//! config | process | archive | folders | error
 //! ```
 //!
 //! A room uses those on lower lines, never those above or beside it. ARCHITECTURE.md tells why,
@@ -18,6 +18,8 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod folders;
 pub mod mount;
 pub mod process;
+pub mod repository;
 pub mod tools;

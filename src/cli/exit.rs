@@ -35,6 +35,14 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The exit of another process of ours.
+    pub fn from_code(code: i32) -> Exit {
+        let all = [Exit::Done, Exit::Usage, Exit::Warned, Exit::Busy];
+        all.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Exit::Failed)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -9,6 +9,7 @@ mod exit;
 mod generate;
 mod log;
 mod mount;
+mod mount_options;
 mod pass_through;
 mod report;
 mod umount;

@@ -1,17 +1,233 @@
 //! `mount`
 
-use clap::Args;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use super::Exit;
+use clap::{Args, ValueEnum};
+
 use super::args::Globals;
+use super::console::{count, duration, size};
+use super::{Exit, mount_options};
+use crate::archive::name::Wanted;
+use crate::archive::path::ItemPath;
+use crate::archive::tree::View;
 use crate::error::{Error, Result};
+use crate::folders;
+use crate::mount::fs::Summary;
+use crate::mount::open::{self, Opened, Request};
+use crate::process::daemon::{self, Half};
+use crate::process::interrupt;
+use crate::tools::borg::{ArchiveFilter, Borg};
 
-/// Show an archive as a read-only folder.
+/// Volumes that are named when the mount is up; there may be hundreds.
+const VOLUMES_SHOWN: usize = 10;
+
+/// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
-pub struct Mount {}
+#[command(override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...")]
+pub struct Mount {
+    /// The archive (none: every archive as a folder), where to mount it, and paths in it, if not
+    /// all of it is wanted.
+    #[arg(value_name = "[::ARCHIVE] DIR [PATH]...", required = true, num_args = 1..)]
+    words: Vec<OsString>,
+    /// Stay in the foreground; systemd is told when the mount is ready.
+    #[arg(short, long)]
+    foreground: bool,
+    /// allow_other, allow_root, uid=, gid=, umask=, numeric_ids, allow_damaged_files,
+    /// ignore_permissions; idle= (seconds until an unused stream gives the repository's lock back),
+    /// stall=, deadline= (seconds until a read fails). ro, nosuid and nodev are always on.
+    #[arg(short, value_name = "OPT,...")]
+    options: Vec<String>,
+    /// Where the files' bytes come from.
+    #[arg(long, value_enum, default_value_t = Source::Auto)]
+    source: Source,
+    /// Disk space that the encrypted cache may take, such as 20G; 0 for none [default: half of what
+    /// is free, up to 64 GiB].
+    #[arg(long, value_name = "SIZE", value_parser = mount_options::size)]
+    cache_size: Option<u64>,
+    /// Where the cache is [default: /var/cache/borg-offsite-backup, or below ~/.cache].
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Leave out the first N components of each path.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    strip_components: usize,
+    /// Only the first N archives.
+    #[arg(long, value_name = "N", conflicts_with = "last")]
+    first: Option<u64>,
+    /// Only the last N archives.
+    #[arg(long, value_name = "N")]
+    last: Option<u64>,
+    /// Only archives whose names match.
+    #[arg(short = 'a', long = "glob-archives", value_name = "GLOB")]
+    glob: Option<String>,
+    /// In which order first and last are counted (timestamp, name, id).
+    #[arg(long, value_name = "KEYS")]
+    sort_by: Option<String>,
+    /// Show unfinished archives, too.
+    #[arg(long)]
+    consider_checkpoints: bool,
+    /// As `-o numeric_ids`.
+    #[arg(long, hide = true, alias = "numeric-owner")]
+    numeric_ids: bool,
+    /// For scripts written for `borg mount`: no lock is held anyway.
+    #[arg(long, hide = true)]
+    bypass_lock: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// The best that can read the repository.
+    Auto,
+    /// Streams of `borg extract`.
+    Stream,
+    /// A reader of our own.
+    Native,
+}
 
 impl Mount {
-    pub fn run(&self, _globals: &Globals) -> Result<Exit> {
-        Err(Error::failed("not there yet"))
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let (dir, request) = self.request()?;
+        let config = globals.config()?;
+        let borg = Borg::new(&config)?;
+        if self.foreground {
+            interrupt::heed()?;
+            let up = self.bring_up(&borg, &dir, request)?;
+            globals.console().say(&up.banner);
+            // Without systemd there is nobody to tell.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            return up.session.wait().map(|()| Exit::Done);
+        }
+        match daemon::split()? {
+            Half::Foreground { ready: Some(banner), .. } => {
+                globals.console().say(&String::from_utf8_lossy(&banner));
+                Ok(Exit::Done)
+            }
+            // The background half has told why.
+            Half::Foreground { code, .. } => Ok(Exit::from_code(code)),
+            Half::Background(ready) => {
+                interrupt::heed()?;
+                let up = self.bring_up(&borg, &dir, request)?;
+                let log = Log::new()?;
+                ready.send(up.banner.as_bytes(), &log.file)?;
+                let result = up.session.wait();
+                log.close();
+                result.map(|()| Exit::Done)
+            }
+        }
+    }
+
+    fn bring_up(&self, borg: &Borg, dir: &Path, request: Request) -> Result<Up> {
+        let start = Instant::now();
+        daemon::forbid_core_dumps();
+        let point = open::mount_point(dir, borg.local())?;
+        let opened = open::open(borg, request)?;
+        let session = opened.mount(&point)?;
+        Ok(Up { banner: banner(&opened, dir, start), session })
+    }
+
+    fn request(&self) -> Result<(PathBuf, Request)> {
+        if self.source == Source::Native {
+            return Err(Error::usage("this version has no native source yet").hint("`--source stream` works"));
+        }
+        let (archive, words) = match self.words.split_first() {
+            Some((first, rest)) if first.as_bytes().starts_with(b"::") => {
+                let text = first.to_str().ok_or_else(|| Error::usage("the archive's name is no UTF-8"))?;
+                (if text == "::" { None } else { Some(Wanted::parse(text)?) }, rest)
+            }
+            _ => (None, &self.words[..]),
+        };
+        let (dir, paths) = words.split_first().ok_or_else(|| {
+            Error::usage("where should it be mounted?").hint("borg-offsite-backup mount ::ARCHIVE DIR")
+        })?;
+        let paths = paths.iter().map(|p| item_path(p)).collect::<Result<_>>()?;
+        let mut request = Request {
+            archive,
+            filter: ArchiveFilter {
+                first: self.first,
+                last: self.last,
+                glob: self.glob.clone(),
+                sort_by: self.sort_by.clone(),
+                consider_checkpoints: self.consider_checkpoints,
+            },
+            view: View { paths, strip_components: self.strip_components },
+            cache_size: self.cache_size,
+            cache_dir: self.cache_dir.clone(),
+            ..Request::default()
+        };
+        request.ownership.numeric_ids = self.numeric_ids;
+        for list in &self.options {
+            mount_options::apply(list, &mut request)?;
+        }
+        Ok((PathBuf::from(dir), request))
+    }
+}
+
+fn item_path(path: &OsStr) -> Result<ItemPath> {
+    ItemPath::new(path.as_bytes())
+        .ok_or_else(|| Error::usage(format!("`{}` is no path that an archive can hold", path.display())))
+}
+
+/// A mount, and what to tell about it.
+struct Up {
+    session: crate::mount::session::Session,
+    banner: String,
+}
+
+fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
+    let took = duration(start.elapsed());
+    let (what, dir) = (&opened.what, dir.display());
+    let mut lines = Vec::new();
+    match opened.fs.summary() {
+        Some(Summary { entries, volumes }) => {
+            let entries = count(entries);
+            let colon = if volumes.is_empty() { "" } else { " Volumes:" };
+            lines.push(format!("{what} is at {dir} (stream source, {entries} entries, {took}).{colon}"));
+            for (path, bytes) in volumes.iter().take(VOLUMES_SHOWN) {
+                lines.push(format!("  {}   {}", path.escape_ascii(), size(*bytes)));
+            }
+            if volumes.len() > VOLUMES_SHOWN {
+                lines.push(format!("  and {} more", volumes.len() - VOLUMES_SHOWN));
+            }
+            if let Some((path, _)) = volumes.first() {
+                lines.push(format!("Attach one:  losetup -r -f --show {dir}/{}", path.escape_ascii()));
+            }
+        }
+        None => {
+            lines.push(format!("{what} are at {dir} (stream source, {took})."));
+        }
+    }
+    lines.push(format!("End it:      borg-offsite-backup umount {dir}"));
+    lines.join("\n")
+}
+
+/// What a mount in the background has to say.
+struct Log {
+    file: File,
+    path: PathBuf,
+}
+
+impl Log {
+    fn new() -> Result<Self> {
+        let dir = folders::state_dir()?;
+        folders::make_private(&dir)?;
+        let path = dir.join(format!("mount-{}.log", std::process::id()));
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Error::failed(format!("cannot write the log {}", path.display())).because(e))?;
+        Ok(Log { file, path })
+    }
+
+    /// A log in which nothing stands is of no use.
+    fn close(self) {
+        if self.file.metadata().is_ok_and(|m| m.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

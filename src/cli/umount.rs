@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Exit;
-use crate::error::Result;
-use crate::tools::mounts;
+use crate::error::{Error, Kind, Result};
+use crate::mount::open;
+use crate::tools::mounts::{self, FUSE_TYPE};
 
 /// End a mount.
 #[derive(Args)]
@@ -17,7 +18,22 @@ pub struct Umount {
 
 impl Umount {
     pub fn run(&self) -> Result<Exit> {
-        mounts::unmount(&self.dir, false)?;
+        let dir = open::absolute(&self.dir)?;
+        let shown = self.dir.display();
+        let Some(mount) = mounts::at(&dir)? else {
+            return Err(Error::usage(format!("nothing is mounted at {shown}")).hint("see `findmnt`"));
+        };
+        if mount.kind != FUSE_TYPE {
+            return Err(Error::usage(format!("{shown} is a mount of {}, not of ours", mount.kind))
+                .hint(format!("`umount {shown}` ends it")));
+        }
+        // What is open in a mount whose process is gone can only fail.
+        mounts::unmount(&dir, mount.is_dead()).map_err(|e| match e.kind() {
+            Kind::Busy => {
+                mounts::users(&dir).into_iter().fold(e, |e, user| e.hint(format!("held by: {user}")))
+            }
+            _ => e,
+        })?;
         Ok(Exit::Done)
     }
 }

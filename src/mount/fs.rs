@@ -44,6 +44,13 @@ pub struct Entry<'a> {
     pub attr: Attr,
 }
 
+/// What is in an archive.
+pub struct Summary {
+    pub entries: u64,
+    /// Path and size in bytes of the images of volumes, which a person may want to attach.
+    pub volumes: Vec<(Vec<u8>, u64)>,
+}
+
 /// How the archives are shown.
 pub struct Rules {
     pub view: View,
@@ -129,12 +136,12 @@ impl FileSystem {
         FileSystem { catalog, cache, rules, shown, single: false, latest }
     }
 
-    /// Number of entries and the large files of the archive that is shown by itself: what a person
-    /// may want to attach.
-    pub fn summary(&self) -> Option<(usize, Vec<(Vec<u8>, u64)>)> {
+    /// What is in the archive that is shown by itself.
+    pub fn summary(&self) -> Option<Summary> {
         let volume = self.volume(0).ok().filter(|_| self.single)?;
         let images = volume.tree.contents().iter().filter(|c| c.path.starts_with(b"dev/zvol/"));
-        Some((volume.tree.len() - 1, images.map(|c| (c.path.to_vec(), c.size)).collect()))
+        let volumes = images.map(|c| (c.path.to_vec(), c.size)).collect();
+        Some(Summary { entries: volume.tree.len() as u64 - 1, volumes })
     }
 
     /// Whether an operation on this inode can be answered without waiting for the source.
@@ -226,7 +233,8 @@ impl FileSystem {
             }
             Place::In(n, node) => {
                 let volume = self.volume(n)?;
-                let Body::Directory { children, .. } = &volume.tree.node(node).ok_or(Errno::ENOENT)?.body else {
+                let Body::Directory { children, .. } = &volume.tree.node(node).ok_or(Errno::ENOENT)?.body
+                else {
                     return Err(Errno::ENOTDIR);
                 };
                 for (name, child) in children.iter().skip(skip) {
@@ -333,7 +341,8 @@ impl FileSystem {
     /// Bytes of all files and number of all entries, as far as they are loaded.
     pub fn totals(&self) -> (u64, u64) {
         let loaded = self.shown.iter().filter_map(|s| s.volume.get());
-        loaded.fold((0, 0), |(bytes, entries), v| (bytes + v.tree.total_size(), entries + v.tree.len() as u64))
+        loaded
+            .fold((0, 0), |(bytes, entries), v| (bytes + v.tree.total_size(), entries + v.tree.len() as u64))
     }
 
     fn place(&self, ino: u64) -> Option<Place> {
@@ -393,7 +402,11 @@ impl FileSystem {
         self.catalog.items(archive, &mut |item| builder.add(item))?;
         let tree = Arc::new(builder.finish());
         if tree.strange > 0 {
-            tracing::warn!("{}: {} items of unknown kind or without their hard-link master are not shown", archive.name, tree.strange);
+            tracing::warn!(
+                "{}: {} items of unknown kind or without their hard-link master are not shown",
+                archive.name,
+                tree.strange
+            );
         }
         let shelf = Shelf::new(Arc::clone(&self.cache), n as u32);
         let source = self.catalog.contents(archive, Arc::clone(&tree), Arc::new(shelf.clone()));
@@ -401,7 +414,8 @@ impl FileSystem {
     }
 
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
-        let start = chrono::NaiveDateTime::parse_from_str(&self.shown[n].archive.start, "%Y-%m-%dT%H:%M:%S%.f");
+        let start =
+            chrono::NaiveDateTime::parse_from_str(&self.shown[n].archive.start, "%Y-%m-%dT%H:%M:%S%.f");
         let time = start.ok().and_then(|t| t.and_utc().timestamp_nanos_opt()).unwrap_or_default();
         Ok(self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time))
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fuser::{
-    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use nix::errno::Errno;
 
@@ -47,7 +47,9 @@ impl Adapter {
         }
         let pending = Arc::new(Pending::default());
         let watched = Arc::downgrade(&pending);
-        std::thread::Builder::new().name("deadline".into()).spawn(move || Pending::watch(&watched, deadline))?;
+        std::thread::Builder::new()
+            .name("deadline".into())
+            .spawn(move || Pending::watch(&watched, deadline))?;
         Ok(Adapter { fs, jobs, pending })
     }
 
@@ -68,10 +70,12 @@ impl Adapter {
 
 /// Reads that wait, each with its reply, which whoever comes first takes.
 #[derive(Default)]
-struct Pending(Mutex<Vec<(Instant, Arc<Mutex<Option<ReplyData>>>)>>);
+struct Pending(Mutex<Vec<(Instant, Promise)>>);
+
+type Promise = Arc<Mutex<Option<ReplyData>>>;
 
 impl Pending {
-    fn add(&self, reply: ReplyData) -> Arc<Mutex<Option<ReplyData>>> {
+    fn add(&self, reply: ReplyData) -> Promise {
         let reply = Arc::new(Mutex::new(Some(reply)));
         self.0.lock().unwrap_or_else(|e| e.into_inner()).push((Instant::now(), Arc::clone(&reply)));
         reply
@@ -85,9 +89,9 @@ impl Pending {
             let late = {
                 let mut reads = pending.0.lock().unwrap_or_else(|e| e.into_inner());
                 reads.retain(|(_, reply)| Arc::strong_count(reply) > 1);
-                let (late, rest) = reads.drain(..).partition(|(since, _)| since.elapsed() >= deadline);
+                let is_late = |(since, _): &(Instant, Promise)| since.elapsed() >= deadline;
+                let (late, rest): (Vec<_>, _) = reads.drain(..).partition(is_late);
                 *reads = rest;
-                let late: Vec<(Instant, Arc<Mutex<Option<ReplyData>>>)> = late;
                 late
             };
             for (_, reply) in late {
@@ -171,6 +175,20 @@ impl Filesystem for Adapter {
                 Err(e) => reply.error(errno(e)),
             }
         });
+    }
+
+    /// Nothing is ever written: the kernel need not ask again.
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    /// Asked only where the kernel was told not to check: then everybody may.
+    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.ok();
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

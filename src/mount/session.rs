@@ -1,11 +1,14 @@
 //! A mount from its beginning to its end.
 
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select, tick};
 use fuser::{Config, MountOption, SessionACL};
+use nix::mount::MsFlags;
 
 use super::fs::FileSystem;
 use super::fuse::Adapter;
@@ -63,7 +66,7 @@ impl Session {
     ) -> Result<Self> {
         let cannot = |e: std::io::Error| cannot_mount(dir, settings, e);
         let adapter = Adapter::new(fs, settings.deadline).map_err(cannot)?;
-        let session = fuser::Session::new(adapter, dir, &config(settings)).map_err(cannot)?;
+        let session = attach(adapter, dir, settings).map_err(cannot)?;
         let background = session.spawn().map_err(cannot)?;
         let (tell, ended) = bounded(1);
         let wait = move || {
@@ -130,6 +133,28 @@ impl Drop for Session {
             tracing::error!("{}", e.chain());
         }
     }
+}
+
+/// Root mounts by itself, so that the mount stands under its own type in the table; everybody else
+/// goes through fusermount3, which does the same.
+fn attach(adapter: Adapter, dir: &Path, settings: &Settings) -> std::io::Result<fuser::Session<Adapter>> {
+    let config = config(settings);
+    if !nix::unistd::geteuid().is_root() {
+        return fuser::Session::new(adapter, dir, &config);
+    }
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let mut data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    if settings.access != Access::Owner {
+        data.push_str(",allow_other");
+    }
+    if settings.permissions {
+        data.push_str(",default_permissions");
+    }
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    nix::mount::mount(Some(&*settings.name), dir, Some(mounts::FUSE_TYPE), flags, Some(&*data))?;
+    fuser::Session::from_fd(adapter, OwnedFd::from(device), config.acl, config).inspect_err(|_| {
+        let _ = mounts::unmount(dir, true);
+    })
 }
 
 fn config(settings: &Settings) -> Config {

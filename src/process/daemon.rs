@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, setsid};
 
 use crate::error::{Error, Result};
 
 /// The two processes after [`split`].
 pub enum Half {
-    /// The caller: `ready` is what the background half has to say (see [`Ready::send`]); an empty
-    /// text means that it ended before it was ready.
-    Foreground { ready: Vec<u8> },
+    /// The caller: `ready` is what the background half has to say (see [`Ready::send`]); without
+    /// it that half has ended before it was ready, with the exit code `code`.
+    Foreground { ready: Option<Vec<u8>>, code: i32 },
     /// The process that does the work and lives on.
     Background(Ready),
 }
@@ -29,11 +31,18 @@ pub fn split() -> Result<Half> {
     let (mut read, write) = std::io::pipe().map_err(cannot)?;
     // SAFETY: no other thread exists yet (the caller's promise), so the child may do anything.
     match unsafe { fork() }.map_err(|e| cannot(e.into()))? {
-        ForkResult::Parent { .. } => {
+        ForkResult::Parent { child } => {
             drop(write);
             let mut ready = Vec::new();
             read.read_to_end(&mut ready).map_err(cannot)?;
-            Ok(Half::Foreground { ready })
+            if !ready.is_empty() {
+                return Ok(Half::Foreground { ready: Some(ready), code: 0 });
+            }
+            let code = match waitpid(child, None).map_err(|e| cannot(e.into()))? {
+                WaitStatus::Exited(_, code) => code,
+                _ => 1,
+            };
+            Ok(Half::Foreground { ready: None, code })
         }
         ForkResult::Child => {
             drop(read);
@@ -41,6 +50,12 @@ pub fn split() -> Result<Half> {
             Ok(Half::Background(Ready(write)))
         }
     }
+}
+
+/// A crash must not leave keys and file contents on disk.
+pub fn forbid_core_dumps() {
+    // Lowering a limit cannot be refused.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
 impl Ready {

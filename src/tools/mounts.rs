@@ -108,6 +108,35 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     }
 }
 
+/// The processes and loop devices that have something open in the mount at `dir`, as far as this
+/// user may see them: `smbd (pid 812), which has /mnt/x/y open`.
+pub fn users(dir: &Path) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let file = open_in(&entry.path(), dir)?;
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        Some(format!("{} (pid {pid}), which has {} open", name.trim(), file.display()))
+    });
+    let loops = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let loops = loops.filter_map(|entry| {
+        let file = std::fs::read(entry.path().join("loop/backing_file")).ok()?;
+        let file = PathBuf::from(OsString::from_vec(file.trim_ascii_end().to_vec()));
+        let name = entry.file_name();
+        let hint = format!("`losetup -d /dev/{}` frees it", name.display());
+        file.starts_with(dir)
+            .then(|| format!("/dev/{}, attached to {}; {hint}", name.display(), file.display()))
+    });
+    processes.chain(loops).collect()
+}
+
+/// A file below `dir` that the process (its folder in /proc) uses.
+fn open_in(process: &Path, dir: &Path) -> Option<PathBuf> {
+    let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
+    let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
+    fds.chain(places).filter_map(|link| std::fs::read_link(link).ok()).find(|file| file.starts_with(dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,12 @@
-//! What is in the repository, by `borg list` and `borg debug dump-archive`.
+//! What is in the repository, by `borg list` and `borg debug dump-archive-items`.
+//!
+//! `borg list --json-lines` loses bytes that are no UTF-8, nanoseconds, device numbers, xattrs and
+//! ACLs, and `borg debug dump-archive` fails on some xattrs; both take a second per 40,000 items.
+//! The chunks of the archive's metadata, as borg decrypts them, lose nothing. borg writes them as
+//! files: into a folder in memory that only we can look into, and each is gone once it is read.
 
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::pin::Pin;
@@ -9,10 +15,17 @@ use super::{Limits, Shared, State, Streams};
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::folders;
 use crate::mount::source::{Catalog, ContentSource, Kept};
-use crate::process::{Child, Ended, TimedPipe};
+use crate::process::{Child, Command, Ended, TimedPipe};
+use crate::repository::items::ItemParser;
 use crate::tools::borg::{self, ArchiveFilter, Borg, Line};
+
+/// A folder in memory, on every Linux.
+const IN_MEMORY: &str = "/dev/shm";
+/// What borg says before it writes a chunk of metadata.
+const DUMPING: &str = "Dumping ";
 
 /// A repository as borg tells it.
 pub struct BorgCatalog {
@@ -20,7 +33,7 @@ pub struct BorgCatalog {
     filter: ArchiveFilter,
     limits: Limits,
     slots: Arc<Slots>,
-    /// The repository's transaction from before the first list.
+    /// The repository's transaction from before the list.
     seen: Mutex<Option<u64>>,
 }
 
@@ -30,56 +43,67 @@ impl BorgCatalog {
         BorgCatalog { borg, filter, limits, slots, seen: Mutex::new(None) }
     }
 
-    fn start(&self, subcommand: &str, archive: &Archive, more: &[&str]) -> Result<(Child, Log)> {
-        let log = Log::default();
-        let sink = log.clone();
+    fn pin(&self, archive: &Archive) -> Pin {
+        let seen = *self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        Pin::new(archive.clone(), seen)
+    }
+
+    /// Lets borg open the archive as for an extract, which checks what a dump does not: that the
+    /// archive's metadata comes from someone who has the key.
+    fn authenticate(&self, archive: &Archive) -> Result<()> {
         let command = self
             .borg
-            .command(subcommand, self.limits.lock_wait)?
+            .command("extract --dry-run", self.limits.lock_wait)?
             .arg(borg::archive_argument(&archive.name))
-            .args(more);
-        Ok((command.spawn(move |line| sink.add(line))?, log))
-    }
-
-    fn explain(&self, ended: Ended, log: &Log, archive: &Archive) -> Error {
-        borg::explain(&self.borg, &format!("read the archive {}", archive.name), ended, &log.lines())
-    }
-
-    /// Lets borg open the archive as it does for an extract, which checks what a dump does not: that
-    /// the archive's metadata was written by someone who has the key.
-    fn authenticate(&self, archive: &Archive) -> Result<()> {
-        // No path has this name, so nothing is extracted.
-        let (mut child, log) = self.start("extract --dry-run", archive, &["pf:\u{1}\u{1}"])?;
-        let out = child.stdout().ok_or_else(|| no_output(archive))?;
-        std::io::copy(&mut TimedPipe::new(out, self.limits.stall), &mut std::io::sink())
-            .map_err(|e| no_output(archive).because(e))?;
-        let ended = child.wait_or_interrupt()?;
-        if borg::warned(ended).is_none() { Err(self.explain(ended, &log, archive)) } else { Ok(()) }
+            // No path has this name, so nothing is extracted.
+            .arg("pf:\u{1}\u{1}");
+        let mut running = Running::start(self, command, archive)?;
+        std::io::copy(&mut running.output, &mut std::io::sink()).map_err(|e| running.unreadable(e))?;
+        let ended = running.child.wait_or_interrupt()?;
+        if borg::warned(ended).is_none() { Err(running.explain(ended)) } else { Ok(()) }
     }
 
     fn dump(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let (mut child, log) = self.start("debug dump-archive", archive, &["-"])?;
-        let stdout = child.stdout().ok_or_else(|| no_output(archive))?;
-        let mut stdout = BufReader::with_capacity(1 << 20, TimedPipe::new(stdout, self.limits.stall));
-        let same = |id: &str| match id == archive.id {
-            true => Ok(()),
-            false => Err(format!("{} was replaced by another archive of the same name", archive.name)),
-        };
-        let read = borg::read_items(&mut stdout, same, each);
-        // Drained, since borg would fail on a pipe that nobody reads; what it says counts first.
-        let _ = std::io::copy(&mut stdout, &mut std::io::sink());
-        drop(stdout);
-        let ended = child.wait_or_interrupt()?;
-        if ended != Ended::Code(0) {
-            return Err(self.explain(ended, &log, archive));
+        let folder = private_folder()?;
+        let command = self
+            .borg
+            .command("debug dump-archive-items", self.limits.lock_wait)?
+            .arg(borg::archive_argument(&archive.name))
+            .current_dir(folder.path())
+            // So that a chunk is read while borg decrypts the next.
+            .env("PYTHONUNBUFFERED", "1");
+        let mut running = Running::start(self, command, archive)?;
+        let mut parser = ItemParser::default();
+        let mut written: Option<PathBuf> = None;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if running.output.read_line(&mut line).map_err(|e| running.unreadable(e))? == 0 {
+                break;
+            }
+            let Some(name) = line.trim_end().strip_prefix(DUMPING).filter(|n| !n.contains('/')) else {
+                continue;
+            };
+            // borg names a chunk before it writes it, so the one before is complete.
+            if let Some(complete) = written.replace(folder.path().join(name)) {
+                running.take(&complete, &mut parser, each)?;
+            }
         }
-        let refused = read.map_err(|e| {
-            Error::failed(format!("cannot read the list of files of the archive {}", archive.name)).because(e)
-        })?;
+        let ended = running.child.wait_or_interrupt()?;
+        if ended != Ended::Code(0) {
+            return Err(running.explain(ended));
+        }
+        if let Some(last) = written {
+            running.take(&last, &mut parser, each)?;
+        }
+        let refused = parser.finish().map_err(|e| running.unreadable(e))?;
         if refused > 0 {
             tracing::warn!("{}: {refused} items with unusable paths are not shown", archive.name);
         }
-        Ok(())
+        let confirmed = self.pin(archive).confirm(&self.borg, self.limits.lock_wait);
+        confirmed.map_err(|e| {
+            Error::new(Kind::NotFound, format!("cannot show the archive {}", archive.name)).because(e)
+        })
     }
 }
 
@@ -95,13 +119,12 @@ impl Catalog for BorgCatalog {
         std::thread::scope(|scope| {
             let authentic = scope.spawn(|| self.authenticate(archive));
             let dumped = self.dump(archive, each);
-            let authentic = authentic.join().unwrap_or_else(|_| Err(no_output(archive)));
-            authentic.and(dumped)
+            let panicked = |_| Err(Error::failed(format!("cannot check the archive {}", archive.name)));
+            authentic.join().unwrap_or_else(panicked).and(dumped)
         })
     }
 
     fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
-        let seen = *self.seen.lock().unwrap_or_else(|e| e.into_inner());
         Arc::new(Streams::new(Shared {
             borg: self.borg.clone(),
             archive: archive.clone(),
@@ -109,7 +132,7 @@ impl Catalog for BorgCatalog {
             kept,
             slots: Arc::clone(&self.slots),
             limits: self.limits.clone(),
-            pin: Pin::new(archive.clone(), seen),
+            pin: self.pin(archive),
             state: Mutex::new(State::default()),
         }))
     }
@@ -119,25 +142,60 @@ impl Catalog for BorgCatalog {
     }
 }
 
-fn no_output(archive: &Archive) -> Error {
-    Error::failed(format!("cannot read the archive {}", archive.name))
+/// A folder for the chunks, removed with all that is in it.
+fn private_folder() -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("borg-offsite-backup-");
+    builder.tempdir_in(IN_MEMORY).or_else(|_| {
+        let dir = folders::state_dir()?;
+        folders::make_private(&dir)?;
+        builder
+            .tempdir_in(&dir)
+            .map_err(|e| Error::failed(format!("cannot make a folder in {}", dir.display())).because(e))
+    })
 }
 
-/// What borg said, the first lines of it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Line>>>);
+/// A borg that reads an archive, and what it said.
+struct Running<'a> {
+    catalog: &'a BorgCatalog,
+    archive: &'a Archive,
+    child: Child,
+    output: BufReader<TimedPipe>,
+    log: Arc<Mutex<Vec<Line>>>,
+}
 
-impl Log {
-    const KEPT: usize = 64;
+impl<'a> Running<'a> {
+    const KEPT_LINES: usize = 64;
 
-    fn add(&self, line: &[u8]) {
-        let mut lines = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        if lines.len() < Log::KEPT {
-            lines.push(Line::parse(line));
-        }
+    fn start(catalog: &'a BorgCatalog, command: Command, archive: &'a Archive) -> Result<Self> {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&log);
+        let mut child = command.spawn(move |line| {
+            let mut lines = sink.lock().unwrap_or_else(|e| e.into_inner());
+            if lines.len() < Self::KEPT_LINES {
+                lines.push(Line::parse(line));
+            }
+        })?;
+        let stdout = child.stdout().ok_or_else(|| Error::failed("borg has no output"))?;
+        let output = BufReader::new(TimedPipe::new(stdout, catalog.limits.stall));
+        Ok(Running { catalog, archive, child, output, log })
     }
 
-    fn lines(&self) -> Vec<Line> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    /// Reads a chunk of the metadata and removes it.
+    fn take(&self, file: &Path, parser: &mut ItemParser, each: &mut dyn FnMut(Item)) -> Result<()> {
+        let chunk = std::fs::read(file).map_err(|e| self.unreadable(e))?;
+        std::fs::remove_file(file).map_err(|e| self.unreadable(e))?;
+        parser.feed(&chunk, each).map_err(|e| self.unreadable(e))
+    }
+
+    fn explain(&self, ended: Ended) -> Error {
+        let doing = format!("read the archive {}", self.archive.name);
+        let lines = self.log.lock().unwrap_or_else(|e| e.into_inner());
+        borg::explain(&self.catalog.borg, &doing, ended, &lines)
+    }
+
+    fn unreadable(&self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::failed(format!("cannot read the list of files of the archive {}", self.archive.name))
+            .because(why)
     }
 }

@@ -1,6 +1,5 @@
 //! borg: the repository it works on, the environment it gets, and the calls that we make of it.
 
-mod dump;
 mod failure;
 mod lock;
 mod log;
@@ -19,7 +18,6 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 
-pub use dump::read_items;
 pub use failure::explain;
 pub use lock::holders;
 pub use log::{Level, Line, Progress};

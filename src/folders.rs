@@ -1,0 +1,95 @@
+//! The folders that are ours: for state until the next boot, and for caches.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+use crate::error::{Error, Result};
+
+/// The state folder of root; file systems are staged here while they are backed up.
+pub const RUN_DIR: &str = "/run/borg-offsite-backup";
+const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
+const NAME: &str = "borg-offsite-backup";
+
+/// Where state is kept until the next boot. It may not exist yet.
+///
+/// # Errors
+/// When there is no home folder and no XDG_RUNTIME_DIR.
+pub fn state_dir() -> Result<PathBuf> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from(RUN_DIR));
+    }
+    match folder_in("XDG_RUNTIME_DIR") {
+        Some(runtime) => Ok(runtime.join(NAME)),
+        None => Ok(cache_dir()?.join("run")),
+    }
+}
+
+/// Where caches are kept. It may not exist yet.
+///
+/// # Errors
+/// When there is no home folder.
+pub fn cache_dir() -> Result<PathBuf> {
+    if let Some(cache) = folder_in("XDG_CACHE_HOME") {
+        return Ok(cache.join(NAME));
+    }
+    if geteuid().is_root() {
+        return Ok(PathBuf::from(CACHE_DIR));
+    }
+    let home = folder_in("HOME").ok_or_else(|| {
+        Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
+    })?;
+    Ok(home.join(".cache").join(NAME))
+}
+
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Makes `path`, its parents as usual, itself for its owner only.
+///
+/// # Errors
+/// When it cannot be made, is no folder, or belongs to somebody else.
+pub fn make_private(path: &Path) -> Result<()> {
+    let cannot =
+        |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(cannot)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path).map_err(cannot)?;
+    if !found.is_dir() {
+        return Err(cannot(io::ErrorKind::NotADirectory.into()));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(Error::failed(format!("{} belongs to user {}", path.display(), found.uid()))
+            .hint("it must belong to the user who runs this"));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_is_closed_to_others_and_never_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        make_private(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        make_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert!(make_private(&dir.path().join("link")).is_err());
+    }
+}

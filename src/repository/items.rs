@@ -1,0 +1,298 @@
+//! The stream of items that the metadata of an archive is: msgpack maps back to back, cut into
+//! chunks at any byte.
+
+use super::msgpack::{Reader, Stop, Token};
+use crate::archive::item::{Item, Xattr};
+use crate::archive::path::ItemPath;
+
+/// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
+const LONGEST: usize = 512 << 20;
+/// Nobody owns a file whose owner is -1 or missing.
+const NOBODY: u32 = 65_534;
+
+/// Makes items of the bytes of an archive's metadata, fed chunk by chunk.
+#[derive(Default)]
+pub struct ItemParser {
+    /// The beginning of an item whose end has not come yet.
+    pending: Vec<u8>,
+    /// Items with a path that no extract would accept (`..`, NUL).
+    refused: u64,
+}
+
+impl ItemParser {
+    /// Gives each item that is complete with `chunk` to `each`.
+    ///
+    /// # Errors
+    /// When the bytes are no items.
+    pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
+        self.pending.extend_from_slice(chunk);
+        let mut reader = Reader::new(&self.pending);
+        let mut done = 0;
+        while reader.remaining() > 0 {
+            match item(&mut reader) {
+                Ok(Some(item)) => each(item),
+                Ok(None) => self.refused += 1,
+                Err(Stop::More) => break,
+                Err(Stop::Broken(why)) => return Err(why),
+            }
+            done = self.pending.len() - reader.remaining();
+        }
+        self.pending.drain(..done);
+        if self.pending.len() > LONGEST {
+            return Err("an item beyond all sizes");
+        }
+        Ok(())
+    }
+
+    /// To be called after the last chunk; tells how many items were refused for their path.
+    ///
+    /// # Errors
+    /// When the last item is not complete.
+    pub fn finish(self) -> Result<u64, &'static str> {
+        if self.pending.is_empty() { Ok(self.refused) } else { Err("the last item is cut off") }
+    }
+}
+
+/// One item; `None` when its path is refused.
+fn item(reader: &mut Reader<'_>) -> Result<Option<Item>, Stop> {
+    let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
+    let mut path = None;
+    let mut item = empty();
+    for _ in 0..fields {
+        let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
+        match name {
+            b"path" => path = Some(bytes(reader)?.unwrap_or_default()),
+            b"mode" => item.mode = number(reader)? as u32,
+            b"uid" => item.uid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
+            b"gid" => item.gid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
+            b"user" => item.user = bytes(reader)?.map(Into::into),
+            b"group" => item.group = bytes(reader)?.map(Into::into),
+            b"mtime" => item.mtime = time(reader)?,
+            b"atime" => item.atime = Some(time(reader)?),
+            b"ctime" => item.ctime = Some(time(reader)?),
+            b"chunks" => item.size = total_size(reader)?,
+            b"rdev" => item.rdev = number(reader)? as u64,
+            b"source" => item.source = bytes(reader)?.map(Into::into),
+            b"xattrs" => item.xattrs = pairs(reader)?,
+            b"acl_access" => item.acl_access = bytes(reader)?.map(Into::into),
+            b"acl_default" => item.acl_default = bytes(reader)?.map(Into::into),
+            b"chunks_healthy" => {
+                reader.skip()?;
+                item.damaged = true;
+            }
+            b"part" => {
+                reader.skip()?;
+                item.part = true;
+            }
+            _ => reader.skip()?,
+        }
+    }
+    let Some(path) = path else { return Err(Stop::Broken("an item without a path")) };
+    let Some(path) = ItemPath::new(path) else { return Ok(None) };
+    item.path = path;
+    Ok(Some(item))
+}
+
+fn empty() -> Item {
+    Item {
+        path: ItemPath::root(),
+        mode: 0,
+        uid: NOBODY,
+        gid: NOBODY,
+        user: None,
+        group: None,
+        mtime: 0,
+        atime: None,
+        ctime: None,
+        size: 0,
+        rdev: 0,
+        source: None,
+        xattrs: Vec::new(),
+        acl_access: None,
+        acl_default: None,
+        damaged: false,
+        part: false,
+    }
+}
+
+fn bytes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Stop> {
+    match reader.token()? {
+        Token::Bytes(bytes) => Ok(Some(bytes)),
+        Token::Nil => Ok(None),
+        _ => Err(Stop::Broken("a field that should be bytes")),
+    }
+}
+
+fn number(reader: &mut Reader<'_>) -> Result<i64, Stop> {
+    match reader.token()? {
+        Token::Int(n) => Ok(n),
+        Token::Large(_) => Ok(i64::MAX),
+        Token::Nil => Ok(-1),
+        _ => Err(Stop::Broken("a field that should be a number")),
+    }
+}
+
+/// Nanoseconds since the epoch; borg 1.0 wrote them as a little-endian byte string.
+fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
+    match reader.token()? {
+        Token::Int(ns) => Ok(ns),
+        Token::Large(_) => Ok(i64::MAX),
+        Token::Nil => Ok(0),
+        Token::Bytes(le) => {
+            let mut wide = [0; 8];
+            let n = le.len().min(8);
+            wide[..n].copy_from_slice(&le[..n]);
+            Ok(i64::from_le_bytes(wide))
+        }
+        _ => Err(Stop::Broken("a time that is none")),
+    }
+}
+
+/// The sum of the sizes of the listed chunks, in bytes.
+fn total_size(reader: &mut Reader<'_>) -> Result<u64, Stop> {
+    let chunks = match reader.token()? {
+        Token::Array(n) => n,
+        Token::Nil => 0,
+        _ => return Err(Stop::Broken("chunks that are no list")),
+    };
+    let mut sum = 0u64;
+    for _ in 0..chunks {
+        let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("a chunk that is none")) };
+        reader.skip()?;
+        let size = u64::try_from(number(reader)?).map_err(|_| Stop::Broken("a chunk of no size"))?;
+        sum = sum.checked_add(size).ok_or(Stop::Broken("a file beyond all sizes"))?;
+        reader.skip()?;
+    }
+    Ok(sum)
+}
+
+/// xattrs: a value that is nil is an empty one.
+fn pairs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Stop> {
+    let count = match reader.token()? {
+        Token::Map(n) => n,
+        Token::Nil => 0,
+        _ => return Err(Stop::Broken("xattrs that are no map")),
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..count {
+        let name = bytes(reader)?.unwrap_or_default();
+        let value = bytes(reader)?.unwrap_or_default();
+        pairs.push((name.into(), value.into()));
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmp::encode::{write_array_len, write_map_len, write_nil, write_sint, write_str_len};
+
+    fn raw(out: &mut Vec<u8>, bytes: &[u8]) {
+        write_str_len(out, bytes.len() as u32).unwrap();
+        out.extend_from_slice(bytes);
+    }
+
+    fn field(out: &mut Vec<u8>, name: &str, value: i64) {
+        raw(out, name.as_bytes());
+        write_sint(out, value).unwrap();
+    }
+
+    /// A folder, a file with all that a file can have, a device.
+    fn stream() -> Vec<u8> {
+        let mut out = Vec::new();
+        write_map_len(&mut out, 4).unwrap();
+        raw(&mut out, b"path");
+        raw(&mut out, b"t");
+        field(&mut out, "mode", 0o40755);
+        field(&mut out, "mtime", 1_795_504_014_118_206_723);
+        field(&mut out, "uid", -1);
+
+        write_map_len(&mut out, 8).unwrap();
+        raw(&mut out, b"path");
+        raw(&mut out, b"t/raw\xff\xfe");
+        field(&mut out, "mode", 0o100644);
+        raw(&mut out, b"mtime");
+        raw(&mut out, &[0x00, 0x01]);
+        raw(&mut out, b"user");
+        write_nil(&mut out).unwrap();
+        raw(&mut out, b"chunks");
+        write_array_len(&mut out, 2).unwrap();
+        for size in [3, 70_000] {
+            write_array_len(&mut out, 3).unwrap();
+            raw(&mut out, &[7; 32]);
+            write_sint(&mut out, size).unwrap();
+            write_sint(&mut out, 9).unwrap();
+        }
+        raw(&mut out, b"xattrs");
+        write_map_len(&mut out, 2).unwrap();
+        raw(&mut out, b"user.\xff");
+        write_nil(&mut out).unwrap();
+        raw(&mut out, b"user.k");
+        raw(&mut out, b"v\xff");
+        raw(&mut out, b"chunks_healthy");
+        write_array_len(&mut out, 0).unwrap();
+        field(&mut out, "something new", 5);
+
+        write_map_len(&mut out, 3).unwrap();
+        raw(&mut out, b"path");
+        raw(&mut out, b"t/dev");
+        field(&mut out, "mode", 0o20666);
+        field(&mut out, "rdev", 259);
+        out
+    }
+
+    fn parse(pieces: &[&[u8]]) -> Result<(Vec<Item>, u64), &'static str> {
+        let (mut parser, mut items) = (ItemParser::default(), Vec::new());
+        for piece in pieces {
+            parser.feed(piece, |item| items.push(item))?;
+        }
+        Ok((items, parser.finish()?))
+    }
+
+    #[test]
+    fn no_field_is_lost() {
+        let stream = stream();
+        let (items, refused) = parse(&[&stream]).unwrap();
+        assert_eq!((items.len(), refused), (3, 0));
+        assert_eq!((items[0].mtime, items[0].uid), (1_795_504_014_118_206_723, NOBODY));
+        let file = &items[1];
+        assert_eq!(file.path.as_bytes(), b"t/raw\xff\xfe");
+        assert_eq!((file.size, file.damaged, file.mtime, &file.user), (70_003, true, 256, &None));
+        assert_eq!((&*file.xattrs[0].0, &*file.xattrs[0].1), (&b"user.\xff"[..], &b""[..]));
+        assert_eq!((&*file.xattrs[1].0, &*file.xattrs[1].1), (&b"user.k"[..], &b"v\xff"[..]));
+        assert_eq!((items[2].rdev, items[2].mode), (259, 0o20666));
+    }
+
+    #[test]
+    fn items_are_the_same_wherever_the_chunks_are_cut() {
+        let stream = stream();
+        let whole = parse(&[&stream]).unwrap();
+        for cut in 0..=stream.len() {
+            let (a, b) = stream.split_at(cut);
+            assert_eq!(parse(&[a, b]).unwrap(), whole, "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(parse(&single).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_item_is_an_error() {
+        let stream = stream();
+        assert!(parse(&[&stream[..stream.len() - 1]]).is_err());
+        assert!(parse(&[b"\x05"]).is_err());
+        assert!(parse(&[b"\x81\xa4mode\x05"]).is_err(), "without a path");
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_archive_is_counted_not_shown() {
+        let (items, refused) = parse(&[b"\x81\xa4path\xa4../x"]).unwrap();
+        assert_eq!((items.len(), refused), (0, 1));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = parse(&[&bytes]);
+        }
+    }
+}
