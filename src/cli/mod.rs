@@ -10,6 +10,7 @@ mod generate;
 mod log;
 mod mount;
 mod pass_through;
+mod progress;
 mod report;
 mod umount;
 
