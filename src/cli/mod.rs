@@ -11,6 +11,7 @@ mod log;
 mod mount;
 mod mount_options;
 mod pass_through;
+mod progress;
 mod report;
 mod umount;
 
