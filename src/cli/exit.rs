@@ -20,6 +20,21 @@ pub enum Exit {
     Busy = 75,
 }
 
+impl Exit {
+    pub const ALL: [Exit; 5] = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warned, Exit::Busy];
+
+    /// What it means, for the man page.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Done => "Done (also with warnings, unless fail_on_warnings is set).",
+            Exit::Failed => "It was tried and failed.",
+            Exit::Usage => "The command line or the configuration is not usable; nothing was tried.",
+            Exit::Warned => "Done, with warnings, where fail_on_warnings is set.",
+            Exit::Busy => "The repository is locked or another run is active: try again later.",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -1,10 +1,13 @@
 //! The command line: the one place that prints and picks exit codes. One file per command.
 
-mod args;
+pub mod args;
 mod check_config;
 mod cleanup;
+pub mod console;
 mod create;
 mod exit;
+mod generate;
+mod log;
 mod mount;
 mod pass_through;
 mod report;
@@ -15,27 +18,45 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::Result;
-use args::{Cli, Command};
+use crate::error::{Error, Result};
+use args::{Cli, Command, LogFormat};
+use console::Console;
 pub use exit::Exit;
 
 /// Runs one command line (the program's name first) and says how it went.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(e) => {
-            // --help and --version come this way too: clap knows which stream and code they want.
-            let _ = e.print();
-            return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
-        }
+        Err(e) => return not_parsed(&args, &e).into(),
     };
+    log::init(cli.globals.verbose, cli.globals.log_format);
+    cli.globals.warn_of_variables();
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            report::error(&error);
+            report::error(cli.globals.console(), &error);
             Exit::from(&error).into()
         }
     }
+}
+
+/// --help and --version come this way too: clap knows which stream they want.
+fn not_parsed(args: &[OsString], e: &clap::Error) -> Exit {
+    if !e.use_stderr() {
+        let _ = e.print();
+        return Exit::Done;
+    }
+    let json = args.windows(2).any(|a| a[0] == "--log-format" && a[1] == "json")
+        || args.iter().any(|a| a == "--log-format=json");
+    if json {
+        let text = e.to_string();
+        let text = text.trim_start_matches("error: ").trim_end();
+        report::error(Console::new(false, LogFormat::Json), &Error::usage(text));
+    } else {
+        let _ = e.print();
+    }
+    Exit::Usage
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit> {
@@ -45,6 +66,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Umount(umount) => umount.run(),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
+        Command::Generate(generate) => generate.run(),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }
 }

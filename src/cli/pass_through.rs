@@ -1,11 +1,192 @@
 //! Every command that is borg's own.
 
 use std::ffi::OsString;
+use std::time::Duration;
+
+use chrono::{Days, Local, NaiveDate};
+use clap::CommandFactory;
 
 use super::Exit;
-use super::args::Globals;
+use super::args::{Cli, Globals};
+use crate::archive::name::{Wanted, date_name};
+use crate::config::nearest;
 use crate::error::{Error, Result};
+use crate::process::Command;
+use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
 
-pub fn run(_globals: &Globals, _args: &[OsString]) -> Result<Exit> {
-    Err(Error::failed("not there yet"))
+/// The commands of borg 1.x, without those that are ours.
+const BORG_COMMANDS: [&str; 23] = [
+    "init",
+    "list",
+    "info",
+    "extract",
+    "delete",
+    "rename",
+    "prune",
+    "compact",
+    "check",
+    "key",
+    "config",
+    "diff",
+    "export-tar",
+    "import-tar",
+    "recreate",
+    "break-lock",
+    "benchmark",
+    "debug",
+    "serve",
+    "upgrade",
+    "with-lock",
+    "change-passphrase",
+    "help",
+];
+/// What this version does not have yet, and what does the same meanwhile.
+const LATER: [(&str, &str); 6] = [
+    ("attach", "meanwhile: `borg-offsite-backup mount ::ARCHIVE DIR`, then `losetup -r -f --show DIR/PATH`"),
+    ("attached", "meanwhile: `losetup --list`"),
+    ("detach", "meanwhile: `losetup -d DEVICE`"),
+    ("restore", "meanwhile: `borg-offsite-backup extract [--stdout] ::ARCHIVE PATH`"),
+    ("telemetry", "meanwhile: `borg-offsite-backup info --json ::latest`"),
+    ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
+];
+/// How long the look for the latest archive waits for a lock.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// Becomes borg; returns only when it cannot.
+pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
+    let command = args.first().and_then(|c| c.to_str()).filter(|c| BORG_COMMANDS.contains(c));
+    let Some(command) = command else {
+        return Err(unknown(&args.first().map(|c| c.to_string_lossy()).unwrap_or_default()));
+    };
+    let config = match globals.config() {
+        // A beginner who asks for help does not have one yet.
+        Err(_) if asks_for_help(args) => return Err(Command::new("borg").args(args).replace()),
+        config => config?,
+    };
+    let borg = Borg::new(&config)?;
+    let args = resolve(command, args, Local::now().date_naive(), || {
+        let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
+        Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
+    })?;
+    Err(borg.pass_through(&args)?.replace())
+}
+
+fn asks_for_help(args: &[OsString]) -> bool {
+    let mut options = args.iter().take_while(|a| *a != "--");
+    args.first().is_some_and(|c| c == "help") || options.any(|a| a == "--help" || a == "-h")
+}
+
+/// Puts names of archives for `::today`, `::yesterday` and `::latest` (which `latest` looks up, at
+/// most once); every other argument stays as it is, byte by byte.
+fn resolve(
+    command: &str,
+    args: &[OsString],
+    today: NaiveDate,
+    mut latest: impl FnMut() -> Result<String>,
+) -> Result<Vec<OsString>> {
+    let mut found: Option<String> = None;
+    let mut located = false;
+    let mut resolved = Vec::with_capacity(args.len());
+    for arg in args {
+        let name = match arg.to_str() {
+            Some("::today") => date_name(today),
+            Some("::yesterday") => date_name(today - Days::new(1)),
+            Some("::latest") => match &found {
+                Some(name) => name.clone(),
+                None => found.insert(latest()?).clone(),
+            },
+            other => {
+                located |= other.is_some_and(|a| a.starts_with("::"));
+                resolved.push(arg.clone());
+                continue;
+            }
+        };
+        // After the first archive these two take bare names: `diff ::A B`.
+        let bare = located && matches!(command, "diff" | "delete");
+        resolved.push(if bare { name.into() } else { archive_argument(&name).into() });
+        located = true;
+    }
+    Ok(resolved)
+}
+
+fn unknown(word: &str) -> Error {
+    if let Some((name, meanwhile)) = LATER.iter().find(|(name, _)| *name == word) {
+        return Error::usage(format!("this version has no `{name}` yet")).hint(*meanwhile);
+    }
+    let error = Error::usage(format!("there is no command `{word}`"));
+    let cli = Cli::command();
+    let ours = cli.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name());
+    let known: Vec<&str> = ours.chain(BORG_COMMANDS).chain(LATER.map(|(name, _)| name)).collect();
+    let error = match nearest(word, &known) {
+        Some(guess) => error.hint(format!("did you mean `{guess}`?")),
+        None => error,
+    };
+    error.hint("`borg-offsite-backup --help` shows all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn resolved(args: &[&str]) -> Vec<String> {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        let command = args[0].to_str().unwrap().to_owned();
+        let args = resolve(&command, &args, today, || Ok("newest".into())).unwrap();
+        args.into_iter().map(|a| a.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn words_for_archives_become_their_names() {
+        assert_eq!(resolved(&["list", "::today"]), ["list", "::2026-03-01"]);
+        assert_eq!(resolved(&["list", "::yesterday"]), ["list", "::2026-02-28"]);
+        assert_eq!(resolved(&["extract", "::latest", "a"]), ["extract", "::newest", "a"]);
+    }
+
+    #[test]
+    fn only_a_whole_argument_is_such_a_word() {
+        for arg in ["today", "::today2", "x::today", "--comment=::latest", "::", ":latest"] {
+            assert_eq!(resolved(&["list", arg]), ["list", arg]);
+        }
+    }
+
+    #[test]
+    fn the_second_archive_of_diff_and_delete_is_a_bare_name() {
+        assert_eq!(resolved(&["diff", "::yesterday", "::today"]), ["diff", "::2026-02-28", "2026-03-01"]);
+        assert_eq!(resolved(&["delete", "::a", "::latest"]), ["delete", "::a", "newest"]);
+        assert_eq!(resolved(&["rename", "::latest", "::today"]), ["rename", "::newest", "::2026-03-01"]);
+    }
+
+    #[test]
+    fn the_latest_archive_is_looked_up_once_and_only_when_needed() {
+        let mut calls = 0;
+        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        let mut run = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            resolve("diff", &args, today, || {
+                calls += 1;
+                Ok("x".into())
+            })
+            .unwrap();
+            calls
+        };
+        assert_eq!(run(&["diff", "::today", "::yesterday"]), 0);
+        assert_eq!(run(&["diff", "::latest", "::latest"]), 1);
+    }
+
+    #[test]
+    fn raw_bytes_stay_as_they_are() {
+        let raw = OsString::from_vec(b"pf:\xff\xfe".to_vec());
+        let args = ["extract".into(), "::today".into(), raw.clone()];
+        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        assert_eq!(resolve("extract", &args, today, || unreachable!()).unwrap()[2], raw);
+    }
+
+    #[test]
+    fn help_is_asked_for_before_a_double_dash_only() {
+        let asks = |args: &[&str]| asks_for_help(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["help", "patterns"]) && asks(&["list", "-h"]) && asks(&["init", "--help"]));
+        assert!(!asks(&["list"]) && !asks(&["extract", "::a", "--", "-h"]));
+    }
 }

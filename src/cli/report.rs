@@ -1,18 +1,65 @@
-//! How errors and warnings are told on standard error.
+//! How an error is told on standard error.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 
+use serde_json::{Map, Value, json};
+
+use super::args::LogFormat;
+use super::console::{Console, paint, stderr_line};
+use crate::config::Diagnosis;
 use crate::error::Error;
 
-/// Prints the error, its causes and its hints.
-pub fn error(error: &Error) {
-    eprintln!("error: {error}");
-    let mut cause = error.source();
-    while let Some(c) = cause {
-        eprintln!("  because: {c}");
-        cause = c.source();
+/// Prints the error, its causes and its hints; the mistakes of a configuration where they stand.
+pub fn error(console: Console, error: &Error) {
+    let diagnosis = error.source().and_then(|cause| cause.downcast_ref::<Diagnosis>());
+    match (console.format(), diagnosis) {
+        (LogFormat::Json, _) => {
+            console.line("ERROR", "", &error.to_string(), fields(error, diagnosis));
+        }
+        (LogFormat::Text, Some(diagnosis)) => mistakes(diagnosis),
+        (LogFormat::Text, None) => plain(error),
+    }
+}
+
+fn plain(error: &Error) {
+    stderr_line(&format!("{} {error}", paint("error:", "31")));
+    for cause in causes(error) {
+        stderr_line(&format!("  because: {cause}"));
     }
     for hint in error.hints() {
-        eprintln!("  {hint}");
+        stderr_line(&format!("  {hint}"));
     }
+}
+
+fn mistakes(diagnosis: &Diagnosis) {
+    for place in diagnosis.places() {
+        stderr_line(&paint(&diagnosis.headline(&place), "31"));
+        for line in diagnosis.excerpt(&place) {
+            stderr_line(&line);
+        }
+    }
+}
+
+fn causes(error: &Error) -> Vec<String> {
+    let chain = std::iter::successors(error.source(), |cause: &&dyn StdError| (*cause).source());
+    chain.map(ToString::to_string).collect()
+}
+
+fn fields(error: &Error, diagnosis: Option<&Diagnosis>) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("causes".into(), causes(error).into());
+    fields.insert("hints".into(), error.hints().into());
+    if let Some(diagnosis) = diagnosis {
+        let mistakes = diagnosis.places().map(|place| {
+            json!({
+                "file": diagnosis.file().to_string_lossy(),
+                "line": place.line,
+                "column": place.column,
+                "expected": place.mistake.expected,
+                "note": place.mistake.note,
+            })
+        });
+        fields.insert("mistakes".into(), mistakes.collect());
+    }
+    fields
 }

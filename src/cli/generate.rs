@@ -1,0 +1,87 @@
+//! `generate`: man pages and completions, for packagers.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::Exit;
+use super::args::Cli;
+use crate::error::{Error, Result};
+
+const FILES: [(&str, &str); 4] = [
+    ("/etc/borg-offsite-backup.conf", "The configuration, in JSON. --config names another."),
+    ("~/.borg-offsite-backup.key", "The key of the repository. Keep a copy on another machine."),
+    ("/run/borg-offsite-backup/", "Where file systems are staged while they are backed up."),
+    (
+        "/var/cache/borg-offsite-backup/",
+        "Caches; $XDG_CACHE_HOME/borg-offsite-backup/ for those who are not root.",
+    ),
+];
+const ENVIRONMENT: [(&str, &str); 6] = [
+    ("BORG_PASSPHRASE, BORG_PASSCOMMAND, BORG_PASSPHRASE_FD", "The passphrase; unset, it is empty."),
+    ("BORG_KEY_FILE", "The key, if it is not at its place in the home folder."),
+    ("BORG_RSH", "What makes the connection; unset, ssh with keep-alives."),
+    ("BORG_REPO", "Not heeded: the repository is the one in the configuration."),
+    ("QUIET", "yes is as --quiet."),
+    ("NO_COLOR", "Set to anything: no colours."),
+];
+
+/// Write man pages and shell completions.
+#[derive(Args)]
+#[command(hide = true)]
+pub struct Generate {
+    /// Where they go; made if it is not there.
+    dir: PathBuf,
+}
+
+impl Generate {
+    pub fn run(&self) -> Result<Exit> {
+        self.write().map_err(|e| {
+            Error::failed(format!("cannot write man pages and completions to {}", self.dir.display()))
+                .because(e)
+        })?;
+        Ok(Exit::Done)
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let mut cli = Cli::command();
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            clap_complete::generate_to(shell, &mut cli, "borg-offsite-backup", &self.dir)?;
+        }
+        cli.build();
+        page(cli.clone(), &self.dir.join("borg-offsite-backup.1"), true)?;
+        for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = format!("borg-offsite-backup-{}", command.get_name());
+            let path = self.dir.join(format!("{name}.1"));
+            page(command.clone().display_name(name), &path, false)?;
+        }
+        Ok(())
+    }
+}
+
+fn page(command: clap::Command, path: &Path, is_main: bool) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    Man::new(command).render(&mut file)?;
+    let mut roff = Roff::new();
+    let exits: Vec<(String, &str)> = Exit::ALL.map(|exit| ((exit as u8).to_string(), exit.meaning())).into();
+    section(&mut roff, "EXIT STATUS", exits);
+    if is_main {
+        roff.text([roman("Commands that are passed through to borg exit as borg does.")]);
+        section(&mut roff, "FILES", FILES.map(|(name, text)| (name.to_owned(), text)).into());
+        section(&mut roff, "ENVIRONMENT", ENVIRONMENT.map(|(name, text)| (name.to_owned(), text)).into());
+        roff.text([roman("Every other BORG_ variable is as borg takes it.")]);
+    }
+    roff.to_writer(&mut file)
+}
+
+fn section(roff: &mut Roff, title: &str, entries: Vec<(String, &str)>) {
+    roff.control("SH", [title]);
+    for (name, text) in entries {
+        roff.control("TP", []).text([bold(name)]).text([roman(text)]);
+    }
+}

@@ -1,0 +1,78 @@
+//! Log lines of the library, on standard error.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::args::LogFormat;
+use super::console::paint;
+
+/// From here on what the library logs is seen: warnings, with `verbose` 1 what it does, with 2
+/// how, with 3 everything.
+pub fn init(verbose: u8, format: LogFormat) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // It fails only where a log is set up already.
+    let _ = match format {
+        LogFormat::Text => builder.event_format(Lines).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+/// `warning: text name=value`, with the time before it where nothing else tells the time.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // A daemon's standard error becomes a file while it runs: each line looks anew.
+        if !std::io::stderr().is_terminal() && std::env::var_os("JOURNAL_STREAM").is_none() {
+            write!(writer, "{} ", chrono::Local::now().format("%Y-%m-%d %H:%M:%S"))?;
+        }
+        let label = match *event.metadata().level() {
+            Level::ERROR => paint("error:", "31"),
+            Level::WARN => paint("warning:", "33"),
+            Level::INFO => "info:".into(),
+            Level::DEBUG => "debug:".into(),
+            Level::TRACE => "trace:".into(),
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        writeln!(writer, "{label} {}{}", fields.message, fields.others)
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.others.push_str(&format!(" {}={value:?}", field.name()));
+        }
+    }
+}

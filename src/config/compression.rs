@@ -1,0 +1,54 @@
+//! The syntax of `borg create --compression`.
+
+/// What may be written; shown when something else was.
+pub const SYNTAX: &str = "none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-9], auto,X or obfuscate,SPEC,X";
+
+/// Whether borg takes `spec`.
+pub fn is_valid(spec: &str) -> bool {
+    let words: Vec<&str> = spec.split(',').collect();
+    match words.as_slice() {
+        ["obfuscate", level, rest @ ..] => {
+            number(level).is_some_and(|n| (1..=6).contains(&n) || (110..=123).contains(&n)) && is_plain(rest)
+        }
+        words => is_plain(words),
+    }
+}
+
+fn is_plain(words: &[&str]) -> bool {
+    match words {
+        ["auto", rest @ ..] => is_algorithm(rest),
+        words => is_algorithm(words),
+    }
+}
+
+fn is_algorithm(words: &[&str]) -> bool {
+    match words {
+        ["none" | "lz4" | "zstd" | "zlib" | "lzma"] => true,
+        ["zstd", level] => number(level).is_some_and(|n| (1..=22).contains(&n)),
+        ["zlib" | "lzma", level] => number(level).is_some_and(|n| n <= 9),
+        _ => false,
+    }
+}
+
+fn number(digits: &str) -> Option<u32> {
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_borg_takes_is_taken_and_what_it_refuses_is_refused() {
+        let good = "none lz4 zstd zstd,1 zstd,22 zlib zlib,0 zlib,9 lzma lzma,9 auto,zstd auto,zstd,7 \
+            auto,lz4 auto,none obfuscate,110,zstd obfuscate,1,none obfuscate,123,auto,zstd,3";
+        for spec in good.split_whitespace() {
+            assert!(is_valid(spec), "{spec}");
+        }
+        let bad = "zstd,0 zstd,23 zstd,x zlib,10 lzma,10 auto obfuscate,7,lz4 obfuscate,124,lz4 obfuscate,2 \
+            auto,obfuscate,1,lz4 zstd,_3 zstd,+3 zstd, ZSTD auto,zstd,3,4 gzip , zlib,99999999999";
+        for spec in bad.split_whitespace().chain(["", " zstd"]) {
+            assert!(!is_valid(spec), "{spec}");
+        }
+    }
+}

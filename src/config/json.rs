@@ -1,0 +1,234 @@
+//! Strict JSON whose parts know where in the text they stand.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::diagnosis::Mistake;
+
+/// One value, or one key, of a text that is known to be JSON.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    whole: &'a str,
+    raw: &'a str,
+}
+
+/// Checks that `text` is one JSON value.
+///
+/// # Errors
+/// The first place where it is not, and what was expected there.
+pub fn parse(text: &str) -> Result<Node<'_>, Mistake> {
+    // This parse finds the mistakes, and refuses what nests deeper than 128 levels; after it the
+    // ones that borrow their text cannot fail.
+    serde_json::from_str::<serde_json::Value>(text).map_err(|e| explain(text, &e))?;
+    Ok(Node { whole: text, raw: text.trim_matches(WHITESPACE) })
+}
+
+const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+impl<'a> Node<'a> {
+    /// Where it begins, in bytes from the beginning of the text.
+    pub fn at(&self) -> usize {
+        self.raw.as_ptr() as usize - self.whole.as_ptr() as usize
+    }
+
+    /// Where its last character begins.
+    pub fn last(&self) -> usize {
+        self.at() + self.raw.char_indices().next_back().map_or(0, |(i, _)| i)
+    }
+
+    /// As it is written.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.raw == "null"
+    }
+
+    /// Its type, with an article.
+    pub fn kind(&self) -> &'static str {
+        match self.raw.as_bytes().first() {
+            Some(b'{') => "an object",
+            Some(b'[') => "a list",
+            Some(b'"') => "a string",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'n') => "null",
+            _ => "a number",
+        }
+    }
+
+    pub fn string(&self) -> Option<String> {
+        serde_json::from_str(self.raw).ok()
+    }
+
+    pub fn integer(&self) -> Option<i64> {
+        serde_json::from_str(self.raw).ok()
+    }
+
+    pub fn boolean(&self) -> Option<bool> {
+        serde_json::from_str(self.raw).ok()
+    }
+
+    pub fn list(&self) -> Option<Vec<Node<'a>>> {
+        let items: Vec<&RawValue> = serde_json::from_str(self.raw).ok()?;
+        Some(items.into_iter().map(|item| self.part(item)).collect())
+    }
+
+    /// Keys and values in the order of the text, duplicates included.
+    pub fn object(&self) -> Option<Vec<(Node<'a>, Node<'a>)>> {
+        let Pairs(pairs) = serde_json::from_str(self.raw).ok()?;
+        Some(pairs.into_iter().map(|(k, v)| (self.part(k), self.part(v))).collect())
+    }
+
+    fn part(&self, raw: &'a RawValue) -> Node<'a> {
+        Node { whole: self.whole, raw: raw.get() }
+    }
+}
+
+struct Pairs<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for PairsVisitor<'a> {
+            type Value = Pairs<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'a>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}
+
+/// From serde_json's error to the mistake that a person made.
+fn explain(text: &str, error: &serde_json::Error) -> Mistake {
+    let said = error.to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(what, _)| what);
+    let at = offset(text, error.line(), error.column());
+    let at = match said {
+        "expected ident" | "invalid number" | "number out of range" => start_of_word(text, at),
+        _ => at,
+    };
+    let rest = &text[at..];
+    let before = text[..at].trim_end_matches(WHITESPACE);
+    let previous = before.char_indices().next_back();
+
+    if text.trim_matches(WHITESPACE).is_empty() {
+        return Mistake::new(0, "expected `{`", "the file is empty");
+    }
+    if said.starts_with("EOF") {
+        let end = text.trim_end_matches(WHITESPACE).len();
+        return at_the_end(end, said);
+    }
+    if said.contains("escape") || said.contains("control character") || said.contains("unicode") {
+        return inside_a_string(text, at, said);
+    }
+    if rest.starts_with("//") || rest.starts_with("/*") || rest.starts_with('#') {
+        return Mistake::new(at, "expected JSON", "JSON has no comments; take this out");
+    }
+    if rest.starts_with('\'') {
+        return Mistake::new(at, "expected `\"`", "JSON has strings in double quotes only");
+    }
+    match (said, previous) {
+        ("expected `,` or `}`" | "expected `,` or `]`", _)
+            if !rest.starts_with([':', '}', ']', '=', ';']) =>
+        {
+            Mistake::new(at, said, missing_comma(text, at, before.len()))
+        }
+        ("trailing comma", Some((comma, ','))) | ("expected value", Some((comma, ',')))
+            if rest.starts_with(['}', ']']) =>
+        {
+            let close = &rest[..1];
+            let expected = if close == "}" { "expected another key" } else { "expected another value" };
+            Mistake::new(
+                comma,
+                expected,
+                format!("this comma is one too many: the last one before `{close}`"),
+            )
+        }
+        ("key must be a string", _) => Mistake::new(at, "expected `\"`", "a key in double quotes goes here"),
+        ("expected `:`", _) => Mistake::new(at, said, "a colon is missing between key and value"),
+        ("trailing characters", _) => {
+            Mistake::new(at, "expected the end of the file", "this follows the closing bracket")
+        }
+        ("invalid number" | "number out of range", _) => {
+            Mistake::new(at, "expected a number", "no JSON number is written so")
+        }
+        ("recursion limit exceeded", _) => {
+            Mistake::new(at, "expected a simpler configuration", "this is nested too deeply")
+        }
+        ("expected value" | "expected ident", _) => Mistake::new(at, "expected a value", value_note(rest)),
+        _ => {
+            let expected =
+                if said.starts_with("expected") { said.to_owned() } else { format!("expected JSON: {said}") };
+            Mistake::new(at, expected, "not this")
+        }
+    }
+}
+
+fn at_the_end(end: usize, said: &str) -> Mistake {
+    let (expected, note) = match said {
+        "EOF while parsing an object" => ("expected `}`", "the file ends here, within an object"),
+        "EOF while parsing a list" => ("expected `]`", "the file ends here, within a list"),
+        "EOF while parsing a string" => ("expected `\"`", "the file ends here, within a string"),
+        _ => ("expected a value", "the file ends here"),
+    };
+    Mistake::new(end, expected, note)
+}
+
+fn inside_a_string(text: &str, at: usize, said: &str) -> Mistake {
+    if text[at..].starts_with(['\n', '\r']) {
+        return Mistake::new(at, "expected `\"`", "a string ends on the line where it begins");
+    }
+    if said.contains("control character") {
+        return Mistake::new(at, "expected a character", "write control characters as \\t, \\n or \\u00XX");
+    }
+    Mistake::new(at, "expected an escape", "in a string, a backslash is written `\\\\`")
+}
+
+fn missing_comma(text: &str, at: usize, before: usize) -> String {
+    let line = |offset: usize| text[..offset].matches('\n').count() + 1;
+    if line(before) == line(at) {
+        return "a comma is missing before this".into();
+    }
+    format!("a comma is missing at the end of line {}", line(before))
+}
+
+fn value_note(rest: &str) -> String {
+    let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    match word.to_lowercase().as_str() {
+        "" => "a value goes here".into(),
+        "true" | "yes" | "on" => "write `true`".into(),
+        "false" | "no" | "off" => "write `false`".into(),
+        "null" | "none" | "nil" => "write `null`, or leave the key out".into(),
+        _ if word.starts_with(|c: char| c.is_numeric()) => "no JSON number is written so".into(),
+        _ => "a string stands in double quotes".into(),
+    }
+}
+
+/// The byte at serde_json's line and column (both from 1, columns in bytes; 0 before the first),
+/// moved to the beginning of its character.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let mut at = (start + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn start_of_word(text: &str, at: usize) -> usize {
+    text[..at].trim_end_matches(|c: char| c.is_alphanumeric() || "+-.".contains(c)).len()
+}

@@ -1,0 +1,348 @@
+//! From the text of a configuration to a [`Config`], or to all that is wrong with it.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::diagnosis::{Diagnosis, Mistake};
+use super::json::{self, Node};
+use super::{Config, Dataset, Selection, compression, nearest};
+
+const KEYS: [&str; 14] = [
+    "backup_server",
+    "backup_user",
+    "backup_path",
+    "bridge_vm",
+    "ssh_from",
+    "datasets_to_backup",
+    "filesystems_to_backup",
+    "exclude_patterns",
+    "keep_daily",
+    "keep_weekly",
+    "keep_monthly",
+    "compression",
+    "prune_on_days",
+    "fail_on_warnings",
+];
+const BYTE_ORDER_MARK: char = '\u{feff}';
+const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
+
+/// Reads the bytes of `file`. Pure: nothing is looked up on this machine.
+///
+/// # Errors
+/// One mistake of syntax, or all mistakes of meaning.
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Config, Diagnosis> {
+    let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(file, bytes, e.valid_up_to()))?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let wrong = |mistakes| Diagnosis::new(file, text, mistakes);
+    let root = json::parse(text).map_err(|mistake| wrong(vec![mistake]))?;
+    let mut reader = Reader::default();
+    let config = reader.config(file, &root);
+    match config {
+        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        _ => Err(wrong(reader.mistakes)),
+    }
+}
+
+fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
+    let byte = bytes.get(at).copied().unwrap_or_default();
+    let note = format!("byte 0x{byte:02x} at offset {at} of the file is no UTF-8");
+    // Up to that byte the lossy text is the text itself, so the place is the same in both.
+    let mistake = Mistake::new(at, "expected text in UTF-8", note);
+    Diagnosis::new(file, &String::from_utf8_lossy(bytes), vec![mistake])
+}
+
+/// Collects the mistakes while values are read; a value that is wrong reads as `None`.
+#[derive(Default)]
+struct Reader {
+    mistakes: Vec<Mistake>,
+}
+
+/// The keys and values of the configuration; `null` counts as absent.
+struct Entries<'a>(Vec<(String, Node<'a>, Node<'a>)>);
+
+impl<'a> Entries<'a> {
+    fn get(&self, name: &str) -> Option<&Node<'a>> {
+        self.0.iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
+    }
+
+    fn key(&self, name: &str) -> Option<usize> {
+        self.0.iter().find(|(n, ..)| n == name).map(|(_, key, _)| key.at())
+    }
+}
+
+impl Reader {
+    fn wrong<T>(&mut self, at: usize, expected: impl Into<String>, note: impl Into<String>) -> Option<T> {
+        self.mistakes.push(Mistake::new(at, format!("expected {}", expected.into()), note));
+        None
+    }
+
+    fn config(&mut self, file: &Path, root: &Node<'_>) -> Option<Config> {
+        let Some(pairs) = root.object() else {
+            return self.wrong(root.at(), "an object, `{ … }`", format!("this is {}", root.kind()));
+        };
+        let (entries, meant) = self.entries(pairs, &KEYS);
+        if entries.get("backup_path").is_none() && !meant.contains(&"backup_path") {
+            self.wrong::<()>(root.last(), "the key `backup_path`", "it is nowhere in the file");
+        }
+        let config = self.read(file, &entries);
+        if !meant.contains(&"backup_server") {
+            self.check_place(&entries);
+        }
+        self.check_retention(&entries, &config);
+        Some(config)
+    }
+
+    fn read(&mut self, file: &Path, entries: &Entries<'_>) -> Config {
+        let mut keep = |name, default| {
+            entries.get(name).and_then(|v| self.integer(v, -1, "-1 (all), 0 or more")).unwrap_or(default)
+        };
+        let (keep_daily, keep_weekly, keep_monthly) =
+            (keep("keep_daily", 7), keep("keep_weekly", 4), keep("keep_monthly", 12));
+        Config {
+            file: file.to_owned(),
+            backup_server: entries.get("backup_server").and_then(|v| self.word(v, "a host name", "/@")),
+            backup_user: entries.get("backup_user").and_then(|v| self.word(v, "an account's name", "/@:")),
+            backup_path: entries.get("backup_path").and_then(|v| self.repository(v)).unwrap_or_default(),
+            bridge_vm: entries.get("bridge_vm").and_then(|v| self.word(v, "a qube's name", "/@:")),
+            ssh_from: entries.get("ssh_from").and_then(|v| self.word(v, "an account's name", "/@:")),
+            datasets_to_backup: self.items(entries, "datasets_to_backup", Self::dataset),
+            filesystems_to_backup: self.filesystems(entries),
+            exclude_patterns: self.items(entries, "exclude_patterns", Self::pattern),
+            keep_daily,
+            keep_weekly,
+            keep_monthly,
+            compression: entries
+                .get("compression")
+                .and_then(|v| self.compression(v))
+                .unwrap_or_else(|| "auto,zstd".into()),
+            prune_on_days: self.days(entries),
+            fail_on_warnings: entries
+                .get("fail_on_warnings")
+                .and_then(|v| self.boolean(v))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The entries of an object whose keys are `known`, and what was meant by those that are not.
+    fn entries<'a>(
+        &mut self,
+        pairs: Vec<(Node<'a>, Node<'a>)>,
+        known: &[&'static str],
+    ) -> (Entries<'a>, Vec<&'static str>) {
+        let (mut seen, mut meant) = (Vec::new(), Vec::new());
+        let mut entries = Vec::new();
+        for (key, value) in pairs {
+            let Some(name) = key.string() else { continue };
+            if !known.contains(&name.as_str()) {
+                let guess = nearest(&name, known);
+                meant.extend(guess);
+                self.wrong::<()>(key.at(), "a known key", unknown_key(guess, known));
+            } else if seen.contains(&name) {
+                self.wrong::<()>(key.at(), "each key once", format!("`{name}` stands in the file before"));
+            } else if !value.is_null() {
+                entries.push((name.clone(), key, value));
+            }
+            seen.push(name);
+        }
+        (Entries(entries), meant)
+    }
+
+    /// What the keys that name the repository say together.
+    fn check_place(&mut self, entries: &Entries<'_>) {
+        if entries.get("backup_server").is_some() {
+            return;
+        }
+        for name in ["backup_user", "bridge_vm", "ssh_from"] {
+            if let Some(at) = entries.key(name) {
+                let note = format!("`{name}` has no meaning without it");
+                self.wrong::<()>(at, "`backup_server` in the file", note);
+            }
+        }
+        if let Some(value) = entries.get("backup_path")
+            && value.string().is_some_and(|path| !path.is_empty() && !path.starts_with('/'))
+        {
+            let note = "without `backup_server` this is a folder here";
+            self.wrong::<()>(value.at(), "an absolute path", note);
+        }
+    }
+
+    fn check_retention(&mut self, entries: &Entries<'_>, config: &Config) {
+        if (config.keep_daily, config.keep_weekly, config.keep_monthly) != (0, 0, 0) {
+            return;
+        }
+        let keys = ["keep_daily", "keep_weekly", "keep_monthly"];
+        if let Some(value) = keys.iter().filter_map(|k| entries.get(k)).max_by_key(|v| v.at()) {
+            self.wrong::<()>(value.at(), "one keep_… above 0", "with all three 0 no archive would be kept");
+        }
+    }
+
+    fn text(&mut self, value: &Node<'_>) -> Option<String> {
+        match value.string() {
+            Some(text) if text.is_empty() => self.wrong(value.at(), "a text", "this is empty"),
+            Some(text) if text.contains(char::is_control) => {
+                self.wrong(value.at(), "a text of one line", "a control character is in it")
+            }
+            Some(text) => Some(text),
+            None => self.wrong(value.at(), "a string", format!("this is {}", value.kind())),
+        }
+    }
+
+    /// A text that becomes a part of an address or an argument.
+    fn word(&mut self, value: &Node<'_>, expected: &str, forbidden: &str) -> Option<String> {
+        let text = self.text(value)?;
+        if text.starts_with('-') {
+            return self.wrong(value.at(), expected, "it may not begin with `-`");
+        }
+        match text.chars().find(|c| c.is_whitespace() || forbidden.contains(*c)) {
+            Some(c) if c.is_whitespace() => self.wrong(value.at(), expected, "it may not hold a space"),
+            Some(c) => self.wrong(value.at(), expected, format!("it may not hold `{c}`")),
+            None => Some(text),
+        }
+    }
+
+    fn repository(&mut self, value: &Node<'_>) -> Option<String> {
+        let path = self.text(value)?;
+        if path.contains("::") {
+            let note = "`::` begins the name of an archive; it may not be in this path";
+            return self.wrong(value.at(), "the path of a repository", note);
+        }
+        Some(path)
+    }
+
+    fn compression(&mut self, value: &Node<'_>) -> Option<String> {
+        let spec = self.text(value)?;
+        if !compression::is_valid(&spec) {
+            return self.wrong(value.at(), "a compression that borg knows", compression::SYNTAX);
+        }
+        Some(spec)
+    }
+
+    fn boolean(&mut self, value: &Node<'_>) -> Option<bool> {
+        let boolean = value.boolean();
+        boolean.or_else(|| self.wrong(value.at(), "`true` or `false`", format!("this is {}", value.kind())))
+    }
+
+    fn integer(&mut self, value: &Node<'_>, min: i32, expected: &str) -> Option<i32> {
+        let number = value.integer().and_then(|n| i32::try_from(n).ok()).filter(|n| *n >= min);
+        number.or_else(|| {
+            let note = match value.kind() {
+                "a number" => format!("{} is none of these", value.raw()),
+                kind => format!("this is {kind}"),
+            };
+            self.wrong(value.at(), format!("a whole number: {expected}"), note)
+        })
+    }
+
+    /// The items of the list `name`, each read by `item`.
+    fn items<T>(
+        &mut self,
+        entries: &Entries<'_>,
+        name: &str,
+        mut item: impl FnMut(&mut Self, &Node<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(value) = entries.get(name) else { return Vec::new() };
+        match value.list() {
+            Some(list) => list.iter().filter_map(|node| item(self, node)).collect(),
+            None => {
+                let note = format!("this is {}", value.kind());
+                self.wrong(value.at(), "a list, `[ … ]`", note).unwrap_or_default()
+            }
+        }
+    }
+
+    fn filesystems(&mut self, entries: &Entries<'_>) -> Vec<PathBuf> {
+        let mut seen: Vec<PathBuf> = Vec::new();
+        self.items(entries, "filesystems_to_backup", |reader, node| {
+            let path = reader.filesystem(node)?;
+            if seen.contains(&path) {
+                return reader.wrong(node.at(), "each folder once", "it stands in the list before");
+            }
+            seen.push(path.clone());
+            Some(path)
+        })
+    }
+
+    fn filesystem(&mut self, value: &Node<'_>) -> Option<PathBuf> {
+        let text = self.text(value)?;
+        let path = Path::new(&text);
+        if path.is_relative() {
+            return self.wrong(value.at(), "an absolute path", "this does not begin with `/`");
+        }
+        if path.components().any(|c| c == Component::ParentDir) {
+            return self.wrong(value.at(), "a path without `..`", "write where it leads to");
+        }
+        // Without the slashes that say nothing: /boot/ and //boot are /boot.
+        Some(path.components().collect())
+    }
+
+    fn pattern(&mut self, value: &Node<'_>) -> Option<String> {
+        let pattern = self.text(value)?;
+        let style = pattern.split_once(':').map(|(style, _)| style);
+        match style {
+            // borg takes two letters or digits before a colon for a style, whatever they are.
+            Some(style) if style.chars().count() == 2 && style.chars().all(char::is_alphanumeric) => {
+                if PATTERN_STYLES.contains(&style) {
+                    return Some(pattern);
+                }
+                self.wrong(value.at(), "a pattern style that borg knows", "fm:, sh:, re:, pp: or pf:")
+            }
+            _ => Some(pattern),
+        }
+    }
+
+    fn dataset(&mut self, value: &Node<'_>) -> Option<Dataset> {
+        if value.kind() == "a string" {
+            return Some(Dataset { name: self.dataset_name(value)?, selection: Selection::Only });
+        }
+        let Some(pairs) = value.object() else {
+            let expected = "a dataset's name, or {\"name\": …, \"glob\" or \"recursive\": true}";
+            return self.wrong(value.at(), expected, format!("this is {}", value.kind()));
+        };
+        let (entries, meant) = self.entries(pairs, &["name", "glob", "recursive"]);
+        let mut flag = |name| entries.get(name).and_then(|v| self.boolean(v)).unwrap_or_default();
+        let selection = match (flag("glob"), flag("recursive")) {
+            (true, true) => {
+                let at = entries.key("glob").max(entries.key("recursive")).unwrap_or(value.at());
+                return self.wrong(at, "`glob` or `recursive`", "a dataset cannot have both");
+            }
+            (true, false) => Selection::Glob,
+            (false, true) => Selection::Recursive,
+            (false, false) => Selection::Only,
+        };
+        match entries.get("name") {
+            Some(name) => Some(Dataset { name: self.dataset_name(name)?, selection }),
+            None if meant.contains(&"name") => None,
+            None => self.wrong(value.last(), "the key `name`", "the dataset has no name"),
+        }
+    }
+
+    fn dataset_name(&mut self, value: &Node<'_>) -> Option<String> {
+        let name = self.text(value)?;
+        if name.starts_with(['/', '-']) || name.ends_with('/') || name.contains(['@', '#']) {
+            let note = "written as `zfs list` shows it: pool/path/name";
+            return self.wrong(value.at(), "a dataset's name", note);
+        }
+        Some(name)
+    }
+
+    fn days(&mut self, entries: &Entries<'_>) -> Option<Vec<u8>> {
+        let value = entries.get("prune_on_days")?;
+        if value.list().is_some_and(|days| days.is_empty()) {
+            let note = "leave the key out to prune after each backup";
+            return self.wrong(value.at(), "at least one day of the month", note);
+        }
+        Some(self.items(entries, "prune_on_days", |reader, node| {
+            let day = node.integer().and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=31).contains(n));
+            day.or_else(|| {
+                let note = format!("{} is no such day", node.raw().lines().next().unwrap_or_default());
+                reader.wrong(node.at(), "a day of the month, 1 to 31", note)
+            })
+        }))
+    }
+}
+
+fn unknown_key(guess: Option<&str>, known: &[&str]) -> String {
+    match guess {
+        Some(guess) => format!("did you mean `{guess}`?"),
+        None => format!("known are {}", known.join(", ")),
+    }
+}
