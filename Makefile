@@ -2,9 +2,12 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-BIN = $(or $(CARGO_TARGET_DIR),target)/release/borg-offsite-backup
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/release/borg-offsite-backup
+MAN = $(TARGET)/man
+SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: demo test bench build install
+.PHONY: demo test bench build man install
 
 # The main job on a repository in a temporary folder, each command shown.
 demo:
@@ -25,5 +28,13 @@ bench:
 build:
 	$(CARGO) build --release
 
-install: build
+# Man pages and completions, made from the command line's own definition.
+man: build
+	$(BIN) generate $(MAN)
+
+install: man
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/borg-offsite-backup
+	install -D -m 0644 -t $(SHARE)/man/man1 $(MAN)/*.1
+	install -D -m 0644 $(MAN)/borg-offsite-backup.bash $(SHARE)/bash-completion/completions/borg-offsite-backup
+	install -D -m 0644 -t $(SHARE)/zsh/site-functions $(MAN)/_borg-offsite-backup
+	install -D -m 0644 -t $(SHARE)/fish/vendor_completions.d $(MAN)/borg-offsite-backup.fish
