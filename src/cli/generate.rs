@@ -10,6 +10,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Exit;
 use super::args::Cli;
+use super::pass_through::BORG_COMMANDS;
 use crate::error::{Error, Result};
 
 const FILES: [(&str, &str); 4] = [
@@ -50,8 +51,9 @@ impl Generate {
     fn write(&self) -> std::io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let mut cli = Cli::command();
+        let mut with_borgs = cli.clone().subcommands(BORG_COMMANDS.map(clap::Command::new));
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut cli, "borg-offsite-backup", &self.dir)?;
+            clap_complete::generate_to(shell, &mut with_borgs, "borg-offsite-backup", &self.dir)?;
         }
         cli.build();
         page(cli.clone(), &self.dir.join("borg-offsite-backup.1"), true)?;

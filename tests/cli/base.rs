@@ -147,6 +147,7 @@ fn man_pages_and_completions_come_from_the_same_definitions() {
     }
     assert!(read("borg-offsite-backup-check-config.1").contains("\\-\\-json"));
     for completion in ["borg-offsite-backup.bash", "_borg-offsite-backup", "borg-offsite-backup.fish"] {
-        assert!(read(completion).contains("check-config"), "{completion}");
+        let text = read(completion);
+        assert!(text.contains("check-config") && text.contains("export-tar"), "{completion}");
     }
 }
