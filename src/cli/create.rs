@@ -1,17 +1,150 @@
 //! `create`
 
-use clap::Args;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::Exit;
+use clap::{Args, ValueEnum};
+
 use super::args::Globals;
-use crate::error::{Error, Result};
+use super::console::{self, Console};
+use super::progress::Telling;
+use super::{Exit, report};
+use crate::backup::{self, Monitor, Options, Outcome, Report};
+use crate::config::Config;
+use crate::error::Result;
+use crate::process::interrupt;
 
-/// Back up today's archive.
+/// Back up what the configuration lists, into an archive named after today, then prune older ones.
 #[derive(Args)]
-pub struct Create {}
+pub struct Create {
+    /// What to do when there is an archive of today already.
+    #[arg(long, value_enum, default_value_t = IfExists::Fail, value_name = "WHAT")]
+    if_exists: IfExists,
+    /// Only list what would be looked at; nothing is written and nothing is pruned.
+    #[arg(long)]
+    dry_run: bool,
+    /// How long to wait for the repository's lock.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    lock_wait: u32,
+    /// Options for `borg create`, passed on as they are.
+    #[arg(last = true, value_name = "BORG OPTIONS")]
+    borg_options: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IfExists {
+    /// Stop with an error.
+    Fail,
+    /// Be content with it.
+    Skip,
+    /// Make it anew; the old one is removed when the new one stands.
+    Replace,
+}
 
 impl Create {
-    pub fn run(&self, _globals: &Globals) -> Result<Exit> {
-        Err(Error::failed("not there yet"))
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let config = globals.config()?;
+        let console = globals.console();
+        interrupt::heed()?;
+        let telling = Arc::new(Telling::new(console));
+        let monitor: Arc<dyn Monitor> = telling.clone();
+        let result = backup::create(&config, &self.options(), &monitor);
+        telling.end();
+        let report = result?;
+        console.say(&summary(&report));
+        Ok(exit(&report, &config, console))
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            if_exists: match self.if_exists {
+                IfExists::Fail => backup::IfExists::Fail,
+                IfExists::Skip => backup::IfExists::Skip,
+                IfExists::Replace => backup::IfExists::Replace,
+            },
+            dry_run: self.dry_run,
+            lock_wait: Duration::from_secs(self.lock_wait.into()),
+            borg_options: self.borg_options.clone(),
+        }
+    }
+}
+
+fn exit(report: &Report, config: &Config, console: Console) -> Exit {
+    if let Outcome::Made(Err(error)) = &report.outcome {
+        report::error(console, error);
+        console.warn(&format!("the backup itself is complete: {}", report.name));
+        return Exit::Failed;
+    }
+    if report.warnings > 0 && config.fail_on_warnings { Exit::Warned } else { Exit::Done }
+}
+
+/// What came of it, for people.
+fn summary(report: &Report) -> String {
+    let name = &report.name;
+    let took = console::duration(report.total);
+    let done = match &report.outcome {
+        Outcome::Made(Ok(_)) => format!("Done in {took}"),
+        // The error follows.
+        Outcome::Made(Err(_)) => format!("{name} was made in {took}"),
+        Outcome::Skipped => return format!("There is an archive {name} already; nothing was done"),
+        Outcome::Rehearsed => return "Nothing was written: this was a dry run".to_owned(),
+    };
+    let sizes = report.statistics;
+    let mut text = format!(
+        "{done}: {} looked at, {} new",
+        console::size(sizes.original_size),
+        console::size(sizes.deduplicated_size)
+    );
+    for (number, one, many) in [
+        (report.changed, "file changed while read", "files changed while read"),
+        (report.warnings - report.changed, "warning", "warnings"),
+    ] {
+        if number > 0 {
+            let noun = if number == 1 { one } else { many };
+            text.push_str(&format!(", {} {noun}", console::count(number)));
+        }
+    }
+    if report.warnings > 0 {
+        text.push_str(" (listed above)");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{Retention, Statistics};
+
+    fn report(outcome: Outcome) -> Report {
+        Report {
+            name: "2026-11-24".into(),
+            outcome,
+            statistics: Statistics {
+                original_size: 96_100_000_000,
+                compressed_size: 50_000_000_000,
+                deduplicated_size: 1_300_000_000,
+                files: 200_000,
+            },
+            warnings: 0,
+            changed: 0,
+            staging: Duration::ZERO,
+            archiving: Duration::ZERO,
+            pruning: Duration::ZERO,
+            total: Duration::from_secs(372),
+        }
+    }
+
+    #[test]
+    fn the_last_line_tells_how_much_and_what_was_odd() {
+        let mut report = report(Outcome::Made(Ok(Retention::NotToday)));
+        let text = summary(&report);
+        assert_eq!(text, "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new");
+        (report.warnings, report.changed) = (3, 2);
+        let text = summary(&report);
+        assert_eq!(
+            text,
+            "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new, 2 files changed while read, 1 warning (listed above)"
+        );
     }
 }

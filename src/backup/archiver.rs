@@ -1,0 +1,262 @@
+//! `borg create` on the staged tree: the call, what it tells while it runs, what it made.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::monitor::{Event, Monitor};
+use super::plan::Plan;
+use crate::error::{Error, Kind, Result};
+use crate::process::{Command, Ended};
+use crate::tools::borg::{self, Borg, Level, Line};
+
+/// What borg counted; sizes in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Statistics {
+    /// Of all that was looked at.
+    pub original_size: u64,
+    /// Of the same, compressed.
+    pub compressed_size: u64,
+    /// What came new into the repository.
+    pub deduplicated_size: u64,
+    /// Regular files.
+    #[serde(rename = "nfiles")]
+    pub files: u64,
+}
+
+/// An archive that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// When it was started, in UTC, as `borg list` tells it.
+    pub start: String,
+    pub statistics: Statistics,
+    pub warnings: Warnings,
+}
+
+/// How often borg warned while it made an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Warnings {
+    pub all: u64,
+    /// Those of `all` that say that a file changed while it was read.
+    pub changed: u64,
+}
+
+/// Makes archives of one tree.
+pub struct Archiver<'a> {
+    pub borg: &'a Borg,
+    pub plan: &'a Plan,
+    /// The root of the archive.
+    pub tree: &'a Path,
+    /// What borg is given of it, relative to `tree`.
+    pub paths: Vec<OsString>,
+    /// No path is followed into another file system.
+    pub one_file_system: bool,
+    /// The user's own, before the archive's name.
+    pub options: &'a [OsString],
+    pub lock_wait: Duration,
+}
+
+impl Archiver<'_> {
+    /// Makes the archive `name`.
+    ///
+    /// # Errors
+    /// What borg said, explained; then there is no such archive, or it was there before.
+    pub fn archive(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Archived> {
+        let command = self.command()?.args(["--json", "--progress"]);
+        let (stdout, seen) = self.run(command, name, monitor)?;
+        let made = parse_made(&stdout).map_err(|e| {
+            Error::failed(format!("borg does not say that it made the archive {name}"))
+                .because(e)
+                .hint("see whether one of the options after `--` keeps it from doing so")
+        })?;
+        Ok(Archived { start: made.start, statistics: made.stats, warnings: seen.warnings() })
+    }
+
+    /// Tells what would be looked at, and makes nothing.
+    ///
+    /// # Errors
+    /// What borg said, explained.
+    pub fn rehearse(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Warnings> {
+        let command = self.command()?.args(["--dry-run", "--list"]);
+        let (_, seen) = self.run(command, name, monitor)?;
+        Ok(seen.warnings())
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = self
+            .borg
+            .command("create", self.lock_wait)?
+            .args(["--compression", &self.plan.compression])
+            .args(["--exclude-caches", "--keep-exclude-tags"])
+            .background_priority()
+            .die_with_parent()
+            .current_dir(self.tree);
+        if self.one_file_system {
+            command = command.arg("--one-file-system");
+        }
+        for pattern in &self.plan.excludes {
+            command = command.arg(format!("--exclude={pattern}"));
+        }
+        Ok(command)
+    }
+
+    fn run(&self, command: Command, name: &str, monitor: Arc<dyn Monitor>) -> Result<(Vec<u8>, Seen)> {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let sink = Arc::clone(&seen);
+        let mut child =
+            command.args(self.options).arg(borg::archive_argument(name)).arg("--").args(&self.paths).spawn(
+                move |bytes| {
+                    let line = Line::parse(bytes);
+                    tell(&line, &*monitor);
+                    sink.lock().unwrap_or_else(|e| e.into_inner()).take(line);
+                },
+            )?;
+        let stdout = child.stdout().map(|mut pipe| {
+            thread::spawn(move || {
+                let mut json = Vec::new();
+                pipe.read_to_end(&mut json).map(|_| json)
+            })
+        });
+        let ended = child.wait_or_interrupt()?;
+        let stdout = match stdout.map(thread::JoinHandle::join) {
+            Some(Ok(Ok(json))) => json,
+            _ => return Err(Error::failed("cannot read what borg reports")),
+        };
+        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(|e| e.into_inner()));
+        match borg::warned(ended) {
+            Some(warned) => Ok((stdout, Seen { warned, ..seen })),
+            None => Err(explain(self.borg, name, ended, &seen.lines)),
+        }
+    }
+}
+
+/// What was seen of borg's log.
+#[derive(Default)]
+struct Seen {
+    /// By the exit code.
+    warned: bool,
+    warnings: Warnings,
+    /// The last messages that explain a failure.
+    lines: Vec<Line>,
+}
+
+impl Seen {
+    const KEPT_LINES: usize = 200;
+
+    fn take(&mut self, line: Line) {
+        match &line {
+            Line::Message { level: Level::Warning, text, .. } => {
+                self.warnings.all += 1;
+                self.warnings.changed += u64::from(text.contains("file changed while we backed it up"));
+            }
+            Line::Message { level: Level::Error, .. } | Line::Question { .. } => {}
+            _ => return,
+        }
+        if self.lines.len() == Seen::KEPT_LINES {
+            self.lines.remove(0);
+        }
+        self.lines.push(line);
+    }
+
+    /// The exit code decides: what ssh or a shell says in passing warns of nothing.
+    fn warnings(&self) -> Warnings {
+        match self.warned {
+            true => Warnings { all: self.warnings.all.max(1), ..self.warnings },
+            false => Warnings::default(),
+        }
+    }
+}
+
+fn tell(line: &Line, monitor: &dyn Monitor) {
+    match line {
+        Line::Message { level: Level::Warning, text, .. } => monitor.tell(Event::Warning(text)),
+        // The last one of a run has no figures.
+        Line::Progress(progress) if progress.original_size > 0 => monitor.tell(Event::Progress(progress)),
+        Line::File { status, path } => monitor.tell(Event::File { status: *status, path }),
+        _ => {}
+    }
+}
+
+/// The error of a failed `create`, with what only `create` knows besides.
+fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
+    let said = |wanted: &dyn Fn(Option<&str>, &str) -> bool| {
+        lines.iter().any(|l| matches!(l, Line::Message { id, text, .. } if wanted(id.as_deref(), text)))
+    };
+    if said(&|id, _| id == Some("Archive.AlreadyExists")) {
+        return exists_already(borg.repository(), name);
+    }
+    let error = borg::explain(borg, &format!("make the archive {name}"), ended, lines);
+    if said(&|id, text| id == Some("Repository.InsufficientFreeSpaceError") || text.contains("No space left"))
+    {
+        return error
+            .hint(format!("a disk is full: that of {}, or that of borg's cache here", borg.repository()))
+            .hint("`borg-offsite-backup delete` or `prune`, then `compact`, make room in a repository");
+    }
+    error
+}
+
+/// The error for an archive that is there before it is made.
+pub fn exists_already(repository: &str, name: &str) -> Error {
+    Error::new(Kind::Failed, format!("there is an archive {name} in {repository} already"))
+        .hint("`--if-exists replace` makes it anew, and removes the old one when the new one stands")
+        .hint("`--if-exists skip` is content with it")
+}
+
+#[derive(Deserialize)]
+struct Made {
+    start: String,
+    stats: Statistics,
+}
+
+fn parse_made(json: &[u8]) -> serde_json::Result<Made> {
+    #[derive(Deserialize)]
+    struct Report {
+        archive: Made,
+    }
+    serde_json::from_slice::<Report>(json).map(|report| report.archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_taken_from_borgs_json() {
+        let json = br#"{"archive": {"command_line": ["borg"], "duration": 0.004, "id": "00ff", "name": "x",
+            "start": "2026-11-24T07:21:37.000000", "stats": {"compressed_size": 3, "deduplicated_size": 2,
+            "nfiles": 4, "original_size": 608}}, "cache": {}, "encryption": {"mode": "none"}}"#;
+        let made = parse_made(json).unwrap();
+        assert_eq!(made.start, "2026-11-24T07:21:37.000000");
+        let expected = Statistics { original_size: 608, compressed_size: 3, deduplicated_size: 2, files: 4 };
+        assert_eq!(made.stats, expected);
+    }
+
+    #[test]
+    fn nothing_on_stdout_is_no_archive() {
+        assert!(parse_made(b"").is_err());
+    }
+
+    #[test]
+    fn what_ssh_says_in_passing_is_no_warning_when_borg_is_content() {
+        let mut seen = Seen::default();
+        seen.take(Line::parse(b"Warning: Permanently added 'milena' to the list of known hosts."));
+        assert_eq!(seen.warnings(), Warnings::default());
+        seen.warned = true;
+        assert_eq!(seen.warnings(), Warnings { all: 1, changed: 0 });
+    }
+
+    #[test]
+    fn a_file_that_changed_is_counted_as_such() {
+        let mut seen = Seen { warned: true, ..Seen::default() };
+        for text in ["a: file changed while we backed it up", "b: open: [Errno 13] Permission denied: 'b'"] {
+            let line = serde_json::json!({"type": "log_message", "levelname": "WARNING", "message": text});
+            seen.take(Line::parse(line.to_string().as_bytes()));
+        }
+        assert_eq!(seen.warnings(), Warnings { all: 2, changed: 1 });
+    }
+}

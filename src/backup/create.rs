@@ -1,0 +1,291 @@
+//! One backup from its beginning to its end.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{Datelike, Local, NaiveDate};
+
+use super::archiver::{Archived, Archiver, Statistics, Warnings, exists_already};
+use super::history::History;
+use super::leftovers;
+use super::monitor::{Event, Monitor};
+use super::plan::{Plan, borg_argument};
+use super::retention::{self, Retention};
+use super::stage::{self, Stage};
+use crate::archive::name::{Archive, as_date, date_name};
+use crate::config::Config;
+use crate::error::Result;
+use crate::process::interrupt;
+use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
+
+/// What is done about an archive of today that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfExists {
+    Fail,
+    Skip,
+    /// It is removed when the new one stands.
+    Replace,
+}
+
+/// How [`create`] is to go about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub if_exists: IfExists,
+    /// Nothing is made and nothing removed; what would be looked at is told.
+    pub dry_run: bool,
+    /// How long each call of borg waits for the repository's lock.
+    pub lock_wait: Duration,
+    /// Added to `borg create` as they are.
+    pub borg_options: Vec<OsString>,
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The archive stands. When older ones could not be pruned, the error is here.
+    Made(Result<Retention>),
+    /// It was there before.
+    Skipped,
+    /// A dry run.
+    Rehearsed,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The archive's name.
+    pub name: String,
+    pub outcome: Outcome,
+    pub statistics: Statistics,
+    /// borg's warnings, those that say that a file changed among them.
+    pub warnings: u64,
+    pub changed: u64,
+    /// How long the mounts took to make, ...
+    pub staging: Duration,
+    /// ... borg to make the archive, ...
+    pub archiving: Duration,
+    /// ... to remove older ones, ...
+    pub pruning: Duration,
+    /// ... and all of it.
+    pub total: Duration,
+}
+
+/// Makes today's archive. To be called from the main thread, with [`interrupt::heed`] done.
+///
+/// # Errors
+/// When there is no archive afterwards. [`crate::error::Kind::Busy`]: another run, or another
+/// borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
+pub fn create(config: &Config, options: &Options, monitor: &Arc<dyn Monitor>) -> Result<Report> {
+    let begun = Instant::now();
+    let plan = Plan::new(config)?;
+    stage::check(&plan)?;
+    let borg = Borg::new(config)?;
+    let (_lock, cleaned) = leftovers::make_way()?;
+    tell_cleaned(&cleaned, &**monitor);
+    let today = Local::now().date_naive();
+    let mut run =
+        Run { config, options, monitor, plan: &plan, borg: &borg, today, report: Report::new(today) };
+    run.all()?;
+    run.report.total = begun.elapsed();
+    Ok(run.report)
+}
+
+struct Run<'a> {
+    config: &'a Config,
+    options: &'a Options,
+    monitor: &'a Arc<dyn Monitor>,
+    plan: &'a Plan,
+    borg: &'a Borg,
+    today: NaiveDate,
+    report: Report,
+}
+
+impl Run<'_> {
+    fn all(&mut self) -> Result<()> {
+        let repository = self.borg.repository();
+        let paths = self.plan.entries.len();
+        self.tell(Event::Begun { repository, name: &self.report.name, paths });
+        let before = self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)?;
+        let replaces = has(&before, &self.report.name);
+        match self.options.if_exists {
+            IfExists::Fail if replaces => return Err(exists_already(repository, &self.report.name)),
+            IfExists::Skip if replaces => {
+                self.report.outcome = Outcome::Skipped;
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some(archived) = self.archive_tree(&before, replaces)? else {
+            self.report.outcome = Outcome::Rehearsed;
+            return Ok(());
+        };
+        self.report.statistics = archived.statistics;
+        self.report.count(archived.warnings);
+        self.tell_unfinished(&before);
+        self.report.outcome = Outcome::Made(self.prune(&archived, &before));
+        Ok(())
+    }
+
+    /// Lets borg read the tree; `None` after a dry run.
+    fn archive_tree(&mut self, before: &[Archive], replaces: bool) -> Result<Option<Archived>> {
+        let tree = Instant::now();
+        let stage = self.stage()?;
+        self.report.staging = tree.elapsed();
+        interrupt::check()?;
+        let archiver = self.archiver(stage.is_some());
+        let archiving = Instant::now();
+        let archived = if self.options.dry_run {
+            self.report.count(archiver.rehearse(&self.report.name, Arc::clone(self.monitor))?);
+            None
+        } else {
+            let history = History::load();
+            let expected = history.expected(self.borg.repository());
+            self.tell(Event::Archiving { name: &self.report.name, expected });
+            let archived = self.archive(&archiver, before, replaces)?;
+            history.remember(self.borg.repository(), archived.statistics.original_size);
+            Some(archived)
+        };
+        self.report.archiving = archiving.elapsed();
+        stage.map_or(Ok(()), Stage::close)?;
+        Ok(archived)
+    }
+
+    /// The staged tree; `None` when borg reads the live one.
+    fn stage(&self) -> Result<Option<Stage>> {
+        if !nix::unistd::geteuid().is_root() {
+            self.tell(Event::Live);
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let stage = Stage::new(self.plan)?;
+        self.tell(Event::Staged { took: begun.elapsed() });
+        Ok(Some(stage))
+    }
+
+    fn archiver(&self, staged: bool) -> Archiver<'_> {
+        let device = |p: &Path| std::fs::symlink_metadata(p).ok().map(|m| m.dev());
+        let roots = if staged { self.plan.roots() } else { self.plan.live_roots(device) };
+        Archiver {
+            borg: self.borg,
+            plan: self.plan,
+            tree: Path::new(if staged { stage::ROOT } else { "/" }),
+            paths: roots.into_iter().map(|root| borg_argument(root).to_owned()).collect(),
+            one_file_system: !staged,
+            options: &self.options.borg_options,
+            lock_wait: self.options.lock_wait,
+        }
+    }
+
+    /// At every moment the old archive, the new one, or both stand. (`borg rename` would be one
+    /// step less, but up to 1.2.4 it writes an archive that newer borgs refuse.)
+    fn archive(&self, archiver: &Archiver<'_>, before: &[Archive], replaces: bool) -> Result<Archived> {
+        let name = &self.report.name;
+        let new = in_the_making(name);
+        if !replaces {
+            let archived = archiver.archive(name, Arc::clone(self.monitor))?;
+            if has(before, &new) {
+                self.delete_after(&new)?;
+            }
+            return Ok(archived);
+        }
+        if has(before, &new) {
+            self.delete(&new)?;
+        }
+        let archived = archiver.archive(&new, Arc::clone(self.monitor))?;
+        interrupt::check()?;
+        self.delete(name)?;
+        // Cheap: every chunk is there, and borg's files cache knows every file.
+        let again = archiver.archive(name, Arc::new(Muted)).map_err(|e| {
+            e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
+        })?;
+        self.delete_after(&new)?;
+        Ok(Archived { start: again.start, ..archived })
+    }
+
+    fn delete_after(&self, name: &str) -> Result<()> {
+        self.delete(name).map_err(|e| e.hint(format!("the backup itself is complete: {}", self.report.name)))
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.tell(Event::Deleting { name });
+        let command = self.borg.command("delete", self.options.lock_wait)?.arg(archive_argument(name));
+        self.borg.run(command.die_with_parent(), &format!("delete the archive {name}")).map(drop)
+    }
+
+    fn prune(&mut self, archived: &Archived, before: &[Archive]) -> Result<Retention> {
+        self.tell(Event::Pruning);
+        let begun = Instant::now();
+        let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
+        let result = retention::prune(self.borg, self.config, &archived.start, before, day, wait);
+        self.report.pruning = begun.elapsed();
+        if let Ok(retention) = &result {
+            self.tell(Event::Pruned(retention));
+        }
+        result
+    }
+
+    fn tell_unfinished(&self, before: &[Archive]) {
+        let ours = in_the_making(&self.report.name);
+        for archive in before.iter().filter(|a| a.name != ours) {
+            if archive.name.strip_suffix(NEW).is_some_and(|name| as_date(name).is_some()) {
+                self.tell(Event::Unfinished { name: &archive.name });
+            }
+        }
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        self.monitor.tell(event);
+    }
+}
+
+impl Report {
+    fn new(today: NaiveDate) -> Report {
+        Report {
+            name: date_name(today),
+            outcome: Outcome::Skipped,
+            statistics: Statistics::default(),
+            warnings: 0,
+            changed: 0,
+            staging: Duration::ZERO,
+            archiving: Duration::ZERO,
+            pruning: Duration::ZERO,
+            total: Duration::ZERO,
+        }
+    }
+
+    fn count(&mut self, warnings: Warnings) {
+        self.warnings = warnings.all;
+        self.changed = warnings.changed;
+    }
+}
+
+/// For the second making of an archive, which would tell everything twice.
+struct Muted;
+
+impl Monitor for Muted {
+    fn tell(&self, _: Event<'_>) {}
+}
+
+const NEW: &str = ".new";
+
+/// The name of an archive until the one that it replaces is gone. It is no date, so that nothing
+/// prunes it.
+fn in_the_making(name: &str) -> String {
+    format!("{name}{NEW}")
+}
+
+fn has(archives: &[Archive], name: &str) -> bool {
+    archives.iter().any(|a| a.name == name)
+}
+
+fn tell_cleaned(cleaned: &leftovers::Cleanup, monitor: &dyn Monitor) {
+    for leftover in &cleaned.removed {
+        monitor.tell(Event::Removed(leftover));
+    }
+    for (leftover, error) in &cleaned.failed {
+        monitor.tell(Event::NotRemoved(leftover, error));
+    }
+}

@@ -1,0 +1,71 @@
+//! How much the last run of each repository looked at, so that the time left can be estimated.
+//! Nothing depends on it: what cannot be read or written is as if it were not there.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::state;
+
+const FILE: &str = "totals.json";
+
+/// Bytes looked at in the last run, by repository.
+pub struct History {
+    dir: Option<PathBuf>,
+    totals: BTreeMap<String, u64>,
+}
+
+impl History {
+    pub fn load() -> History {
+        History::load_from(state::cache_dir())
+    }
+
+    fn load_from(dir: Option<PathBuf>) -> History {
+        let read = |dir: &Path| serde_json::from_slice(&std::fs::read(dir.join(FILE)).ok()?).ok();
+        let totals = dir.as_deref().and_then(read).unwrap_or_default();
+        History { dir, totals }
+    }
+
+    /// Bytes.
+    pub fn expected(&self, repository: &str) -> Option<u64> {
+        self.totals.get(repository).copied()
+    }
+
+    pub fn remember(mut self, repository: &str, bytes: u64) {
+        self.totals.insert(repository.to_owned(), bytes);
+        let _ = self.save();
+    }
+
+    fn save(&self) -> Option<()> {
+        let dir = self.dir.as_deref()?;
+        state::make_private(dir).ok()?;
+        let mut file = tempfile::NamedTempFile::new_in(dir).ok()?;
+        file.write_all(&serde_json::to_vec_pretty(&self.totals).ok()?).ok()?;
+        file.persist(dir.join(FILE)).ok()?;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_kept_for_each_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || History::load_from(Some(dir.path().join("cache")));
+        load().remember("/a", 5);
+        load().remember("ssh://b", 7);
+        assert_eq!(load().expected("/a"), Some(5));
+        assert_eq!(load().expected("ssh://b"), Some(7));
+        assert_eq!(load().expected("/c"), None);
+    }
+
+    #[test]
+    fn a_broken_file_is_as_good_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert_eq!(History::load_from(Some(dir.path().to_owned())).expected("/a"), None);
+        History::load_from(None).remember("/a", 5);
+    }
+}

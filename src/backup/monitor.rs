@@ -1,0 +1,57 @@
+//! What a run tells while it goes on.
+
+use std::time::Duration;
+
+use super::leftovers::Leftover;
+use super::retention::Retention;
+use crate::error::Error;
+use crate::tools::borg::Progress;
+
+/// One thing that happened, or that begins.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// What a killed run left was removed.
+    Removed(&'a Leftover),
+    /// What a killed run left could not be removed; the run goes on.
+    NotRemoved(&'a Leftover, &'a Error),
+    /// The archive `name` will be made from this many listed paths.
+    Begun {
+        repository: &'a str,
+        name: &'a str,
+        paths: usize,
+    },
+    /// Without root no staging is possible: borg reads the live tree.
+    Live,
+    /// All paths are staged.
+    Staged {
+        took: Duration,
+    },
+    /// borg begins to read. `expected` bytes were looked at in the last run.
+    Archiving {
+        name: &'a str,
+        expected: Option<u64>,
+    },
+    Progress(&'a Progress),
+    /// `borg create --list`.
+    File {
+        status: char,
+        path: &'a str,
+    },
+    /// What borg warns of; the archive is kept.
+    Warning(&'a str),
+    /// An archive that another one has taken the place of is removed.
+    Deleting {
+        name: &'a str,
+    },
+    /// A cut `--if-exists replace` of another day left its new archive under this name.
+    Unfinished {
+        name: &'a str,
+    },
+    Pruning,
+    Pruned(&'a Retention),
+}
+
+/// Who is told. Events come from more than one thread.
+pub trait Monitor: Send + Sync {
+    fn tell(&self, event: Event<'_>);
+}

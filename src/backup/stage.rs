@@ -1,0 +1,201 @@
+//! The tree that borg reads: read-only bind mounts in a mount namespace of our own.
+//!
+//! The host's view of its mounts never changes, and when this process dies, however it dies, the
+//! kernel takes the namespace and every mount in it away.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::plan::{Entry, Plan};
+use super::state::RUN_DIR;
+use crate::error::{Error, Kind, Result};
+
+/// Where the tree is staged. borg's files cache is keyed by absolute paths, so it must not move:
+/// another place would mean reading everything again.
+pub const ROOT: &str = RUN_DIR;
+
+const NOTHING: Option<&str> = None;
+
+/// The staged tree. To be made and dropped in the main thread, the only one in the namespace.
+pub struct Stage {
+    /// In the order in which they were made.
+    mounts: Vec<PathBuf>,
+}
+
+/// Sees that each path of `plan` is there and is what it seems.
+///
+/// # Errors
+/// When one is missing, leads through a symbolic link, or holds the staged tree.
+pub fn check(plan: &Plan) -> Result<()> {
+    for entry in &plan.entries {
+        let source = &entry.source;
+        let cannot = |kind| Error::new(kind, format!("cannot back up {}", source.display()));
+        let real = fs::canonicalize(source).map_err(|e| {
+            let error = match e.kind() {
+                io::ErrorKind::NotFound => cannot(Kind::NotFound),
+                _ => cannot(Kind::Failed),
+            };
+            error.because(e).hint("it is listed in filesystems_to_backup; nothing was backed up")
+        })?;
+        if real != *source {
+            let hint = format!("list {} in filesystems_to_backup instead", real.display());
+            return Err(cannot(Kind::Usage).because("it leads through a symbolic link").hint(hint));
+        }
+        if source.starts_with(ROOT) {
+            return Err(cannot(Kind::Usage).because(format!("{ROOT} is where the backup is staged")));
+        }
+    }
+    Ok(())
+}
+
+impl Stage {
+    /// Stages `plan` at [`ROOT`], which must exist, for this thread and the programs that it
+    /// starts from here on.
+    ///
+    /// # Errors
+    /// When the kernel refuses the namespace or one of the mounts; what was made is undone.
+    pub fn new(plan: &Plan) -> Result<Stage> {
+        private_namespace()?;
+        let mut stage = Stage { mounts: Vec::new() };
+        if !plan.entries.iter().any(|entry| entry.path.is_root()) {
+            stage.scaffold(Path::new(ROOT))?;
+        }
+        for entry in &plan.entries {
+            stage.bind(entry)?;
+        }
+        Ok(stage)
+    }
+
+    /// Takes the tree down, the last mount first.
+    ///
+    /// # Errors
+    /// The first mount that could not be undone; the others are.
+    pub fn close(mut self) -> Result<()> {
+        self.unmount()
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(dir) = self.mounts.pop() {
+            let undone = umount2(&dir, MntFlags::UMOUNT_NOFOLLOW)
+                .or_else(|_| umount2(&dir, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH));
+            if let Err(e) = undone
+                && result.is_ok()
+            {
+                let what = format!("cannot unmount {} of the staged tree", dir.display());
+                result = Err(Error::failed(what).because(e));
+            }
+        }
+        result
+    }
+
+    fn bind(&mut self, entry: &Entry) -> Result<()> {
+        let target = self.mount_point(entry)?;
+        let cannot = |e: nix::Error| {
+            Error::failed(format!("cannot stage {} at {}", entry.source.display(), target.display()))
+                .because(e)
+        };
+        mount(Some(&entry.source), &target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(cannot)?;
+        self.mounts.push(target.clone());
+        // What the host mounts below it from now on stays out.
+        mount(NOTHING, &target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)?;
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(NOTHING, &target, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags, NOTHING)
+            .map_err(cannot)
+    }
+
+    /// The place of `entry` in the tree; it is made where it is missing.
+    fn mount_point(&mut self, entry: &Entry) -> Result<PathBuf> {
+        let target = staged(&entry.source);
+        let cannot = |e: io::Error| {
+            Error::failed(format!("cannot make the place of {} in {ROOT}", entry.source.display())).because(e)
+        };
+        if fs::symlink_metadata(&target).is_ok() {
+            return Ok(target);
+        }
+        match make_place(&entry.source) {
+            // It is below a mount that is not listed itself: `/` and /boot/efi, but not /boot.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                let nearest = target.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new(ROOT));
+                self.scaffold(nearest)?;
+                make_place(&entry.source).map_err(cannot)?;
+            }
+            made => made.map_err(cannot)?,
+        }
+        Ok(target)
+    }
+
+    /// Puts an empty folder that can be written over `dir`, which must be empty where it stands
+    /// for something that is backed up.
+    fn scaffold(&mut self, dir: &Path) -> Result<()> {
+        let cannot = |e: io::Error| {
+            Error::failed(format!("cannot mount a place for mount points at {}", dir.display())).because(e)
+        };
+        let like = fs::symlink_metadata(dir).map_err(cannot)?;
+        if dir != Path::new(ROOT) && fs::read_dir(dir).map_err(cannot)?.next().is_some() {
+            let host = dir.strip_prefix(ROOT).unwrap_or(dir);
+            return Err(cannot(io::ErrorKind::DirectoryNotEmpty.into())
+                .hint(format!("list /{} in filesystems_to_backup, too", host.display())));
+        }
+        let options = format!(
+            "mode={:o},uid={},gid={},size=16m",
+            like.permissions().mode() & 0o7777,
+            like.uid(),
+            like.gid()
+        );
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("borg-offsite-backup"), dir, Some("tmpfs"), flags, Some(options.as_str()))
+            .map_err(|e| cannot(e.into()))?;
+        self.mounts.push(dir.to_owned());
+        mount(NOTHING, dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(|e| cannot(e.into()))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.unmount();
+    }
+}
+
+/// Host mounts that end still end here, ours are never seen there.
+fn private_namespace() -> Result<()> {
+    let cannot = |e: nix::Error| {
+        Error::failed("cannot make a mount namespace")
+            .because(e)
+            .hint("root needs the capability CAP_SYS_ADMIN for it; some containers take it away")
+    };
+    unshare(CloneFlags::CLONE_NEWNS).map_err(cannot)?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING).map_err(cannot)
+}
+
+fn staged(host: &Path) -> PathBuf {
+    Path::new(ROOT).join(host.strip_prefix("/").unwrap_or(host))
+}
+
+/// Makes the staged place of `source`: a folder for a folder, an empty file for anything else.
+fn make_place(source: &Path) -> io::Result<()> {
+    let mut parents: Vec<&Path> = source.ancestors().skip(1).collect();
+    parents.reverse();
+    for parent in parents.into_iter().filter(|p| p.as_os_str().as_bytes() != b"/") {
+        make_dir(parent)?;
+    }
+    if source.is_dir() { make_dir(source) } else { fs::File::create_new(staged(source)).map(drop) }
+}
+
+/// Makes the staged folder for `host` unless it is there, with its mode and owner.
+fn make_dir(host: &Path) -> io::Result<()> {
+    let target = staged(host);
+    if fs::symlink_metadata(&target).is_ok() {
+        return Ok(());
+    }
+    let like = fs::symlink_metadata(host)?;
+    DirBuilder::new().mode(0o700).create(&target)?;
+    std::os::unix::fs::chown(&target, Some(like.uid()), Some(like.gid()))?;
+    fs::set_permissions(&target, like.permissions())
+}

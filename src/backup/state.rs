@@ -1,0 +1,237 @@
+//! The folders of our own state, and the lock that lets one `create` run at a time.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Local, SecondsFormat};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// The state folder of root.
+pub const RUN_DIR: &str = "/run/borg-offsite-backup";
+const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
+const NAME: &str = "borg-offsite-backup";
+const LOCK: &str = "create.lock";
+
+/// Our folder for what lives until the next boot; only its owner can look into it.
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Makes it where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be made, or belongs to somebody else.
+    pub fn open() -> Result<StateDir> {
+        let path = if geteuid().is_root() {
+            PathBuf::from(RUN_DIR)
+        } else {
+            match folder_in("XDG_RUNTIME_DIR") {
+                Some(runtime) => runtime.join(NAME),
+                None => cache_dir().ok_or_else(no_home)?.join("run"),
+            }
+        };
+        make_private(&path)?;
+        Ok(StateDir(path))
+    }
+
+    /// Takes the lock that a `create` holds for as long as it runs. With it comes the run that
+    /// held it before, if that was killed.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`], saying who holds it and since when.
+    pub fn lock(&self) -> Result<(RunLock, Option<Run>)> {
+        match self.try_lock()? {
+            Attempt::Ours(lock, stale) => Ok((lock, stale)),
+            Attempt::Held(by) => {
+                let error = Error::new(Kind::Busy, "another `create` is running");
+                let error = match by {
+                    Some(run) => error.hint(run.to_string()),
+                    None => error,
+                };
+                Err(error.hint("try again when it is done"))
+            }
+        }
+    }
+
+    /// Takes the lock, or says who has it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be used.
+    pub fn try_lock(&self) -> Result<Attempt> {
+        let path = self.0.join(LOCK);
+        let cannot = |e: io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path).map_err(cannot)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                let stale = read_run(&mut file);
+                write_run(&mut file, Some(&Run::this())).map_err(cannot)?;
+                Ok(Attempt::Ours(RunLock(file), stale))
+            }
+            Err((mut file, Errno::EWOULDBLOCK)) => Ok(Attempt::Held(read_run(&mut file))),
+            Err((_, e)) => Err(cannot(e.into())),
+        }
+    }
+
+    /// The killed run that the lock's file still names; `None` when there is none, or one lives.
+    pub fn stale_run(&self) -> Option<Run> {
+        let file = File::open(self.0.join(LOCK)).ok()?;
+        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        read_run(&mut file)
+    }
+}
+
+/// How an attempt to take the lock went.
+pub enum Attempt {
+    /// With the run that held it before and was killed.
+    Ours(RunLock, Option<Run>),
+    Held(Option<Run>),
+}
+
+/// The lock, held. The file stays when it is given back: to remove it would let two runs hold
+/// two files of that name.
+pub struct RunLock(Flock<File>);
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        let _ = write_run(&mut self.0, None);
+    }
+}
+
+/// A run of `create`, as the lock's file tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub pid: u32,
+    /// With date and zone, in ISO format.
+    pub since: String,
+}
+
+impl Run {
+    fn this() -> Run {
+        Run { pid: std::process::id(), since: Local::now().to_rfc3339_opts(SecondsFormat::Secs, false) }
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match DateTime::parse_from_rfc3339(&self.since) {
+            Ok(since) => write!(f, "pid {}, since {}", self.pid, since.format("%Y-%m-%d %H:%M:%S")),
+            Err(_) => write!(f, "pid {}", self.pid),
+        }
+    }
+}
+
+fn read_run(file: &mut File) -> Option<Run> {
+    let mut text = Vec::new();
+    file.rewind().ok()?;
+    file.take(4096).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn write_run(file: &mut File, run: Option<&Run>) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    match run {
+        Some(run) => file.write_all(&serde_json::to_vec(run)?),
+        None => Ok(()),
+    }
+}
+
+/// Our cache folder; `None` without a home folder. It may not exist yet.
+pub fn cache_dir() -> Option<PathBuf> {
+    if let Some(cache) = folder_in("XDG_CACHE_HOME") {
+        return Some(cache.join(NAME));
+    }
+    if geteuid().is_root() {
+        return Some(PathBuf::from(CACHE_DIR));
+    }
+    Some(folder_in("HOME")?.join(".cache").join(NAME))
+}
+
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn no_home() -> Error {
+    Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
+}
+
+/// Makes `path`, its parents as usual, itself for its owner only.
+///
+/// # Errors
+/// When it cannot be made, is no folder, or belongs to somebody else.
+pub fn make_private(path: &Path) -> Result<()> {
+    let cannot =
+        |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(cannot)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path).map_err(cannot)?;
+    if !found.is_dir() {
+        return Err(cannot(io::ErrorKind::NotADirectory.into()));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(Error::failed(format!("{} belongs to user {}", path.display(), found.uid()))
+            .hint("it must belong to the user who runs this"));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir(dir.path().join("state"));
+        make_private(&state.0).unwrap();
+        (dir, state)
+    }
+
+    #[test]
+    fn the_second_run_is_told_who_the_first_is() {
+        let (_dir, state) = state();
+        let lock = state.lock().unwrap();
+        let Err(error) = state.lock() else { panic!("two runs hold the lock") };
+        assert_eq!(error.kind(), Kind::Busy);
+        assert!(error.hints()[0].contains(&format!("pid {}, since 2", std::process::id())), "{error:?}");
+        drop(lock);
+        assert!(matches!(state.try_lock().unwrap(), Attempt::Ours(_, None)));
+    }
+
+    #[test]
+    fn a_killed_run_is_known_by_what_it_wrote() {
+        let (_dir, state) = state();
+        let dead = Run { pid: 12, since: "2026-11-24T07:20:00+01:00".into() };
+        fs::write(state.0.join(LOCK), serde_json::to_vec(&dead).unwrap()).unwrap();
+        assert_eq!(state.stale_run(), Some(dead.clone()));
+        assert_eq!(dead.to_string(), "pid 12, since 2026-11-24 07:20:00");
+        let Attempt::Ours(lock, stale) = state.try_lock().unwrap() else { panic!("a dead run holds it") };
+        assert_eq!(stale, Some(dead));
+        assert_eq!(state.stale_run(), None, "a live run is no stale one");
+        drop(lock);
+        assert_eq!(state.stale_run(), None);
+    }
+
+    #[test]
+    fn the_folder_is_closed_to_others_also_when_it_was_open() {
+        let (_dir, state) = state();
+        fs::set_permissions(&state.0, fs::Permissions::from_mode(0o755)).unwrap();
+        make_private(&state.0).unwrap();
+        assert_eq!(fs::metadata(&state.0).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,239 @@
+//! How a running backup is told: a line that is redrawn on a terminal, a line a minute elsewhere,
+//! and only warnings when quiet.
+
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::args::LogFormat;
+use super::console::{self, Console};
+use crate::backup::{Event, Leftover, Monitor, Retention};
+use crate::error::Error;
+use crate::tools::borg::Progress;
+
+/// So many warnings are shown, the rest is counted.
+const SHOWN_WARNINGS: u64 = 20;
+const REDRAW: Duration = Duration::from_millis(100);
+const PLAIN: Duration = Duration::from_secs(60);
+/// An estimate from less than this is no better than a guess.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+/// Tells the events of a backup on the console.
+pub struct Telling {
+    console: Console,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// When borg began to read.
+    begun: Instant,
+    /// Bytes.
+    expected: Option<u64>,
+    /// When progress was last told.
+    told: Instant,
+    /// Whether a line stands on the terminal that is to be redrawn.
+    drawn: bool,
+    warnings: u64,
+}
+
+impl Telling {
+    pub fn new(console: Console) -> Self {
+        let now = Instant::now();
+        let state = State { begun: now, expected: None, told: now, drawn: false, warnings: 0 };
+        Telling { console, state: Mutex::new(state) }
+    }
+
+    /// Takes the progress line away and tells how much was not shown.
+    pub fn end(&self) {
+        let mut state = self.state();
+        state.clear();
+        if let Some(hidden) = state.warnings.checked_sub(SHOWN_WARNINGS + 1) {
+            self.console.warn(&format!("and {} more like these", console::count(hidden + 1)));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step of the run: `  archive    41.2 GB ...`
+    fn step(&self, label: &str, text: &str) {
+        match self.console.format() {
+            LogFormat::Text => self.console.say(&format!("  {label:<9}  {text}")),
+            LogFormat::Json => self.console.say(&format!("{label}: {text}")),
+        }
+    }
+
+    fn progress(&self, state: &mut State, progress: &Progress) {
+        let interactive = self.console.is_interactive();
+        if state.told.elapsed() < if interactive { REDRAW } else { PLAIN } {
+            return;
+        }
+        state.told = Instant::now();
+        let text = progress_text(progress, state.begun.elapsed(), state.expected);
+        if interactive {
+            state.draw(&format!("  {:<9}  {text}", "archive"));
+        } else {
+            self.step("archive", &text);
+        }
+    }
+
+    fn warn(&self, state: &mut State, text: &str) {
+        state.warnings += 1;
+        if state.warnings <= SHOWN_WARNINGS {
+            self.console.warn(text);
+        }
+    }
+}
+
+impl Monitor for Telling {
+    fn tell(&self, event: Event<'_>) {
+        let state = &mut *self.state();
+        if let Event::Progress(progress) = event {
+            return self.progress(state, progress);
+        }
+        state.clear();
+        match event {
+            Event::Removed(left) => self.console.say(&format!("Removed {}", leftover(left))),
+            Event::NotRemoved(left, error) => self.console.warn(&could_not_remove(left, error)),
+            Event::Begun { repository, name, paths } => {
+                self.console.say(&format!("Backing up {} to {repository}::{name}", file_systems(paths)));
+            }
+            Event::Live => self.step("stage", "not as root: borg reads the live tree"),
+            Event::Staged { took } => self.step("stage", &console::duration(took)),
+            Event::Archiving { expected, .. } => {
+                (state.begun, state.told, state.expected) = (Instant::now(), Instant::now(), expected);
+                if !self.console.is_interactive() {
+                    let about = expected.map(|bytes| format!(", about {}", console::size(bytes)));
+                    self.step("archive", &format!("begins{}", about.unwrap_or_default()));
+                }
+            }
+            Event::File { status, path } => {
+                // Who does not read the list any more still wants the backup.
+                let _ = console::print(&format!("{status} {path}"));
+            }
+            Event::Warning(text) => self.warn(state, text),
+            Event::Deleting { name } => self.step("delete", name),
+            Event::Unfinished { name } => self.console.warn(&format!(
+                "{name} is a whole archive that an interrupted `create --if-exists replace` left; \
+                 keep it, or `borg-offsite-backup delete ::{name}`"
+            )),
+            Event::Pruning if self.console.is_interactive() => state.draw("  prune"),
+            Event::Pruned(Retention::ClockJumped { newer }) => self.console.warn(&format!(
+                "nothing was pruned: {newer} was made later than today's archive, so the clock must have jumped"
+            )),
+            Event::Pruned(retention) => self.step("prune", &pruned(retention)),
+            Event::Pruning | Event::Progress(_) => {}
+        }
+    }
+}
+
+impl State {
+    /// Lines do not wrap while it is drawn: one that is too long is cut at the edge.
+    fn draw(&mut self, text: &str) {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{text}\x1b[K\x1b[?7h");
+        self.drawn = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}
+
+/// `41.2 GB of about 96.1 GB   212 MB/s   4 min 20 s left   dev/zvol/tank/…`
+fn progress_text(progress: &Progress, elapsed: Duration, expected: Option<u64>) -> String {
+    let bytes = progress.original_size;
+    let expected = expected.filter(|expected| *expected >= bytes);
+    let mut text = console::size(bytes);
+    if let Some(expected) = expected {
+        text.push_str(&format!(" of about {}", console::size(expected)));
+    }
+    let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
+    text.push_str(&format!("   {}/s", console::size(rate as u64)));
+    if let Some(expected) = expected.filter(|_| elapsed >= WARM_UP && rate >= 1.0) {
+        let left = Duration::from_secs_f64((expected - bytes) as f64 / rate);
+        text.push_str(&format!("   {} left", console::duration(left)));
+    }
+    let path: String = progress.path.chars().flat_map(|c| shown(c).chars().collect::<Vec<_>>()).collect();
+    text.push_str(&format!("   {path}"));
+    text
+}
+
+/// A name must not steer the terminal.
+fn shown(c: char) -> String {
+    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+}
+
+fn file_systems(paths: usize) -> String {
+    if paths == 1 { "1 file system".to_owned() } else { format!("{paths} file systems") }
+}
+
+fn pruned(retention: &Retention) -> String {
+    match retention {
+        Retention::Pruned { keeps, removed } => {
+            let removed = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
+            let keeps: Vec<String> = keeps.iter().map(|(rule, n)| format!("{n} {rule}")).collect();
+            format!("keeps {}; removed {removed}", keeps.join(", "))
+        }
+        Retention::NotToday => "not today (prune_on_days)".to_owned(),
+        Retention::NoRules => "nothing: every keep_* is 0".to_owned(),
+        Retention::ClockJumped { newer } => format!("nothing: {newer} is newer"),
+    }
+}
+
+/// What it is, after "removed".
+pub fn leftover(leftover: &Leftover) -> String {
+    match leftover {
+        Leftover::DeadMount(dir) => format!("the dead mount at {}", dir.display()),
+        Leftover::OpenStage(dir) => format!("the staging mount at {}", dir.display()),
+        Leftover::Run(run) => format!("the mark of a killed `create` ({run})"),
+    }
+}
+
+pub fn could_not_remove(left: &Leftover, error: &Error) -> String {
+    format!("could not remove {}: {}", leftover(left), error.chain())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(bytes: u64, path: &str) -> Progress {
+        Progress {
+            original_size: bytes,
+            compressed_size: 0,
+            deduplicated_size: 0,
+            nfiles: 1,
+            path: path.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_time_left_comes_from_the_rate_and_the_last_run() {
+        let text = progress_text(&progress(1_000_000_000, "x"), Duration::from_secs(10), Some(7_000_000_000));
+        assert_eq!(text, "1.0 GB of about 7.0 GB   100 MB/s   1 min 0 s left   x");
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_not_told() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(progress_text(&progress(1_000_000_000, "x"), ten, None), "1.0 GB   100 MB/s   x");
+        let more_than_last_time = progress_text(&progress(1_000_000_000, "x"), ten, Some(5));
+        assert_eq!(more_than_last_time, "1.0 GB   100 MB/s   x");
+    }
+
+    #[test]
+    fn a_name_does_not_steer_the_terminal() {
+        let text = progress_text(&progress(1000, "a\x1b[2Jb\n"), Duration::from_secs(1), None);
+        assert!(text.ends_with("a\\u{1b}[2Jb\\n"), "{text:?}");
+    }
+
+    #[test]
+    fn pruning_tells_the_rules_and_what_went() {
+        let removed = vec!["2026-10-24".to_owned()];
+        let retention = Retention::Pruned { keeps: [("daily", 7), ("weekly", 4), ("monthly", 12)], removed };
+        assert_eq!(pruned(&retention), "keeps 7 daily, 4 weekly, 12 monthly; removed 2026-10-24");
+    }
+}

@@ -1,0 +1,97 @@
+//! A second backup on the same day.
+
+use nix::sys::signal::Signal;
+
+use crate::world::{World, today};
+
+fn world() -> World {
+    let mut world = World::new();
+    world.write("data/x", "old");
+    world.list(&["data"]);
+    world.run(&["create"]).succeeds();
+    world.write("data/x", "new!");
+    world
+}
+
+#[test]
+fn it_is_an_error_that_tells_the_ways_out() {
+    let world = world();
+    let said = format!("there is an archive {} in", today());
+    world.run(&["create"]).exits(1).says(&said).says("--if-exists replace").says("--if-exists skip");
+    assert_eq!(world.content(&today(), "data/x"), "old");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn skip_is_content_with_the_first() {
+    let world = world();
+    world.run(&["create", "--if-exists", "skip"]).succeeds().says("already; nothing was done");
+    assert_eq!(world.content(&today(), "data/x"), "old");
+}
+
+#[test]
+fn replace_leaves_the_second_under_the_same_name() {
+    let world = world();
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(world.archives(), [today()]);
+    assert_eq!(world.content(&today(), "data/x"), "new!");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn replace_killed_at_any_moment_loses_no_backup() {
+    let mut world = world();
+    let (date, new) = (today(), format!("{}.new", today()));
+    world.write_random("data/big", 6_000_000);
+    world.slow();
+    type Moment = fn(&World, &mut crate::world::Started);
+    let moments: [Moment; 4] = [
+        |world, _| {
+            world.wait_for_borg(&format!("{}.new", today()));
+        },
+        |_, create| create.wait_for_line(&format!("delete {}", today())),
+        |world, create| {
+            create.wait_for_line(&format!("delete {}", today()));
+            let again = std::ffi::OsString::from(format!("::{}", today()));
+            crate::world::until("the second making", || {
+                let is_create =
+                    |w: &Vec<std::ffi::OsString>| w.contains(&again) && w.iter().any(|w| w == "create");
+                world.borgs().into_iter().find(|(_, words)| is_create(words))
+            });
+        },
+        |_, create| create.wait_for_line(&format!("delete {}.new", today())),
+    ];
+    for (i, moment) in moments.into_iter().enumerate() {
+        let mut create = world.start(&["--if-exists", "replace"]);
+        moment(&world, &mut create);
+        create.signal(Signal::SIGKILL);
+        drop(create);
+        world.wait_for_no_borg();
+        let archives = world.archives();
+        assert!(archives.contains(&date) || archives.contains(&new), "moment {i}: {archives:?}");
+        if i > 0 {
+            let kept = if archives.contains(&new) { &new } else { &date };
+            assert_eq!(world.content(kept, "data/x"), "new!", "moment {i}");
+        }
+    }
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(world.archives(), [today()]);
+    assert_eq!(world.content(&date, "data/x"), "new!");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn what_a_cut_replace_left_is_removed_once_the_day_has_its_archive() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let new = format!("::{}.new", today());
+    for name in [new.as_str(), "::2001-01-01.new", "::notes.new"] {
+        let data = world.path("data");
+        assert!(world.borg(&["create", name, data.to_str().unwrap()]).status().unwrap().success());
+    }
+    world.run(&["create"]).succeeds().says("2001-01-01.new is a whole archive");
+    let mut archives = world.archives();
+    archives.sort();
+    assert_eq!(archives, ["2001-01-01.new".to_owned(), today(), "notes.new".to_owned()]);
+}

@@ -1,0 +1,166 @@
+//! Signals, locks, full disks, and what a killed run leaves.
+
+use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+
+use crate::world::{STAGING, World, bind, tmpfs, today, until};
+
+/// With so much to compress that borg takes a while.
+fn slow_world() -> World {
+    let mut world = World::new();
+    world.write_random("data/big", 40_000_000);
+    world.list(&["data"]);
+    world.slow();
+    world
+}
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
+#[test]
+fn while_it_runs_only_borg_sees_the_staged_tree_and_cannot_write_to_it() {
+    let world = slow_world();
+    let before = mounts();
+    let create = world.start(&[]);
+    let borg = world.wait_for_borg(&today());
+    assert_eq!(mounts(), before);
+    let staged = format!("{STAGING}{}", world.path("data").display());
+    let seen = fs::read_to_string(format!("/proc/{borg}/mountinfo")).unwrap();
+    let line = seen.lines().find(|l| l.split(' ').nth(4) == Some(&staged)).unwrap();
+    let options = line.split(' ').nth(5).unwrap();
+    assert!(options.starts_with("ro,nosuid,nodev,noexec"), "{line}");
+    assert!(!line.contains("master:") && !line.contains("shared:"), "not private: {line}");
+    assert_eq!(fs::read_link(format!("/proc/{borg}/cwd")).unwrap().to_str(), Some(STAGING));
+    let status = fs::read_to_string(format!("/proc/{borg}/stat")).unwrap();
+    let nice = status.rsplit(')').next().unwrap().split(' ').nth(17).unwrap();
+    assert_eq!(nice, "19");
+    drop(create);
+    world.wait_for_no_borg();
+}
+
+#[test]
+fn each_signal_to_end_stops_borg_and_leaves_nothing() {
+    let world = slow_world();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let before = mounts();
+        let create = world.start(&[]);
+        world.wait_for_borg(&today());
+        create.signal(signal);
+        create.end().exits(1).says("stopped by a signal");
+        world.assert_nothing_is_left();
+        assert_eq!(mounts(), before);
+        assert!(world.archives().is_empty());
+    }
+}
+
+#[test]
+fn after_a_kill_borg_ends_the_mounts_are_gone_and_the_next_run_works() {
+    let mut world = slow_world();
+    let create = world.start(&[]);
+    world.wait_for_borg(&today());
+    create.signal(Signal::SIGKILL);
+    drop(create);
+    world.wait_for_no_borg();
+    world.set("compression", "none");
+    world.run(&["create"]).succeeds().says("Removed the mark of a killed `create` (pid ");
+    assert_eq!(world.archives(), [today()]);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn the_second_of_two_is_told_who_runs() {
+    let world = slow_world();
+    let create = world.start(&[]);
+    world.wait_for_borg(&today());
+    let pid = format!("pid {}, since {}", create.child.id(), today());
+    world.run(&["create"]).exits(75).says("another `create` is running").says(&pid);
+    let ran = world.run(&["cleanup"]).succeeds().says(&pid);
+    assert_eq!(ran.stdout, "", "it took something from the run");
+    assert!(fs::read_to_string(format!("{STAGING}/create.lock")).unwrap().contains("pid"));
+    assert!(!world.borgs().is_empty(), "the first one was disturbed");
+}
+
+#[test]
+fn a_lock_held_by_another_borg_is_waited_for_and_its_holder_named() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let repository = world.path("repository");
+    let mut holder = world
+        .borg(&["with-lock", repository.to_str().unwrap(), "sh", "-c", "echo held; cat"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut word = [0; 5];
+    holder.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+    let ran = world.run(&["create", "--lock-wait", "1"]).exits(75).says("is locked");
+    ran.says(&format!("held by: pid {}", holder.id()));
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_full_disk_of_the_repository_is_told_as_such() {
+    let mut world = World::without_repository("/tmp");
+    tmpfs(&world.path("disk"), "size=4m");
+    world.set("backup_path", world.path("disk/repository").to_str().unwrap());
+    world.run(&["init", "-e", "none"]).succeeds();
+    world.write_random("data/big", 10_000_000);
+    world.list(&["data"]);
+    world.run(&["create"]).exits(1).says("cannot make the archive").says("a disk is full");
+    assert!(world.archives().is_empty());
+    assert!(!world.path("disk/repository/lock.exclusive").exists());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn cleanup_removes_dead_mounts_open_stages_and_marks_but_no_more() {
+    let world = World::new();
+    world.write("data/x", "x");
+    world.write("kept/x", "x");
+    let dead = world.path("dead");
+    fs::create_dir(&dead).unwrap();
+    let server = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&server);
+    let options = format!("fd={fd},rootmode=40000,user_id=0,group_id=0");
+    let kind = Some("fuse.borg-offsite-backup");
+    mount(Some("repository"), &dead, kind, MsFlags::empty(), Some(options.as_str())).unwrap();
+    drop(server);
+    let staged = format!("{STAGING}/boot/efi");
+    bind(&world.path("data"), staged.as_ref());
+    fs::write(format!("{STAGING}/create.lock"), r#"{"pid": 1, "since": "2026-01-01T00:00:00+00:00"}"#)
+        .unwrap();
+    bind(&world.path("data"), &world.path("foreign"));
+
+    let before = mounts();
+    let ran = world.run(&["cleanup", "--dry-run"]).succeeds();
+    assert_eq!(ran.stdout.lines().filter(|l| l.starts_with("would remove ")).count(), 3, "{}", ran.stdout);
+    assert_eq!(mounts(), before);
+
+    let ran = world.run(&["cleanup"]).succeeds();
+    assert!(ran.stdout.contains(&format!("removed the dead mount at {}", dead.display())), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("removed the staging mount at {staged}")), "{}", ran.stdout);
+    assert!(ran.stdout.contains("removed the mark of a killed `create` (pid 1"), "{}", ran.stdout);
+    assert!(!mounts().contains("fuse.borg-offsite-backup"));
+    assert!(world.path("foreign/x").exists() && world.path("data/x").exists());
+    world.assert_nothing_is_left();
+    world.run(&["cleanup"]).succeeds().says("nothing to clean up");
+}
+
+#[test]
+fn a_create_clears_what_lies_over_its_state_by_itself() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    bind(&world.path("data"), STAGING.as_ref());
+    world.run(&["create"]).succeeds().says("Removed the staging mount at");
+    assert!(world.path("data/x").exists() && !world.path("data/create.lock").exists());
+    assert_eq!(until("the archive", || world.archives().pop()), today());
+    world.assert_nothing_is_left();
+}

@@ -1,0 +1,86 @@
+//! Which archives a `create` leaves.
+
+use crate::world::{World, today};
+
+/// With an archive `name`, started on `time`, for each of `archives`.
+fn world(archives: &[(&str, &str)]) -> World {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let data = world.path("data");
+    for (name, time) in archives {
+        let name = format!("::{name}");
+        let mut borg = world.borg(&["create", "--timestamp", time, &name, data.to_str().unwrap()]);
+        assert!(borg.env("TZ", "UTC").status().unwrap().success());
+    }
+    world
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+const OLD: [(&str, &str); 6] = [
+    ("2020-01-01", "2020-01-01T10:00:00"),
+    ("2020-01-02", "2020-01-02T10:00:00"),
+    ("2020-01-02.new", "2020-01-02T11:00:00"),
+    ("before-2020-01-02", "2020-01-02T12:00:00"),
+    ("2020-01-02-evening", "2020-01-02T13:00:00"),
+    ("2020-02-01", "2020-02-01T10:00:00"),
+];
+
+#[test]
+fn rules_touch_nothing_but_dates_and_never_the_newest() {
+    for (daily, weekly, monthly, kept) in
+        [(1, 0, 0, vec![]), (0, 0, 2, vec!["2020-02-01"]), (0, 3, 0, vec!["2020-01-02", "2020-02-01"])]
+    {
+        let mut world = world(&OLD);
+        world.set("keep_daily", daily);
+        world.set("keep_weekly", weekly);
+        world.set("keep_monthly", monthly);
+        world.run(&["create"]).succeeds().says("; removed 2020-0");
+        let mut expected = vec![today()];
+        expected.extend(kept.iter().map(ToString::to_string));
+        let foreign = ["2020-01-02.new", "before-2020-01-02", "2020-01-02-evening"];
+        expected.extend(foreign.map(str::to_owned));
+        assert_eq!(sorted(world.archives()), sorted(expected), "{daily} {weekly} {monthly}");
+    }
+}
+
+#[test]
+fn days_begin_when_they_do_for_the_user() {
+    // In Auckland two days, in UTC one.
+    let mut world = world(&[("2020-01-02", "2020-01-02T01:00:00"), ("2020-01-03", "2020-01-02T21:00:00")]);
+    world.set("keep_daily", 3);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
+    let output = world.command(&["create"]).env("TZ", "Pacific/Auckland").output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(world.archives().len(), 3);
+}
+
+#[test]
+fn an_archive_from_the_future_stops_it_with_a_warning() {
+    let mut world = world(&[("2020-01-01", "2020-01-01T10:00:00"), ("2090-01-01", "2090-01-01T10:00:00")]);
+    world.set("keep_daily", 1);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
+    world.run(&["create"]).succeeds().says("warning:").says("2090-01-01 was made later");
+    assert_eq!(world.archives().len(), 3);
+}
+
+#[test]
+fn on_other_days_than_those_listed_nothing_is_removed() {
+    let mut world = world(&OLD[..2]);
+    world.set("keep_daily", 1);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
+    let day: u8 = today()[8..].parse().unwrap();
+    world.set("prune_on_days", vec![day % 28 + 1]);
+    world.run(&["create"]).succeeds().says("not today");
+    assert_eq!(world.archives().len(), 3);
+    world.set("prune_on_days", vec![day]);
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(world.archives(), [today()]);
+}
