@@ -52,14 +52,19 @@ cat >demo.conf <<END
 END
 run cat demo.conf
 run borg-offsite-backup --config demo.conf check-config
-run borg-offsite-backup --config demo.conf init -v -e keyfile-blake2
+run borg-offsite-backup --config demo.conf init -e keyfile-blake2
 
 say "Back up: an archive named after today."
 run borg-offsite-backup --config demo.conf create
 run borg-offsite-backup --config demo.conf list
 
 say "Get it back: today's archive as a folder."
-run borg-offsite-backup --config demo.conf mount ::today mnt
+if [ -r /dev/fuse ] && [ -w /dev/fuse ]; then
+    run borg-offsite-backup --config demo.conf mount ::today mnt
+else
+    say "Left out, because this account may not open /dev/fuse: mount. Extracted instead."
+    (cd mnt && run borg-offsite-backup --config ../demo.conf extract ::today)
+fi
 there=mnt$work/data
 run ls -lR "$there"
 run cmp "$there/letters/photo" data/letters/photo
@@ -83,8 +88,10 @@ say "The disk image as a whole; of= can as well be a disk."
 run dd "if=$there/disk.img" of=copy.img bs=1M
 run cmp copy.img data/disk.img
 
-say "And down again."
-run borg-offsite-backup umount mnt
+if mountpoint -q mnt; then
+    say "And down again."
+    run borg-offsite-backup umount mnt
+fi
 take_down
 printf '\nAll came back as it was backed up: the files, %sand the image as a whole.\n' \
     "$(is_root && echo "the disk image from inside, ")"
