@@ -1,12 +1,13 @@
 //! What the options of `mount` change in the tree.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::common::{
-    Flavour, Mounted, NastyTree, Need, Program, Repository, Sandbox, assert_same_trees, available, each_borg,
+    Flavour, Mounted, NastyTree, Need, Program, Repository, Sandbox, assert_same_bytes, assert_same_trees,
+    available, each_borg,
 };
-use crate::scene::{ARCHIVE, DAY, archived};
+use crate::scene::{ARCHIVE, DAY, archived, names};
 
 fn nasty(flavour: Flavour) -> (Sandbox, Repository) {
     archived(flavour, |source| {
@@ -21,14 +22,18 @@ fn a_path_shows_what_borg_extracts_for_it_and_no_neighbour() {
     }
     each_borg(|flavour| {
         let (sandbox, repository) = nasty(flavour);
-        // The master of the links is not among the paths.
-        let paths = ["nasty/pfx", "nasty/links/below", "nasty/links/a-link", "nasty/special/fifo link"];
+        // The master of the links, links/b-master, is not among the paths.
+        let paths = ["nasty/pfx", "nasty/links/below", "nasty/links/a-link"];
         let extracted = sandbox.path("out");
         repository.borg(&sandbox, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
-        // `borg extract` takes a path for a prefix of components.
         let mounted = Mounted::new(&sandbox, ARCHIVE, &paths);
-        assert_same_trees(mounted.dir(), &extracted);
-        assert!(!mounted.path("nasty/pfx2").exists());
+        for folder in ["nasty/pfx", "nasty/links/below"] {
+            assert_same_trees(&mounted.path(folder), &extracted.join(folder));
+        }
+        assert_same_bytes(&mounted.path("nasty/links/a-link"), &extracted.join("nasty/links/a-link"));
+        assert_eq!(mounted.path("nasty/links/a-link").metadata().unwrap().nlink(), 2);
+        assert_eq!(names(&mounted.path("nasty")), ["links", "pfx"]);
+        assert_eq!(names(&mounted.path("nasty/links")), ["a-link", "below"]);
     });
 }
 
@@ -58,7 +63,7 @@ fn stripped_components_are_those_that_borg_strips() {
             .args([&format!("::{DAY}"), "nasty/links", "nasty/deep"])
             .current_dir(&extracted)
             .ok();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &[&strip[..], &["nasty/links", "nasty/deep"]].concat());
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
         assert_same_trees(mounted.dir(), &extracted);
     });
 }
@@ -105,9 +110,30 @@ fn owner_and_mode_can_be_forced() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, _repository) = foreign_owner(flavour);
-    let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "uid=17,gid=18,umask=0027"]);
-    assert_eq!(owner(&mounted.path("x")), (17, 18));
+    let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "uid=3,gid=4,umask=0027"]);
+    assert_eq!(owner(&mounted.path("x")), (3, 4));
     assert_eq!(mounted.path("x").metadata().unwrap().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn other_users_are_let_in_only_when_that_is_allowed() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = nasty(flavour);
+    std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    let read_as_nobody = |mounted: &Mounted, name: &str| {
+        let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"];
+        Program::new("setpriv").args(nobody).arg(mounted.path(name)).run()
+    };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    assert_ne!(read_as_nobody(&mounted, "nasty/pfx/same").code(), Some(0));
+    mounted.umount(&sandbox);
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "allow_other"]);
+    assert_eq!(read_as_nobody(&mounted, "nasty/pfx/same").stdout, b"pfx");
+    // The modes still count: attributes/secret is 0000.
+    assert_ne!(read_as_nobody(&mounted, "nasty/attributes/secret").code(), Some(0));
 }
 
 #[test]

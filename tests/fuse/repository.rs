@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, available, each_borg};
-use crate::scene::archived;
+use crate::scene::{archived, names};
 
 /// Archives 2026-03-14, 2026-03-15 and `other`, made in this order; `file` holds the name of each.
 fn three_archives(flavour: Flavour) -> (Sandbox, Repository) {
@@ -14,13 +14,6 @@ fn three_archives(flavour: Flavour) -> (Sandbox, Repository) {
         repository.create(&sandbox, name);
     }
     (sandbox, repository)
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]
