@@ -218,11 +218,11 @@ fn value_note(rest: &str) -> String {
     }
 }
 
-/// The byte at serde_json's line and column (both from 1, columns in bytes; 0 before the first),
-/// moved to the beginning of its character.
+/// The byte at serde_json's line and column (both from 1, columns in bytes; column 0 is the end of
+/// the line before), moved to the beginning of its character.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let mut at = (start + column.saturating_sub(1)).min(text.len());
+    let mut at = (start + column).saturating_sub(1).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
     }

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Installs what is missing for one of: demo, test, bench. Only root can install Debian packages;
+# for anyone else it says what is missing and goes on (this script never calls sudo).
+set -eu
+cd "$(dirname "$0")/.."
+
+BORG_VERSION=1.4.5
+purpose=${1:-test}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# program:package pairs; a package is wanted when its program is not there.
+demo_programs="borg:borgbackup fusermount3:fuse3 mke2fs:e2fsprogs losetup:util-linux gcc:gcc"
+test_programs="sshd:openssh-server ssh:openssh-client setfattr:attr setfacl:acl setpriv:util-linux pkg-config:pkg-config"
+# What pip needs to build borg, and Debian's FUSE binding for `borg mount`.
+test_packages="python3-venv python3-dev g++ libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev python3-pyfuse3"
+
+missing_packages() {
+    for pair in $1; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+    done
+    for package in $2; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || echo "$package"
+    done
+}
+
+install_packages() {
+    missing=$(missing_packages "$1" "$2" | sort -u | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "missing, and only root can install it: apt-get install $missing"
+        return 0
+    fi
+    say "installing $missing"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086
+    apt-get install -y --no-install-recommends $missing >/dev/null 2>&1 </dev/null || {
+        apt-get update </dev/null
+        apt-get install -y --no-install-recommends $missing </dev/null
+    }
+}
+
+# borg 1.4 beside Debian's 1.2, in .venv; Debian's own python, so that its pyfuse3 serves it.
+install_borg_1_4() {
+    [ "$(.venv/bin/borg --version 2>/dev/null)" = "borg $BORG_VERSION" ] && return 0
+    say "building borg $BORG_VERSION in .venv"
+    rm -rf .venv &&
+        /usr/bin/python3 -m venv --system-site-packages .venv </dev/null &&
+        .venv/bin/python -m pip install --quiet "borgbackup==$BORG_VERSION" </dev/null
+}
+
+if ! command -v dpkg-query >/dev/null; then
+    say "this is no Debian; needed are: $demo_programs $test_programs $test_packages"
+    test_packages=""
+fi
+case $purpose in
+    demo) install_packages "$demo_programs" "" ;;
+    test | bench)
+        install_packages "$demo_programs $test_programs" "$test_packages"
+        install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
+        ;;
+    *) say "usage: $0 demo|test|bench"; exit 2 ;;
+esac

@@ -1,0 +1,129 @@
+//! Holds the code to the one way between the rooms that src/lib.rs tells.
+
+use std::path::{Path, PathBuf};
+
+/// A room, and those that it may use.
+const ALLOWED: [(&str, &[&str]); 9] = [
+    ("main", &["cli"]),
+    ("cli", &["mount", "backup", "tools", "config", "process", "archive", "error"]),
+    ("mount", &["tools", "config", "process", "archive", "error"]),
+    ("backup", &["tools", "config", "process", "archive", "error"]),
+    ("tools", &["config", "process", "archive", "error"]),
+    ("config", &["error"]),
+    ("process", &["error"]),
+    ("archive", &["error"]),
+    ("error", &[]),
+];
+
+/// Files with the code that stands before their comments and with the room they belong to.
+struct Source {
+    path: PathBuf,
+    room: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let mut open = vec![root.to_owned()];
+    let mut sources = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code: Vec<&str> = text.lines().map(|l| l.split("//").next().unwrap()).collect();
+        let path = path.strip_prefix(root).unwrap().to_owned();
+        let room = path.with_extension("").iter().next().unwrap().to_str().unwrap().to_owned();
+        sources.push(Source { path, room, code: code.join("\n") });
+    }
+    sources
+}
+
+/// The rooms that `code` names after `crate::`, also in braces.
+fn rooms_in<'a>(code: &'a str, root: &str) -> Vec<&'a str> {
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices(root) {
+        let rest = &code[at + root.len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => rooms.extend(top_level_names(list)),
+            None => rooms.extend(first_name(rest)),
+        }
+    }
+    rooms
+}
+
+fn first_name(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| &text[..end])
+}
+
+/// Of `a::b, c::{d, e}}` the names a and c.
+fn top_level_names(list: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let mut start = 0;
+    let mut names = Vec::new();
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' | ',' if depth == 0 => {
+                names.extend(first_name(list[start..at].trim_start()));
+                if c == '}' {
+                    break;
+                }
+                start = at + 1;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
+#[test]
+fn rooms_use_only_those_below_them() {
+    let mut wrong = Vec::new();
+    for Source { path, room, code } in sources() {
+        if room == "lib" {
+            continue;
+        }
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == room);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{} is in no known room", path.display()));
+        let root = if room == "main" { "borg_offsite_backup::" } else { "crate::" };
+        for used in rooms_in(&code, root) {
+            if used != room && !allowed.contains(&used) {
+                wrong.push(format!("{} uses {used}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn fusers_types_stay_in_the_adapter_and_the_session() {
+    let users: Vec<PathBuf> =
+        sources().into_iter().filter(|s| s.code.contains("fuser::")).map(|s| s.path).collect();
+    let at_home = ["mount/fuse.rs", "mount/session.rs"].map(PathBuf::from);
+    let elsewhere: Vec<_> = users.iter().filter(|path| !at_home.contains(path)).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    let prints = |s: &Source| ["print!", "println!"].iter().any(|word| s.code.contains(word));
+    let elsewhere: Vec<_> =
+        sources().into_iter().filter(|s| s.room != "cli" && prints(s)).map(|s| s.path).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn main_is_short() {
+    let main = sources().into_iter().find(|s| s.room == "main").unwrap();
+    assert!(main.code.lines().count() < 25);
+}
+
+#[test]
+fn names_are_found_in_every_form_of_use() {
+    let code = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h;\ncrate::i::j();";
+    assert_eq!(rooms_in(code, "crate::"), ["a", "b", "e", "g", "i"]);
+}

@@ -1,0 +1,131 @@
+//! A mount of the program under test as a guard.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::program::Program;
+use super::sandbox::{Sandbox, binary};
+
+/// A mount at the sandbox's mount point. Dropped, it is ended, even when its daemon died.
+pub struct Mounted {
+    dir: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts `archive` (`::name`; empty: the whole repository) with `arguments` after the folder.
+    pub fn new(sandbox: &Sandbox, archive: &str, arguments: &[&str]) -> Self {
+        let dir = sandbox.mount_point();
+        Self::command(sandbox, archive, &dir, arguments).ok();
+        Mounted::at(dir)
+    }
+
+    /// The guard for a mount that was made at `dir`.
+    pub fn at(dir: PathBuf) -> Self {
+        assert!(is_mounted(&dir), "nothing is mounted at {}", dir.display());
+        Mounted { dir }
+    }
+
+    /// The command that mounts.
+    pub fn command(sandbox: &Sandbox, archive: &str, dir: &Path, arguments: &[&str]) -> Program {
+        let program = sandbox.offsite("mount");
+        let program = if archive.is_empty() { program } else { program.arg(archive) };
+        program.arg(dir).args(arguments)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn path(&self, relative: impl AsRef<OsStr>) -> PathBuf {
+        self.dir.join(Path::new(relative.as_ref()))
+    }
+
+    /// The process that serves it.
+    pub fn daemon(&self) -> Pid {
+        daemon_of(&self.dir).expect("no process serves the mount")
+    }
+
+    /// Ends it as a user does.
+    pub fn umount(self, sandbox: &Sandbox) {
+        sandbox.offsite("umount").arg(&self.dir).ok();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        while is_mounted(&self.dir) && umount2(&self.dir, MntFlags::MNT_DETACH).is_ok() {}
+        if is_mounted(&self.dir) {
+            Program::new("fusermount3").args(["-u", "-z"]).arg(&self.dir).run();
+        }
+        if let Some(pid) = daemon_of(&self.dir)
+            && !wait_until(Duration::from_secs(15), || daemon_of(&self.dir).is_none())
+        {
+            let _ = kill(pid, Signal::SIGKILL);
+            assert!(std::thread::panicking(), "the daemon {pid} outlived its mount");
+        }
+    }
+}
+
+/// Polls `condition` until it holds; `false` when it does not within `limit`.
+pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn is_mounted(dir: &Path) -> bool {
+    let wanted = dir.as_os_str().to_str().unwrap().replace(' ', "\\040");
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().any(|line| line.split(' ').nth(4) == Some(&wanted))
+}
+
+/// The running process of our program that has `dir` on its command line.
+fn daemon_of(dir: &Path) -> Option<Pid> {
+    let is_ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|b| *b == 0);
+        words.next() == Some(binary().as_os_str().as_bytes())
+            && words.any(|word| word == dir.as_os_str().as_bytes())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.find(is_ours).map(Pid::from_raw)
+}
+
+/// The running processes below `ancestor` (in any depth) whose command line holds `word`.
+pub fn descendants(ancestor: Pid, word: &str) -> Vec<Pid> {
+    let children = |pid: Pid| -> Vec<Pid> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|list| list.split_whitespace().map(|p| p.parse().unwrap()).collect::<Vec<i32>>())
+            .map(Pid::from_raw)
+            .collect()
+    };
+    let has_word = |pid: &Pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).any(|w| w == word.as_bytes())
+    };
+    let mut found = Vec::new();
+    let mut open = children(ancestor);
+    while let Some(pid) = open.pop() {
+        open.extend(children(pid));
+        if has_word(&pid) {
+            found.push(pid);
+        }
+    }
+    found
+}

@@ -1,0 +1,121 @@
+//! A real sshd on the loopback, whose only account may do nothing but `borg serve` one repository.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use super::mounted::wait_until;
+use super::sandbox::Sandbox;
+
+/// The server; it ends when this is dropped.
+pub struct Sshd {
+    process: Child,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Sshd {
+    /// Starts it. Its forced command restricts the client to `repository`.
+    pub fn start(sandbox: &Sandbox, repository: &Path) -> Self {
+        let dir = sandbox.path("ssh");
+        std::fs::create_dir(&dir).unwrap();
+        // sshd wants its folder for privilege separation; a fresh machine has none before the
+        // service first runs.
+        let _ = std::fs::create_dir("/run/sshd");
+        for key in ["host", "client", "stranger"] {
+            let file = dir.join(key);
+            sandbox.program("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).ok();
+        }
+        let port = free_port();
+        write_settings(sandbox, &dir, port, repository);
+        let process = sandbox
+            .program("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(dir.join("sshd_config"))
+            .arg("-E")
+            .arg(dir.join("log"))
+            .spawn();
+        let sshd = Sshd { process, port, dir };
+        let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        assert!(wait_until(Duration::from_secs(10), answers), "sshd does not start: {}", sshd.log());
+        sshd
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// BORG_RSH for a client that knows the server and is known by it.
+    pub fn rsh(&self) -> String {
+        self.rsh_with("client", "known_hosts")
+    }
+
+    /// BORG_RSH for a client that knows another host key than the server's.
+    pub fn rsh_with_wrong_host_key(&self) -> String {
+        self.rsh_with("client", "wrong_known_hosts")
+    }
+
+    /// BORG_RSH for a client whose key the server does not take.
+    pub fn rsh_of_a_stranger(&self) -> String {
+        self.rsh_with("stranger", "known_hosts")
+    }
+
+    fn rsh_with(&self, key: &str, known_hosts: &str) -> String {
+        let dir = self.dir.to_str().unwrap();
+        format!(
+            "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes \
+             -o 'UserKnownHostsFile=\"{dir}/{known_hosts}\"' -i '{dir}/{key}'"
+        )
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The account that runs the tests.
+pub fn user() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn write_settings(sandbox: &Sandbox, dir: &Path, port: u16, repository: &Path) {
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let write = |name: &str, text: String| {
+        std::fs::write(dir.join(name), text).unwrap();
+        std::fs::set_permissions(dir.join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let (borg, home) = (sandbox.flavour().dir().join("borg"), sandbox.path("home"));
+    let quoted = |path: &Path| format!("'{}'", path.display());
+    let command = format!(
+        "BORG_BASE_DIR={} {} serve --restrict-to-repository {}",
+        quoted(&home),
+        quoted(&borg),
+        quoted(repository)
+    );
+    write("authorized_keys", format!("restrict,command=\"{command}\" {}", read("client.pub")));
+    write("known_hosts", format!("[127.0.0.1]:{port} {}", read("host.pub")));
+    write("wrong_known_hosts", format!("[127.0.0.1]:{port} {}", read("stranger.pub")));
+    let d = dir.display();
+    write(
+        "sshd_config",
+        format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey \"{d}/host\"\nPidFile none\n\
+             AuthorizedKeysFile \"{d}/authorized_keys\"\nStrictModes no\nUsePAM no\n\
+             PasswordAuthentication no\nPermitRootLogin forced-commands-only\n"
+        ),
+    );
+}

@@ -1,0 +1,157 @@
+//! Streams that lie, hang, shout or die: a read is right or fails with EIO, and the mount lives.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::mounted::descendants;
+use crate::common::{
+    FakeBorg, Flavour, Mounted, Need, Program, Sandbox, assert_same_bytes, available, each_borg,
+};
+use crate::scene::{ARCHIVE, archived, archived_behind_fake, assert_eio, read_at, write_random};
+
+const SIZE: usize = 3 << 20;
+
+/// A mount of `image`, with the fake borg behind it.
+fn scene(flavour: Flavour) -> (Sandbox, FakeBorg, Mounted) {
+    let (sandbox, _repository, fake) =
+        archived_behind_fake(flavour, |source| write_random(source, "image", SIZE));
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream", "-o", "stall=2"]);
+    (sandbox, fake, mounted)
+}
+
+fn assert_mount_lives(sandbox: &Sandbox, fake: &FakeBorg, mounted: &Mounted) {
+    fake.behave();
+    assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+}
+
+#[test]
+fn short_output_with_exit_code_0_is_an_error() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, fake, mounted) = scene(flavour);
+        for bytes in [0, 1, SIZE / 2, SIZE - 1] {
+            fake.play(&format!("short {bytes}"));
+            assert_eio(std::fs::read(mounted.path("image")));
+        }
+        assert_mount_lives(&sandbox, &fake, &mounted);
+    });
+}
+
+#[test]
+fn an_extract_that_fails_halfway_is_an_error() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, fake, mounted) = scene(flavour);
+        fake.play(&format!("fail {}", SIZE / 2));
+        assert_eio(std::fs::read(mounted.path("image")));
+        assert_mount_lives(&sandbox, &fake, &mounted);
+    });
+}
+
+#[test]
+fn extra_bytes_are_never_served() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, fake, mounted) = scene(flavour);
+        fake.play("extra 4096");
+        match std::fs::read(mounted.path("image")) {
+            Ok(bytes) => assert!(bytes == std::fs::read(sandbox.source().join("image")).unwrap()),
+            error => assert_eio(error),
+        }
+        assert_mount_lives(&sandbox, &fake, &mounted);
+    });
+}
+
+#[test]
+fn a_stalled_stream_is_an_error_within_the_deadline() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, fake, mounted) = scene(flavour);
+    fake.play(&format!("stall {}", SIZE / 2));
+    let start = Instant::now();
+    assert_eio(std::fs::read(mounted.path("image")));
+    assert!(start.elapsed() < Duration::from_secs(30), "it took {:?}", start.elapsed());
+    assert_mount_lives(&sandbox, &fake, &mounted);
+}
+
+#[test]
+fn a_flood_on_standard_error_blocks_nothing() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, fake, mounted) = scene(flavour);
+    fake.play(&format!("flood {}", 4 << 20));
+    assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+}
+
+#[test]
+fn an_extract_killed_in_mid_read_gives_the_right_bytes_or_eio() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        const BIG: usize = 64 << 20;
+        let (sandbox, _repository) = archived(flavour, |source| write_random(source, "image", BIG));
+        let original = std::fs::read(sandbox.source().join("image")).unwrap();
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let file = File::open(mounted.path("image")).unwrap();
+        assert!(read_at(&file, 0, 100_000).unwrap() == original[..100_000]);
+        let streams = descendants(mounted.daemon(), "extract");
+        assert!(!streams.is_empty(), "no extract is running");
+        for pid in streams {
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+        for offset in (0..BIG).step_by(1 << 20) {
+            match read_at(&file, offset as u64, 4096) {
+                Ok(bytes) => assert!(bytes == original[offset..][..4096], "differs at {offset}"),
+                error => assert_eio(error),
+            }
+        }
+        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+    });
+}
+
+#[test]
+fn a_full_cache_disk_takes_nothing_from_the_bytes() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, |source| write_random(source, "image", 48 << 20));
+    let disk = SmallDisk::mount(&sandbox);
+    let options = ["--cache-dir", disk.0.to_str().unwrap(), "--cache-size", "1G"];
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &options);
+    for _ in 0..2 {
+        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+    }
+    drop(mounted);
+}
+
+/// A file system of 4 MiB.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(sandbox: &Sandbox) -> Self {
+        let dir = sandbox.path("small disk");
+        std::fs::create_dir(&dir).unwrap();
+        Program::new("mount").args(["-t", "tmpfs", "-o", "size=4M", "none"]).arg(&dir).ok();
+        SmallDisk(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Program::new("umount").arg("--lazy").arg(&self.0).run();
+    }
+}

@@ -1,0 +1,129 @@
+//! How a mount begins, is seen, and ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::mounted::{is_mounted, wait_until};
+use crate::common::{Flavour, Mounted, Need, Program, Repository, Sandbox, available};
+use crate::scene::{ARCHIVE, DAY, archived};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn scene() -> Option<(Sandbox, Repository)> {
+    if !available(&[Need::Fuse]) {
+        return None;
+    }
+    Flavour::any().map(|flavour| archived(flavour, |s| std::fs::write(s.join("file"), b"content").unwrap()))
+}
+
+fn assert_works(mounted: &Mounted) {
+    assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
+}
+
+/// What a mirror job or a person would see of a dead mount: an error, not an empty folder.
+fn assert_dead(dir: &Path) {
+    let e = std::fs::read_dir(dir).expect_err("the dead mount looks like a folder");
+    assert_eq!(e.raw_os_error(), Some(libc::ENOTCONN));
+}
+
+fn kill_daemon(mounted: &Mounted) {
+    let daemon = mounted.daemon();
+    kill(daemon, Signal::SIGKILL).unwrap();
+    assert!(wait_until(SOON, || std::fs::read_dir(mounted.dir()).is_err()), "it still answers");
+}
+
+#[test]
+fn umount_ends_the_mount_and_the_daemon() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    assert_works(&mounted);
+    let daemon = mounted.daemon();
+    mounted.umount(&sandbox);
+    assert!(!is_mounted(&sandbox.mount_point()));
+    std::fs::remove_dir(sandbox.mount_point()).unwrap();
+    assert!(wait_until(SOON, || kill(daemon, None).is_err()), "the daemon lives on");
+}
+
+#[test]
+fn umount_of_what_is_in_use_fails_and_the_mount_lives() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let file = std::fs::File::open(mounted.path("file")).unwrap();
+    let said = sandbox.offsite("umount").arg(mounted.dir()).fails();
+    assert!(said.contains(mounted.dir().to_str().unwrap()), "{said}");
+    drop(file);
+    assert_works(&mounted);
+}
+
+#[test]
+fn sigterm_ends_the_mount() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    assert_works(&mounted);
+    kill(mounted.daemon(), Signal::SIGTERM).unwrap();
+    assert!(wait_until(SOON, || !is_mounted(mounted.dir())), "still mounted");
+}
+
+#[test]
+fn a_mount_in_the_foreground_ends_with_its_umount() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let dir = sandbox.mount_point();
+    let mut process = Mounted::command(&sandbox, ARCHIVE, &dir, &["--foreground"]).spawn();
+    assert!(wait_until(SOON, || is_mounted(&dir)), "it does not mount");
+    let mounted = Mounted::at(dir);
+    assert_works(&mounted);
+    assert!(process.try_wait().unwrap().is_none(), "it did not stay");
+    mounted.umount(&sandbox);
+    assert!(wait_until(SOON, || process.try_wait().unwrap().is_some()), "it does not end");
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
+fn a_killed_mount_fails_until_umount_clears_it() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    kill_daemon(&mounted);
+    assert_dead(mounted.dir());
+    mounted.umount(&sandbox);
+    assert_works(&Mounted::new(&sandbox, ARCHIVE, &[]));
+}
+
+#[test]
+fn a_killed_mount_is_cleared_by_the_next_mount() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    kill_daemon(&mounted);
+    assert_dead(mounted.dir());
+    let again = Mounted::new(&sandbox, ARCHIVE, &[]);
+    assert_works(&again);
+    again.umount(&sandbox);
+    assert!(!is_mounted(&sandbox.mount_point()), "the dead mount is still below");
+}
+
+#[test]
+fn df_and_findmnt_name_repository_and_archive() {
+    let Some((sandbox, repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let findmnt =
+        Program::new("findmnt").args(["-n", "-o", "FSTYPE,SOURCE"]).arg(mounted.dir()).ok().stdout();
+    let df = Program::new("df").arg("--output=source").arg(mounted.dir()).ok().stdout();
+    assert!(findmnt.starts_with("fuse.borg-offsite-backup"), "{findmnt}");
+    for seen in [findmnt, df] {
+        assert!(seen.contains(repository.dir().to_str().unwrap()) && seen.contains(DAY), "{seen}");
+    }
+}
+
+#[test]
+fn the_mount_is_read_only_without_devices_and_setuid() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let options = Program::new("findmnt").args(["-n", "-o", "OPTIONS"]).arg(mounted.dir()).ok().stdout();
+    let options: Vec<&str> = options.trim().split(',').collect();
+    for option in ["ro", "nosuid", "nodev"] {
+        assert!(options.contains(&option), "{option} is not among {options:?}");
+    }
+    let e = std::fs::write(mounted.path("new"), b"").unwrap_err();
+    assert_eq!(e.raw_os_error(), Some(libc::EROFS));
+}

@@ -1,0 +1,16 @@
+//! The mount, on real borg, real FUSE and real loop devices.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod beside;
+mod damaged;
+mod faults;
+mod image;
+mod life;
+mod options;
+mod refused;
+mod repository;
+mod scene;
+mod streams;
+mod tree;

@@ -1,0 +1,158 @@
+//! What the options of `mount` change in the tree.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use crate::common::{
+    Flavour, Mounted, NastyTree, Need, Program, Repository, Sandbox, assert_same_bytes, assert_same_trees,
+    available, each_borg,
+};
+use crate::scene::{ARCHIVE, DAY, archived, names};
+
+fn nasty(flavour: Flavour) -> (Sandbox, Repository) {
+    archived(flavour, |source| {
+        NastyTree::make(source.join("nasty"));
+    })
+}
+
+#[test]
+fn a_path_shows_what_borg_extracts_for_it_and_no_neighbour() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository) = nasty(flavour);
+        // The master of the links, links/b-master, is not among the paths.
+        let paths = ["nasty/pfx", "nasty/links/below", "nasty/links/a-link"];
+        let extracted = sandbox.path("out");
+        repository.borg(&sandbox, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &paths);
+        for folder in ["nasty/pfx", "nasty/links/below"] {
+            assert_same_trees(&mounted.path(folder), &extracted.join(folder));
+        }
+        assert_same_bytes(&mounted.path("nasty/links/a-link"), &extracted.join("nasty/links/a-link"));
+        assert_eq!(mounted.path("nasty/links/a-link").metadata().unwrap().nlink(), 2);
+        assert_eq!(names(&mounted.path("nasty")), ["links", "pfx"]);
+        assert_eq!(names(&mounted.path("nasty/links")), ["a-link", "below"]);
+    });
+}
+
+#[test]
+fn a_leading_slash_of_a_path_is_forgiven() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = nasty(flavour);
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["/nasty/pfx"]);
+    assert_eq!(std::fs::read(mounted.path("nasty/pfx/same")).unwrap(), b"pfx");
+}
+
+#[test]
+fn stripped_components_are_those_that_borg_strips() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository) = nasty(flavour);
+        let extracted = sandbox.path("out");
+        let strip = ["--strip-components", "2"];
+        repository
+            .borg(&sandbox, "extract")
+            .args(strip)
+            .args([&format!("::{DAY}"), "nasty/links", "nasty/deep"])
+            .current_dir(&extracted)
+            .ok();
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
+        assert_same_trees(mounted.dir(), &extracted);
+    });
+}
+
+/// An archive whose owner has a number that its name does not have on this machine.
+fn foreign_owner(flavour: Flavour) -> (Sandbox, Repository) {
+    let (sandbox, repository) = archived(flavour, |source| std::fs::write(source.join("x"), b"x").unwrap());
+    let tar = sandbox.path("foreign.tar");
+    Program::new("tar")
+        .args(["--owner", "daemon:4242", "--group", "daemon:4343", "--mode", "0664", "-cf"])
+        .arg(&tar)
+        .arg("x")
+        .current_dir(&sandbox.source())
+        .ok();
+    repository.borg(&sandbox, "import-tar").arg("::foreign").arg(&tar).ok();
+    (sandbox, repository)
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let meta = path.symlink_metadata().unwrap();
+    (meta.uid(), meta.gid())
+}
+
+#[test]
+fn owners_are_known_by_name_unless_numbers_are_wanted() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, _repository) = foreign_owner(flavour);
+        let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap();
+        let mounted = Mounted::new(&sandbox, "::foreign", &[]);
+        assert_eq!(owner(&mounted.path("x")), (daemon.uid.as_raw(), daemon.gid.as_raw()));
+        mounted.umount(&sandbox);
+        let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "numeric_ids"]);
+        assert_eq!(owner(&mounted.path("x")), (4242, 4343));
+    });
+}
+
+#[test]
+fn owner_and_mode_can_be_forced() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = foreign_owner(flavour);
+    let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "uid=3,gid=4,umask=0027"]);
+    assert_eq!(owner(&mounted.path("x")), (3, 4));
+    assert_eq!(mounted.path("x").metadata().unwrap().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn other_users_are_let_in_only_when_that_is_allowed() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = nasty(flavour);
+    std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    let read_as_nobody = |mounted: &Mounted, name: &str| {
+        let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"];
+        Program::new("setpriv").args(nobody).arg(mounted.path(name)).run()
+    };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    assert_ne!(read_as_nobody(&mounted, "nasty/pfx/same").code(), Some(0));
+    mounted.umount(&sandbox);
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "allow_other"]);
+    assert_eq!(read_as_nobody(&mounted, "nasty/pfx/same").stdout, b"pfx");
+    // The modes still count: attributes/secret is 0000.
+    assert_ne!(read_as_nobody(&mounted, "nasty/attributes/secret").code(), Some(0));
+}
+
+#[test]
+fn a_script_written_for_borg_mount_works() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = nasty(flavour);
+    let script = format!(
+        "set -e; dir=\"$PWD/restore here\"; mkdir \"$dir\"
+         offsite() {{ {:?} --config {:?} \"$@\"; }}
+         offsite mount --bypass-lock -o ignore_permissions,umask=0077 ::{DAY} \"$dir\" nasty/pfx | cat
+         cat \"$dir/nasty/pfx/same\"
+         offsite umount \"$dir\"
+         rmdir \"$dir\"",
+        crate::common::sandbox::binary(),
+        sandbox.config(),
+    );
+    let run = sandbox.program("sh").arg("-c").arg(script).current_dir(&sandbox.path("")).ok();
+    assert!(run.stdout().ends_with("pfx"), "{run}");
+}

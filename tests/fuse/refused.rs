@@ -1,0 +1,68 @@
+//! Mounts that are refused, and what is said.
+
+use std::path::Path;
+
+use crate::common::mounted::is_mounted;
+use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, available};
+use crate::scene::{ARCHIVE, archived};
+
+fn scene() -> Option<(Sandbox, Repository)> {
+    if !available(&[Need::Fuse]) {
+        return None;
+    }
+    Flavour::any().map(|flavour| archived(flavour, |s| std::fs::write(s.join("file"), b"content").unwrap()))
+}
+
+/// What is said when mounting `archive` on `dir` is refused; nothing is mounted then.
+fn refusal(sandbox: &Sandbox, archive: &str, dir: &Path) -> String {
+    let run = Mounted::command(sandbox, archive, dir, &[]).run();
+    let mounted = is_mounted(dir).then(|| Mounted::at(dir.to_owned()));
+    assert!(mounted.is_none(), "it is mounted");
+    assert!(run.code().is_some_and(|code| code > 0), "{run}");
+    run.stderr()
+}
+
+#[test]
+fn a_missing_archive_is_told_with_its_neighbours() {
+    let Some((sandbox, repository)) = scene() else { return };
+    repository.create(&sandbox, "2026-03-16");
+    let said = refusal(&sandbox, "::2026-03-15", &sandbox.mount_point());
+    let expected = format!(
+        "error: there is no archive 2026-03-15 in {}\n  the nearest are 2026-03-14 and 2026-03-16\n",
+        repository.dir().display()
+    );
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[test]
+fn a_mount_point_that_is_not_there_is_refused() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let dir = sandbox.path("no such folder");
+    let said = refusal(&sandbox, ARCHIVE, &dir);
+    assert!(said.contains(dir.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn a_mount_point_that_is_not_empty_is_refused() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    std::fs::write(sandbox.mount_point().join("precious"), b"").unwrap();
+    let said = refusal(&sandbox, ARCHIVE, &sandbox.mount_point());
+    assert!(said.contains("not empty"), "{said}");
+}
+
+#[test]
+fn a_mount_point_that_is_a_file_is_refused() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let file = sandbox.source().join("file");
+    refusal(&sandbox, ARCHIVE, &file);
+}
+
+#[test]
+fn a_mount_point_inside_the_repository_is_refused() {
+    let Some((sandbox, repository)) = scene() else { return };
+    let dir = repository.dir().join("data/mnt");
+    std::fs::create_dir(&dir).unwrap();
+    let said = refusal(&sandbox, ARCHIVE, &dir);
+    assert!(said.contains("inside the repository"), "{said}");
+    std::fs::remove_dir(dir).unwrap();
+}

@@ -1,0 +1,75 @@
+//! How much work reading causes: the calls of borg are counted.
+
+use std::io::Read;
+
+use crate::common::{Mounted, Need, assert_same_bytes, available, each_borg};
+use crate::scene::{ARCHIVE, archived_behind_fake, read_at, write_random};
+
+#[test]
+fn sequential_reading_starts_one_extract_and_a_second_reading_none() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, _repository, fake) =
+            archived_behind_fake(flavour, |source| write_random(source, "image", 20 << 20));
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        assert_eq!(fake.calls("extract"), 0, "the mount itself needs no content");
+        let original = sandbox.source().join("image");
+        assert_same_bytes(&mounted.path("image"), &original);
+        assert_eq!(fake.calls("extract"), 1);
+        drop_page_cache(&mounted);
+        assert_same_bytes(&mounted.path("image"), &original);
+        assert_eq!(fake.calls("extract"), 1);
+    });
+}
+
+#[test]
+fn reading_backwards_in_what_was_streamed_starts_no_second_extract() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, _repository, fake) =
+            archived_behind_fake(flavour, |source| write_random(source, "image", 20 << 20));
+        let original = std::fs::read(sandbox.source().join("image")).unwrap();
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let file = std::fs::File::open(mounted.path("image")).unwrap();
+        for offset in (0..20).rev().map(|n| n << 20) {
+            let read = read_at(&file, offset, 10_000).unwrap();
+            assert!(read == original[offset as usize..][..10_000], "differs at {offset}");
+        }
+        assert_eq!(fake.calls("extract"), 1);
+    });
+}
+
+#[test]
+fn two_hundred_small_files_of_a_folder_need_at_most_two_extracts() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
+            std::fs::create_dir(source.join("folder")).unwrap();
+            for n in 0..200 {
+                write_random(&source.join("folder"), &format!("file {n}"), 100 + 37 * n);
+            }
+        });
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let mut bytes = Vec::new();
+        for n in 0..200 {
+            let name = format!("folder/file {n}");
+            bytes.clear();
+            let mut file = std::fs::File::open(mounted.path(&name)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            assert!(bytes == std::fs::read(sandbox.source().join(&name)).unwrap(), "{name} differs");
+        }
+        assert!(fake.calls("extract") <= 2, "{} extracts", fake.calls("extract"));
+    });
+}
+
+/// What the kernel keeps of `image` is forgotten, so that the next read comes to the daemon.
+fn drop_page_cache(mounted: &Mounted) {
+    let file = std::fs::File::open(mounted.path("image")).unwrap();
+    nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+}

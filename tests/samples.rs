@@ -1,0 +1,37 @@
+//! The configurations that README.md and contrib/samples show are good ones.
+
+use std::path::Path;
+
+use borg_offsite_backup::config::Config;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn assert_good(path: &Path, shown_in: &str) {
+    if let Err(e) = Config::load(path) {
+        panic!("{shown_in}: {}", e.chain());
+    }
+}
+
+#[test]
+fn the_samples_load() {
+    for name in ["plain.conf", "qubes-dom0.conf"] {
+        assert_good(&root().join("contrib/samples").join(name), name);
+    }
+}
+
+#[test]
+fn the_configurations_in_the_readme_load() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let samples: Vec<&str> =
+        readme.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!samples.is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    for (n, sample) in samples.iter().enumerate() {
+        let path = dir.path().join(format!("sample {n}"));
+        std::fs::write(&path, sample).unwrap();
+        assert_good(&path, sample);
+    }
+}
