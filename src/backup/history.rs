@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::state;
+use crate::folders;
 
 const FILE: &str = "totals.json";
 
@@ -17,7 +17,7 @@ pub struct History {
 
 impl History {
     pub fn load() -> History {
-        History::load_from(state::cache_dir())
+        History::load_from(folders::cache_dir().ok())
     }
 
     fn load_from(dir: Option<PathBuf>) -> History {
@@ -38,7 +38,7 @@ impl History {
 
     fn save(&self) -> Option<()> {
         let dir = self.dir.as_deref()?;
-        state::make_private(dir).ok()?;
+        folders::make_private(dir).ok()?;
         let mut file = tempfile::NamedTempFile::new_in(dir).ok()?;
         file.write_all(&serde_json::to_vec_pretty(&self.totals).ok()?).ok()?;
         file.persist(dir.join(FILE)).ok()?;

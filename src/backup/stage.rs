@@ -13,8 +13,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::plan::{Entry, Plan};
-use super::state::RUN_DIR;
 use crate::error::{Error, Kind, Result};
+use crate::folders::RUN_DIR;
 
 /// Where the tree is staged. borg's files cache is keyed by absolute paths, so it must not move:
 /// another place would mean reading everything again.

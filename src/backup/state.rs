@@ -1,22 +1,18 @@
 //! The folders of our own state, and the lock that lets one `create` run at a time.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Local, SecondsFormat};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::folders::{self, make_private};
 
-/// The state folder of root.
-pub const RUN_DIR: &str = "/run/borg-offsite-backup";
-const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
-const NAME: &str = "borg-offsite-backup";
 const LOCK: &str = "create.lock";
 
 /// Our folder for what lives until the next boot; only its owner can look into it.
@@ -28,14 +24,7 @@ impl StateDir {
     /// # Errors
     /// When it cannot be made, or belongs to somebody else.
     pub fn open() -> Result<StateDir> {
-        let path = if geteuid().is_root() {
-            PathBuf::from(RUN_DIR)
-        } else {
-            match folder_in("XDG_RUNTIME_DIR") {
-                Some(runtime) => runtime.join(NAME),
-                None => cache_dir().ok_or_else(no_home)?.join("run"),
-            }
-        };
+        let path = folders::state_dir()?;
         make_private(&path)?;
         Ok(StateDir(path))
     }
@@ -144,53 +133,6 @@ fn write_run(file: &mut File, run: Option<&Run>) -> io::Result<()> {
     }
 }
 
-/// Our cache folder; `None` without a home folder. It may not exist yet.
-pub fn cache_dir() -> Option<PathBuf> {
-    if let Some(cache) = folder_in("XDG_CACHE_HOME") {
-        return Some(cache.join(NAME));
-    }
-    if geteuid().is_root() {
-        return Some(PathBuf::from(CACHE_DIR));
-    }
-    Some(folder_in("HOME")?.join(".cache").join(NAME))
-}
-
-fn folder_in(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-fn no_home() -> Error {
-    Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
-}
-
-/// Makes `path`, its parents as usual, itself for its owner only.
-///
-/// # Errors
-/// When it cannot be made, is no folder, or belongs to somebody else.
-pub fn make_private(path: &Path) -> Result<()> {
-    let cannot =
-        |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(cannot)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
-        _ => {}
-    }
-    let found = fs::symlink_metadata(path).map_err(cannot)?;
-    if !found.is_dir() {
-        return Err(cannot(io::ErrorKind::NotADirectory.into()));
-    }
-    if found.uid() != geteuid().as_raw() {
-        return Err(Error::failed(format!("{} belongs to user {}", path.display(), found.uid()))
-            .hint("it must belong to the user who runs this"));
-    }
-    if found.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +159,7 @@ mod tests {
     fn a_killed_run_is_known_by_what_it_wrote() {
         let (_dir, state) = state();
         let dead = Run { pid: 12, since: "2026-11-24T07:20:00+01:00".into() };
-        fs::write(state.0.join(LOCK), serde_json::to_vec(&dead).unwrap()).unwrap();
+        std::fs::write(state.0.join(LOCK), serde_json::to_vec(&dead).unwrap()).unwrap();
         assert_eq!(state.stale_run(), Some(dead.clone()));
         assert_eq!(dead.to_string(), "pid 12, since 2026-11-24 07:20:00");
         let Attempt::Ours(lock, stale) = state.try_lock().unwrap() else { panic!("a dead run holds it") };
@@ -225,13 +167,5 @@ mod tests {
         assert_eq!(state.stale_run(), None, "a live run is no stale one");
         drop(lock);
         assert_eq!(state.stale_run(), None);
-    }
-
-    #[test]
-    fn the_folder_is_closed_to_others_also_when_it_was_open() {
-        let (_dir, state) = state();
-        fs::set_permissions(&state.0, fs::Permissions::from_mode(0o755)).unwrap();
-        make_private(&state.0).unwrap();
-        assert_eq!(fs::metadata(&state.0).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }
