@@ -107,6 +107,7 @@ impl Reader {
             if bytes.len() as u64 != to - from {
                 return Err(ReadError::Incomplete(format!("{} of {} bytes came", bytes.len(), to - from)));
             }
+            self.shelf.put(content, from, &bytes);
             let wanted = (at - from) as usize..(span.end.min(to) - from) as usize;
             out.extend_from_slice(&bytes[wanted]);
             at = span.end.min(to);

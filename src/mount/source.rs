@@ -35,7 +35,8 @@ pub trait Catalog: Send + Sync {
 pub trait ContentSource: Send + Sync {
     /// The bytes `span` of `content`: all of them, or an error. Blocks until then, but not for
     /// ever. `span` must not be empty and must end within the content. Bytes besides those asked
-    /// for that the source comes by are put into the [`Kept`] that it was made with.
+    /// for that the source comes by are put into the [`Kept`] that it was made with, before they
+    /// can be missed: what was passed by once must not have to be passed again.
     ///
     /// # Errors
     /// [`ReadError`]; bytes that cannot be vouched for are never returned.

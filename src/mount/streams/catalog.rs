@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::pin::Pin;
 use super::slots::Slots;
@@ -24,6 +25,9 @@ use crate::tools::borg::{self, ArchiveFilter, Borg, Line};
 
 /// A folder in memory, on every Linux.
 const IN_MEMORY: &str = "/dev/shm";
+/// Between two chunks of metadata nothing may come for this long: borg may first have to look
+/// through all of a slow repository.
+const STALL: Duration = Duration::from_secs(300);
 /// What borg says before it writes a chunk of metadata.
 const DUMPING: &str = "Dumping ";
 
@@ -177,7 +181,7 @@ impl<'a> Running<'a> {
             }
         })?;
         let stdout = child.stdout().ok_or_else(|| Error::failed("borg has no output"))?;
-        let output = BufReader::new(TimedPipe::new(stdout, catalog.limits.stall));
+        let output = BufReader::new(TimedPipe::new(stdout, STALL));
         Ok(Running { catalog, archive, child, output, log })
     }
 

@@ -1,0 +1,172 @@
+//! What every source promises, asked of each of them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use borg_offsite_backup::archive::name::Archive;
+use borg_offsite_backup::archive::tree::{ContentId, Tree, TreeBuilder, View};
+use borg_offsite_backup::config::Config;
+use borg_offsite_backup::mount::source::{Catalog, ContentSource, FRAME, Kept};
+use borg_offsite_backup::mount::streams::{BorgCatalog, Limits};
+use borg_offsite_backup::tools::borg::{ArchiveFilter, Borg};
+
+use crate::common::{Flavour, Random, Repository, Sandbox};
+use crate::memory::{MemoryCatalog, archive, item};
+
+/// Keeps what is put, and holds it against the right bytes.
+struct Checked {
+    right: HashMap<ContentId, Vec<u8>>,
+    puts: Mutex<HashMap<(ContentId, u64), usize>>,
+}
+
+impl Kept for Checked {
+    fn put(&self, content: ContentId, offset: u64, bytes: &[u8]) {
+        let right = &self.right[&content];
+        assert!(offset.is_multiple_of(FRAME), "put at {offset}");
+        let end = offset + bytes.len() as u64;
+        assert!((bytes.len() as u64).is_multiple_of(FRAME) || end == right.len() as u64, "a part of a frame");
+        assert!(bytes == &right[offset as usize..end as usize], "wrong bytes are put at {offset}");
+        self.puts.lock().unwrap().insert((content, offset), bytes.len());
+    }
+
+    fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
+        let puts = self.puts.lock().unwrap();
+        let first = span.start / FRAME * FRAME;
+        let all = (first..span.end).step_by(FRAME as usize).all(|at| puts.contains_key(&(content, at)));
+        all.then(|| self.right[&content][span.start as usize..span.end as usize].to_vec())
+    }
+
+    fn has_all(&self, content: ContentId, size: u64) -> bool {
+        self.get(content, 0..size).is_some()
+    }
+
+    fn forget(&self, content: ContentId, _size: u64) {
+        self.puts.lock().unwrap().retain(|(c, _), _| *c != content);
+    }
+}
+
+/// Holds `catalog` to the contract. `files` is what the archive `wanted` contains.
+fn keeps_the_contract(catalog: &dyn Catalog, wanted: &str, files: &HashMap<Vec<u8>, Vec<u8>>) {
+    let archives = catalog.archives().unwrap();
+    let wanted: &Archive = archives.iter().find(|a| a.name == wanted).expect("the archive is listed");
+    let mut builder = TreeBuilder::new(View::default());
+    catalog.items(wanted, &mut |item| builder.add(item)).unwrap();
+    let tree = Arc::new(builder.finish());
+    let right: HashMap<ContentId, Vec<u8>> =
+        (0..).zip(tree.contents()).map(|(id, content)| (id, files[&*content.path].clone())).collect();
+    assert_eq!(right.len(), files.len(), "each file has a content");
+    for (id, bytes) in &right {
+        assert_eq!(tree.content(*id).unwrap().size, bytes.len() as u64);
+    }
+    let kept = Arc::new(Checked { right: right.clone(), puts: Mutex::default() });
+    let source = catalog.contents(wanted, Arc::clone(&tree), kept);
+
+    every_span_is_right(&*source, &right);
+    many_at_once_are_right(&*source, &right);
+    what_is_not_within_a_file_is_an_error(&*source, &tree);
+    catalog.shut_down();
+    let (id, bytes) = right.iter().find(|(_, b)| b.len() as u64 > 4 * FRAME).unwrap();
+    // After the end a source may still have the bytes at hand, but never wrong ones.
+    if let Ok(got) = source.fetch(*id, 0..10) {
+        assert_eq!(got, bytes[..10]);
+    }
+}
+
+fn spans(size: u64, random: &mut Random) -> Vec<Range<u64>> {
+    let mut spans = vec![0..size, 0..1, size - 1..size, size / 2..size];
+    for _ in 0..6 {
+        let (a, b) = (random.below(size), random.below(size));
+        spans.push(a.min(b)..a.max(b) + 1);
+    }
+    spans
+}
+
+fn every_span_is_right(source: &dyn ContentSource, right: &HashMap<ContentId, Vec<u8>>) {
+    let mut random = Random::new(11);
+    for (id, bytes) in right.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        for span in spans(bytes.len() as u64, &mut random) {
+            let got = source.fetch(*id, span.clone()).unwrap();
+            assert!(got == bytes[span.start as usize..span.end as usize], "content {id}, bytes {span:?}");
+        }
+    }
+}
+
+fn many_at_once_are_right(source: &dyn ContentSource, right: &HashMap<ContentId, Vec<u8>>) {
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            scope.spawn(move || {
+                let mut random = Random::new(n);
+                for (id, bytes) in right.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+                    let span = spans(bytes.len() as u64, &mut random).pop().unwrap();
+                    let got = source.fetch(*id, span.clone()).unwrap();
+                    assert!(got == bytes[span.start as usize..span.end as usize], "content {id}, {span:?}");
+                }
+            });
+        }
+    });
+}
+
+fn what_is_not_within_a_file_is_an_error(source: &dyn ContentSource, tree: &Tree) {
+    for (id, content) in (0..).zip(tree.contents()) {
+        assert!(source.fetch(id, 0..content.size + 1).is_err());
+        assert!(source.fetch(id, 0..0).is_err());
+    }
+    assert!(source.fetch(tree.contents().len() as ContentId, 0..1).is_err());
+}
+
+/// Small and large files, with sizes around what matters.
+fn files() -> HashMap<Vec<u8>, Vec<u8>> {
+    let mut random = Random::new(5);
+    let frame = FRAME as usize;
+    let sizes = [0, 1, 4096, frame - 1, frame, frame + 1, 1 << 20, (1 << 20) + 1, 5 * frame + 123, 3_000_000];
+    let mut files = HashMap::new();
+    for (n, size) in sizes.into_iter().enumerate() {
+        for folder in ["a", "a/b", "c"] {
+            files.insert(format!("{folder}/{n}").into_bytes(), random.bytes(size));
+        }
+    }
+    files.insert(b"c/raw \xff\nname".to_vec(), b"raw".to_vec());
+    files
+}
+
+#[test]
+fn a_source_in_memory_keeps_the_contract() {
+    let files = files();
+    let mut items: Vec<_> = files
+        .iter()
+        .map(|(path, bytes)| {
+            let mut file = item(path, libc::S_IFREG | 0o644);
+            file.size = bytes.len() as u64;
+            file
+        })
+        .collect();
+    items.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut catalog = MemoryCatalog::default();
+    catalog.archives.push((archive("x", 1), items, files.clone()));
+    keeps_the_contract(&catalog, "x", &files);
+}
+
+#[test]
+fn streams_of_borg_keep_the_contract() {
+    let Some(flavour) = Flavour::any() else { return };
+    let files = files();
+    let sandbox = Sandbox::new(flavour);
+    let repository = Repository::init(&sandbox, "repokey-blake2");
+    for (path, bytes) in &files {
+        use std::os::unix::ffi::OsStrExt;
+        let path = sandbox.source().join(std::ffi::OsStr::from_bytes(path));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    repository.create(&sandbox, "x");
+    // SAFETY: no other test of this target reads or sets the environment.
+    unsafe {
+        std::env::set_var("HOME", sandbox.path("home"));
+        std::env::set_var("PATH", format!("{}:/usr/bin:/bin", flavour.dir().display()));
+    }
+    let config = Config::load(&sandbox.config()).unwrap();
+    let borg = Borg::new(&config).unwrap();
+    let catalog = BorgCatalog::new(borg, ArchiveFilter::default(), Limits::default());
+    keeps_the_contract(&catalog, "x", &files);
+}

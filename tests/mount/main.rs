@@ -1,0 +1,9 @@
+//! The mount without a kernel: the contract of its sources, and the file system against a plain
+//! model.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod contract;
+mod memory;
+mod model;
