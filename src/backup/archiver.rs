@@ -122,7 +122,10 @@ impl Archiver<'_> {
                 pipe.read_to_end(&mut json).map(|_| json)
             })
         });
-        let ended = child.wait_or_interrupt()?;
+        let ended = child.wait_or_interrupt().map_err(|e| match e.kind() {
+            Kind::Interrupted => e.hint(format!("the archive {name} was not made")),
+            _ => e,
+        })?;
         let stdout = match stdout.map(thread::JoinHandle::join) {
             Some(Ok(Ok(json))) => json,
             _ => return Err(Error::failed("cannot read what borg reports")),

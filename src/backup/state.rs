@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::tools::mounts;
 
 /// The state folder of root.
 pub const RUN_DIR: &str = "/run/borg-offsite-backup";
@@ -26,16 +27,9 @@ impl StateDir {
     /// Makes it where it is missing.
     ///
     /// # Errors
-    /// When it cannot be made, or belongs to somebody else.
+    /// When it cannot be made, belongs to somebody else, or lies under a mount.
     pub fn open() -> Result<StateDir> {
-        let path = if geteuid().is_root() {
-            PathBuf::from(RUN_DIR)
-        } else {
-            match folder_in("XDG_RUNTIME_DIR") {
-                Some(runtime) => runtime.join(NAME),
-                None => cache_dir().ok_or_else(no_home)?.join("run"),
-            }
-        };
+        let path = if geteuid().is_root() { uncovered()? } else { of_user()? };
         make_private(&path)?;
         Ok(StateDir(path))
     }
@@ -155,12 +149,30 @@ pub fn cache_dir() -> Option<PathBuf> {
     Some(folder_in("HOME")?.join(".cache").join(NAME))
 }
 
-fn folder_in(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+/// The state folder of root. What is mounted over it is not ours to write to or to close to others.
+fn uncovered() -> Result<PathBuf> {
+    match mounts::at(Path::new(RUN_DIR))? {
+        None => Ok(PathBuf::from(RUN_DIR)),
+        Some(mount) => {
+            Err(Error::failed(format!("{RUN_DIR} lies under a mount of {}", mount.source.display()))
+                .hint(format!("see who uses it (`fuser -vm {RUN_DIR}`), then `umount {RUN_DIR}`")))
+        }
+    }
 }
 
-fn no_home() -> Error {
-    Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
+fn of_user() -> Result<PathBuf> {
+    if let Some(runtime) = folder_in("XDG_RUNTIME_DIR") {
+        return Ok(runtime.join(NAME));
+    }
+    let cache = cache_dir().ok_or_else(|| {
+        Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
+    })?;
+    make_private(&cache)?;
+    Ok(cache.join("run"))
+}
+
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// Makes `path`, its parents as usual, itself for its owner only.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use nix::mount::{MsFlags, mount};
@@ -51,7 +52,7 @@ fn each_signal_to_end_stops_borg_and_leaves_nothing() {
         let create = world.start(&[]);
         world.wait_for_borg(&today());
         create.signal(signal);
-        create.end().exits(1).says("stopped by a signal");
+        create.end().exits(1).says("stopped by a signal").says("was not made");
         world.assert_nothing_is_left();
         assert_eq!(mounts(), before);
         assert!(world.archives().is_empty());
@@ -107,7 +108,7 @@ fn a_lock_held_by_another_borg_is_waited_for_and_its_holder_named() {
 
 #[test]
 fn a_full_disk_of_the_repository_is_told_as_such() {
-    let mut world = World::without_repository("/tmp");
+    let mut world = World::without_repository();
     tmpfs(&world.path("disk"), "size=4m");
     world.set("backup_path", world.path("disk/repository").to_str().unwrap());
     world.run(&["init", "-e", "none"]).succeeds();
@@ -163,4 +164,20 @@ fn a_create_clears_what_lies_over_its_state_by_itself() {
     assert!(world.path("data/x").exists() && !world.path("data/create.lock").exists());
     assert_eq!(until("the archive", || world.archives().pop()), today());
     world.assert_nothing_is_left();
+}
+
+#[test]
+fn what_lies_over_the_state_and_is_in_use_is_left_as_it_is() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    fs::set_permissions(world.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
+    bind(&world.path("data"), STAGING.as_ref());
+    let open = fs::File::open(format!("{STAGING}/x")).unwrap();
+    world.run(&["create"]).exits(1).says("lies under a mount");
+    world.run(&["cleanup"]).exits(1).says("lies under a mount");
+    assert_eq!(fs::metadata(world.path("data")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_dir(world.path("data")).unwrap().count(), 1);
+    drop(open);
+    world.run(&["create"]).succeeds();
 }

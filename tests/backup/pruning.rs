@@ -32,9 +32,7 @@ const OLD: [(&str, &str); 6] = [
 
 #[test]
 fn rules_touch_nothing_but_dates_and_never_the_newest() {
-    for (daily, weekly, monthly, kept) in
-        [(1, 0, 0, vec![]), (0, 0, 2, vec!["2020-02-01"]), (0, 3, 0, vec!["2020-01-02", "2020-02-01"])]
-    {
+    for (daily, weekly, monthly, kept) in [(1, 0, 0, vec![]), (0, 3, 0, vec!["2020-01-02", "2020-02-01"])] {
         let mut world = world(&OLD);
         world.set("keep_daily", daily);
         world.set("keep_weekly", weekly);
@@ -83,4 +81,12 @@ fn on_other_days_than_those_listed_nothing_is_removed() {
     world.set("prune_on_days", vec![day]);
     world.run(&["create", "--if-exists", "replace"]).succeeds();
     assert_eq!(world.archives(), [today()]);
+}
+
+#[test]
+fn when_it_fails_the_backup_is_complete_and_both_are_told() {
+    let world = world(&OLD[..1]);
+    let ran = world.run_with_borg("[ \"$1\" != prune ] || exit 2", &["create"]).exits(1);
+    ran.says("cannot remove the archives that are not to be kept").says("the backup itself is complete");
+    assert!(world.archives().contains(&today()));
 }

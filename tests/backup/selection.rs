@@ -58,7 +58,7 @@ fn the_root_file_system_can_be_listed_and_one_below_an_unlisted_mount_too() {
     let root = fs::metadata("/").unwrap().dev();
     let places = ["/tmp", "/var/tmp", "/root"];
     let place = places.into_iter().find(|p| fs::metadata(p).is_ok_and(|m| m.dev() == root)).unwrap();
-    let mut world = World::without_repository(place);
+    let mut world = World::on_disk(place);
     world.set("backup_path", world.path("repository").to_str().unwrap());
     world.run(&["init", "-e", "none"]).succeeds();
     world.write("tree/on-root", "1");

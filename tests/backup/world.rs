@@ -36,7 +36,7 @@ pub struct Ran {
 impl World {
     /// A repository that is initialised, and a configuration that lists nothing yet.
     pub fn new() -> World {
-        let mut world = World::without_repository("/tmp");
+        let mut world = World::without_repository();
         world.set("backup_path", world.path("repository").to_str().unwrap());
         world.run(&["init", "-e", "none"]).succeeds();
         world
@@ -44,7 +44,7 @@ impl World {
 
     /// The same for a user who is not root.
     pub fn unprivileged() -> World {
-        let mut world = World::without_repository("/tmp");
+        let mut world = World::without_repository();
         world.user = Some(65534);
         for dir in [world.path(""), world.path("home")] {
             std::os::unix::fs::chown(dir, world.user, world.user).unwrap();
@@ -54,15 +54,32 @@ impl World {
         world
     }
 
-    /// `parent` is where all of it lives.
-    pub fn without_repository(parent: &str) -> World {
+    pub fn without_repository() -> World {
+        let world = World::in_folder("/tmp");
+        tmpfs(world.dir.path(), "mode=755");
+        world.furnished()
+    }
+
+    /// One that is on the file system of the folder `parent`.
+    pub fn on_disk(parent: &str) -> World {
+        World::in_folder(parent).furnished()
+    }
+
+    fn in_folder(parent: &str) -> World {
         unshare(CloneFlags::CLONE_NEWNS).expect("these tests are for root");
-        mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING).unwrap();
+        // Shared, as under systemd, but with nobody outside: what would get out is seen here.
+        for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+            mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | propagation, NOTHING).unwrap();
+        }
         tmpfs(Path::new("/run"), "mode=755");
         let dir = tempfile::Builder::new().prefix("bob-").tempdir_in(parent).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(dir.path().join("home")).unwrap();
         World { dir, config: json!({"compression": "none"}), user: None }
+    }
+
+    fn furnished(self) -> World {
+        fs::create_dir(self.path("home")).unwrap();
+        self
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -122,6 +139,21 @@ impl World {
 
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(args).output().unwrap())
+    }
+
+    /// The program with another borg: a shell script, in which `real` is the usual one, and which
+    /// need not handle every call.
+    pub fn run_with_borg(&self, script: &str, args: &[&str]) -> Ran {
+        let path = std::env::var_os("PATH").unwrap();
+        let is_borg = |dir: &PathBuf| dir.join("borg").exists();
+        let real = std::env::split_paths(&path).find(is_borg).unwrap().join("borg");
+        let text =
+            format!("#!/bin/sh\nreal() {{ {0} \"$@\"; }}\n{script}\nexec {0} \"$@\"\n", real.display());
+        self.write("bin/borg", text);
+        fs::set_permissions(self.path("bin/borg"), fs::Permissions::from_mode(0o755)).unwrap();
+        let dirs = std::iter::once(self.path("bin")).chain(std::env::split_paths(&path));
+        let mut command = self.command(args);
+        Ran::from(command.env("PATH", std::env::join_paths(dirs).unwrap()).output().unwrap())
     }
 
     /// borg itself, on the same repository.
