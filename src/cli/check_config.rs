@@ -1,17 +1,259 @@
 //! `check-config`
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::Exit;
 use super::args::Globals;
-use crate::error::{Error, Result};
+use super::console::{count, print};
+use crate::config::{Config, Dataset, Selection};
+use crate::error::Result;
+use crate::tools::borg::Borg;
+use crate::tools::mounts::{self, Mount};
 
-/// Say whether the configuration is good.
+/// Say whether the configuration is good, and what it comes to on this machine.
 #[derive(Args)]
-pub struct CheckConfig {}
+pub struct CheckConfig {
+    /// Tell it as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
 
 impl CheckConfig {
-    pub fn run(&self, _globals: &Globals) -> Result<Exit> {
-        Err(Error::failed("not there yet"))
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let config = globals.config()?;
+        let found = Findings::new(&config)?;
+        let text = if self.json { found.json(&config).to_string() } else { found.text(&config) };
+        print(&text)?;
+        for warning in found.warnings(&config) {
+            globals.console().warn(&warning);
+        }
+        Ok(Exit::Done)
     }
+}
+
+/// What the configuration comes to here and now.
+struct Findings {
+    repository: String,
+    /// The folder of a local repository, and whether it is there.
+    local: Option<(PathBuf, bool)>,
+    key_file: PathBuf,
+    key: Key,
+    /// The variable that gives it; `None`: it is empty.
+    passphrase: Option<&'static str>,
+    /// `borg 1.2.4`; why there is none.
+    borg: std::result::Result<String, String>,
+    filesystems: Vec<Filesystem>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Missing,
+    Private,
+    /// Others on this machine can read it.
+    Open,
+}
+
+struct Filesystem {
+    path: PathBuf,
+    exists: bool,
+    is_mount_point: bool,
+}
+
+impl Findings {
+    fn new(config: &Config) -> Result<Self> {
+        let borg = Borg::new(config)?;
+        let mounts = mounts::list()?;
+        Ok(Findings {
+            repository: borg.repository().to_owned(),
+            local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
+            key_file: borg.key_file().to_owned(),
+            key: key(borg.key_file()),
+            passphrase: passphrase_source(),
+            borg: Borg::version().map_err(|e| e.chain()),
+            filesystems: config.filesystems_to_backup.iter().map(|path| filesystem(path, &mounts)).collect(),
+        })
+    }
+
+    fn text(&self, config: &Config) -> String {
+        let mut lines = vec![format!("{} is good", config.file.display())];
+        let mut tell = |name: &str, text: String| lines.push(format!("  {name:<12}{text}"));
+        tell("repository", self.repository.clone());
+        if let Some(connection) = connection(config) {
+            tell("connection", connection);
+        }
+        tell("key", format!("{}{}", self.key_file.display(), self.key.remark()));
+        tell("passphrase", self.passphrase.map_or("empty".into(), |name| format!("from {name}")));
+        tell("borg", self.borg.clone().unwrap_or_else(|_| "not found".into()));
+        tell_all(&mut tell, "folders", self.filesystems.iter().map(Filesystem::text));
+        tell_all(&mut tell, "datasets", config.datasets_to_backup.iter().map(dataset));
+        tell("excludes", format!("{} patterns", count(config.exclude_patterns.len() as u64)));
+        tell("compression", config.compression.clone());
+        tell("keeps", retention(config));
+        tell("prunes", pruning(config));
+        let warned = if config.fail_on_warnings { "exit code 3" } else { "exit code 0" };
+        tell("warnings", format!("`create` ends with {warned}"));
+        lines.join("\n")
+    }
+
+    fn json(&self, config: &Config) -> Value {
+        let filesystems = self.filesystems.iter().map(|f| {
+            json!({
+                "path": f.path.to_string_lossy(),
+                "exists": f.exists,
+                "mount_point": f.is_mount_point,
+            })
+        });
+        let datasets = config.datasets_to_backup.iter().map(|d| {
+            json!({
+                "name": d.name,
+                "glob": d.selection == Selection::Glob,
+                "recursive": d.selection == Selection::Recursive,
+            })
+        });
+        json!({
+            "config": config.file.to_string_lossy(),
+            "repository": self.repository,
+            "repository_exists": self.local.as_ref().map(|(_, exists)| exists),
+            "bridge_vm": config.bridge_vm,
+            "ssh_from": config.ssh_from,
+            "key_file": self.key_file.to_string_lossy(),
+            "key_file_exists": self.key != Key::Missing,
+            "passphrase": self.passphrase,
+            "borg": self.borg.as_ref().ok(),
+            "filesystems_to_backup": filesystems.collect::<Vec<_>>(),
+            "datasets_to_backup": datasets.collect::<Vec<_>>(),
+            "exclude_patterns": config.exclude_patterns.len(),
+            "compression": config.compression,
+            "keep_daily": config.keep_daily,
+            "keep_weekly": config.keep_weekly,
+            "keep_monthly": config.keep_monthly,
+            "prune_on_days": config.prune_on_days,
+            "fail_on_warnings": config.fail_on_warnings,
+            "warnings": self.warnings(config),
+        })
+    }
+
+    /// What would go wrong on this machine, although the configuration is good.
+    fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Err(why) = &self.borg {
+            warnings.push(why.clone());
+        }
+        if let Some((dir, false)) = &self.local {
+            warnings
+                .push(format!("there is no folder {}; `borg-offsite-backup init` makes it", dir.display()));
+        }
+        if self.key == Key::Open {
+            let key = self.key_file.display();
+            warnings.push(format!("others on this machine can read the key: chmod 600 {key}"));
+        }
+        for missing in self.filesystems.iter().filter(|f| !f.exists) {
+            warnings.push(format!("there is no folder {}", missing.path.display()));
+        }
+        if let Err(nothing) = config.require_sources() {
+            warnings.push(format!("{nothing}: `create` cannot work, restoring can"));
+        }
+        if std::env::var_os("BORG_REPO").is_some_and(|repository| repository != *self.repository) {
+            warnings.push("BORG_REPO is set, and not heeded: the configuration names the repository".into());
+        }
+        warnings
+    }
+}
+
+impl Key {
+    fn remark(self) -> &'static str {
+        match self {
+            Key::Missing => " (not there)",
+            Key::Private => "",
+            Key::Open => " (others can read it)",
+        }
+    }
+}
+
+impl Filesystem {
+    fn text(&self) -> String {
+        let remark = match (self.exists, self.is_mount_point) {
+            (false, _) => " (not there)",
+            (true, true) => "",
+            (true, false) => " (a folder, not a mount point)",
+        };
+        format!("{}{remark}", self.path.display())
+    }
+}
+
+/// How the server is reached, where that is not plain ssh of this account.
+fn connection(config: &Config) -> Option<String> {
+    let through = config.bridge_vm.as_ref().map(|qube| format!("through the qube {qube}"));
+    let account = config.ssh_from.as_ref().map(|account| format!("with the ssh identity of {account}"));
+    let parts: Vec<String> = through.into_iter().chain(account).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn tell_all(tell: &mut impl FnMut(&str, String), name: &str, texts: impl Iterator<Item = String>) {
+    let mut name = name;
+    for text in texts {
+        tell(name, text);
+        name = "";
+    }
+    if !name.is_empty() {
+        tell(name, "none".into());
+    }
+}
+
+fn key(file: &Path) -> Key {
+    match std::fs::metadata(file) {
+        Err(_) => Key::Missing,
+        Ok(meta) if meta.mode() & 0o077 != 0 => Key::Open,
+        Ok(_) => Key::Private,
+    }
+}
+
+/// Where borg finds the passphrase: the first that is set, in borg's own order.
+fn passphrase_source() -> Option<&'static str> {
+    ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())
+}
+
+fn filesystem(path: &Path, mounts: &[Mount]) -> Filesystem {
+    // The mount table knows paths without links.
+    let real = std::fs::canonicalize(path);
+    Filesystem {
+        path: path.to_owned(),
+        exists: real.is_ok(),
+        is_mount_point: real.is_ok_and(|real| mounts.iter().any(|m| m.dir == real)),
+    }
+}
+
+fn dataset(dataset: &Dataset) -> String {
+    let selection = match dataset.selection {
+        Selection::Only => "",
+        Selection::Recursive => " and all below it",
+        Selection::Glob => " (all whose names match)",
+    };
+    format!("{}{selection}", dataset.name)
+}
+
+fn retention(config: &Config) -> String {
+    let rule = |number: i32, period: &str| match number {
+        0 => None,
+        n if n < 0 => Some(format!("all {period}")),
+        n => Some(format!("{n} {period}")),
+    };
+    let rules = [
+        rule(config.keep_daily, "daily"),
+        rule(config.keep_weekly, "weekly"),
+        rule(config.keep_monthly, "monthly"),
+    ];
+    format!("{} archives", rules.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn pruning(config: &Config) -> String {
+    let Some(days) = &config.prune_on_days else { return "after each backup".into() };
+    let days: Vec<String> = days.iter().map(u8::to_string).collect();
+    format!("after a backup on these days of the month: {}", days.join(", "))
 }

@@ -9,7 +9,8 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Exit;
-use super::args::Cli;
+use super::args::{Cli, Globals};
+use super::pass_through::BORG_COMMANDS;
 use crate::error::{Error, Result};
 
 const FILES: [(&str, &str); 4] = [
@@ -39,19 +40,21 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn run(&self) -> Result<Exit> {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
         self.write().map_err(|e| {
             Error::failed(format!("cannot write man pages and completions to {}", self.dir.display()))
                 .because(e)
         })?;
+        globals.console().say(&format!("Man pages and completions are in {}", self.dir.display()));
         Ok(Exit::Done)
     }
 
     fn write(&self) -> std::io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let mut cli = Cli::command();
+        let mut with_borgs = cli.clone().subcommands(BORG_COMMANDS.map(clap::Command::new));
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut cli, "borg-offsite-backup", &self.dir)?;
+            clap_complete::generate_to(shell, &mut with_borgs, "borg-offsite-backup", &self.dir)?;
         }
         cli.build();
         page(cli.clone(), &self.dir.join("borg-offsite-backup.1"), true)?;
@@ -66,15 +69,26 @@ impl Generate {
 
 fn page(command: clap::Command, path: &Path, is_main: bool) -> std::io::Result<()> {
     let mut file = File::create(path)?;
-    Man::new(command).render(&mut file)?;
-    let mut roff = Roff::new();
-    let exits: Vec<(String, &str)> = Exit::ALL.map(|exit| ((exit as u8).to_string(), exit.meaning())).into();
-    section(&mut roff, "EXIT STATUS", exits);
+    let examples = command.get_after_help().map(ToString::to_string);
+    let man = Man::new(command);
+    man.render_title(&mut file)?;
+    man.render_name_section(&mut file)?;
+    man.render_synopsis_section(&mut file)?;
+    man.render_description_section(&mut file)?;
+    man.render_options_section(&mut file)?;
     if is_main {
-        roff.text([roman("Commands that are passed through to borg exit as borg does.")]);
+        man.render_subcommands_section(&mut file)?;
+    }
+    let mut roff = Roff::new();
+    if let Some(examples) = examples {
+        roff.control("SH", ["EXAMPLES"]).control("nf", []).text([roman(examples)]).control("fi", []);
+    }
+    section(&mut roff, "EXIT STATUS", Exit::ALL.map(|e| ((e as u8).to_string(), e.meaning())).into());
+    if is_main {
+        roff.control("PP", []).text([roman("Commands that are passed through to borg exit as borg does.")]);
         section(&mut roff, "FILES", FILES.map(|(name, text)| (name.to_owned(), text)).into());
         section(&mut roff, "ENVIRONMENT", ENVIRONMENT.map(|(name, text)| (name.to_owned(), text)).into());
-        roff.text([roman("Every other BORG_ variable is as borg takes it.")]);
+        roff.control("PP", []).text([roman("Every other BORG_ variable is as borg takes it.")]);
     }
     roff.to_writer(&mut file)
 }

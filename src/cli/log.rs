@@ -1,8 +1,8 @@
 //! Log lines of the library, on standard error.
 
 use std::fmt;
-use std::io::IsTerminal;
 
+use nix::sys::stat::{SFlag, fstat};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -30,7 +30,7 @@ pub fn init(verbose: u8, format: LogFormat) {
     };
 }
 
-/// `warning: text name=value`, with the time before it where nothing else tells the time.
+/// `warning: text name=value`; in a file, the time before it.
 struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -44,8 +44,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // A daemon's standard error becomes a file while it runs: each line looks anew.
-        if !std::io::stderr().is_terminal() && std::env::var_os("JOURNAL_STREAM").is_none() {
+        if is_a_file() {
             write!(writer, "{} ", chrono::Local::now().format("%Y-%m-%d %H:%M:%S"))?;
         }
         let label = match *event.metadata().level() {
@@ -59,6 +58,12 @@ where
         event.record(&mut fields);
         writeln!(writer, "{label} {}{}", fields.message, fields.others)
     }
+}
+
+/// Looked up for each line: a daemon's standard error becomes a file while it runs.
+fn is_a_file() -> bool {
+    fstat(std::io::stderr())
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
 }
 
 #[derive(Default)]

@@ -52,8 +52,9 @@ fn not_parsed(args: &[OsString], e: &clap::Error) -> Exit {
         || args.iter().any(|a| a == "--log-format=json");
     if json {
         let text = e.to_string();
-        let text = text.trim_start_matches("error: ").trim_end();
-        report::error(Console::new(false, LogFormat::Json), &Error::usage(text));
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let error = Error::usage(lines.next().unwrap_or_default().trim_start_matches("error: "));
+        report::error(Console::new(false, LogFormat::Json), &lines.fold(error, Error::hint));
     } else {
         let _ = e.print();
     }
@@ -67,7 +68,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Umount(umount) => umount.run(),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
-        Command::Generate(generate) => generate.run(),
+        Command::Generate(generate) => generate.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }
 }

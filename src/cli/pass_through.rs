@@ -15,7 +15,7 @@ use crate::process::Command;
 use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
 
 /// The commands of borg 1.x, without those that are ours.
-const BORG_COMMANDS: [&str; 23] = [
+pub(super) const BORG_COMMANDS: [&str; 23] = [
     "init",
     "list",
     "info",

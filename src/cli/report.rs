@@ -47,7 +47,6 @@ fn causes(error: &Error) -> Vec<String> {
 
 fn fields(error: &Error, diagnosis: Option<&Diagnosis>) -> Map<String, Value> {
     let mut fields = Map::new();
-    fields.insert("causes".into(), causes(error).into());
     fields.insert("hints".into(), error.hints().into());
     if let Some(diagnosis) = diagnosis {
         let mistakes = diagnosis.places().map(|place| {
@@ -60,6 +59,8 @@ fn fields(error: &Error, diagnosis: Option<&Diagnosis>) -> Map<String, Value> {
             })
         });
         fields.insert("mistakes".into(), mistakes.collect());
+    } else {
+        fields.insert("causes".into(), causes(error).into());
     }
     fields
 }

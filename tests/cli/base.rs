@@ -1,0 +1,162 @@
+//! Help, exit codes, voices, man pages: what all commands share.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Home, PROGRAM, ends_with_code};
+
+#[test]
+fn help_opens_its_examples_with_getting_data_back() {
+    let home = Home::new();
+    let output = home.command(PROGRAM).arg("--help").output().unwrap();
+    ends_with_code(&output, 0);
+    let help = home.text(&output.stdout);
+    let (restore, create) = (help.find("mount ::yesterday").unwrap(), help.find("-backup create").unwrap());
+    assert!(restore < create, "{help}");
+    assert!(!help.contains("generate"), "{help}");
+    assert!(help.lines().all(|l| l.chars().count() <= 100), "{help}");
+}
+
+#[test]
+fn a_wrong_option_is_a_usage_error_in_both_log_formats() {
+    let home = Home::new();
+    let output = home.command(PROGRAM).args(["check-config", "--jsno"]).output().unwrap();
+    ends_with_code(&output, 2);
+    assert!(home.text(&output.stderr).contains("unexpected argument '--jsno'"));
+
+    let output =
+        home.command(PROGRAM).args(["--log-format=json", "check-config", "--jsno"]).output().unwrap();
+    ends_with_code(&output, 2);
+    let event: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(event["level"], "ERROR");
+    assert_eq!(event["message"], "unexpected argument '--jsno' found");
+    assert!(event["hints"][0].as_str().unwrap().contains("'--json'"), "{event}");
+}
+
+#[test]
+fn nothing_at_all_is_a_usage_error() {
+    let home = Home::new();
+    ends_with_code(&home.command(PROGRAM).output().unwrap(), 2);
+}
+
+#[test]
+fn errors_are_red_on_a_terminal_only() {
+    let home = Home::new();
+    let on_a_terminal = |no_color: &str| {
+        let call = format!("{PROGRAM} --config /nonexistent list");
+        let mut command = home.command("script");
+        command.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", no_color);
+        home.text(&command.output().unwrap().stdout)
+    };
+    assert!(on_a_terminal("").starts_with("\x1b[1;31merror:\x1b[0m there is no"), "{}", on_a_terminal(""));
+    assert!(on_a_terminal("1").starts_with("error: there is no"), "{}", on_a_terminal("1"));
+    let piped = home.command(PROGRAM).args(["--config", "/nonexistent", "list"]).output().unwrap();
+    assert!(home.text(&piped.stderr).starts_with("error: there is no"));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let home = Home::with_folder();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = home.ours(["check-config"]).stdout(writer).output().unwrap();
+    ends_with_code(&output, 0);
+    assert_eq!(home.text(&output.stderr), "");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let home = Home::with_folder();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = home.ours(["check-config"]).stdout(full).output().unwrap();
+    ends_with_code(&output, 1);
+    assert!(home.text(&output.stderr).starts_with("error: cannot write to standard output"));
+}
+
+#[test]
+fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
+    const SAID: &str = "Man pages and completions are in pages\n";
+    let home = Home::new();
+    let told = |value: &str, args: &[&str]| {
+        let mut command = home.ours(args);
+        home.text(&command.args(["generate", "pages"]).env("QUIET", value).output().unwrap().stderr)
+    };
+    for value in ["yes", "1", "true", "YES"] {
+        assert_eq!(told(value, &[]), "", "{value}");
+    }
+    for value in ["", "no", "0", "false"] {
+        assert_eq!(told(value, &[]), SAID, "{value}");
+        assert_eq!(told(value, &["-q"]), "", "{value}");
+    }
+    assert_eq!(
+        told("maybe", &[]),
+        format!("warning: QUIET is neither `yes` nor `no`; taken as `no`\n{SAID}")
+    );
+}
+
+#[test]
+fn warnings_in_a_log_of_json_lines_are_objects() {
+    let home = Home::with_folder();
+    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::remove_dir(home.path("repository")).unwrap();
+    let output = home.ours(["--log-format", "json", "-q", "check-config"]).output().unwrap();
+    ends_with_code(&output, 0);
+    let told = home.text(&output.stderr);
+    let events: Vec<serde_json::Value> = told.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let messages: Vec<&str> = events.iter().map(|e| e["message"].as_str().unwrap()).collect();
+    assert!(messages[0].starts_with("everyone on this machine can write"), "{told}");
+    assert!(messages[1].starts_with("there is no folder HOME/repository"), "{told}");
+    assert!(events.iter().all(|e| e["level"] == "WARN" && e["timestamp"].is_string()), "{told}");
+}
+
+#[test]
+fn log_lines_in_a_file_have_the_time() {
+    let home = Home::with_folder();
+    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
+    let log = std::fs::File::create(home.path("log")).unwrap();
+    ends_with_code(&home.ours(["check-config"]).stderr(log).output().unwrap(), 0);
+    let log = std::fs::read_to_string(home.path("log")).unwrap();
+    let (time, message) = log.split_at("2026-11-24 07:00:00".len());
+    assert!(time.bytes().filter(u8::is_ascii_digit).count() == 14, "{log}");
+    assert!(message.starts_with(" warning: everyone"), "{log}");
+}
+
+#[test]
+fn commands_of_later_versions_are_told_with_what_does_meanwhile() {
+    let home = Home::new();
+    for command in ["attach", "detach", "attached", "restore", "verify", "telemetry"] {
+        let output = home.ours([command, "::today"]).output().unwrap();
+        ends_with_code(&output, 2);
+        let told = home.text(&output.stderr);
+        assert!(
+            told.starts_with(&format!("error: this version has no `{command}` yet\n  meanwhile: ")),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 2);
+    }
+}
+
+#[test]
+fn man_pages_and_completions_come_from_the_same_definitions() {
+    let home = Home::new();
+    ends_with_code(&home.command(PROGRAM).args(["generate", "out/pages"]).output().unwrap(), 0);
+    let read = |name: &str| std::fs::read_to_string(home.path("out/pages").join(name)).unwrap();
+    let page = read("borg-offsite-backup.1");
+    for part in [
+        ".SH EXAMPLES",
+        "mount ::yesterday",
+        ".SH \"EXIT STATUS\"",
+        "\\fB75\\fR",
+        ".SH FILES",
+        "/etc/borg\\-offsite\\-backup.conf",
+        ".SH ENVIRONMENT",
+        "BORG_PASSPHRASE",
+        "borg\\-offsite\\-backup\\-check\\-config(1)",
+    ] {
+        assert!(page.contains(part), "{part} is not in\n{page}");
+    }
+    assert!(read("borg-offsite-backup-check-config.1").contains("\\-\\-json"));
+    for completion in ["borg-offsite-backup.bash", "_borg-offsite-backup", "borg-offsite-backup.fish"] {
+        let text = read(completion);
+        assert!(text.contains("check-config") && text.contains("export-tar"), "{completion}");
+    }
+}

@@ -1,0 +1,135 @@
+//! `check-config`
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::support::{Home, ends_with_code, path_with};
+
+#[test]
+fn it_tells_what_the_configuration_comes_to() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("data")).unwrap();
+    home.configure(format!(
+        r#"{{"backup_server": "milena", "backup_user": "me", "backup_path": "/srv/b",
+            "bridge_vm": "backup", "ssh_from": "user",
+            "datasets_to_backup": ["tank/home", {{"name": "tank/*/private", "glob": true}},
+                                   {{"name": "tank/vm", "recursive": true}}],
+            "filesystems_to_backup": ["/", "{}"], "exclude_patterns": ["fm:*.o", "tmp/*"],
+            "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "prune_on_days": [1, 15]}}"#,
+        home.path("data").display()
+    ));
+    let bin = home.fake_borg("echo borg 1.2.9");
+    let output = home.ours(["check-config"]).env("PATH", path_with(&bin)).output().unwrap();
+    ends_with_code(&output, 0);
+    assert_eq!(
+        home.text(&output.stdout),
+        "x.conf is good
+  repository  ssh://me@milena/srv/b
+  connection  through the qube backup, with the ssh identity of user
+  key         HOME/.borg-offsite-backup.key (not there)
+  passphrase  empty
+  borg        borg 1.2.9
+  folders     /
+              HOME/data (a folder, not a mount point)
+  datasets    tank/home
+              tank/*/private (all whose names match)
+              tank/vm and all below it
+  excludes    2 patterns
+  compression auto,zstd
+  keeps       all daily, 3 monthly archives
+  prunes      after a backup on these days of the month: 1, 15
+  warnings    `create` ends with exit code 0
+"
+    );
+    assert_eq!(home.text(&output.stderr), "");
+}
+
+#[test]
+fn it_tells_the_same_as_json() {
+    let home = Home::new();
+    let bin = home.fake_borg("echo borg 1.2.9");
+    std::fs::write(home.path(".borg-offsite-backup.key"), "").unwrap();
+    std::fs::set_permissions(home.path(".borg-offsite-backup.key"), PermissionsExt::from_mode(0o600))
+        .unwrap();
+    let output = home
+        .ours(["check-config", "--json"])
+        .env("PATH", path_with(&bin))
+        .env("BORG_PASSCOMMAND", "echo secret")
+        .output()
+        .unwrap();
+    ends_with_code(&output, 0);
+    let told: serde_json::Value = serde_json::from_str(&home.text(&output.stdout)).unwrap();
+    assert_eq!(
+        told,
+        json!({
+            "config": "x.conf",
+            "repository": "HOME/repository",
+            "repository_exists": false,
+            "bridge_vm": null,
+            "ssh_from": null,
+            "key_file": "HOME/.borg-offsite-backup.key",
+            "key_file_exists": true,
+            "passphrase": "BORG_PASSCOMMAND",
+            "borg": "borg 1.2.9",
+            "filesystems_to_backup": [{"path": "/", "exists": true, "mount_point": true}],
+            "datasets_to_backup": [],
+            "exclude_patterns": 0,
+            "compression": "auto,zstd",
+            "keep_daily": 7,
+            "keep_weekly": 4,
+            "keep_monthly": 12,
+            "prune_on_days": null,
+            "fail_on_warnings": false,
+            "warnings": ["there is no folder HOME/repository; `borg-offsite-backup init` makes it"],
+        })
+    );
+}
+
+#[test]
+fn what_is_wrong_on_this_machine_is_a_warning() {
+    let home = Home::new();
+    home.configure(r#"{"backup_path": "/nonexistent/b", "filesystems_to_backup": ["/nonexistent/c"]}"#);
+    std::fs::write(home.path(".borg-offsite-backup.key"), "").unwrap();
+    std::fs::set_permissions(home.path(".borg-offsite-backup.key"), PermissionsExt::from_mode(0o644))
+        .unwrap();
+    let output = home
+        .ours(["--quiet", "check-config"])
+        .env("PATH", "/nonexistent")
+        .env("BORG_REPO", "/elsewhere")
+        .output()
+        .unwrap();
+    ends_with_code(&output, 0);
+    assert_eq!(
+        home.text(&output.stderr),
+        "warning: cannot start borg: there is no such program on PATH
+warning: there is no folder /nonexistent/b; `borg-offsite-backup init` makes it
+warning: others on this machine can read the key: chmod 600 HOME/.borg-offsite-backup.key
+warning: there is no folder /nonexistent/c
+warning: BORG_REPO is set, and not heeded: the configuration names the repository
+"
+    );
+}
+
+#[test]
+fn nothing_to_back_up_is_a_warning_since_restoring_works() {
+    let home = Home::with_folder();
+    home.configure(format!(r#"{{"backup_path": "{}"}}"#, home.path("repository").display()));
+    let output = home.ours(["check-config"]).output().unwrap();
+    ends_with_code(&output, 0);
+    assert_eq!(
+        home.text(&output.stderr),
+        "warning: x.conf names nothing to back up: `create` cannot work, restoring can\n"
+    );
+}
+
+#[test]
+fn the_passphrase_is_never_shown() {
+    let home = Home::new();
+    for args in [&["check-config"][..], &["-vvv", "check-config", "--json"]] {
+        let output = home.ours(args).env("BORG_PASSPHRASE", "sesame").output().unwrap();
+        let all = [output.stdout, output.stderr].concat();
+        assert!(!home.text(&all).contains("sesame"));
+        assert!(home.text(&all).contains("BORG_PASSPHRASE"));
+    }
+}

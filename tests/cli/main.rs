@@ -1,0 +1,9 @@
+//! The program as a person meets it: the real binary, real borg, everything it prints.
+// A test starts the program under test and the programs around it as a shell would.
+#![allow(clippy::disallowed_methods)]
+
+mod base;
+mod check_config;
+mod config;
+mod pass_through;
+mod support;
