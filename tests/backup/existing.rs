@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::world::{World, today};
+use crate::world::{Ran, World, today};
 
 fn world() -> World {
     let mut world = World::new();
@@ -106,6 +106,9 @@ fn one_that_appears_after_the_check_is_told_the_same_way() {
         today(),
         world.path("data").display()
     );
-    world.run_with_borg(&script, &["create"]).exits(1).says("there is an archive").says("--if-exists skip");
+    Ran::from(world.with_borg(&script, &["create"]).output().unwrap())
+        .exits(1)
+        .says("there is an archive")
+        .says("--if-exists skip");
     world.assert_nothing_is_left();
 }

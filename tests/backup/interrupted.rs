@@ -74,6 +74,21 @@ fn after_a_kill_borg_ends_the_mounts_are_gone_and_the_next_run_works() {
 }
 
 #[test]
+fn a_kill_takes_borg_along_also_when_that_says_nothing_and_waits_for_nobody() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let file = world.path("pid");
+    let script = format!("if [ $1 = create ]; then echo $$ > {}; exec sleep 600; fi", file.display());
+    let mut create = world.with_borg(&script, &["create"]).spawn().unwrap();
+    let pid = until("borg", || fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+    until("sleep", || fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c == b"sleep\n").then_some(()));
+    create.kill().unwrap();
+    create.wait().unwrap();
+    until("its end", || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
+}
+
+#[test]
 fn the_second_of_two_is_told_who_runs() {
     let world = slow_world();
     let create = world.start(&[]);

@@ -1,6 +1,6 @@
 //! Which archives a `create` leaves.
 
-use crate::world::{World, today};
+use crate::world::{Ran, World, today};
 
 /// With an archive `name`, started on `time`, for each of `archives`.
 fn world(archives: &[(&str, &str)]) -> World {
@@ -48,14 +48,20 @@ fn rules_touch_nothing_but_dates_and_never_the_newest() {
 
 #[test]
 fn days_begin_when_they_do_for_the_user() {
-    // In Auckland two days, in UTC one.
-    let mut world = world(&[("2020-01-02", "2020-01-02T01:00:00"), ("2020-01-03", "2020-01-02T21:00:00")]);
+    // In Auckland the last two are of two days, in UTC of one.
+    let mut world = world(&[
+        ("2020-01-01", "2020-01-01T01:00:00"),
+        ("2020-01-02", "2020-01-02T01:00:00"),
+        ("2020-01-03", "2020-01-02T21:00:00"),
+    ]);
     world.set("keep_daily", 3);
     world.set("keep_weekly", 0);
     world.set("keep_monthly", 0);
     let output = world.command(&["create"]).env("TZ", "Pacific/Auckland").output().unwrap();
     assert!(output.status.success());
-    assert_eq!(world.archives().len(), 3);
+    let archives = world.archives();
+    assert_eq!(archives[..2], ["2020-01-02", "2020-01-03"], "{archives:?}");
+    assert_eq!(archives.len(), 3);
 }
 
 #[test]
@@ -86,7 +92,8 @@ fn on_other_days_than_those_listed_nothing_is_removed() {
 #[test]
 fn when_it_fails_the_backup_is_complete_and_both_are_told() {
     let world = world(&OLD[..1]);
-    let ran = world.run_with_borg("[ \"$1\" != prune ] || exit 2", &["create"]).exits(1);
+    let ran =
+        Ran::from(world.with_borg("[ \"$1\" != prune ] || exit 2", &["create"]).output().unwrap()).exits(1);
     ran.says("cannot remove the archives that are not to be kept").says("the backup itself is complete");
     assert!(world.archives().contains(&today()));
 }

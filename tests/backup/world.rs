@@ -143,7 +143,7 @@ impl World {
 
     /// The program with another borg: a shell script, in which `real` is the usual one, and which
     /// need not handle every call.
-    pub fn run_with_borg(&self, script: &str, args: &[&str]) -> Ran {
+    pub fn with_borg(&self, script: &str, args: &[&str]) -> Command {
         let path = std::env::var_os("PATH").unwrap();
         let is_borg = |dir: &PathBuf| dir.join("borg").exists();
         let real = std::env::split_paths(&path).find(is_borg).unwrap().join("borg");
@@ -153,7 +153,8 @@ impl World {
         fs::set_permissions(self.path("bin/borg"), fs::Permissions::from_mode(0o755)).unwrap();
         let dirs = std::iter::once(self.path("bin")).chain(std::env::split_paths(&path));
         let mut command = self.command(args);
-        Ran::from(command.env("PATH", std::env::join_paths(dirs).unwrap()).output().unwrap())
+        command.env("PATH", std::env::join_paths(dirs).unwrap());
+        command
     }
 
     /// borg itself, on the same repository.
