@@ -130,6 +130,20 @@ fn exclude_patterns_work_in_each_of_borgs_styles() {
 }
 
 #[test]
+fn a_pattern_that_borg_cannot_read_is_an_error_in_one_line() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    world.set("exclude_patterns", vec!["re:*("]);
+    for args in [&["create"][..], &["create", "--dry-run"]] {
+        let ran = world.run(args).exits(1).says("re.error: nothing to repeat").says("in exclude_patterns");
+        assert!(!ran.stderr.contains("File "), "{}", ran.stderr);
+    }
+    assert!(world.archives().is_empty());
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_tagged_cache_is_left_out_and_its_tag_kept() {
     let mut world = World::new();
     world.write("data/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
