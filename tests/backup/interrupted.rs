@@ -8,7 +8,7 @@ use std::process::Stdio;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
-use crate::world::{STAGING, World, bind, tmpfs, today, until};
+use crate::world::{STAGING, World, bind, mounts, tmpfs, today, until};
 
 /// With so much to compress that borg takes a while.
 fn slow_world() -> World {
@@ -17,10 +17,6 @@ fn slow_world() -> World {
     world.list(&["data"]);
     world.slow();
     world
-}
-
-fn mounts() -> String {
-    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
 #[test]

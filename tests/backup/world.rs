@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -70,6 +70,10 @@ impl World {
         // Shared, as under systemd, but with nobody outside: what would get out is seen here.
         for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
             mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | propagation, NOTHING).unwrap();
+        }
+        // Other tests mount archives at the same time, and kill those mounts.
+        for mount in mounts().lines().filter(|m| m.contains(" - fuse.borg-offsite-backup ")) {
+            let _ = umount2(mount.split(' ').nth(4).unwrap(), MntFlags::MNT_DETACH);
         }
         tmpfs(Path::new("/run"), "mode=755");
         let dir = tempfile::Builder::new().prefix("bob-").tempdir_in(parent).unwrap();
@@ -245,11 +249,11 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // The folder cannot be removed while something is mounted in it.
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        let mounts = mounts();
         let dirs = mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(PathBuf::from);
         let mut dirs: Vec<PathBuf> = dirs.filter(|d| d.starts_with(self.dir.path())).collect();
         while let Some(dir) = dirs.pop() {
-            let _ = nix::mount::umount2(&dir, nix::mount::MntFlags::MNT_DETACH);
+            let _ = umount2(&dir, MntFlags::MNT_DETACH);
         }
     }
 }
@@ -313,6 +317,11 @@ impl Ran {
         assert!(self.stderr.contains(words), "{words:?} is not in: {}", self.stderr);
         self
     }
+}
+
+/// The mount table as this test sees it.
+pub fn mounts() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
 pub fn tmpfs(dir: &Path, options: &str) {
