@@ -56,8 +56,10 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 pub fn make_private(path: &Path) -> Result<()> {
     let cannot =
         |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(cannot)?;
+    match path.parent() {
+        Some(ours) if ours.file_name() == Some(NAME.as_ref()) => make_private(ours)?,
+        Some(parent) => fs::create_dir_all(parent).map_err(cannot)?,
+        None => {}
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),

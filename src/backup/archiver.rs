@@ -112,8 +112,9 @@ impl Archiver<'_> {
             command.args(self.options).arg(borg::archive_argument(name)).arg("--").args(&self.paths).spawn(
                 move |bytes| {
                     let line = Line::parse(bytes);
-                    tell(&line, &*monitor);
-                    sink.lock().unwrap_or_else(|e| e.into_inner()).take(line);
+                    if sink.lock().unwrap_or_else(|e| e.into_inner()).take(&line) {
+                        tell(&line, &*monitor);
+                    }
                 },
             )?;
         let stdout = child.stdout().map(|mut pipe| {
@@ -122,15 +123,18 @@ impl Archiver<'_> {
                 pipe.read_to_end(&mut json).map(|_| json)
             })
         });
-        let ended = child.wait_or_interrupt()?;
+        let ended = child.wait_or_interrupt().map_err(|e| match e.kind() {
+            Kind::Interrupted => e.hint(format!("the archive {name} was not made")),
+            _ => e,
+        })?;
         let stdout = match stdout.map(thread::JoinHandle::join) {
             Some(Ok(Ok(json))) => json,
             _ => return Err(Error::failed("cannot read what borg reports")),
         };
         let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(|e| e.into_inner()));
         match borg::warned(ended) {
-            Some(warned) => Ok((stdout, Seen { warned, ..seen })),
-            None => Err(explain(self.borg, name, ended, &seen.lines)),
+            Some(warned) if !seen.crashed => Ok((stdout, Seen { warned, ..seen })),
+            _ => Err(explain(self.borg, name, ended, &seen.lines)),
         }
     }
 }
@@ -143,24 +147,45 @@ struct Seen {
     warnings: Warnings,
     /// The last messages that explain a failure.
     lines: Vec<Line>,
+    /// Python gave up on borg, as on an exclude pattern that is no regular expression. Its exit
+    /// code is then 1, which elsewhere stands for warnings.
+    crashed: bool,
 }
 
 impl Seen {
     const KEPT_LINES: usize = 200;
 
-    fn take(&mut self, line: Line) {
-        match &line {
+    /// Whether it is something to tell.
+    fn take(&mut self, line: &Line) -> bool {
+        if let Line::Message { text, .. } = line
+            && (self.crashed || text == "Traceback (most recent call last):")
+        {
+            self.trace(line, text);
+            return false;
+        }
+        match line {
             Line::Message { level: Level::Warning, text, .. } => {
                 self.warnings.all += 1;
                 self.warnings.changed += u64::from(text.contains("file changed while we backed it up"));
             }
             Line::Message { level: Level::Error, .. } | Line::Question { .. } => {}
-            _ => return,
+            _ => return true,
         }
         if self.lines.len() == Seen::KEPT_LINES {
             self.lines.remove(0);
         }
-        self.lines.push(line);
+        self.lines.push(line.clone());
+        true
+    }
+
+    /// Of a traceback only the exception, the first line that is not indented, explains anything.
+    fn trace(&mut self, line: &Line, text: &str) {
+        if !self.crashed {
+            self.crashed = true;
+            self.lines.clear();
+        } else if self.lines.is_empty() && !text.is_empty() && !text.starts_with(' ') {
+            self.lines.push(line.clone());
+        }
     }
 
     /// The exit code decides: what ssh or a shell says in passing warns of nothing.
@@ -191,6 +216,9 @@ fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
         return exists_already(borg.repository(), name);
     }
     let error = borg::explain(borg, &format!("make the archive {name}"), ended, lines);
+    if said(&|_, text| text.starts_with("re.error: ") || text.starts_with("re.PatternError: ")) {
+        return error.hint("a `re:` pattern in exclude_patterns is no regular expression");
+    }
     if said(&|id, text| id == Some("Repository.InsufficientFreeSpaceError") || text.contains("No space left"))
     {
         return error
@@ -244,7 +272,7 @@ mod tests {
     #[test]
     fn what_ssh_says_in_passing_is_no_warning_when_borg_is_content() {
         let mut seen = Seen::default();
-        seen.take(Line::parse(b"Warning: Permanently added 'milena' to the list of known hosts."));
+        seen.take(&Line::parse(b"Warning: Permanently added 'milena' to the list of known hosts."));
         assert_eq!(seen.warnings(), Warnings::default());
         seen.warned = true;
         assert_eq!(seen.warnings(), Warnings { all: 1, changed: 0 });
@@ -255,8 +283,25 @@ mod tests {
         let mut seen = Seen { warned: true, ..Seen::default() };
         for text in ["a: file changed while we backed it up", "b: open: [Errno 13] Permission denied: 'b'"] {
             let line = serde_json::json!({"type": "log_message", "levelname": "WARNING", "message": text});
-            seen.take(Line::parse(line.to_string().as_bytes()));
+            seen.take(&Line::parse(line.to_string().as_bytes()));
         }
         assert_eq!(seen.warnings(), Warnings { all: 2, changed: 1 });
+    }
+
+    #[test]
+    fn a_crash_of_python_is_told_by_its_exception() {
+        let mut seen = Seen { warned: true, ..Seen::default() };
+        let lines: [&[u8]; 5] = [
+            b"Traceback (most recent call last):",
+            b"  File \"/usr/bin/borg\", line 33, in <module>",
+            b"    raise source.error(\"nothing to repeat\",",
+            b"re.error: nothing to repeat at position 0",
+            b"Platform: Linux",
+        ];
+        for line in lines {
+            assert!(!seen.take(&Line::parse(line)));
+        }
+        assert!(seen.crashed);
+        assert_eq!(seen.lines, [Line::parse(lines[3])]);
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::folders::{self, make_private};
+use crate::tools::mounts;
 
 const LOCK: &str = "create.lock";
 
@@ -22,9 +23,15 @@ impl StateDir {
     /// Makes it where it is missing.
     ///
     /// # Errors
-    /// When it cannot be made, or belongs to somebody else.
+    /// When it cannot be made, belongs to somebody else, or lies under a mount.
     pub fn open() -> Result<StateDir> {
         let path = folders::state_dir()?;
+        // What is mounted over it is not ours to write to or to close to others.
+        if let Some(mount) = mounts::at(&path)? {
+            let shown = path.display();
+            return Err(Error::failed(format!("{shown} lies under a mount of {}", mount.source.display()))
+                .hint(format!("see who uses it (`fuser -vm {shown}`), then `umount {shown}`")));
+        }
         make_private(&path)?;
         Ok(StateDir(path))
     }

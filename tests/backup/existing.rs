@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::world::{World, today};
+use crate::world::{Ran, World, today};
 
 fn world() -> World {
     let mut world = World::new();
@@ -42,7 +42,7 @@ fn replace_leaves_the_second_under_the_same_name() {
 fn replace_killed_at_any_moment_loses_no_backup() {
     let mut world = world();
     let (date, new) = (today(), format!("{}.new", today()));
-    world.write_random("data/big", 6_000_000);
+    world.write_random("data/big", 3_000_000);
     world.slow();
     type Moment = fn(&World, &mut crate::world::Started);
     let moments: [Moment; 4] = [
@@ -94,4 +94,21 @@ fn what_a_cut_replace_left_is_removed_once_the_day_has_its_archive() {
     let mut archives = world.archives();
     archives.sort();
     assert_eq!(archives, ["2001-01-01.new".to_owned(), today(), "notes.new".to_owned()]);
+}
+
+#[test]
+fn one_that_appears_after_the_check_is_told_the_same_way() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let script = format!(
+        "if [ \"$1\" = list ]; then real \"$@\"; real create ::{} {} >&2; exit; fi",
+        today(),
+        world.path("data").display()
+    );
+    Ran::from(world.with_borg(&script, &["create"]).output().unwrap())
+        .exits(1)
+        .says("there is an archive")
+        .says("--if-exists skip");
+    world.assert_nothing_is_left();
 }

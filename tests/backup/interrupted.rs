@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
-use crate::world::{STAGING, World, bind, tmpfs, today, until};
+use crate::world::{STAGING, World, bind, mounts, tmpfs, today, until};
 
 /// With so much to compress that borg takes a while.
 fn slow_world() -> World {
@@ -16,10 +17,6 @@ fn slow_world() -> World {
     world.list(&["data"]);
     world.slow();
     world
-}
-
-fn mounts() -> String {
-    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
 #[test]
@@ -51,7 +48,7 @@ fn each_signal_to_end_stops_borg_and_leaves_nothing() {
         let create = world.start(&[]);
         world.wait_for_borg(&today());
         create.signal(signal);
-        create.end().exits(1).says("stopped by a signal");
+        create.end().exits(1).says("stopped by a signal").says("was not made");
         world.assert_nothing_is_left();
         assert_eq!(mounts(), before);
         assert!(world.archives().is_empty());
@@ -70,6 +67,21 @@ fn after_a_kill_borg_ends_the_mounts_are_gone_and_the_next_run_works() {
     world.run(&["create"]).succeeds().says("Removed the mark of a killed `create` (pid ");
     assert_eq!(world.archives(), [today()]);
     world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_kill_takes_borg_along_also_when_that_says_nothing_and_waits_for_nobody() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    let file = world.path("pid");
+    let script = format!("if [ $1 = create ]; then echo $$ > {}; exec sleep 600; fi", file.display());
+    let mut create = world.with_borg(&script, &["create"]).spawn().unwrap();
+    let pid = until("borg", || fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+    until("sleep", || fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c == b"sleep\n").then_some(()));
+    create.kill().unwrap();
+    create.wait().unwrap();
+    until("its end", || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
 }
 
 #[test]
@@ -107,7 +119,7 @@ fn a_lock_held_by_another_borg_is_waited_for_and_its_holder_named() {
 
 #[test]
 fn a_full_disk_of_the_repository_is_told_as_such() {
-    let mut world = World::without_repository("/tmp");
+    let mut world = World::without_repository();
     tmpfs(&world.path("disk"), "size=4m");
     world.set("backup_path", world.path("disk/repository").to_str().unwrap());
     world.run(&["init", "-e", "none"]).succeeds();
@@ -163,4 +175,20 @@ fn a_create_clears_what_lies_over_its_state_by_itself() {
     assert!(world.path("data/x").exists() && !world.path("data/create.lock").exists());
     assert_eq!(until("the archive", || world.archives().pop()), today());
     world.assert_nothing_is_left();
+}
+
+#[test]
+fn what_lies_over_the_state_and_is_in_use_is_left_as_it_is() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    fs::set_permissions(world.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
+    bind(&world.path("data"), STAGING.as_ref());
+    let open = fs::File::open(format!("{STAGING}/x")).unwrap();
+    world.run(&["create"]).exits(1).says("lies under a mount");
+    world.run(&["cleanup"]).exits(1).says("lies under a mount");
+    assert_eq!(fs::metadata(world.path("data")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_dir(world.path("data")).unwrap().count(), 1);
+    drop(open);
+    world.run(&["create"]).succeeds();
 }

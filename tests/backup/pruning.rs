@@ -1,6 +1,6 @@
 //! Which archives a `create` leaves.
 
-use crate::world::{World, today};
+use crate::world::{Ran, World, today};
 
 /// With an archive `name`, started on `time`, for each of `archives`.
 fn world(archives: &[(&str, &str)]) -> World {
@@ -32,9 +32,7 @@ const OLD: [(&str, &str); 6] = [
 
 #[test]
 fn rules_touch_nothing_but_dates_and_never_the_newest() {
-    for (daily, weekly, monthly, kept) in
-        [(1, 0, 0, vec![]), (0, 0, 2, vec!["2020-02-01"]), (0, 3, 0, vec!["2020-01-02", "2020-02-01"])]
-    {
+    for (daily, weekly, monthly, kept) in [(1, 0, 0, vec![]), (0, 3, 0, vec!["2020-01-02", "2020-02-01"])] {
         let mut world = world(&OLD);
         world.set("keep_daily", daily);
         world.set("keep_weekly", weekly);
@@ -50,14 +48,20 @@ fn rules_touch_nothing_but_dates_and_never_the_newest() {
 
 #[test]
 fn days_begin_when_they_do_for_the_user() {
-    // In Auckland two days, in UTC one.
-    let mut world = world(&[("2020-01-02", "2020-01-02T01:00:00"), ("2020-01-03", "2020-01-02T21:00:00")]);
+    // In Auckland the last two are of two days, in UTC of one.
+    let mut world = world(&[
+        ("2020-01-01", "2020-01-01T01:00:00"),
+        ("2020-01-02", "2020-01-02T01:00:00"),
+        ("2020-01-03", "2020-01-02T21:00:00"),
+    ]);
     world.set("keep_daily", 3);
     world.set("keep_weekly", 0);
     world.set("keep_monthly", 0);
     let output = world.command(&["create"]).env("TZ", "Pacific/Auckland").output().unwrap();
     assert!(output.status.success());
-    assert_eq!(world.archives().len(), 3);
+    let archives = world.archives();
+    assert_eq!(archives[..2], ["2020-01-02", "2020-01-03"], "{archives:?}");
+    assert_eq!(archives.len(), 3);
 }
 
 #[test]
@@ -83,4 +87,13 @@ fn on_other_days_than_those_listed_nothing_is_removed() {
     world.set("prune_on_days", vec![day]);
     world.run(&["create", "--if-exists", "replace"]).succeeds();
     assert_eq!(world.archives(), [today()]);
+}
+
+#[test]
+fn when_it_fails_the_backup_is_complete_and_both_are_told() {
+    let world = world(&OLD[..1]);
+    let ran =
+        Ran::from(world.with_borg("[ \"$1\" != prune ] || exit 2", &["create"]).output().unwrap()).exits(1);
+    ran.says("cannot remove the archives that are not to be kept").says("the backup itself is complete");
+    assert!(world.archives().contains(&today()));
 }

@@ -58,7 +58,7 @@ fn the_root_file_system_can_be_listed_and_one_below_an_unlisted_mount_too() {
     let root = fs::metadata("/").unwrap().dev();
     let places = ["/tmp", "/var/tmp", "/root"];
     let place = places.into_iter().find(|p| fs::metadata(p).is_ok_and(|m| m.dev() == root)).unwrap();
-    let mut world = World::without_repository(place);
+    let mut world = World::on_disk(place);
     world.set("backup_path", world.path("repository").to_str().unwrap());
     world.run(&["init", "-e", "none"]).succeeds();
     world.write("tree/on-root", "1");
@@ -127,6 +127,20 @@ fn exclude_patterns_work_in_each_of_borgs_styles() {
     let expected =
         ["data", "data/ blank ", "data/#hash", "data/kept", "data/pf-not", "data/re-abc", "data/sh"];
     assert_eq!(paths, expected);
+}
+
+#[test]
+fn a_pattern_that_borg_cannot_read_is_an_error_in_one_line() {
+    let mut world = World::new();
+    world.write("data/x", "x");
+    world.list(&["data"]);
+    world.set("exclude_patterns", vec!["re:*("]);
+    for args in [&["create"][..], &["create", "--dry-run"]] {
+        let ran = world.run(args).exits(1).says("re.error: nothing to repeat").says("in exclude_patterns");
+        assert!(!ran.stderr.contains("File "), "{}", ran.stderr);
+    }
+    assert!(world.archives().is_empty());
+    world.assert_nothing_is_left();
 }
 
 #[test]

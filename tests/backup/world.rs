@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,7 +36,7 @@ pub struct Ran {
 impl World {
     /// A repository that is initialised, and a configuration that lists nothing yet.
     pub fn new() -> World {
-        let mut world = World::without_repository("/tmp");
+        let mut world = World::without_repository();
         world.set("backup_path", world.path("repository").to_str().unwrap());
         world.run(&["init", "-e", "none"]).succeeds();
         world
@@ -44,7 +44,7 @@ impl World {
 
     /// The same for a user who is not root.
     pub fn unprivileged() -> World {
-        let mut world = World::without_repository("/tmp");
+        let mut world = World::without_repository();
         world.user = Some(65534);
         for dir in [world.path(""), world.path("home")] {
             std::os::unix::fs::chown(dir, world.user, world.user).unwrap();
@@ -54,15 +54,36 @@ impl World {
         world
     }
 
-    /// `parent` is where all of it lives.
-    pub fn without_repository(parent: &str) -> World {
+    pub fn without_repository() -> World {
+        let world = World::in_folder("/tmp");
+        tmpfs(world.dir.path(), "mode=755");
+        world.furnished()
+    }
+
+    /// One that is on the file system of the folder `parent`.
+    pub fn on_disk(parent: &str) -> World {
+        World::in_folder(parent).furnished()
+    }
+
+    fn in_folder(parent: &str) -> World {
         unshare(CloneFlags::CLONE_NEWNS).expect("these tests are for root");
-        mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING).unwrap();
+        // Shared, as under systemd, but with nobody outside: what would get out is seen here.
+        for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+            mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | propagation, NOTHING).unwrap();
+        }
+        // Other tests mount archives at the same time, and kill those mounts.
+        for mount in mounts().lines().filter(|m| m.contains(" - fuse.borg-offsite-backup ")) {
+            let _ = umount2(mount.split(' ').nth(4).unwrap(), MntFlags::MNT_DETACH);
+        }
         tmpfs(Path::new("/run"), "mode=755");
         let dir = tempfile::Builder::new().prefix("bob-").tempdir_in(parent).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(dir.path().join("home")).unwrap();
         World { dir, config: json!({"compression": "none"}), user: None }
+    }
+
+    fn furnished(self) -> World {
+        fs::create_dir(self.path("home")).unwrap();
+        self
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -122,6 +143,22 @@ impl World {
 
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(args).output().unwrap())
+    }
+
+    /// The program with another borg: a shell script, in which `real` is the usual one, and which
+    /// need not handle every call.
+    pub fn with_borg(&self, script: &str, args: &[&str]) -> Command {
+        let path = std::env::var_os("PATH").unwrap();
+        let is_borg = |dir: &PathBuf| dir.join("borg").exists();
+        let real = std::env::split_paths(&path).find(is_borg).unwrap().join("borg");
+        let text =
+            format!("#!/bin/sh\nreal() {{ {0} \"$@\"; }}\n{script}\nexec {0} \"$@\"\n", real.display());
+        self.write("bin/borg", text);
+        fs::set_permissions(self.path("bin/borg"), fs::Permissions::from_mode(0o755)).unwrap();
+        let dirs = std::iter::once(self.path("bin")).chain(std::env::split_paths(&path));
+        let mut command = self.command(args);
+        command.env("PATH", std::env::join_paths(dirs).unwrap());
+        command
     }
 
     /// borg itself, on the same repository.
@@ -212,11 +249,11 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // The folder cannot be removed while something is mounted in it.
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        let mounts = mounts();
         let dirs = mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(PathBuf::from);
         let mut dirs: Vec<PathBuf> = dirs.filter(|d| d.starts_with(self.dir.path())).collect();
         while let Some(dir) = dirs.pop() {
-            let _ = nix::mount::umount2(&dir, nix::mount::MntFlags::MNT_DETACH);
+            let _ = umount2(&dir, MntFlags::MNT_DETACH);
         }
     }
 }
@@ -280,6 +317,11 @@ impl Ran {
         assert!(self.stderr.contains(words), "{words:?} is not in: {}", self.stderr);
         self
     }
+}
+
+/// The mount table as this test sees it.
+pub fn mounts() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
 pub fn tmpfs(dir: &Path, options: &str) {
