@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Exit;
-use super::args::Cli;
+use super::args::{Cli, Globals};
 use super::pass_through::BORG_COMMANDS;
 use crate::error::{Error, Result};
 
@@ -40,11 +40,12 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn run(&self) -> Result<Exit> {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
         self.write().map_err(|e| {
             Error::failed(format!("cannot write man pages and completions to {}", self.dir.display()))
                 .because(e)
         })?;
+        globals.console().say(&format!("Man pages and completions are in {}", self.dir.display()));
         Ok(Exit::Done)
     }
 

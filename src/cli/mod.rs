@@ -69,7 +69,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Umount(umount) => umount.run(),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
-        Command::Generate(generate) => generate.run(),
+        Command::Generate(generate) => generate.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }
 }

@@ -117,65 +117,64 @@ fn explain(text: &str, error: &serde_json::Error) -> Mistake {
     let said = error.to_string();
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(what, _)| what);
     let at = offset(text, error.line(), error.column());
-    let at = match said {
-        "expected ident" | "invalid number" | "number out of range" => start_of_word(text, at),
-        _ => at,
-    };
-    let rest = &text[at..];
-    let before = text[..at].trim_end_matches(WHITESPACE);
-    let previous = before.char_indices().next_back();
-
-    if text.trim_matches(WHITESPACE).is_empty() {
+    let content = text.trim_end_matches(WHITESPACE);
+    if content.is_empty() {
         return Mistake::new(0, "expected `{`", "the file is empty");
     }
     if said.starts_with("EOF") {
-        let end = text.trim_end_matches(WHITESPACE).len();
-        return at_the_end(end, said);
+        return at_the_end(content.len(), said);
     }
     if said.contains("escape") || said.contains("control character") || said.contains("unicode") {
         return inside_a_string(text, at, said);
     }
+    foreign(text, at).or_else(|| comma(text, at, said)).unwrap_or_else(|| token(text, at, said))
+}
+
+/// What other languages have and JSON has not.
+fn foreign(text: &str, at: usize) -> Option<Mistake> {
+    let rest = &text[at..];
     if rest.starts_with("//") || rest.starts_with("/*") || rest.starts_with('#') {
-        return Mistake::new(at, "expected JSON", "JSON has no comments; take this out");
+        return Some(Mistake::new(at, "expected JSON", "JSON has no comments; take this out"));
     }
-    if rest.starts_with('\'') {
-        return Mistake::new(at, "expected `\"`", "JSON has strings in double quotes only");
+    rest.starts_with('\'')
+        .then(|| Mistake::new(at, "expected `\"`", "JSON has strings in double quotes only"))
+}
+
+/// A comma that is missing, or one too many.
+fn comma(text: &str, at: usize, said: &str) -> Option<Mistake> {
+    let rest = &text[at..];
+    let before = text[..at].trim_end_matches(WHITESPACE);
+    if matches!(said, "expected `,` or `}`" | "expected `,` or `]`")
+        && !rest.starts_with(['}', ']', ':', '='])
+    {
+        return Some(Mistake::new(at, said, missing_comma(text, at, before.len())));
     }
-    match (said, previous) {
-        ("expected `,` or `}`" | "expected `,` or `]`", _)
-            if !rest.starts_with([':', '}', ']', '=', ';']) =>
-        {
-            Mistake::new(at, said, missing_comma(text, at, before.len()))
+    let (last, expected) = match rest.as_bytes().first() {
+        Some(b'}') => ("`}`", "expected another key"),
+        Some(b']') => ("`]`", "expected another value"),
+        _ => return None,
+    };
+    let note = format!("this comma is one too many: the last one before {last}");
+    before.ends_with(',').then(|| Mistake::new(before.len() - 1, expected, note))
+}
+
+fn token(text: &str, at: usize, said: &str) -> Mistake {
+    let (at, expected, note) = match said {
+        "key must be a string" => (at, "expected `\"`", "a key in double quotes goes here"),
+        "expected `,` or `}`" | "expected `,` or `]`" => (at, said, "this is neither"),
+        "expected `:`" => (at, said, "a colon is missing between key and value"),
+        "trailing characters" => (at, "expected the end of the file", "this follows the closing bracket"),
+        "recursion limit exceeded" => (at, "expected a simpler configuration", "this is nested too deeply"),
+        "invalid number" | "number out of range" => {
+            (start_of_word(text, at), "expected a number", "no JSON number is written so")
         }
-        ("trailing comma", Some((comma, ','))) | ("expected value", Some((comma, ',')))
-            if rest.starts_with(['}', ']']) =>
-        {
-            let close = &rest[..1];
-            let expected = if close == "}" { "expected another key" } else { "expected another value" };
-            Mistake::new(
-                comma,
-                expected,
-                format!("this comma is one too many: the last one before `{close}`"),
-            )
+        "expected value" | "expected ident" => {
+            let at = start_of_word(text, at);
+            (at, "expected a value", value_note(&text[at..]))
         }
-        ("key must be a string", _) => Mistake::new(at, "expected `\"`", "a key in double quotes goes here"),
-        ("expected `:`", _) => Mistake::new(at, said, "a colon is missing between key and value"),
-        ("trailing characters", _) => {
-            Mistake::new(at, "expected the end of the file", "this follows the closing bracket")
-        }
-        ("invalid number" | "number out of range", _) => {
-            Mistake::new(at, "expected a number", "no JSON number is written so")
-        }
-        ("recursion limit exceeded", _) => {
-            Mistake::new(at, "expected a simpler configuration", "this is nested too deeply")
-        }
-        ("expected value" | "expected ident", _) => Mistake::new(at, "expected a value", value_note(rest)),
-        _ => {
-            let expected =
-                if said.starts_with("expected") { said.to_owned() } else { format!("expected JSON: {said}") };
-            Mistake::new(at, expected, "not this")
-        }
-    }
+        _ => return Mistake::new(at, format!("expected JSON: {said}"), "this is none"),
+    };
+    Mistake::new(at, expected, note)
 }
 
 fn at_the_end(end: usize, said: &str) -> Mistake {
@@ -206,15 +205,15 @@ fn missing_comma(text: &str, at: usize, before: usize) -> String {
     format!("a comma is missing at the end of line {}", line(before))
 }
 
-fn value_note(rest: &str) -> String {
+fn value_note(rest: &str) -> &'static str {
     let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     match word.to_lowercase().as_str() {
-        "" => "a value goes here".into(),
-        "true" | "yes" | "on" => "write `true`".into(),
-        "false" | "no" | "off" => "write `false`".into(),
-        "null" | "none" | "nil" => "write `null`, or leave the key out".into(),
-        _ if word.starts_with(|c: char| c.is_numeric()) => "no JSON number is written so".into(),
-        _ => "a string stands in double quotes".into(),
+        "" => "a value goes here",
+        "true" | "yes" | "on" => "write `true`",
+        "false" | "no" | "off" => "write `false`",
+        "null" | "none" | "nil" => "write `null`, or leave the key out",
+        _ if word.starts_with(char::is_numeric) => "no JSON number is written so",
+        _ => "a string stands in double quotes",
     }
 }
 

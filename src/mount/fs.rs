@@ -138,7 +138,7 @@ impl FileSystem {
 
     /// What is in the archive that is shown by itself.
     pub fn summary(&self) -> Option<Summary> {
-        let volume = self.volume(0).ok().filter(|_| self.single)?;
+        let volume = self.shown.first().filter(|_| self.single)?.volume.get()?;
         let images = volume.tree.contents().iter().filter(|c| c.path.starts_with(b"dev/zvol/"));
         let volumes = images.map(|c| (c.path.to_vec(), c.size)).collect();
         Some(Summary { entries: volume.tree.len() as u64 - 1, volumes })

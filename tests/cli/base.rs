@@ -73,15 +73,24 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn a_value_of_quiet_that_nobody_understands_is_told() {
+fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
+    const SAID: &str = "Man pages and completions are in pages\n";
     let home = Home::new();
-    let told = |value: &str| {
-        home.text(&home.ours(["generate", "pages"]).env("QUIET", value).output().unwrap().stderr)
+    let told = |value: &str, args: &[&str]| {
+        let mut command = home.ours(args);
+        home.text(&command.args(["generate", "pages"]).env("QUIET", value).output().unwrap().stderr)
     };
-    assert_eq!(told("maybe"), "warning: QUIET is neither `yes` nor `no`; taken as `no`\n");
-    for value in ["", "yes", "1", "true", "no", "0", "false"] {
-        assert_eq!(told(value), "", "{value}");
+    for value in ["yes", "1", "true", "YES"] {
+        assert_eq!(told(value, &[]), "", "{value}");
     }
+    for value in ["", "no", "0", "false"] {
+        assert_eq!(told(value, &[]), SAID, "{value}");
+        assert_eq!(told(value, &["-q"]), "", "{value}");
+    }
+    assert_eq!(
+        told("maybe", &[]),
+        format!("warning: QUIET is neither `yes` nor `no`; taken as `no`\n{SAID}")
+    );
 }
 
 #[test]

@@ -48,14 +48,14 @@ impl BorgCatalog {
         Pin::new(archive.clone(), seen)
     }
 
-    /// Lets borg open the archive as for an extract, which checks what a dump does not: that the
+    /// Lets borg open the archive as for a restore, which checks what a dump does not: that the
     /// archive's metadata comes from someone who has the key.
     fn authenticate(&self, archive: &Archive) -> Result<()> {
         let command = self
             .borg
-            .command("extract --dry-run", self.limits.lock_wait)?
+            .command("list --short", self.limits.lock_wait)?
             .arg(borg::archive_argument(&archive.name))
-            // No path has this name, so nothing is extracted.
+            // No path has this name, so nothing is listed.
             .arg("pf:\u{1}\u{1}");
         let mut running = Running::start(self, command, archive)?;
         std::io::copy(&mut running.output, &mut std::io::sink()).map_err(|e| running.unreadable(e))?;
