@@ -81,7 +81,7 @@ fn a_stalled_stream_is_an_error_within_the_deadline() {
     }
     let Some(flavour) = Flavour::any() else { return };
     // Long enough for a borg that starts on a busy machine.
-    let (sandbox, fake, mounted) = scene_with(flavour, &["-o", "stall=8"]);
+    let (sandbox, fake, mounted) = scene_with(flavour, &["-o", "stall=5"]);
     fake.play(&format!("stall {}", SIZE / 2));
     let start = Instant::now();
     assert_eio(std::fs::read(mounted.path("image")));
