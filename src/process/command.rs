@@ -94,9 +94,11 @@ impl Command {
     /// children of a thread that lives as long as their work (the main thread).
     pub fn die_with_parent(mut self) -> Self {
         let parent = std::process::id() as libc::pid_t;
-        // SAFETY: prctl and getppid are allowed between fork and exec.
+        // SAFETY: signal, prctl and getppid are allowed between fork and exec.
         unsafe {
             self.inner.pre_exec(move || {
+                // A handler of ours would only set a mark in this copy of us, and exec go on.
+                libc::signal(libc::SIGTERM, libc::SIG_DFL);
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
                 if libc::getppid() != parent {
                     return Err(std::io::Error::from_raw_os_error(libc::ECHILD));

@@ -172,6 +172,7 @@ impl World {
 
     pub fn archives(&self) -> Vec<String> {
         let output = self.borg(&["list", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
         let list: Value = serde_json::from_slice(&output.stdout).unwrap();
         let names = list["archives"].as_array().unwrap().iter();
         names.map(|a| a["name"].as_str().unwrap().to_owned()).collect()
