@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 /// The state folder of root; file systems are staged here while they are backed up.
 pub const RUN_DIR: &str = "/run/borg-offsite-backup";
 const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
+/// Memory as a file system, on every Linux.
+const IN_MEMORY: &str = "/dev/shm";
 const NAME: &str = "borg-offsite-backup";
 
 /// Where state is kept until the next boot. It may not exist yet.
@@ -43,6 +45,52 @@ pub fn cache_dir() -> Result<PathBuf> {
         Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
     })?;
     Ok(home.join(".cache").join(NAME))
+}
+
+/// A new folder in memory, for what must not reach a disk; removed when dropped.
+///
+/// # Errors
+/// When neither there nor in the state folder a folder can be made.
+pub fn in_memory() -> Result<tempfile::TempDir> {
+    let prefix = format!("{NAME}-{}-", std::process::id());
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix(&prefix);
+    builder.tempdir_in(IN_MEMORY).or_else(|_| {
+        let dir = state_dir()?;
+        make_private(&dir)?;
+        builder
+            .tempdir_in(&dir)
+            .map_err(|e| Error::failed(format!("cannot make a folder in {}", dir.display())).because(e))
+    })
+}
+
+/// The log of a mount in the background, in the state folder.
+///
+/// # Errors
+/// As [`state_dir`].
+pub fn mount_log() -> Result<PathBuf> {
+    Ok(state_dir()?.join(format!("mount-{}.log", std::process::id())))
+}
+
+/// What processes of ours, of this user, left when they were killed: logs of mounts, folders in
+/// memory.
+pub fn abandoned() -> Vec<PathBuf> {
+    let state = state_dir().unwrap_or_default();
+    let entries = [Path::new(IN_MEMORY), &state].into_iter().filter_map(|dir| fs::read_dir(dir).ok());
+    let of_the_dead = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(owner_in);
+        let ours = entry.metadata().is_ok_and(|m| m.uid() == geteuid().as_raw());
+        ours && pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    entries.flatten().flatten().filter(of_the_dead).map(|entry| entry.path()).collect()
+}
+
+/// The process that made the file of this name.
+fn owner_in(name: &str) -> Option<u32> {
+    let folder = || name.strip_prefix(NAME)?.strip_prefix('-')?.split('-').next()?.parse().ok();
+    let log = || name.strip_prefix("mount-")?.strip_suffix(".log")?.parse().ok();
+    folder().or_else(log)
 }
 
 fn folder_in(variable: &str) -> Option<PathBuf> {
@@ -82,6 +130,17 @@ pub fn make_private(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_dead_process_made_is_abandoned() {
+        assert_eq!(owner_in("mount-77.log"), Some(77));
+        assert_eq!(owner_in("borg-offsite-backup-78-aXb"), Some(78));
+        for name in ["mount-77.logs", "mount-x.log", "borg-offsite-backup-x", "create.lock"] {
+            assert_eq!(owner_in(name), None, "{name}");
+        }
+        let mine = in_memory().unwrap();
+        assert!(mine.path().exists() && !abandoned().contains(&mine.path().to_owned()));
+    }
 
     #[test]
     fn a_private_folder_is_closed_to_others_and_never_a_link() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::stage;
 use super::state::{Attempt, Run, RunLock, StateDir};
 use crate::error::{Error, Result};
+use crate::folders;
 use crate::tools::mounts;
 
 /// One thing that a killed run left behind.
@@ -15,6 +16,8 @@ pub enum Leftover {
     /// A mount in the staging folder that all programs see. Ours are seen by nobody else, so it
     /// was left by a tool that staged in the open.
     OpenStage(PathBuf),
+    /// A log or a folder of a process that is gone.
+    File(PathBuf),
     /// The mark of a run that did not come to its end.
     Run(Run),
 }
@@ -35,7 +38,9 @@ pub struct Cleanup {
 /// When the mount table or our state cannot be read. What cannot be removed is in the result.
 pub fn cleanup(dry_run: bool) -> Result<Cleanup> {
     let mut done = Cleanup::default();
-    remove_mounts(dry_run, &mut done)?;
+    remove(dead_mounts()?, dry_run, &mut done);
+    remove(open_stages()?, dry_run, &mut done);
+    remove(files(), dry_run, &mut done);
     let state = StateDir::open()?;
     if dry_run {
         done.removed.extend(state.stale_run().map(Leftover::Run));
@@ -48,50 +53,62 @@ pub fn cleanup(dry_run: bool) -> Result<Cleanup> {
     Ok(done)
 }
 
-/// The same for a `create` that begins: it comes out with the lock.
+/// The same for a `create` that begins: it comes out with the lock. A dead mount stays: the empty
+/// folder in its place could be mirrored over a copy by the next job of the night.
 ///
 /// # Errors
 /// [`crate::error::Kind::Busy`] when another one runs, and as [`cleanup`].
 pub fn make_way() -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.
-    remove_mounts(false, &mut done)?;
+    remove(open_stages()?, false, &mut done);
+    remove(files(), false, &mut done);
     let (lock, stale) = StateDir::open()?.lock()?;
     done.removed.extend(stale.map(Leftover::Run));
     Ok((lock, done))
 }
 
-fn remove_mounts(dry_run: bool, done: &mut Cleanup) -> Result<()> {
-    for leftover in found()?.into_iter().rev() {
-        let removal = if dry_run { Ok(()) } else { leftover.unmount() };
+fn remove(leftovers: Vec<Leftover>, dry_run: bool, done: &mut Cleanup) {
+    // The last mount that was made goes first.
+    for leftover in leftovers.into_iter().rev() {
+        let removal = if dry_run { Ok(()) } else { leftover.remove() };
         match removal {
             Ok(()) => done.removed.push(leftover),
             Err(e) => done.failed.push((leftover, e)),
         }
     }
-    Ok(())
 }
 
-/// The mounts that were left, in the order in which they were made.
-fn found() -> Result<Vec<Leftover>> {
-    let root = nix::unistd::geteuid().is_root();
-    let leftover = |mount: mounts::Mount| {
-        if mount.kind == mounts::FUSE_TYPE {
-            return mount.is_dead().then_some(Leftover::DeadMount(mount.dir));
-        }
-        (root && mount.dir.starts_with(stage::ROOT)).then_some(Leftover::OpenStage(mount.dir))
-    };
-    Ok(mounts::list()?.into_iter().filter_map(leftover).collect())
+fn dead_mounts() -> Result<Vec<Leftover>> {
+    let dead = |m: &mounts::Mount| m.kind == mounts::FUSE_TYPE && m.is_dead();
+    Ok(mounts::list()?.into_iter().filter(dead).map(|m| Leftover::DeadMount(m.dir)).collect())
+}
+
+fn open_stages() -> Result<Vec<Leftover>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let staged = |m: &mounts::Mount| m.kind != mounts::FUSE_TYPE && m.dir.starts_with(stage::ROOT);
+    Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
+}
+
+fn files() -> Vec<Leftover> {
+    folders::abandoned().into_iter().map(Leftover::File).collect()
 }
 
 impl Leftover {
-    fn unmount(&self) -> Result<()> {
+    fn remove(&self) -> Result<()> {
         match self {
             Leftover::DeadMount(dir) => mounts::unmount(dir, true),
             Leftover::OpenStage(dir) => {
                 mounts::unmount(dir, false)?;
                 remove_empty(dir);
                 Ok(())
+            }
+            Leftover::File(path) => {
+                let removed =
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                removed.map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
             }
             Leftover::Run(_) => Ok(()),
         }

@@ -212,9 +212,8 @@ struct Log {
 
 impl Log {
     fn new() -> Result<Self> {
-        let dir = folders::state_dir()?;
-        folders::make_private(&dir)?;
-        let path = dir.join(format!("mount-{}.log", std::process::id()));
+        let path = folders::mount_log()?;
+        path.parent().map_or(Ok(()), folders::make_private)?;
         let file = File::options()
             .append(true)
             .create(true)

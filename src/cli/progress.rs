@@ -188,6 +188,7 @@ pub fn leftover(leftover: &Leftover) -> String {
     match leftover {
         Leftover::DeadMount(dir) => format!("the dead mount at {}", dir.display()),
         Leftover::OpenStage(dir) => format!("the staging mount at {}", dir.display()),
+        Leftover::File(path) => format!("{}, of a process that is gone", path.display()),
         Leftover::Run(run) => format!("the mark of a killed `create` ({run})"),
     }
 }

@@ -23,8 +23,6 @@ use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::repository::items::ItemParser;
 use crate::tools::borg::{self, ArchiveFilter, Borg, Line};
 
-/// A folder in memory, on every Linux.
-const IN_MEMORY: &str = "/dev/shm";
 /// Between two chunks of metadata nothing may come for this long: borg may first have to look
 /// through all of a slow repository.
 const STALL: Duration = Duration::from_secs(300);
@@ -68,7 +66,7 @@ impl BorgCatalog {
     }
 
     fn dump(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let folder = private_folder()?;
+        let folder = folders::in_memory()?;
         let command = self
             .borg
             .command("debug dump-archive-items", self.limits.lock_wait)?
@@ -144,19 +142,6 @@ impl Catalog for BorgCatalog {
     fn shut_down(&self) {
         self.slots.shut_down();
     }
-}
-
-/// A folder for the chunks, removed with all that is in it.
-fn private_folder() -> Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("borg-offsite-backup-");
-    builder.tempdir_in(IN_MEMORY).or_else(|_| {
-        let dir = folders::state_dir()?;
-        folders::make_private(&dir)?;
-        builder
-            .tempdir_in(&dir)
-            .map_err(|e| Error::failed(format!("cannot make a folder in {}", dir.display())).because(e))
-    })
 }
 
 /// A borg that reads an archive, and what it said.
