@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 /// A room, and those that it may use.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
-    ("cli", &["mount", "backup", "tools", "config", "process", "archive", "error"]),
-    ("mount", &["tools", "config", "process", "archive", "error"]),
-    ("backup", &["tools", "config", "process", "archive", "error"]),
-    ("tools", &["config", "process", "archive", "error"]),
+    ("cli", &["mount", "backup", "repository", "tools", "config", "process", "archive", "folders", "error"]),
+    ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error"]),
+    ("backup", &["repository", "tools", "config", "process", "archive", "folders", "error"]),
+    ("tools", &["config", "process", "archive", "folders", "error"]),
+    ("repository", &["archive", "error"]),
     ("config", &["error"]),
     ("process", &["error"]),
     ("archive", &["error"]),
+    ("folders", &["error"]),
     ("error", &[]),
 ];
 
