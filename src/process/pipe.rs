@@ -10,8 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::interrupt;
 
-/// A pipe of this many bytes lets the child go on while we work; Linux allows it to everybody.
-const CAPACITY: libc::c_int = 1024 * 1024;
+/// Bytes that the child may write before we read: borg comes with 2 MiB at a time, and would wait
+/// with what does not fit. Root may have the first, everybody the second.
+const CAPACITIES: [libc::c_int; 2] = [8 << 20, 1 << 20];
 /// How often a wait for bytes looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -24,7 +25,8 @@ pub struct TimedPipe {
 impl TimedPipe {
     pub fn new(pipe: ChildStdout, stall: Duration) -> Self {
         // SAFETY: a plain fcntl on a pipe that we own. Without it the pipe is smaller, no more.
-        unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, CAPACITY) };
+        let resize = |size: libc::c_int| unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
+        CAPACITIES.into_iter().find(|size| resize(*size) >= 0);
         TimedPipe { pipe, stall }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::pin::Pin;
 use super::slots::Slots;
-use super::{Limits, Shared, State, Streams};
+use super::{Limits, Shared, Streams};
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
@@ -135,7 +135,8 @@ impl Catalog for BorgCatalog {
             slots: Arc::clone(&self.slots),
             limits: self.limits.clone(),
             pin: self.pin(archive),
-            state: Mutex::new(State::default()),
+            state: Mutex::default(),
+            starting: Mutex::default(),
         }))
     }
 

@@ -23,7 +23,7 @@ const LAST_WINDOW: u64 = 64 * 1024 * 1024;
 /// Reads that start this near to the last one's end follow it: the kernel's read-ahead does not
 /// come in order.
 const NEAR: u64 = 4 * 1024 * 1024;
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 1024 * 1024;
 
 /// A running stream.
 pub struct Stream {
@@ -76,7 +76,9 @@ pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Jo
         return Ok(joined);
     }
     let slot = shared.slots.acquire()?;
-    // Another reader may have started the stream while this one waited for the slot.
+    // Another reader may have started the stream while this one waited for the slot; and two must
+    // not start it at once.
+    let starting = shared.starting.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(joined) = join_running(shared, id, span) {
         return Ok(joined);
     }
@@ -87,6 +89,7 @@ pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Jo
     let mut state = shared.state();
     state.streams.entry(id).or_default().push(Arc::clone(&stream));
     drop(state);
+    drop(starting);
     let (shared_too, stream_too) = (Arc::clone(shared), Arc::clone(&stream));
     let thread = std::thread::Builder::new().name("stream".into());
     let spawned = thread.spawn(move || stream_too.run(&shared_too, id, slot));

@@ -78,6 +78,8 @@ struct Shared {
     limits: Limits,
     pin: Pin,
     state: Mutex<State>,
+    /// Held from the look for a stream of a file to the start of one.
+    starting: Mutex<()>,
 }
 
 #[derive(Default)]
