@@ -1,6 +1,7 @@
 //! The stream of items that the metadata of an archive is: msgpack maps back to back, cut into
 //! chunks at any byte.
 
+use super::id::Id;
 use super::msgpack::{Reader, Stop, Token};
 use crate::archive::item::{Item, Xattr};
 use crate::archive::path::ItemPath;
@@ -9,6 +10,83 @@ use crate::archive::path::ItemPath;
 const LONGEST: usize = 512 << 20;
 /// Nobody owns a file whose owner is -1 or missing.
 const NOBODY: u32 = 65_534;
+
+/// One chunk of a file's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    pub id: Id,
+    /// Plain bytes.
+    pub size: u32,
+    /// Bytes of the object when it was written. Where another file had brought the same chunk
+    /// before, compressed otherwise, the object may have another length.
+    pub stored: u32,
+}
+
+/// Where the chunk lists of an item go.
+pub trait Chunks: Default {
+    /// The next chunk of the content.
+    fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
+
+    /// The next chunk of the content as it was before `check --repair` put zeros where chunks
+    /// were lost.
+    fn put_healthy(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
+
+    /// Whether there is anything to be done with chunks of the healthy list.
+    const KEPT: bool;
+}
+
+/// A chunk as it stands in the stream.
+pub struct Listed<'a> {
+    id: &'a [u8],
+    size: u64,
+    stored: i64,
+}
+
+/// For those who need only sizes.
+impl Chunks for () {
+    const KEPT: bool = false;
+
+    fn put(&mut self, _: &Listed<'_>) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn put_healthy(&mut self, _: &Listed<'_>) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// The chunk lists of an item.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChunkLists {
+    pub chunks: Vec<Chunk>,
+    /// The original chunks of a damaged file, as many; otherwise none. They may have come back
+    /// since.
+    pub healthy: Vec<Chunk>,
+}
+
+impl Chunks for ChunkLists {
+    const KEPT: bool = true;
+
+    fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str> {
+        self.chunks.push(chunk.try_into()?);
+        Ok(())
+    }
+
+    fn put_healthy(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str> {
+        self.healthy.push(chunk.try_into()?);
+        Ok(())
+    }
+}
+
+impl TryFrom<&Listed<'_>> for Chunk {
+    type Error = &'static str;
+
+    fn try_from(listed: &Listed<'_>) -> Result<Self, &'static str> {
+        let id = Id::from_bytes(listed.id).ok_or("a chunk whose id is none")?;
+        let size = u32::try_from(listed.size).map_err(|_| "a chunk beyond all sizes")?;
+        Ok(Chunk { id, size, stored: u32::try_from(listed.stored).unwrap_or(0) })
+    }
+}
 
 /// Makes items of the bytes of an archive's metadata, fed chunk by chunk.
 #[derive(Default)]
@@ -25,12 +103,24 @@ impl ItemParser {
     /// # Errors
     /// When the bytes are no items.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
+        self.feed_chunks(chunk, |item, ()| each(item))
+    }
+
+    /// As [`ItemParser::feed`], and gives the chunks of each item too: of type [`ChunkLists`].
+    ///
+    /// # Errors
+    /// When the bytes are no items.
+    pub fn feed_chunks<C: Chunks>(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(Item, C),
+    ) -> Result<(), &'static str> {
         self.pending.extend_from_slice(chunk);
         let mut reader = Reader::new(&self.pending);
         let mut done = 0;
         while reader.remaining() > 0 {
             match item(&mut reader) {
-                Ok(Some(item)) => each(item),
+                Ok(Some((item, chunks))) => each(item, chunks),
                 Ok(None) => self.refused += 1,
                 Err(Stop::More) => break,
                 Err(Stop::Broken(why)) => return Err(why),
@@ -54,10 +144,11 @@ impl ItemParser {
 }
 
 /// One item; `None` when its path is refused.
-fn item(reader: &mut Reader<'_>) -> Result<Option<Item>, Stop> {
+fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
     let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
     let mut path = None;
     let mut item = empty();
+    let mut chunks = C::default();
     for _ in 0..fields {
         let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
         match name {
@@ -70,14 +161,18 @@ fn item(reader: &mut Reader<'_>) -> Result<Option<Item>, Stop> {
             b"mtime" => item.mtime = time(reader)?,
             b"atime" => item.atime = Some(time(reader)?),
             b"ctime" => item.ctime = Some(time(reader)?),
-            b"chunks" => item.size = total_size(reader)?,
+            b"chunks" => item.size = list(reader, |chunk| chunks.put(chunk))?,
             b"rdev" => item.rdev = number(reader)? as u64,
             b"source" => item.source = bytes(reader)?.map(Into::into),
             b"xattrs" => item.xattrs = pairs(reader)?,
             b"acl_access" => item.acl_access = bytes(reader)?.map(Into::into),
             b"acl_default" => item.acl_default = bytes(reader)?.map(Into::into),
             b"chunks_healthy" => {
-                reader.skip()?;
+                if C::KEPT {
+                    list(reader, |chunk| chunks.put_healthy(chunk))?;
+                } else {
+                    reader.skip()?;
+                }
                 item.damaged = true;
             }
             b"part" => {
@@ -90,7 +185,7 @@ fn item(reader: &mut Reader<'_>) -> Result<Option<Item>, Stop> {
     let Some(path) = path else { return Err(Stop::Broken("an item without a path")) };
     let Some(path) = ItemPath::new(path) else { return Ok(None) };
     item.path = path;
-    Ok(Some(item))
+    Ok(Some((item, chunks)))
 }
 
 fn empty() -> Item {
@@ -148,8 +243,11 @@ fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
     }
 }
 
-/// The sum of the sizes of the listed chunks, in bytes.
-fn total_size(reader: &mut Reader<'_>) -> Result<u64, Stop> {
+/// Gives each chunk of a list to `each`; returns the sum of their sizes, in bytes.
+fn list(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(&Listed<'_>) -> Result<(), &'static str>,
+) -> Result<u64, Stop> {
     let chunks = match reader.token()? {
         Token::Array(n) => n,
         Token::Nil => 0,
@@ -158,10 +256,11 @@ fn total_size(reader: &mut Reader<'_>) -> Result<u64, Stop> {
     let mut sum = 0u64;
     for _ in 0..chunks {
         let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("a chunk that is none")) };
-        reader.skip()?;
+        let id = bytes(reader)?.unwrap_or_default();
         let size = u64::try_from(number(reader)?).map_err(|_| Stop::Broken("a chunk of no size"))?;
         sum = sum.checked_add(size).ok_or(Stop::Broken("a file beyond all sizes"))?;
-        reader.skip()?;
+        let stored = number(reader)?;
+        each(&Listed { id, size, stored }).map_err(Stop::Broken)?;
     }
     Ok(sum)
 }
@@ -230,7 +329,11 @@ mod tests {
         raw(&mut out, b"user.k");
         raw(&mut out, b"v\xff");
         raw(&mut out, b"chunks_healthy");
-        write_array_len(&mut out, 0).unwrap();
+        write_array_len(&mut out, 1).unwrap();
+        write_array_len(&mut out, 3).unwrap();
+        raw(&mut out, &[8; 32]);
+        write_sint(&mut out, 70_003).unwrap();
+        write_sint(&mut out, 10).unwrap();
         field(&mut out, "something new", 5);
 
         write_map_len(&mut out, 3).unwrap();
@@ -264,6 +367,19 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_given_to_those_who_want_them() {
+        let mut all: Vec<ChunkLists> = Vec::new();
+        let mut parser = ItemParser::default();
+        parser.feed_chunks(&stream(), |_, chunks| all.push(chunks)).unwrap();
+        let chunk = |id, size, stored| Chunk { id: Id([id; 32]), size, stored };
+        assert_eq!(all[1].chunks, [chunk(7, 3, 9), chunk(7, 70_000, 9)]);
+        assert_eq!(all[1].healthy, [chunk(8, 70_003, 10)]);
+        assert_eq!((&all[0], &all[2]), (&ChunkLists::default(), &ChunkLists::default()));
+        let no_id = b"\x82\xa4path\xa1x\xa6chunks\x91\x93\xa1i\x01\x01";
+        assert!(ItemParser::default().feed_chunks(no_id, |_, _: ChunkLists| ()).is_err());
+    }
+
+    #[test]
     fn items_are_the_same_wherever_the_chunks_are_cut() {
         let stream = stream();
         let whole = parse(&[&stream]).unwrap();
@@ -293,6 +409,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse(&[&bytes]);
+            let _ = ItemParser::default().feed_chunks(&bytes, |_, _: ChunkLists| ());
         }
     }
 }

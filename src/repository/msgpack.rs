@@ -28,6 +28,7 @@ pub enum Token<'a> {
 const DEPTH: u32 = 32;
 
 /// Reads tokens from the front of a slice.
+#[derive(Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -82,6 +83,11 @@ impl<'a> Reader<'a> {
             Marker::Map32 => Token::Map(u32::from_be_bytes(self.number()?)),
             _ => return Err(Stop::Broken("a value of a kind that borg does not write")),
         })
+    }
+
+    /// The next token, which stays where it is.
+    pub fn peek(&self) -> Result<Token<'a>, Stop> {
+        self.clone().token()
     }
 
     /// Passes over one value with all that is in it.

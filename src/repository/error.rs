@@ -1,0 +1,101 @@
+//! Why a repository cannot be read.
+
+use std::{fmt, io};
+
+use super::id::Id;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a repository, or an object of it, cannot be read. [`Error::is_unsupported`] tells whether
+/// another reader may do better; all others must be shown to the user.
+#[derive(Debug)]
+pub enum Error {
+    /// The object is not in the repository, also not after the newest index was looked at: the
+    /// archive that it belonged to was deleted.
+    NotFound(Id),
+    /// There is no repository, or the server does not show it. Holds the reason.
+    NoRepository(String),
+    /// What is there is not what was written, or not by someone who has the key. Never to be
+    /// passed over.
+    Integrity(String),
+    /// In the repository is something that this reader does not know. Borg itself may.
+    Unsupported(String),
+    /// None of the passphrases opens the key; or none was given.
+    Passphrase,
+    /// The key file of this repository was not found.
+    NoKey(Id),
+    /// The repository is not encrypted as it was when borg last used it: the types of the key then
+    /// and now.
+    KeyChanged { known: u8, found: u8 },
+    /// The manifest is older than the one that borg saw last: the times of both.
+    Replayed { known: String, found: String },
+    /// The operating system failed at `what`.
+    Io { what: String, cause: io::Error },
+    /// The connection to the server ended, or nothing came for too long. Connecting again may help.
+    Gone(String),
+    /// The server refused a call; the class of its exception and what it said.
+    Refused { class: String, message: String },
+}
+
+impl Error {
+    pub fn integrity(what: impl Into<String>) -> Self {
+        Error::Integrity(what.into())
+    }
+
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Error::Unsupported(what.into())
+    }
+
+    /// For `map_err`: `what` names the operation and its object.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Error::Io { what: what.into(), cause }
+    }
+
+    /// Whether borg itself may be able to read what this reader cannot. False for whatever speaks
+    /// against the repository.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Error::Unsupported(_))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotFound(id) => write!(f, "the object {id} is not in the repository"),
+            Error::NoRepository(why) => write!(f, "there is no repository: {why}"),
+            Error::Integrity(what) => write!(f, "data integrity error: {what}"),
+            Error::Unsupported(what) => write!(f, "not supported: {what}"),
+            Error::Passphrase => write!(f, "no passphrase fits the key of the repository"),
+            Error::NoKey(id) => write!(f, "there is no key file for the repository {id}"),
+            Error::KeyChanged { known, found } => write!(
+                f,
+                "the repository has keys of type {found:#04x}, but had {known:#04x} when borg last used it"
+            ),
+            Error::Replayed { known, found } => {
+                write!(f, "the manifest is of {found}, but borg has seen one of {known}")
+            }
+            Error::Io { what, .. } => write!(f, "cannot {what}"),
+            Error::Gone(why) => write!(f, "the connection to the repository is gone: {why}"),
+            Error::Refused { class, message } => write!(f, "the server refused: {class}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NotFound(_) | Error::NoRepository(_) => crate::error::Kind::NotFound,
+            _ => crate::error::Kind::Failed,
+        };
+        crate::error::Error::new(kind, "cannot read the repository").because(error)
+    }
+}

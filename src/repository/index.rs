@@ -1,0 +1,225 @@
+//! The index that borg stores beside the segments: a hash table in a file, from an object's id
+//! to its place. It is read where it is looked at, a page at a time: nothing of it is held in
+//! memory, and a disk that fails is an error of one read.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use xxhash_rust::xxh64::Xxh64;
+
+use super::id::Id;
+use super::msgpack::{Reader, Token};
+
+/// Where an object stands: the number of the segment, and the offset of its entry in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub segment: u32,
+    pub offset: u32,
+}
+
+const MAGIC: &[u8; 8] = b"BORG_IDX";
+const HEADER: usize = 18;
+const BUCKET: usize = 40;
+/// Buckets that are read at once: at the usual load one read is enough.
+const BLOCK: usize = 100;
+const EMPTY: u32 = u32::MAX;
+const DELETED: u32 = u32::MAX - 1;
+
+/// `index.N`, open.
+pub struct Index {
+    file: File,
+    buckets: u32,
+}
+
+impl Index {
+    /// Opens the index of `transaction` in the repository `dir`. `None` when it is damaged: it
+    /// can be made anew from the segments.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(dir: &Path, transaction: u32) -> io::Result<Option<Self>> {
+        let name = format!("index.{transaction}");
+        let file = File::open(dir.join(&name))?;
+        let length = file.metadata()?.len();
+        let mut header = [0; HEADER];
+        if length < HEADER as u64 {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut header, 0)?;
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let buckets = word(12);
+        let fits = length == HEADER as u64 + u64::from(buckets) * BUCKET as u64;
+        if &header[..8] != MAGIC || header[16..] != [32, 8] || buckets == 0 || !fits {
+            return Ok(None);
+        }
+        if let Some(known) = Digests::read(&dir.join(format!("integrity.{transaction}")))
+            && Digests::compute(&name, &file)? != known
+        {
+            return Ok(None);
+        }
+        Ok(Some(Index { file, buckets }))
+    }
+
+    /// # Errors
+    /// When it cannot be read.
+    pub fn find(&self, id: &Id) -> io::Result<Option<Place>> {
+        let hash = u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]]);
+        let mut at = hash % self.buckets;
+        let mut left = self.buckets;
+        let mut block = [0; BLOCK * BUCKET];
+        while left > 0 {
+            let count = (self.buckets - at).min(left).min(BLOCK as u32);
+            let block = &mut block[..count as usize * BUCKET];
+            self.file.read_exact_at(block, HEADER as u64 + u64::from(at) * BUCKET as u64)?;
+            for bucket in block.chunks_exact(BUCKET) {
+                let word = |at: usize| {
+                    u32::from_le_bytes([bucket[at], bucket[at + 1], bucket[at + 2], bucket[at + 3]])
+                };
+                match word(32) {
+                    EMPTY => return Ok(None),
+                    DELETED => {}
+                    segment if bucket[..32] == id.0 => return Ok(Some(Place { segment, offset: word(36) })),
+                    _ => {}
+                }
+            }
+            at = (at + count) % self.buckets;
+            left -= count;
+        }
+        Ok(None)
+    }
+}
+
+/// The checksums that borg keeps of an index: of its header and of all of it.
+#[derive(PartialEq, Eq)]
+struct Digests {
+    header: String,
+    all: String,
+}
+
+impl Digests {
+    /// `None` where there are none that we know.
+    fn read(path: &Path) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Listed<'a> {
+            algorithm: &'a str,
+            digests: Names,
+        }
+        #[derive(serde::Deserialize)]
+        struct Names {
+            #[serde(rename = "HashHeader")]
+            header: String,
+            r#final: String,
+        }
+        let bytes = std::fs::read(path).ok()?;
+        let mut reader = Reader::new(&bytes);
+        let Ok(Token::Map(fields)) = reader.token() else { return None };
+        for _ in 0..fields {
+            if reader.token().ok()? == Token::Bytes(b"index") {
+                let Ok(Token::Bytes(json)) = reader.token() else { return None };
+                let listed: Listed = serde_json::from_slice(json).ok()?;
+                let Names { header, r#final } = listed.digests;
+                return (listed.algorithm == "XXH64").then_some(Digests { header, all: r#final });
+            }
+            reader.skip().ok()?;
+        }
+        None
+    }
+
+    /// As borg's IntegrityCheckedFile does: names and positions are hashed between the bytes.
+    fn compute(name: &str, mut file: &File) -> io::Result<Self> {
+        let mut hash = Xxh64::new(0);
+        let part = |hash: &mut Xxh64, name: &str| {
+            hash.update(format!("{:>10}", name.len()).as_bytes());
+            hash.update(name.as_bytes());
+        };
+        let closed = |hash: &mut Xxh64, name: &str, position: u64| {
+            part(hash, name);
+            hash.update(position.to_string().as_bytes());
+            format!("{:016x}", hash.finish())
+        };
+        part(&mut hash, name);
+        let mut buffer = vec![0; 1 << 20];
+        let mut position = HEADER as u64;
+        file.read_exact_at(&mut buffer[..HEADER], 0)?;
+        hash.update(&buffer[..HEADER]);
+        let header = closed(&mut hash, "HashHeader", position);
+        io::Seek::seek(&mut file, io::SeekFrom::Start(position))?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => {
+                    hash.update(&buffer[..n]);
+                    position += n as u64;
+                }
+            }
+        }
+        let all = closed(&mut hash, "final", position);
+        Ok(Digests { header, all })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of `buckets` buckets with what is given at its places.
+    fn write(dir: &Path, buckets: u32, full: &[(u32, Id, u32, u32)]) {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend((full.len() as u32).to_le_bytes());
+        bytes.extend(buckets.to_le_bytes());
+        bytes.extend([32, 8]);
+        for at in 0..buckets {
+            let (id, segment, offset) = match full.iter().find(|(place, ..)| *place == at) {
+                Some((_, id, segment, offset)) => (*id, *segment, *offset),
+                None => (Id([0; 32]), EMPTY, 0),
+            };
+            bytes.extend(id.0);
+            bytes.extend(segment.to_le_bytes());
+            bytes.extend(offset.to_le_bytes());
+        }
+        std::fs::write(dir.join("index.5"), bytes).unwrap();
+    }
+
+    fn id(hash: u8, rest: u8) -> Id {
+        let mut id = [rest; 32];
+        id[..4].copy_from_slice(&[hash, 0, 0, 0]);
+        Id(id)
+    }
+
+    #[test]
+    fn probing_goes_on_past_others_and_tombstones_and_around_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = [(3, id(3, 1), 7, 8), (4, id(3, 2), DELETED, 9), (0, id(3, 3), 9, 10)];
+        write(dir.path(), 5, &table);
+        let index = Index::open(dir.path(), 5).unwrap().unwrap();
+        assert_eq!(index.find(&id(3, 1)).unwrap(), Some(Place { segment: 7, offset: 8 }));
+        assert_eq!(index.find(&id(3, 2)).unwrap(), None);
+        assert_eq!(index.find(&id(3, 3)).unwrap(), Some(Place { segment: 9, offset: 10 }));
+        assert_eq!(index.find(&id(1, 3)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_full_table_is_gone_through_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let table: Vec<_> = (0..250).map(|at| (at, id(at as u8, 1), 1, at)).collect();
+        write(dir.path(), 250, &table);
+        let index = Index::open(dir.path(), 5).unwrap().unwrap();
+        assert_eq!(index.find(&id(3, 9)).unwrap(), None);
+        assert_eq!(index.find(&id(249, 1)).unwrap(), Some(Place { segment: 1, offset: 249 }));
+    }
+
+    #[test]
+    fn a_table_that_is_cut_off_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 5, &[]);
+        let whole = std::fs::read(dir.path().join("index.5")).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(dir.path().join("index.5"), &whole[..length]).unwrap();
+            assert!(Index::open(dir.path(), 5).unwrap().is_none(), "{length}");
+        }
+    }
+}

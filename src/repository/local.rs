@@ -1,0 +1,351 @@
+//! A repository in a folder, read without its lock.
+//!
+//! Segments are only appended to, and compaction commits the copy of an object before it removes
+//! the original. So an object that is not where the index says is looked up once more, in the
+//! newest state of the repository; only if it is not there either was it deleted.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use lru::LruCache;
+use zeroize::Zeroizing;
+
+use super::config::Config;
+use super::error::{Error, Result};
+use super::id::Id;
+use super::index::{Index, Place};
+use super::segment::{self, Change, Fault, Header, PUT_HEADER, Tag};
+use super::store::{Object, Pending, Store};
+
+/// Segments that are kept open.
+const OPEN_SEGMENTS: NonZeroUsize = NonZeroUsize::new(90).unwrap();
+/// How often the state is read anew when it changes while it is read.
+const ATTEMPTS: u32 = 10;
+
+/// A repository in a folder.
+pub struct Local {
+    files: Files,
+    config: Config,
+    state: Mutex<Arc<State>>,
+    open: Mutex<LruCache<u32, Arc<File>>>,
+}
+
+/// Where objects were when the repository was looked at.
+struct State {
+    index: Option<Index>,
+    /// What was written after the index; `None` for what was deleted.
+    since: HashMap<Id, Option<Place>>,
+    seen: Seen,
+}
+
+/// As long as this stays the same nothing was committed, and no segment was removed by anyone who
+/// committed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    index: Option<u32>,
+    last_segment: Option<u32>,
+    last_length: u64,
+}
+
+impl Local {
+    /// Opens the repository in `dir`.
+    ///
+    /// # Errors
+    /// `NoRepository` when none is there, `Unsupported` when it is not of borg 1.x.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("config");
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(Error::NoRepository(format!("no config in {}", dir.display())));
+            }
+            text => Zeroizing::new(text.map_err(Error::io(format!("read {}", path.display())))?),
+        };
+        let config = Config::parse(&text)?;
+        let files = Files { dir: dir.to_owned(), per_dir: config.segments_per_dir };
+        let state = Mutex::new(Arc::new(files.state()?));
+        Ok(Local { files, config, state, open: Mutex::new(LruCache::new(OPEN_SEGMENTS)) })
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// Reads the state anew if it is no longer `old`; `false` when nothing has changed.
+    fn renew(&self, old: &Arc<State>) -> Result<bool> {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        if !Arc::ptr_eq(&state, old) {
+            return Ok(true);
+        }
+        if self.files.seen().map_err(Error::io(self.files.listing()))? == old.seen {
+            return Ok(false);
+        }
+        *state = Arc::new(self.files.state()?);
+        self.open.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        Ok(true)
+    }
+
+    fn get(&self, id: Id, length: Option<u32>, mut buffer: Vec<u8>) -> Result<Object> {
+        let mut renewed = false;
+        loop {
+            let state = self.state();
+            match self.get_from(&state, id, length, &mut buffer) {
+                Ok(length) => return Ok(Object { buffer, range: PUT_HEADER..PUT_HEADER + length }),
+                Err(error) => {
+                    if renewed || !self.renew(&state)? {
+                        return Err(error);
+                    }
+                    renewed = true;
+                }
+            }
+        }
+    }
+
+    /// Reads the entry of `id` into `buffer`, which is only ever made longer; returns the length
+    /// of the object.
+    fn get_from(&self, state: &State, id: Id, length: Option<u32>, buffer: &mut Vec<u8>) -> Result<usize> {
+        let place = state.find(&id).map_err(Error::io("read the index"))?.ok_or(Error::NotFound(id))?;
+        let at = || format!("object {id}, segment {}, offset {}", place.segment, place.offset);
+        let file = match self.segment(place.segment) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound(id)),
+            file => file.map_err(Error::io(format!("open segment {}", place.segment)))?,
+        };
+        let thought = length.unwrap_or(0).min(segment::LARGEST_OBJECT as u32) as usize + PUT_HEADER;
+        let mut filled =
+            fill(&file, place, buffer, 0, thought).map_err(Error::io(format!("read {}", at())))?;
+        let header = match buffer[..filled].first_chunk() {
+            Some(bytes) => Header::parse(bytes),
+            None => Err("an entry that is cut off"),
+        };
+        let header = header.map_err(|why| Error::integrity(format!("{}: {why}", at())))?;
+        let size = header.size as usize;
+        if filled < size && filled == thought {
+            filled = fill(&file, place, buffer, filled, size).map_err(Error::io(format!("read {}", at())))?;
+        }
+        if filled < size {
+            return Err(Error::integrity(format!("{}: an entry that is cut off", at())));
+        }
+        let entry = &buffer[..size];
+        if header.tag != Tag::Put || entry[segment::HEADER..PUT_HEADER] != id.0 {
+            return Err(Error::integrity(format!("{}: another object is there", at())));
+        }
+        if !header.fits(entry) {
+            return Err(Error::integrity(format!("{}: wrong checksum", at())));
+        }
+        Ok(size - PUT_HEADER)
+    }
+
+    fn segment(&self, number: u32) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open.lock().unwrap_or_else(|e| e.into_inner()).get(&number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(self.files.segment(number))?);
+        self.open.lock().unwrap_or_else(|e| e.into_inner()).put(number, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl Store for Local {
+    fn id(&self) -> Id {
+        self.config.id
+    }
+
+    fn key(&self) -> Result<Zeroizing<String>> {
+        Ok(self.config.key.clone().unwrap_or_default())
+    }
+
+    fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending> {
+        Box::new(Lookup { local: self, id, length })
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.renew(&self.state()).map(drop)
+    }
+}
+
+/// An object that will be read when it is waited for.
+struct Lookup {
+    local: Arc<Local>,
+    id: Id,
+    length: Option<u32>,
+}
+
+impl Pending for Lookup {
+    fn wait(self: Box<Self>, buffer: Vec<u8>) -> Result<Object> {
+        self.local.get(self.id, self.length, buffer)
+    }
+}
+
+/// Reads bytes `from..to` of the entry at `place` to the same place in `buffer`; returns where
+/// they end, which is before `to` only at the end of the file.
+fn fill(file: &File, place: Place, buffer: &mut Vec<u8>, from: usize, to: usize) -> io::Result<usize> {
+    if buffer.len() < to {
+        buffer.resize(to, 0);
+    }
+    let mut at = from;
+    while at < to {
+        match file.read_at(&mut buffer[at..to], u64::from(place.offset) + at as u64) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(at)
+}
+
+impl State {
+    fn find(&self, id: &Id) -> io::Result<Option<Place>> {
+        match (self.since.get(id), &self.index) {
+            (Some(place), _) => Ok(*place),
+            (None, Some(index)) => index.find(id),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Why the state could not be read.
+enum Interrupted {
+    /// A file went away meanwhile.
+    Changed,
+    Failed(Error),
+}
+
+impl From<Error> for Interrupted {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Io { cause, .. } if cause.kind() == ErrorKind::NotFound => Interrupted::Changed,
+            _ => Interrupted::Failed(error),
+        }
+    }
+}
+
+/// The files of a repository.
+struct Files {
+    dir: PathBuf,
+    per_dir: u32,
+}
+
+impl Files {
+    fn listing(&self) -> String {
+        format!("list {}", self.dir.display())
+    }
+
+    fn segment(&self, number: u32) -> PathBuf {
+        self.dir.join("data").join((number / self.per_dir).to_string()).join(number.to_string())
+    }
+
+    fn seen(&self) -> io::Result<Seen> {
+        let prefixed = |name: &str| name.strip_prefix("index.").and_then(|n| n.parse().ok());
+        let index = numbers(&self.dir, prefixed)?.into_iter().max();
+        let last_segment = self.segments_from(0, 1)?.pop();
+        let last_length = match last_segment {
+            Some(n) => std::fs::metadata(self.segment(n)).map_or(0, |m| m.len()),
+            None => 0,
+        };
+        Ok(Seen { index, last_segment, last_length })
+    }
+
+    /// Numbers of the segments from `first` on, sorted; at least the last `wanted` of them.
+    fn segments_from(&self, first: u32, wanted: usize) -> io::Result<Vec<u32>> {
+        let data = self.dir.join("data");
+        let mut folders = numbers(&data, |name| name.parse::<u32>().ok())?;
+        folders.sort_unstable();
+        let mut segments = Vec::new();
+        while let Some(folder) = folders.pop() {
+            if folder < first / self.per_dir || segments.len() >= wanted {
+                break;
+            }
+            let mut found = match numbers(&data.join(folder.to_string()), |name| name.parse::<u32>().ok()) {
+                Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+                found => found?,
+            };
+            found.retain(|n| *n >= first && n / self.per_dir == folder);
+            segments.append(&mut found);
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    fn state(&self) -> Result<State> {
+        for _ in 0..ATTEMPTS {
+            match self.try_state() {
+                Ok(state) => return Ok(state),
+                Err(Interrupted::Changed) => {}
+                Err(Interrupted::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::NoRepository(format!("{} changes while it is read", self.dir.display())))
+    }
+
+    fn try_state(&self) -> Result<State, Interrupted> {
+        let seen = self.seen().map_err(Error::io(self.listing()))?;
+        let index = match seen.index {
+            Some(n) => Index::open(&self.dir, n).map_err(Error::io(format!("read index.{n}")))?,
+            None => None,
+        };
+        let first = match (&index, seen.index) {
+            (Some(_), Some(n)) => n.saturating_add(1),
+            _ => 0,
+        };
+        let since = self.replay(first)?;
+        Ok(State { index, since, seen })
+    }
+
+    /// What the committed segments from `first` on put and deleted.
+    fn replay(&self, first: u32) -> Result<HashMap<Id, Option<Place>>> {
+        let mut segments = self.segments_from(first, usize::MAX).map_err(Error::io(self.listing()))?;
+        while let Some(last) = segments.last()
+            && !is_committed(&self.segment(*last)).map_err(Error::io(format!("read segment {last}")))?
+        {
+            segments.pop();
+        }
+        let mut since = HashMap::new();
+        for number in segments {
+            let file =
+                File::open(self.segment(number)).map_err(Error::io(format!("open segment {number}")))?;
+            let walked = segment::walk(file, |change| match change {
+                Change::Put { id, offset } => {
+                    since.insert(id, Some(Place { segment: number, offset }));
+                }
+                Change::Delete { id } => {
+                    since.insert(id, None);
+                }
+            });
+            walked.map_err(|fault| unwalkable(number, fault))?;
+        }
+        Ok(since)
+    }
+}
+
+fn unwalkable(number: u32, fault: Fault) -> Error {
+    match fault {
+        Fault::Io(cause) => Error::Io { what: format!("read segment {number}"), cause },
+        Fault::Broken(why) => Error::integrity(format!("segment {number}: {why}")),
+        Fault::Attic => Error::unsupported("a repository of Attic"),
+    }
+}
+
+/// Whether a transaction ends with the segment.
+fn is_committed(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let mut end = [0; segment::COMMIT.len()];
+    match file.metadata()?.len().checked_sub(end.len() as u64) {
+        None => return Ok(false),
+        Some(at) => file.read_exact_at(&mut end, at)?,
+    }
+    Ok(end == segment::COMMIT)
+}
+
+/// What `number` makes of the names in `dir`.
+fn numbers(dir: &Path, number: impl Fn(&str) -> Option<u32>) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(&number));
+    }
+    Ok(found)
+}

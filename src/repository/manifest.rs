@@ -1,0 +1,232 @@
+//! The manifest: which archives there are, and what one must know to read them.
+
+use super::crypto::Crypto;
+use super::error::{Error, Result};
+use super::id::Id;
+use super::msgpack::{Reader, Stop, Token};
+use super::tam::{Authenticity, Context, Tam};
+
+/// What borg 2 begins its manifests with.
+const BORG_2: [u8; 4] = [0xc1; 4];
+
+/// An archive as the manifest lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Normally UTF-8.
+    pub name: Vec<u8>,
+    pub id: Id,
+    /// UTC, as borg writes it: `2026-11-23T10:00:00.000000`.
+    pub time: String,
+}
+
+/// The manifest of a repository.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// In the order of the manifest, which is that of the names.
+    pub archives: Vec<Entry>,
+    /// UTC, as borg writes it.
+    pub timestamp: String,
+    pub authenticity: Authenticity,
+}
+
+impl Manifest {
+    /// Parses and authenticates the plain bytes of the manifest. `tam_required` tells whether it
+    /// must be authenticated.
+    ///
+    /// # Errors
+    /// `Integrity` when it is broken or not authentic, `Unsupported` when it is of a borg or needs
+    /// features that we do not know.
+    pub fn parse(packed: &[u8], crypto: &Crypto, tam_required: bool) -> Result<Self> {
+        if packed.starts_with(&BORG_2) {
+            return Err(Error::unsupported("a repository of borg 2"));
+        }
+        let parts = Parts::read(packed).map_err(|stop| match stop {
+            Stop::More => Error::integrity("the manifest is cut off"),
+            Stop::Broken(why) => Error::integrity(format!("the manifest is broken: {why}")),
+        })?;
+        let authenticity = match &parts.tam {
+            Some(tam) => tam.judge(packed, Context::Manifest, crypto),
+            None => Authenticity::Missing,
+        };
+        match authenticity {
+            Authenticity::Authenticated => {}
+            Authenticity::Wrong => return Err(Error::integrity("the manifest is not authentic")),
+            Authenticity::Missing if tam_required => {
+                return Err(Error::integrity("the manifest is not authenticated, and must be"));
+            }
+            Authenticity::Unknown if tam_required => {
+                return Err(Error::unsupported("a manifest that is authenticated in an unknown way"));
+            }
+            Authenticity::Missing | Authenticity::Unknown => {}
+        }
+        if !matches!(parts.version, Some(1 | 2)) {
+            return Err(Error::unsupported(format!("a manifest of version {:?}", parts.version)));
+        }
+        if !parts.features.is_empty() {
+            return Err(Error::unsupported(format!("the repository needs {}", parts.features.join(", "))));
+        }
+        Ok(Manifest { archives: parts.archives, timestamp: parts.timestamp, authenticity })
+    }
+}
+
+/// The manifest before it is trusted.
+#[derive(Default)]
+struct Parts<'a> {
+    version: Option<i64>,
+    archives: Vec<Entry>,
+    timestamp: String,
+    /// Features that a reader must know.
+    features: Vec<String>,
+    tam: Option<Tam<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn read(packed: &'a [u8]) -> Result<Self, Stop> {
+        let mut reader = Reader::new(packed);
+        let mut parts = Parts::default();
+        each_field(&mut reader, |name, reader| {
+            match name {
+                b"version" => match reader.token()? {
+                    Token::Int(n) => parts.version = Some(n),
+                    _ => return Err(Stop::Broken("its version is no number")),
+                },
+                b"archives" => each_field(reader, |name, reader| {
+                    parts.archives.push(entry(name, reader)?);
+                    Ok(())
+                })?,
+                b"timestamp" => parts.timestamp = text(reader)?,
+                b"config" => each_field(reader, |name, reader| match name {
+                    b"feature_flags" => features(&mut parts.features, reader),
+                    _ => reader.skip(),
+                })?,
+                b"tam" => parts.tam = Some(Tam::read(reader)?),
+                _ => reader.skip()?,
+            }
+            Ok(())
+        })?;
+        if reader.remaining() > 0 {
+            return Err(Stop::Broken("something follows it"));
+        }
+        Ok(parts)
+    }
+}
+
+fn entry(name: &[u8], reader: &mut Reader<'_>) -> Result<Entry, Stop> {
+    let (mut id, mut time) = (None, String::new());
+    each_field(reader, |field, reader| {
+        match field {
+            b"id" => match reader.token()? {
+                Token::Bytes(bytes) => id = Id::from_bytes(bytes),
+                _ => return Err(Stop::Broken("an archive's id is none")),
+            },
+            b"time" => time = text(reader)?,
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })?;
+    let id = id.ok_or(Stop::Broken("an archive has no id"))?;
+    Ok(Entry { name: name.to_vec(), id, time })
+}
+
+/// The mandatory features for reading; borg 1.x knows none.
+fn features(found: &mut Vec<String>, reader: &mut Reader<'_>) -> Result<(), Stop> {
+    each_field(reader, |operation, reader| match operation {
+        b"read" => each_field(reader, |kind, reader| match kind {
+            b"mandatory" => {
+                let Token::Array(count) = reader.token()? else {
+                    return Err(Stop::Broken("its features are no list"));
+                };
+                (0..count).try_for_each(|_| {
+                    found.push(text(reader)?);
+                    Ok(())
+                })
+            }
+            _ => reader.skip(),
+        }),
+        _ => reader.skip(),
+    })
+}
+
+/// Gives each name of the map that comes next to `each`, which must read the value. Nothing is as
+/// good as an empty map.
+pub fn each_field<'a>(
+    reader: &mut Reader<'a>,
+    mut each: impl FnMut(&'a [u8], &mut Reader<'a>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let count = match reader.token()? {
+        Token::Map(count) => count,
+        Token::Nil => 0,
+        _ => return Err(Stop::Broken("what should be a map is none")),
+    };
+    for _ in 0..count {
+        let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
+        each(name, reader)?;
+    }
+    Ok(())
+}
+
+/// Text, empty where there is none; bytes that are no UTF-8 are replaced.
+pub fn text(reader: &mut Reader<'_>) -> Result<String, Stop> {
+    match reader.token()? {
+        Token::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+        Token::Nil => Ok(String::new()),
+        _ => Err(Stop::Broken("what should be text is none")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"\x84\xa7version\x01\xa8archives\x81\xa1a\x82\xa2id\xda\x00\x20";
+
+    /// A manifest with the archive `a` and this config.
+    fn manifest(config: &[u8]) -> Vec<u8> {
+        let tail = b"\xa4time\xa1t\xa9timestamp\xa1s\xa6config";
+        [HEAD, &[7; 32], tail, config].concat()
+    }
+
+    #[test]
+    fn archives_are_listed_with_their_ids() {
+        let manifest = Manifest::parse(&manifest(b"\x80"), &Crypto::plain(), false).unwrap();
+        let entry = Entry { name: b"a".to_vec(), id: Id([7; 32]), time: "t".into() };
+        assert_eq!((manifest.archives, manifest.timestamp), (vec![entry], "s".into()));
+        assert_eq!(manifest.authenticity, Authenticity::Missing);
+    }
+
+    #[test]
+    fn a_feature_that_a_reader_must_know_is_refused_by_name() {
+        let flags = b"\x81\xadfeature_flags\x82\xa5write\x81\xa9mandatory\x91\xa1w\xa4read\x81\xa9mandatory\x91\xa3odd";
+        let refused = Manifest::parse(&manifest(flags), &Crypto::plain(), false).unwrap_err();
+        assert_eq!(refused.to_string(), "not supported: the repository needs odd");
+    }
+
+    #[test]
+    fn what_must_be_authenticated_is_refused_without() {
+        let refused = Manifest::parse(&manifest(b"\x80"), &Crypto::plain(), true);
+        assert!(matches!(refused, Err(Error::Integrity(_))));
+    }
+
+    #[test]
+    fn borg_2_and_other_versions_are_not_supported_and_what_is_cut_off_is_broken() {
+        let mut other = manifest(b"\x80");
+        other[9] = 3;
+        for packed in [&b"\xc1\xc1\xc1\xc1\x80"[..], &other] {
+            assert!(Manifest::parse(packed, &Crypto::plain(), false).is_err_and(|e| e.is_unsupported()));
+        }
+        let whole = manifest(b"\x80");
+        for length in 0..whole.len() {
+            let cut = Manifest::parse(&whole[..length], &Crypto::plain(), false);
+            assert!(matches!(cut, Err(Error::Integrity(_))), "{length}");
+        }
+        let more = [&whole[..], &[0xc0]].concat();
+        assert!(Manifest::parse(&more, &Crypto::plain(), false).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = Manifest::parse(&bytes, &Crypto::plain(), false);
+        }
+    }
+}

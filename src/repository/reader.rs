@@ -1,0 +1,280 @@
+//! A repository as a whole: opened with its key, it gives archives, items and chunks.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crossbeam_channel::bounded;
+use zeroize::Zeroizing;
+
+use super::archive::Archive;
+use super::compression::{Size, decompress};
+use super::crypto::{Crypto, Mode, Secrets};
+use super::error::{Error, Result};
+use super::id::Id;
+use super::items::{Chunk, ChunkLists, ItemParser};
+use super::key::{Locked, find_key_file};
+use super::manifest::Manifest;
+use super::security::Security;
+use super::store::{Object, Pending, Store};
+use super::zeros::Zeros;
+use crate::archive::item::Item;
+
+/// No metadata is longer, in plain bytes; borg itself gives up there.
+const LARGEST_METADATA: usize = 128 << 20;
+/// No chunk of a file is longer, in plain bytes: borg's chunkers stop at 20 MiB.
+const LARGEST_CHUNK: u32 = 32 << 20;
+/// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
+/// each, so this fills a line of 100 Mbit/s with 300 ms of round trip.
+const WINDOW: usize = 32;
+
+/// Where the key is, and what opens it.
+pub struct Credentials<'a> {
+    /// Key files, or folders full of them, in the order in which they are to be looked at.
+    pub key_files: &'a [PathBuf],
+    /// Gives a passphrase a call, until there is no other. Asked only if the key needs one.
+    pub passphrases: &'a mut dyn FnMut() -> Option<Zeroizing<Vec<u8>>>,
+    /// Borg's security database, to be compared; see [`Security::new`].
+    pub security: Option<&'a Path>,
+}
+
+/// An open repository. It is used by any number of threads at once.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    crypto: Crypto,
+    security: Option<Security>,
+    tam_required: bool,
+    manifest: Mutex<Arc<Manifest>>,
+    zeros: Zeros,
+    /// Memory of objects, to be used again: to get megabytes from the system costs as much as to
+    /// decrypt them.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A chunk that was asked for; [`Repository::receive`] gives its bytes.
+pub struct Request {
+    id: Id,
+    size: Size,
+    /// `None` for a chunk of zeros.
+    pending: Option<Box<dyn Pending>>,
+}
+
+impl Repository {
+    /// Opens the repository in `store`, and authenticates its manifest.
+    ///
+    /// # Errors
+    /// `Passphrase` and `NoKey` when the key cannot be opened, `KeyChanged` and `Replayed` when
+    /// the repository is not as borg saw it, `Unsupported` when borg may be able to read it and
+    /// we are not, `Integrity` and others when nobody should.
+    pub fn open(store: Arc<dyn Store>, credentials: Credentials<'_>) -> Result<Self> {
+        let mut object = manifest_object(&store)?;
+        let kind = object.bytes_mut().first().copied();
+        let kind = kind.ok_or_else(|| Error::integrity("the manifest is empty"))?;
+        let mode = Mode::of(kind).ok_or_else(|| Error::unsupported(format!("keys of type {kind:#04x}")))?;
+        let security = credentials.security.map(|base| Security::new(base, &store.id()));
+        let (crypto, tam_required) = if mode == Mode::Plain {
+            (Crypto::plain(), false)
+        } else {
+            let secrets = unlock(&*store, mode, credentials)?;
+            let seen = || security.as_ref().is_some_and(Security::tam_required);
+            (Crypto::new(mode, &secrets)?, secrets.tam_required.unwrap_or_else(seen))
+        };
+        let manifest = read_manifest(object, &crypto, tam_required)?;
+        if let Some(security) = &security {
+            security.check(mode, &manifest.timestamp)?;
+        }
+        Ok(Repository {
+            zeros: Zeros::default(),
+            store,
+            crypto,
+            security,
+            tam_required,
+            manifest: Mutex::new(Arc::new(manifest)),
+            buffers: Mutex::default(),
+        })
+    }
+
+    pub fn id(&self) -> Id {
+        self.store.id()
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.crypto.mode()
+    }
+
+    /// The manifest as it was when the repository was opened or last refreshed.
+    pub fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(&lock(&self.manifest))
+    }
+
+    /// Looks for what was written meanwhile, and returns the newest manifest.
+    ///
+    /// # Errors
+    /// As [`Repository::open`]; `Replayed` also when the manifest is older than the one before.
+    pub fn refresh(&self) -> Result<Arc<Manifest>> {
+        self.store.refresh()?;
+        let manifest = read_manifest(manifest_object(&self.store)?, &self.crypto, self.tam_required)?;
+        if let Some(security) = &self.security {
+            security.check(self.mode(), &manifest.timestamp)?;
+        }
+        let mut current = lock(&self.manifest);
+        if manifest.timestamp < current.timestamp {
+            let known = current.timestamp.clone();
+            return Err(Error::Replayed { known, found: manifest.timestamp });
+        }
+        *current = Arc::new(manifest);
+        Ok(Arc::clone(&current))
+    }
+
+    /// The metadata of the archive `id`. Whether it can be trusted is for the caller to see
+    /// (`authenticity`).
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted, `Integrity` when it is broken.
+    pub fn archive(&self, id: &Id) -> Result<Archive> {
+        Archive::parse(*id, &self.receive(self.request_metadata(id))?, &self.crypto)
+    }
+
+    /// Gives every item of `archive` to `each` with its chunks, in the order of the archive.
+    /// Returns how many were left out because of a path that no extract would accept.
+    ///
+    /// Objects are fetched ahead and opened on all cores; `each` runs on the calling thread.
+    ///
+    /// # Errors
+    /// When the archive cannot be read to its end; `each` got the items before.
+    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, ChunkLists)) -> Result<u64> {
+        let broken = |why| Error::integrity(format!("the items of the archive {}: {why}", archive.id));
+        let mut parser = ItemParser::default();
+        self.stream(&archive.items, |bytes| parser.feed_chunks(bytes, &mut each).map_err(broken))?;
+        parser.finish().map_err(broken)
+    }
+
+    /// Gives the plain bytes of the objects `ids` to `each`, in this order.
+    fn stream(&self, ids: &[Id], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len());
+        std::thread::scope(|scope| {
+            let (jobs, taken) = bounded::<(Request, crossbeam_channel::Sender<_>)>(WINDOW);
+            for _ in 0..workers {
+                let taken = taken.clone();
+                scope.spawn(move || {
+                    for (request, answer) in taken {
+                        let _ = answer.send(self.receive(request));
+                    }
+                });
+            }
+            let panicked = || Error::integrity("an object made its reader panic");
+            let mut ids = ids.iter();
+            let mut waiting = VecDeque::new();
+            loop {
+                while waiting.len() < WINDOW
+                    && let Some(id) = ids.next()
+                {
+                    let (answer, plain) = bounded(1);
+                    jobs.send((self.request_metadata(id), answer)).map_err(|_| panicked())?;
+                    waiting.push_back(plain);
+                }
+                match waiting.pop_front() {
+                    Some(plain) => each(&plain.recv().map_err(|_| panicked())??)?,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    /// Whether `chunk` is known to be nothing but zeros, by its id. Chunks whose size is no
+    /// multiple of 512 bytes are not looked at, as for each size zeros have to be hashed once:
+    /// holes of disk images, and of files with a block size, are such.
+    pub fn is_zero(&self, chunk: &Chunk) -> bool {
+        self.zeros.is_zero(&self.crypto, chunk)
+    }
+
+    /// The plain bytes of `chunk`: authenticated, of the listed size, and with the listed id.
+    ///
+    /// # Errors
+    /// `NotFound` when the chunk is not in the repository any more, `Integrity` when it is broken.
+    pub fn read_chunk(&self, chunk: &Chunk) -> Result<Vec<u8>> {
+        self.receive(self.request_chunk(chunk))
+    }
+
+    /// Asks for a chunk, so that several are on their way at the same time. Blocks only while too
+    /// many bytes are on the line. A request that is dropped costs what it costs on the line.
+    pub fn request_chunk(&self, chunk: &Chunk) -> Request {
+        let size = Size::Exactly(chunk.size as usize);
+        let pending = if self.is_zero(chunk) {
+            None
+        } else {
+            Some(Arc::clone(&self.store).request(chunk.id, Some(chunk.stored)))
+        };
+        Request { id: chunk.id, size, pending }
+    }
+
+    fn request_metadata(&self, id: &Id) -> Request {
+        let pending = Some(Arc::clone(&self.store).request(*id, None));
+        Request { id: *id, size: Size::AtMost(LARGEST_METADATA), pending }
+    }
+
+    /// Waits for what was asked for, then opens and checks it on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Repository::read_chunk`].
+    pub fn receive(&self, request: Request) -> Result<Vec<u8>> {
+        let Request { id, size, pending } = request;
+        if let Size::Exactly(bytes) = size
+            && bytes > LARGEST_CHUNK as usize
+        {
+            return Err(Error::integrity(format!("chunk {id} is listed with {bytes} bytes")));
+        }
+        let Some(pending) = pending else { return Ok(vec![0; size.limit()]) };
+        let buffer = lock(&self.buffers).pop().unwrap_or_default();
+        let mut object = pending.wait(buffer)?;
+        let plain = self.open_object(&id, size, &mut object);
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < WINDOW {
+            buffers.push(object.buffer);
+        }
+        plain
+    }
+
+    fn open_object(&self, id: &Id, size: Size, object: &mut Object) -> Result<Vec<u8>> {
+        let data = self.crypto.open(id, object.bytes_mut())?;
+        let plain = decompress(data, size).map_err(|error| match error {
+            Error::Integrity(why) => Error::integrity(format!("object {id}: {why}")),
+            other => other,
+        })?;
+        self.crypto.check(id, &plain)?;
+        Ok(plain)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn manifest_object(store: &Arc<dyn Store>) -> Result<Object> {
+    Arc::clone(store).request(Id::MANIFEST, None).wait(Vec::new()).map_err(|error| match error {
+        Error::NotFound(_) => Error::integrity("the repository has no manifest"),
+        other => other,
+    })
+}
+
+/// The manifest has no id of its own: MAC and TAM vouch for it.
+fn read_manifest(mut object: Object, crypto: &Crypto, tam_required: bool) -> Result<Manifest> {
+    let data = crypto.open(&Id::MANIFEST, object.bytes_mut())?;
+    let packed = decompress(data, Size::AtMost(LARGEST_METADATA))?;
+    Manifest::parse(&packed, crypto, tam_required)
+}
+
+fn unlock(store: &dyn Store, mode: Mode, credentials: Credentials<'_>) -> Result<Secrets> {
+    let id = store.id();
+    let text = if mode.has_key_file() { find_key_file(credentials.key_files, &id)? } else { store.key()? };
+    if text.trim().is_empty() {
+        return Err(Error::NoKey(id));
+    }
+    let locked = Locked::parse(&text)?;
+    while let Some(passphrase) = (credentials.passphrases)() {
+        if let Some(secrets) = locked.unlock(&passphrase, &id)? {
+            return Ok(secrets);
+        }
+    }
+    Err(Error::Passphrase)
+}

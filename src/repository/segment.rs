@@ -1,0 +1,191 @@
+//! Segment files: a magic, then entries back to back.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use super::id::Id;
+
+pub const MAGIC: &[u8; 8] = b"BORG_SEG";
+const ATTIC: &[u8; 8] = b"ATTICSEG";
+/// crc, size and tag.
+pub const HEADER: usize = 9;
+/// The header of a PUT, with the id that follows.
+pub const PUT_HEADER: usize = HEADER + 32;
+/// No entry is longer, in bytes.
+const LARGEST_ENTRY: u32 = 20 << 20;
+/// No object is longer, in bytes.
+pub const LARGEST_OBJECT: usize = LARGEST_ENTRY as usize - PUT_HEADER;
+/// The end of a committed transaction: always these bytes.
+pub const COMMIT: [u8; HEADER] = [0x40, 0xf4, 0x3c, 0x25, 9, 0, 0, 0, 2];
+
+/// What an entry does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    Put,
+    Delete,
+    Commit,
+}
+
+/// The first nine bytes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    crc: u32,
+    /// Bytes of the entry with its header.
+    pub size: u32,
+    pub tag: Tag,
+}
+
+impl Header {
+    /// # Errors
+    /// When no entry begins so.
+    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, &'static str> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let (crc, size) = (word(0), word(4));
+        let tag = match bytes[8] {
+            0 => Tag::Put,
+            1 => Tag::Delete,
+            2 => Tag::Commit,
+            _ => return Err("an entry of an unknown kind"),
+        };
+        let fits = match tag {
+            Tag::Put => (PUT_HEADER as u32..=LARGEST_ENTRY).contains(&size),
+            Tag::Delete => size as usize == PUT_HEADER,
+            Tag::Commit => *bytes == COMMIT,
+        };
+        if fits { Ok(Header { crc, size, tag }) } else { Err("an entry of a wrong size") }
+    }
+
+    /// Whether `entry`, all of it, has the checksum that the header tells.
+    pub fn fits(&self, entry: &[u8]) -> bool {
+        crc32fast::hash(&entry[4..]) == self.crc
+    }
+}
+
+/// An entry that changes what the repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Put { id: Id, offset: u32 },
+    Delete { id: Id },
+}
+
+/// Why a segment cannot be walked through.
+#[derive(Debug)]
+pub enum Fault {
+    Io(io::Error),
+    Broken(&'static str),
+    /// A segment of Attic, borg's predecessor.
+    Attic,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::Broken("an entry that is cut off"),
+            _ => Fault::Io(error),
+        }
+    }
+}
+
+/// Gives each change in `segment`, in order. Payloads are passed over unread, so a checksum is
+/// looked at only where an object is read. An empty segment is one that was deleted.
+///
+/// # Errors
+/// [`Fault`]; the changes before it were given.
+pub fn walk(segment: impl Read + Seek, mut each: impl FnMut(Change)) -> Result<(), Fault> {
+    let mut segment = BufReader::new(segment);
+    let length = segment.seek(SeekFrom::End(0))?;
+    if length == 0 {
+        return Ok(());
+    }
+    segment.rewind()?;
+    let mut magic = [0; 8];
+    segment.read_exact(&mut magic)?;
+    match &magic {
+        MAGIC => {}
+        ATTIC => return Err(Fault::Attic),
+        _ => return Err(Fault::Broken("a file that is no segment")),
+    }
+    let mut offset = MAGIC.len() as u64;
+    while !segment.fill_buf()?.is_empty() {
+        let mut bytes = [0; HEADER];
+        segment.read_exact(&mut bytes)?;
+        let header = Header::parse(&bytes).map_err(Fault::Broken)?;
+        let end = offset + u64::from(header.size);
+        if end > length {
+            return Err(Fault::Broken("an entry that is cut off"));
+        }
+        if header.tag != Tag::Commit {
+            let mut id = Id([0; 32]);
+            segment.read_exact(&mut id.0)?;
+            let at = u32::try_from(offset).map_err(|_| Fault::Broken("a segment beyond all sizes"))?;
+            each(if header.tag == Tag::Put { Change::Put { id, offset: at } } else { Change::Delete { id } });
+            segment.seek_relative(i64::from(header.size) - PUT_HEADER as i64)?;
+        }
+        offset = end;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    pub fn entry(tag: u8, id: &Id, payload: &[u8]) -> Vec<u8> {
+        let size = (PUT_HEADER + payload.len()) as u32;
+        let mut rest = size.to_le_bytes().to_vec();
+        rest.push(tag);
+        rest.extend_from_slice(&id.0);
+        rest.extend_from_slice(payload);
+        [&crc32fast::hash(&rest).to_le_bytes()[..], &rest].concat()
+    }
+
+    fn changes(segment: &[u8]) -> Result<Vec<Change>, Fault> {
+        let mut changes = Vec::new();
+        walk(Cursor::new(segment), |change| changes.push(change)).map(|()| changes)
+    }
+
+    #[test]
+    fn changes_come_in_order_and_payloads_are_passed_over() {
+        let (a, b) = (Id([1; 32]), Id([2; 32]));
+        let long = vec![7; 100_000];
+        let segment = [&MAGIC[..], &entry(0, &a, &long), &entry(1, &b, b""), &entry(0, &b, b"x"), &COMMIT];
+        let found = changes(&segment.concat()).unwrap();
+        let second = 8 + 41 + 100_000 + 41;
+        let expected = [
+            Change::Put { id: a, offset: 8 },
+            Change::Delete { id: b },
+            Change::Put { id: b, offset: second },
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(changes(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_segment_or_is_cut_off_is_refused() {
+        let whole = [&MAGIC[..], &entry(0, &Id([1; 32]), b"payload"), &COMMIT].concat();
+        for length in 1..whole.len() {
+            let at_a_border = length == 8 || length == 8 + 41 + 7;
+            assert_eq!(changes(&whole[..length]).is_ok(), at_a_border, "{length}");
+        }
+        assert!(matches!(changes(b"ATTICSEG"), Err(Fault::Attic)));
+        assert!(matches!(changes(b"BORG_SEX"), Err(Fault::Broken(_))));
+    }
+
+    #[test]
+    fn a_size_that_no_entry_has_is_refused_before_it_is_read() {
+        for (size, tag) in [(0, 0), (40, 0), ((20 << 20) + 1, 0), (42, 1), (10, 2), (41, 3)] {
+            let mut header = [0; HEADER];
+            header[4..8].copy_from_slice(&u32::to_le_bytes(size));
+            header[8] = tag;
+            assert!(Header::parse(&header).is_err(), "{size} {tag}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = changes(&bytes);
+            let _ = changes(&[&MAGIC[..], &bytes].concat());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Chunks of zeros, which are known by their id and need not be fetched.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::crypto::Crypto;
+use super::id::Id;
+use super::items::Chunk;
+
+/// Sizes of chunks of zeros are a multiple of this, in bytes.
+const UNIT: u32 = 512;
+/// No chunk is larger.
+const LARGEST: u32 = 32 << 20;
+/// Zeros are hashed for so many sizes at most: a list of chunks of ever other sizes must not
+/// make us hash without end.
+const MOST_SIZES: usize = 4096;
+
+/// The ids of zeros, by size; each is computed once.
+#[derive(Default)]
+pub struct Zeros {
+    ids: Mutex<HashMap<u32, Id>>,
+}
+
+impl Zeros {
+    pub fn is_zero(&self, crypto: &Crypto, chunk: &Chunk) -> bool {
+        if chunk.size == 0 || !chunk.size.is_multiple_of(UNIT) || chunk.size > LARGEST {
+            return false;
+        }
+        let mut ids = self.ids.lock().unwrap_or_else(|e| e.into_inner());
+        if ids.len() >= MOST_SIZES && !ids.contains_key(&chunk.size) {
+            return false;
+        }
+        *ids.entry(chunk.size).or_insert_with(|| crypto.id_of(&vec![0; chunk.size as usize])) == chunk.id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_known_by_id_and_size() {
+        let (crypto, zeros) = (Crypto::plain(), Zeros::default());
+        let chunk = |id, size| Chunk { id, size, stored: 0 };
+        let id = crypto.id_of(&[0; 1024]);
+        assert!(zeros.is_zero(&crypto, &chunk(id, 1024)));
+        assert!(!zeros.is_zero(&crypto, &chunk(id, 512)));
+        assert!(!zeros.is_zero(&crypto, &chunk(crypto.id_of(&[1; 1024]), 1024)));
+        assert!(!zeros.is_zero(&crypto, &chunk(id, 0)));
+        assert_eq!(zeros.ids.lock().unwrap().len(), 2);
+    }
+}

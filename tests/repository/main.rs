@@ -1,0 +1,8 @@
+//! The native reader against repositories that real borgs made.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compressions;
+mod matrix;
+mod scene;

@@ -1,0 +1,78 @@
+//! Every kind of key, chunker and compression: the same files come out that went in.
+
+use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox, each_borg};
+use crate::scene::{assert_right, open, open_with, put};
+use borg_offsite_backup::repository::error::Error;
+use borg_offsite_backup::repository::local::Local;
+use std::sync::Arc;
+
+const MODES: [&str; 7] = [
+    "none",
+    "authenticated",
+    "authenticated-blake2",
+    "repokey",
+    "repokey-blake2",
+    "keyfile",
+    "keyfile-blake2",
+];
+
+#[test]
+fn every_item_and_byte_of_a_nasty_tree_is_right_with_every_key() {
+    each_borg(|flavour| {
+        for mode in MODES {
+            eprintln!("{mode}");
+            let sandbox = Sandbox::new(flavour);
+            NastyTree::make(sandbox.source().join("tree"));
+            let borg = Repository::init(&sandbox, mode);
+            borg.create(&sandbox, "a");
+            let repository = open(&sandbox, borg.dir()).unwrap();
+            assert_right(&sandbox, &borg, &repository, "a");
+        }
+    });
+}
+
+#[test]
+fn every_chunker_gives_the_same_bytes() {
+    let chunkers: [(&str, &[&str]); 5] = [
+        ("default", &[]),
+        ("buzhash,10,14,12,4095", &["--chunker-params", "buzhash,10,14,12,4095"]),
+        ("fixed,4096", &["--chunker-params", "fixed,4096"]),
+        ("fixed,65536,512", &["--chunker-params", "fixed,65536,512", "--sparse"]),
+        ("fixed,4194304", &["--chunker-params", "fixed,4194304", "--sparse"]),
+    ];
+    each_borg(|flavour| {
+        let sandbox = Sandbox::new(flavour);
+        let mut random = Random::new(7);
+        let mut image = random.bytes(9_000_000);
+        image[1_000_000..6_000_000].fill(0);
+        put(&sandbox, "image", &image);
+        put(&sandbox, "zeros", &vec![0; 20 << 20]);
+        let borg = Repository::init(&sandbox, "repokey-blake2");
+        for (at, (name, options)) in chunkers.iter().enumerate() {
+            eprintln!("{name}");
+            borg.create_with(&sandbox, &at.to_string(), options);
+            let repository = open(&sandbox, borg.dir()).unwrap();
+            assert_right(&sandbox, &borg, &repository, &at.to_string());
+        }
+    });
+}
+
+#[test]
+fn a_wrong_passphrase_and_a_missing_key_file_have_errors_of_their_own() {
+    let Some(flavour) = Flavour::any() else { return };
+    for mode in ["repokey", "keyfile", "authenticated-blake2"] {
+        let mut sandbox = Sandbox::new(flavour);
+        sandbox.set("BORG_PASSPHRASE", "ünïcode pass");
+        let borg = Repository::init(&sandbox, mode);
+        let open = |passphrases: &[&[u8]]| {
+            open_with(&sandbox, Arc::new(Local::open(borg.dir()).unwrap()), passphrases)
+        };
+        assert!(open(&["ünïcode pass".as_bytes()]).is_ok());
+        assert!(matches!(open(&[b"", b"other"]), Err(Error::Passphrase)));
+        assert!(matches!(open(&[]), Err(Error::Passphrase)));
+        if mode == "keyfile" {
+            std::fs::remove_file(sandbox.path("home/key")).unwrap();
+            assert!(matches!(open(&["ünïcode pass".as_bytes()]), Err(Error::NoKey(_))));
+        }
+    }
+}

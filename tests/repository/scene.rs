@@ -1,0 +1,174 @@
+//! Opening repositories, and comparing all that is in an archive with what went into it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use borg_offsite_backup::archive::item::{Item, Kind};
+use borg_offsite_backup::repository::archive::Archive;
+use borg_offsite_backup::repository::error::Result;
+use borg_offsite_backup::repository::items::ChunkLists;
+use borg_offsite_backup::repository::local::Local;
+use borg_offsite_backup::repository::store::Store;
+use borg_offsite_backup::repository::tam::Authenticity;
+use borg_offsite_backup::repository::{Credentials, Repository};
+use zeroize::Zeroizing;
+
+use crate::common::{self, Sandbox};
+
+/// Opens what is in `store`, with the passphrase, key and security database of the sandbox.
+pub fn open_store(sandbox: &Sandbox, store: Arc<dyn Store>) -> Result<Repository> {
+    open_with(sandbox, store, &[b"wrong", b""])
+}
+
+pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]) -> Result<Repository> {
+    let mut passphrases = passphrases.iter().map(|p| Zeroizing::new(p.to_vec()));
+    let key_files: [PathBuf; 1] = [sandbox.path("home/key")];
+    Repository::open(
+        store,
+        Credentials {
+            key_files: &key_files,
+            passphrases: &mut || passphrases.next(),
+            security: Some(&sandbox.path("home/.config/borg/security")),
+        },
+    )
+}
+
+pub fn open(sandbox: &Sandbox, dir: &Path) -> Result<Repository> {
+    open_store(sandbox, Arc::new(Local::open(dir)?))
+}
+
+/// The archive of this name.
+pub fn archive(repository: &Repository, name: &str) -> Result<Archive> {
+    let manifest = repository.manifest();
+    let entry = manifest.archives.iter().find(|entry| entry.name == name.as_bytes());
+    repository.archive(&entry.unwrap_or_else(|| panic!("no archive {name}")).id)
+}
+
+pub fn items(repository: &Repository, archive: &Archive) -> Result<Vec<(Item, ChunkLists)>> {
+    let mut items = Vec::new();
+    repository.items(archive, |item, chunks| items.push((item, chunks)))?;
+    Ok(items)
+}
+
+/// Asserts that the archive is authentic, its items are those that `borg list` tells, and that
+/// each file has the bytes that it has in the sandbox's source folder.
+pub fn assert_right(sandbox: &Sandbox, borg: &common::Repository, repository: &Repository, name: &str) {
+    let archive = archive(repository, name).unwrap();
+    assert_eq!(archive.name, name.as_bytes());
+    assert_eq!(archive.authenticity, Authenticity::Authenticated);
+    let items = items(repository, &archive).unwrap();
+    assert_listed(sandbox, borg, name, &items);
+    let by_path: HashMap<_, _> = items.iter().map(|(item, lists)| (item.path.as_bytes(), lists)).collect();
+    let mut files = 0;
+    for (item, lists) in &items {
+        if Kind::of(item.mode) != Some(Kind::File) {
+            continue;
+        }
+        let lists = item.source.as_deref().map_or(lists, |master| by_path[master]);
+        let expected = std::fs::read(sandbox.source().join(Path::new(item.path.as_os_str()))).unwrap();
+        assert!(content(repository, lists).unwrap() == expected, "{}", item.path);
+        files += 1;
+    }
+    assert!(files > 0);
+}
+
+pub fn content(repository: &Repository, lists: &ChunkLists) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    for chunk in &lists.chunks {
+        content.extend(repository.read_chunk(chunk)?);
+    }
+    Ok(content)
+}
+
+/// The fields that `borg list --json-lines` tells, in microseconds where they are times.
+fn assert_listed(sandbox: &Sandbox, borg: &common::Repository, name: &str, items: &[(Item, ChunkLists)]) {
+    let format = "{path}{mode}{uid}{gid}{user}{group}{size}{num_chunks}{mtime}{source}{type}{health}";
+    let list = borg
+        .borg(sandbox, "list --json-lines")
+        .args(["--format", format, &format!("::{name}")])
+        .env("TZ", "UTC")
+        .ok();
+    let lines: Vec<serde_json::Value> =
+        list.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), items.len());
+    for (line, (item, lists)) in lines.iter().zip(items) {
+        assert_eq!(line["path"], shown(item.path.as_bytes()));
+        let (path, number) = (&item.path, |name: &str| line[name].as_i64().unwrap());
+        assert_eq!(number("uid"), i64::from(item.uid), "{path}");
+        assert_eq!(number("gid"), i64::from(item.gid), "{path}");
+        // Borg's times go through a float, so the last digit may be rounded up.
+        assert!((0..=1).contains(&(micros(&line["mtime"]) - item.mtime / 1000)), "{path}: {line}");
+        assert_eq!(line["healthy"], !item.damaged, "{path}");
+        assert_eq!(number("num_chunks"), lists.chunks.len() as i64, "{path}");
+        let sum: u64 = lists.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+        assert_eq!(item.size, sum, "{path}");
+        let source = item.source.as_deref().unwrap_or_default();
+        assert_eq!(line["source"], shown(source), "{path}");
+        let kind = Kind::of(item.mode).unwrap();
+        let size = if kind == Kind::Symlink { source.len() as u64 } else { item.size };
+        assert_eq!(number("size"), size as i64, "{path}");
+        if let Some(user) = &item.user {
+            assert_eq!(line["user"], shown(user), "{path}");
+        }
+        if let Some(group) = &item.group {
+            assert_eq!(line["group"], shown(group), "{path}");
+        }
+        let linked = kind != Kind::Symlink && item.source.is_some();
+        assert_eq!(line["mode"], mode(item.mode, kind, linked), "{path}");
+    }
+}
+
+/// As borg shows bytes in JSON: each byte that is no UTF-8 is a question mark.
+fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
+}
+
+fn micros(time: &serde_json::Value) -> i64 {
+    let time = chrono::NaiveDateTime::parse_from_str(time.as_str().unwrap(), "%Y-%m-%dT%H:%M:%S%.f").unwrap();
+    time.and_utc().timestamp_micros()
+}
+
+fn mode(mode: u32, kind: Kind, linked: bool) -> String {
+    let kind = match kind {
+        _ if linked => 'h',
+        Kind::File => '-',
+        Kind::Directory => 'd',
+        Kind::Symlink => 'l',
+        Kind::BlockDevice => 'b',
+        Kind::CharDevice => 'c',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+    };
+    let bit = |bit: u32, c: char| if mode & bit == 0 { '-' } else { c };
+    let special = |x: u32, s: u32, small: char| match (mode & x != 0, mode & s != 0) {
+        (true, true) => small,
+        (false, true) => small.to_ascii_uppercase(),
+        (true, false) => 'x',
+        (false, false) => '-',
+    };
+    let bits = [
+        bit(0o400, 'r'),
+        bit(0o200, 'w'),
+        special(0o100, 0o4000, 's'),
+        bit(0o040, 'r'),
+        bit(0o020, 'w'),
+        special(0o010, 0o2000, 's'),
+        bit(0o004, 'r'),
+        bit(0o002, 'w'),
+        special(0o001, 0o1000, 't'),
+    ];
+    std::iter::once(kind).chain(bits).collect()
+}
+
+/// Writes `bytes` as `name` into the source folder.
+pub fn put(sandbox: &Sandbox, name: &str, bytes: &[u8]) {
+    std::fs::write(sandbox.source().join(OsStr::from_bytes(name.as_bytes())), bytes).unwrap();
+}
