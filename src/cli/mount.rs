@@ -197,7 +197,8 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
             }
         }
         None => {
-            lines.push(format!("{what} are at {dir} (stream source, {took})."));
+            let verb = if what == "1 archive" { "is" } else { "are" };
+            lines.push(format!("{what} {verb} at {dir} (stream source, {took})."));
         }
     }
     lines.push(format!("End it:      borg-offsite-backup umount {dir}"));

@@ -398,7 +398,7 @@ impl FileSystem {
 
     fn load(&self, n: usize) -> Result<Arc<Volume>> {
         let archive = &self.shown[n].archive;
-        let mut builder = TreeBuilder::new(self.rules.view.clone());
+        let mut builder = TreeBuilder::new(self.rules.view.clone(), archive.start_ns());
         self.catalog.items(archive, &mut |item| builder.add(item))?;
         let tree = Arc::new(builder.finish());
         if tree.strange > 0 {
@@ -414,9 +414,7 @@ impl FileSystem {
     }
 
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
-        let start =
-            chrono::NaiveDateTime::parse_from_str(&self.shown[n].archive.start, "%Y-%m-%dT%H:%M:%S%.f");
-        let time = start.ok().and_then(|t| t.and_utc().timestamp_nanos_opt()).unwrap_or_default();
+        let time = self.shown[n].archive.start_ns();
         Ok(self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time))
     }
 

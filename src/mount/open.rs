@@ -91,7 +91,10 @@ pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
             (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive)?, name)
         }
         None => {
-            let what = format!("{} archives", archives.len());
+            let what = match archives.len() {
+                1 => "1 archive".to_owned(),
+                n => format!("{n} archives"),
+            };
             (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, archives), what)
         }
     };

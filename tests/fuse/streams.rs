@@ -73,3 +73,29 @@ fn drop_page_cache(mounted: &Mounted) {
     let file = std::fs::File::open(mounted.path("image")).unwrap();
     nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
 }
+
+#[test]
+fn many_readers_that_begin_at_once_share_one_extract() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        const LEN: usize = 48 << 20;
+        let (sandbox, _repository, fake) =
+            archived_behind_fake(flavour, |source| write_random(source, "image", LEN));
+        let original = std::fs::read(sandbox.source().join("image")).unwrap();
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let file = std::fs::File::open(mounted.path("image")).unwrap();
+        std::thread::scope(|scope| {
+            for n in (0..16).rev() {
+                let (file, original) = (&file, &original);
+                scope.spawn(move || {
+                    let offset = n * (LEN / 16) + 17;
+                    let read = read_at(file, offset as u64, 5000).unwrap();
+                    assert!(read == original[offset..][..5000], "differs at {offset}");
+                });
+            }
+        });
+        assert_eq!(fake.calls("extract"), 1);
+    });
+}
