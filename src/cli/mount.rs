@@ -39,7 +39,8 @@ pub struct Mount {
     foreground: bool,
     /// allow_other, allow_root, uid=, gid=, umask=, numeric_ids, allow_damaged_files,
     /// ignore_permissions; idle= (seconds until an unused stream gives the repository's lock back),
-    /// stall=, deadline= (seconds until a read fails). ro, nosuid and nodev are always on.
+    /// stall=, deadline= (seconds until a read fails), lock_wait= (seconds to wait for the repository).
+    /// ro, nosuid and nodev are always on.
     #[arg(short, value_name = "OPT,...")]
     options: Vec<String>,
     /// Where the files' bytes come from.

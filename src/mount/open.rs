@@ -51,6 +51,7 @@ pub struct Request {
     pub idle: Option<Duration>,
     pub stall: Option<Duration>,
     pub deadline: Option<Duration>,
+    pub lock_wait: Option<Duration>,
 }
 
 /// An archive, or all of them, ready to be mounted.
@@ -72,6 +73,7 @@ pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
     limits.stall = request.stall.unwrap_or(limits.stall).min(deadline);
+    limits.lock_wait = request.lock_wait.unwrap_or(limits.lock_wait);
     let filter = match request.archive {
         // A checkpoint can be named; it is only not offered.
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
