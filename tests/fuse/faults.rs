@@ -167,16 +167,16 @@ fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() 
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    for fault in ["short 5500", "extra 1", "fail 2500", "short 0"] {
+    for fault in ["short 2500", "extra 1", "short 0"] {
         let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
-            for n in 0..8 {
+            for n in 0..4 {
                 write_random(source, &format!("small-{n}"), 1000 + n);
             }
         });
         let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
         fake.play(fault);
         let mut failed = 0;
-        for n in 0..8 {
+        for n in 0..4 {
             let name = format!("small-{n}");
             match std::fs::read(mounted.path(&name)) {
                 Ok(bytes) => {
@@ -189,9 +189,9 @@ fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() 
                 }
             }
         }
-        assert!(failed > 0 || fault == "short 5500" || fault == "fail 2500", "nothing failed after {fault}");
+        assert!(failed > 0 || fault == "short 2500", "nothing failed after {fault}");
         fake.behave();
-        for n in 0..8 {
+        for n in 0..4 {
             let name = format!("small-{n}");
             assert_same_bytes(&mounted.path(&name), &sandbox.source().join(&name));
         }
