@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::args::Globals;
-use super::console::{count, duration, size};
+use super::console::{Console, count, duration, redraw, size};
 use super::{Exit, mount_options};
 use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
@@ -25,6 +25,9 @@ use crate::tools::borg::{ArchiveFilter, Borg};
 
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
+
+/// The progress line is drawn anew after so many entries of the archive.
+const ENTRIES_DRAWN: u64 = 10_000;
 
 /// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
@@ -96,7 +99,7 @@ impl Mount {
         let borg = Borg::new(&config)?;
         if self.foreground {
             interrupt::heed()?;
-            let up = self.bring_up(&borg, &dir, request)?;
+            let up = self.bring_up(&borg, &dir, request, globals.console())?;
             globals.console().say(&up.banner);
             // Without systemd there is nobody to tell.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -111,7 +114,7 @@ impl Mount {
             Half::Foreground { code, .. } => Ok(Exit::from_code(code)),
             Half::Background(ready) => {
                 interrupt::heed()?;
-                let up = self.bring_up(&borg, &dir, request)?;
+                let up = self.bring_up(&borg, &dir, request, globals.console())?;
                 let log = Log::new()?;
                 ready.send(up.banner.as_bytes(), &log.file)?;
                 let result = up.session.wait();
@@ -121,11 +124,19 @@ impl Mount {
         }
     }
 
-    fn bring_up(&self, borg: &Borg, dir: &Path, request: Request) -> Result<Up> {
+    fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
         daemon::forbid_core_dumps();
         let point = open::mount_point(dir, borg.local())?;
-        let opened = open::open(borg, request)?;
+        let opened = open::open(borg, request, &|entries| {
+            if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
+                redraw(&format!("  files      {} entries", count(entries)));
+            }
+        });
+        if console.is_interactive() {
+            redraw("");
+        }
+        let opened = opened?;
         let session = opened.mount(&point)?;
         Ok(Up { banner: banner(&opened, dir, start), session })
     }

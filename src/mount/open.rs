@@ -63,11 +63,12 @@ pub struct Opened {
     settings: Settings,
 }
 
-/// Reads what is to be shown from the repository.
+/// Reads what is to be shown from the repository; `progress` is told how many entries of the
+/// archive were read.
 ///
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
-pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
+pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
     let cache = Arc::new(Cache::new(&cache_limits(&request)?)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
@@ -90,7 +91,7 @@ pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
         Some(wanted) => {
             let archive = wanted.find(&archives, borg.repository(), Local::now().date_naive())?.clone();
             let name = archive.name.clone();
-            (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive)?, name)
+            (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
         }
         None => {
             let what = match archives.len() {

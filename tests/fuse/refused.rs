@@ -92,3 +92,22 @@ fn a_repository_of_a_newer_borg_is_refused_by_the_name_of_the_feature() {
     let said = refusal(&sandbox, ARCHIVE, &sandbox.mount_point());
     assert!(said.contains("was written by a newer borg") && said.contains("time travel"), "{said}");
 }
+
+#[test]
+fn an_archive_with_a_wrong_signature_is_refused_unless_the_user_knows_why_it_is_wrong() {
+    let Some((sandbox, repository)) = scene() else { return };
+    let old = Flavour::V12.dir().join("borg");
+    if sandbox.flavour() != Flavour::V14 || !old.exists() {
+        return;
+    }
+    // borg 1.2.4 signs the old name.
+    sandbox.program(old).env("BORG_REPO", repository.dir()).args(["rename", ARCHIVE, "2026-03-15"]).ok();
+    let said = refusal(&sandbox, "::2026-03-15", &sandbox.mount_point());
+    assert!(said.contains("the archive's metadata is not authentic"), "{said}");
+    assert!(said.contains("BORG_WORKAROUNDS=ignore_invalid_archive_tam"), "{said}");
+    Mounted::command(&sandbox, "::2026-03-15", &sandbox.mount_point(), &[])
+        .env("BORG_WORKAROUNDS", "ignore_invalid_archive_tam")
+        .ok();
+    let mounted = Mounted::at(sandbox.mount_point());
+    assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
+}
