@@ -197,3 +197,19 @@ fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() 
         }
     }
 }
+
+#[test]
+fn the_log_of_a_mount_says_why_a_read_failed() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (_sandbox, fake, mounted) = scene(flavour);
+    fake.play("short 1000");
+    assert_eio(std::fs::read(mounted.path("image")));
+    let log = format!("/run/borg-offsite-backup/mount-{}.log", mounted.daemon());
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("cannot read image at ") && told.contains("1000 of 3145728 bytes"), "{told}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&log).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
