@@ -1,6 +1,6 @@
 //! The name of an archive, and the names that stand for one: today, yesterday, latest.
 
-use chrono::{Days, NaiveDate};
+use chrono::{Days, NaiveDate, NaiveDateTime};
 
 use crate::error::{Error, Kind, Result};
 
@@ -12,6 +12,14 @@ pub struct Archive {
     pub id: String,
     /// When it was started, in UTC, as ISO text (it sorts by time).
     pub start: String,
+}
+
+impl Archive {
+    /// When it was started, in nanoseconds since the epoch; 0 where that cannot be read.
+    pub fn start_ns(&self) -> i64 {
+        let start = NaiveDateTime::parse_from_str(&self.start, "%Y-%m-%dT%H:%M:%S%.f");
+        start.ok().and_then(|t| t.and_utc().timestamp_nanos_opt()).unwrap_or_default()
+    }
 }
 
 /// What a person wrote after `::`.

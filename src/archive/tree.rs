@@ -161,13 +161,15 @@ pub struct TreeBuilder {
     /// Possible hard-link masters, shown or not, by their path in the archive.
     masters: HashMap<Arc<[u8]>, NodeId>,
     names: HashMap<Box<[u8]>, Arc<[u8]>>,
+    made: i64,
     strange: u64,
 }
 
 impl TreeBuilder {
-    pub fn new(view: View) -> Self {
+    /// Folders for which the archive has no item get the time `made` (nanoseconds since the epoch).
+    pub fn new(view: View, made: i64) -> Self {
         let root = Node {
-            meta: synthetic_directory(),
+            meta: synthetic_directory(made),
             body: Body::Directory { parent: Tree::ROOT, children: Vec::new() },
             nlink: 2,
         };
@@ -178,6 +180,7 @@ impl TreeBuilder {
             directories: HashMap::from([(Arc::from(&[][..]), Tree::ROOT)]),
             masters: HashMap::new(),
             names: HashMap::new(),
+            made,
             strange: 0,
         }
     }
@@ -286,7 +289,7 @@ impl TreeBuilder {
         let parent = self.directory(above);
         let id = self.nodes.len() as NodeId;
         let body = Body::Directory { parent, children: Vec::new() };
-        self.nodes.push(Node { meta: synthetic_directory(), body, nlink: 2 });
+        self.nodes.push(Node { meta: synthetic_directory(self.made), body, nlink: 2 });
         self.link(parent, name, id);
         self.directories.insert(joined.into(), id);
         id
@@ -320,16 +323,16 @@ impl TreeBuilder {
     }
 }
 
-fn synthetic_directory() -> Meta {
+fn synthetic_directory(made: i64) -> Meta {
     Meta {
         mode: libc::S_IFDIR | 0o755,
         uid: 0,
         gid: 0,
         user: None,
         group: None,
-        mtime: 0,
-        atime: 0,
-        ctime: 0,
+        mtime: made,
+        atime: made,
+        ctime: made,
         rdev: 0,
         extra: None,
     }
@@ -379,7 +382,7 @@ mod tests {
     }
 
     fn tree(view: View, items: Vec<Item>) -> Tree {
-        let mut builder = TreeBuilder::new(view);
+        let mut builder = TreeBuilder::new(view, 3);
         items.into_iter().for_each(|i| builder.add(i));
         builder.finish()
     }
@@ -398,6 +401,7 @@ mod tests {
         let t = tree(View::default(), vec![file("a/b/c", 1), item("a", libc::S_IFDIR, 0)]);
         assert_eq!(at(&t, "a").unwrap().meta.mtime, 7, "the later item gives the folder its attributes");
         assert_eq!(at(&t, "a/b").unwrap().meta.mode, libc::S_IFDIR | 0o755);
+        assert_eq!(at(&t, "a/b").unwrap().meta.mtime, 3, "it is as old as the archive");
         assert_eq!(at(&t, "a").unwrap().nlink, 3);
     }
 

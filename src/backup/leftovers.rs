@@ -62,7 +62,8 @@ pub fn make_way() -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.
     remove(open_stages()?, false, &mut done);
-    remove(files(), false, &mut done);
+    // Of no interest to the log of a backup.
+    remove(files(), false, &mut Cleanup::default());
     let (lock, stale) = StateDir::open()?.lock()?;
     done.removed.extend(stale.map(Leftover::Run));
     Ok((lock, done))

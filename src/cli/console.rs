@@ -79,6 +79,12 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Draws the line of progress anew, on one line of the terminal however narrow it is; an empty
+/// text takes it away.
+pub(super) fn redraw(text: &str) {
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{text}\x1b[K\x1b[?7h");
+}
+
 /// A line that cannot be written to standard error has nowhere else to go.
 pub(super) fn stderr_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -1,6 +1,7 @@
 //! Log lines of the library, on standard error.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::stat::{SFlag, fstat};
 use tracing::field::{Field, Visit};
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
-use super::console::paint;
+use super::console::{paint, stderr_line};
 
 /// From here on what the library logs is seen: warnings, with `verbose` 1 what it does, with 2
 /// how, with 3 everything.
@@ -22,12 +23,29 @@ pub fn init(verbose: u8, format: LogFormat) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(bounded);
     // It fails only where a log is set up already.
     let _ = match format {
         LogFormat::Text => builder.event_format(Lines).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+}
+
+/// Events of one process that are written; a job that reads a broken archive all night must not
+/// fill the memory that the log of a mount is in.
+const LIMIT: u64 = 10_000;
+
+/// Standard error, up to the limit.
+fn bounded() -> Box<dyn std::io::Write> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    match WRITTEN.fetch_add(1, Ordering::Relaxed) {
+        0..LIMIT => Box::new(std::io::stderr()),
+        LIMIT => {
+            stderr_line("from here on nothing more is logged");
+            Box::new(std::io::sink())
+        }
+        _ => Box::new(std::io::sink()),
+    }
 }
 
 /// `warning: text name=value`; in a file, the time before it.

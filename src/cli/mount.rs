@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::args::Globals;
-use super::console::{count, duration, size};
+use super::console::{Console, count, duration, redraw, size};
 use super::{Exit, mount_options};
 use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
@@ -26,6 +26,9 @@ use crate::tools::borg::{ArchiveFilter, Borg};
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
 
+/// The progress line is drawn anew after so many entries of the archive.
+const ENTRIES_DRAWN: u64 = 10_000;
+
 /// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
 #[command(override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...")]
@@ -39,7 +42,8 @@ pub struct Mount {
     foreground: bool,
     /// allow_other, allow_root, uid=, gid=, umask=, numeric_ids, allow_damaged_files,
     /// ignore_permissions; idle= (seconds until an unused stream gives the repository's lock back),
-    /// stall=, deadline= (seconds until a read fails). ro, nosuid and nodev are always on.
+    /// stall=, deadline= (seconds until a read fails), lock_wait= (seconds to wait for the repository).
+    /// ro, nosuid and nodev are always on.
     #[arg(short, value_name = "OPT,...")]
     options: Vec<String>,
     /// Where the files' bytes come from.
@@ -95,7 +99,7 @@ impl Mount {
         let borg = Borg::new(&config)?;
         if self.foreground {
             interrupt::heed()?;
-            let up = self.bring_up(&borg, &dir, request)?;
+            let up = self.bring_up(&borg, &dir, request, globals.console())?;
             globals.console().say(&up.banner);
             // Without systemd there is nobody to tell.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -110,7 +114,7 @@ impl Mount {
             Half::Foreground { code, .. } => Ok(Exit::from_code(code)),
             Half::Background(ready) => {
                 interrupt::heed()?;
-                let up = self.bring_up(&borg, &dir, request)?;
+                let up = self.bring_up(&borg, &dir, request, globals.console())?;
                 let log = Log::new()?;
                 ready.send(up.banner.as_bytes(), &log.file)?;
                 let result = up.session.wait();
@@ -120,11 +124,19 @@ impl Mount {
         }
     }
 
-    fn bring_up(&self, borg: &Borg, dir: &Path, request: Request) -> Result<Up> {
+    fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
         daemon::forbid_core_dumps();
         let point = open::mount_point(dir, borg.local())?;
-        let opened = open::open(borg, request)?;
+        let opened = open::open(borg, request, &|entries| {
+            if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
+                redraw(&format!("  files      {} entries", count(entries)));
+            }
+        });
+        if console.is_interactive() {
+            redraw("");
+        }
+        let opened = opened?;
         let session = opened.mount(&point)?;
         Ok(Up { banner: banner(&opened, dir, start), session })
     }
@@ -197,7 +209,8 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
             }
         }
         None => {
-            lines.push(format!("{what} are at {dir} (stream source, {took})."));
+            let verb = if what == "1 archive" { "is" } else { "are" };
+            lines.push(format!("{what} {verb} at {dir} (stream source, {took})."));
         }
     }
     lines.push(format!("End it:      borg-offsite-backup umount {dir}"));

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::mount::open::Request;
 use crate::mount::session::Access;
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "allow_other",
     "allow_root",
     "allow_damaged_files",
@@ -20,6 +20,7 @@ const KNOWN: [&str; 16] = [
     "idle",
     "stall",
     "deadline",
+    "lock_wait",
     "ro",
     "nosuid",
     "nodev",
@@ -68,6 +69,7 @@ fn apply_one(option: &str, name: &str, value: Option<&str>, request: &mut Reques
         "idle" => request.idle = seconds()?,
         "stall" => request.stall = seconds()?,
         "deadline" => request.deadline = seconds()?,
+        "lock_wait" => request.lock_wait = seconds()?,
         // Always so.
         "ro" | "nosuid" | "nodev" | "noexec" | "default_permissions" => {}
         "rw" => return Err(Error::usage("`-o rw`: an archive cannot be written to")),

@@ -1,7 +1,6 @@
 //! How a running backup is told: a line that is redrawn on a terminal, a line a minute elsewhere,
 //! and only warnings when quiet.
 
-use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -131,13 +130,13 @@ impl Monitor for Telling {
 impl State {
     /// Lines do not wrap while it is drawn: one that is too long is cut at the edge.
     fn draw(&mut self, text: &str) {
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{text}\x1b[K\x1b[?7h");
+        console::redraw(text);
         self.drawn = true;
     }
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+            console::redraw("");
         }
     }
 }

@@ -99,7 +99,7 @@ enum Place {
 }
 
 impl FileSystem {
-    /// Shows `archive` itself, loaded at once.
+    /// Shows `archive` itself, loaded at once. `progress` is told how many entries were read.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -108,10 +108,11 @@ impl FileSystem {
         cache: Arc<Cache>,
         rules: Rules,
         archive: Archive,
+        progress: &dyn Fn(u64),
     ) -> Result<Self> {
         let shown = vec![Shown::new(archive)];
         let fs = FileSystem { catalog, cache, rules, shown, single: true, latest: None };
-        let volume = fs.load(0)?;
+        let volume = fs.load(0, progress)?;
         if volume.tree.is_empty() && !fs.rules.view.paths.is_empty() {
             let paths: Vec<_> = fs.rules.view.paths.iter().map(|p| p.to_string()).collect();
             let name = &fs.shown[0].archive.name;
@@ -387,7 +388,7 @@ impl FileSystem {
         if let Some(volume) = shown.volume.get() {
             return Ok(Arc::clone(volume));
         }
-        match self.load(n) {
+        match self.load(n, &|_| {}) {
             Ok(loaded) => Ok(Arc::clone(shown.volume.get_or_init(|| loaded))),
             Err(e) => {
                 tracing::error!("cannot show the archive {}: {}", self.shown[n].archive.name, e.chain());
@@ -396,10 +397,15 @@ impl FileSystem {
         }
     }
 
-    fn load(&self, n: usize) -> Result<Arc<Volume>> {
+    fn load(&self, n: usize, progress: &dyn Fn(u64)) -> Result<Arc<Volume>> {
         let archive = &self.shown[n].archive;
-        let mut builder = TreeBuilder::new(self.rules.view.clone());
-        self.catalog.items(archive, &mut |item| builder.add(item))?;
+        let mut builder = TreeBuilder::new(self.rules.view.clone(), archive.start_ns());
+        let mut entries = 0;
+        self.catalog.items(archive, &mut |item| {
+            entries += 1;
+            progress(entries);
+            builder.add(item);
+        })?;
         let tree = Arc::new(builder.finish());
         if tree.strange > 0 {
             tracing::warn!(
@@ -414,9 +420,7 @@ impl FileSystem {
     }
 
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
-        let start =
-            chrono::NaiveDateTime::parse_from_str(&self.shown[n].archive.start, "%Y-%m-%dT%H:%M:%S%.f");
-        let time = start.ok().and_then(|t| t.and_utc().timestamp_nanos_opt()).unwrap_or_default();
+        let time = self.shown[n].archive.start_ns();
         Ok(self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time))
     }
 

@@ -51,6 +51,7 @@ pub struct Request {
     pub idle: Option<Duration>,
     pub stall: Option<Duration>,
     pub deadline: Option<Duration>,
+    pub lock_wait: Option<Duration>,
 }
 
 /// An archive, or all of them, ready to be mounted.
@@ -62,16 +63,18 @@ pub struct Opened {
     settings: Settings,
 }
 
-/// Reads what is to be shown from the repository.
+/// Reads what is to be shown from the repository; `progress` is told how many entries of the
+/// archive were read.
 ///
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
-pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
+pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
     let cache = Arc::new(Cache::new(&cache_limits(&request)?)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
     limits.stall = request.stall.unwrap_or(limits.stall).min(deadline);
+    limits.lock_wait = request.lock_wait.unwrap_or(limits.lock_wait);
     let filter = match request.archive {
         // A checkpoint can be named; it is only not offered.
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
@@ -88,10 +91,13 @@ pub fn open(borg: &Borg, request: Request) -> Result<Opened> {
         Some(wanted) => {
             let archive = wanted.find(&archives, borg.repository(), Local::now().date_naive())?.clone();
             let name = archive.name.clone();
-            (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive)?, name)
+            (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
         }
         None => {
-            let what = format!("{} archives", archives.len());
+            let what = match archives.len() {
+                1 => "1 archive".to_owned(),
+                n => format!("{n} archives"),
+            };
             (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, archives), what)
         }
     };

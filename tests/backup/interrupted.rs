@@ -36,6 +36,9 @@ fn while_it_runs_only_borg_sees_the_staged_tree_and_cannot_write_to_it() {
     let status = fs::read_to_string(format!("/proc/{borg}/stat")).unwrap();
     let nice = status.rsplit(')').next().unwrap().split(' ').nth(17).unwrap();
     assert_eq!(nice, "19");
+    // The class of I/O as ioprio_get(2) has it: 3 is idle.
+    let class = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, borg) } >> 13;
+    assert_eq!(class, 3);
     drop(create);
     world.wait_for_no_borg();
 }

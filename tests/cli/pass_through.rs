@@ -212,3 +212,27 @@ fn a_mistyped_command_is_told_with_the_nearest_one() {
     ends_with_code(&output, 2);
     assert!(!home.text(&output.stderr).contains("did you mean"));
 }
+
+#[test]
+fn the_connection_is_kept_alive_unless_the_user_knows_better() {
+    let home = Home::new();
+    let fake = home
+        .fake_borg("printf '%s\\n' \"$BORG_REPO\" \"$BORG_RSH\" \"$BORG_KEY_FILE\" \"[$BORG_PASSPHRASE]\"");
+    home.configure(r#"{"backup_server": "milena", "backup_user": "me", "backup_path": "/srv/b"}"#);
+    let said = |more: &[(&str, &str)]| {
+        let mut command = home.ours(["list"]);
+        command.env("PATH", path_with(&fake)).env_remove("BORG_KEY_FILE").env_remove("BORG_PASSPHRASE");
+        let output = command.envs(more.iter().copied()).output().unwrap();
+        ends_with_code(&output, 0);
+        home.text(&output.stdout)
+    };
+    let plain = said(&[]);
+    let mut lines = plain.lines();
+    assert_eq!(lines.next(), Some("ssh://me@milena/srv/b"));
+    let rsh = lines.next().unwrap();
+    assert!(rsh.starts_with("ssh ") && rsh.contains("ServerAliveInterval=15"), "{rsh}");
+    assert!(lines.next().unwrap().ends_with("/.borg-offsite-backup.key"));
+    assert_eq!(lines.next(), Some("[]"));
+    let own = said(&[("BORG_RSH", "my ssh"), ("BORG_KEY_FILE", "/k"), ("BORG_PASSPHRASE", "p")]);
+    assert_eq!(own.lines().skip(1).collect::<Vec<_>>(), ["my ssh", "/k", "[p]"]);
+}

@@ -25,6 +25,6 @@ pub use needs::{Need, available};
 pub use program::Program;
 pub use random::Random;
 pub use repository::{Flavour, Repository, each_borg};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, binary};
 pub use sshd::Sshd;
 pub use tree::NastyTree;

@@ -1,6 +1,12 @@
 //! What happens in the repository while it is mounted.
 
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serial_test::serial;
+
+use crate::common::mounted::wait_until;
 
 use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, assert_same_bytes, available, each_borg};
 use crate::scene::{ARCHIVE, DAY, archived, assert_eio, read_at, write_random};
@@ -65,4 +71,57 @@ fn an_archive_made_anew_under_the_same_name_is_never_taken_for_the_old_one() {
         repository.create(&sandbox, DAY);
         assert_eio(std::fs::read(mounted.path("read after")));
     });
+}
+
+/// A borg that has the repository for itself until it is dropped.
+struct Exclusive(std::process::Child);
+
+impl Exclusive {
+    fn new(sandbox: &Sandbox, repository: &Repository) -> Self {
+        let child = repository.borg(sandbox, "with-lock").args(["::", "sleep", "600"]).spawn();
+        let holder = Exclusive(child);
+        assert!(wait_until(Duration::from_secs(60), || repository.dir().join("lock.exclusive").exists()));
+        holder
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        // Its sleep ends with the group that the fixture gave it, borg gives the lock back.
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_locked_repository_is_told_with_its_holder_and_waited_for_no_longer_than_the_limit() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository) = archived(flavour, |source| write_random(source, "file", 100));
+        let holder = Exclusive::new(&sandbox, &repository);
+        let options = ["-o", "lock_wait=1"];
+        let run = Mounted::command(&sandbox, ARCHIVE, &sandbox.mount_point(), &options).run();
+        assert_eq!(run.code(), Some(75), "{run}");
+        let holder_line = format!("held by: pid {} on ", holder.0.id());
+        assert!(run.stderr().contains(&holder_line), "{run}");
+    });
+}
+
+#[test]
+fn a_read_that_waits_for_a_lock_fails_at_the_deadline_and_the_next_one_is_right() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, |source| write_random(source, "file", 100));
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "deadline=3,lock_wait=600"]);
+    let holder = Exclusive::new(&sandbox, &repository);
+    assert_eio(std::fs::read(mounted.path("file")));
+    drop(holder);
+    let right = std::fs::read(sandbox.source().join("file")).unwrap();
+    assert!(
+        wait_until(Duration::from_secs(60), || std::fs::read(mounted.path("file")).is_ok_and(|b| b == right))
+    );
 }

@@ -160,3 +160,56 @@ impl Drop for SmallDisk {
         Program::new("umount").arg("--lazy").arg(&self.0).run();
     }
 }
+
+#[test]
+fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    for fault in ["short 2500", "extra 1", "short 0"] {
+        let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
+            for n in 0..4 {
+                write_random(source, &format!("small-{n}"), 1000 + n);
+            }
+        });
+        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        fake.play(fault);
+        let mut failed = 0;
+        for n in 0..4 {
+            let name = format!("small-{n}");
+            match std::fs::read(mounted.path(&name)) {
+                Ok(bytes) => {
+                    let right = std::fs::read(sandbox.source().join(&name)).unwrap();
+                    assert!(bytes == right, "{name} after {fault}");
+                }
+                error => {
+                    assert_eio(error);
+                    failed += 1;
+                }
+            }
+        }
+        assert!(failed > 0 || fault == "short 2500", "nothing failed after {fault}");
+        fake.behave();
+        for n in 0..4 {
+            let name = format!("small-{n}");
+            assert_same_bytes(&mounted.path(&name), &sandbox.source().join(&name));
+        }
+    }
+}
+
+#[test]
+fn the_log_of_a_mount_says_why_a_read_failed() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (_sandbox, fake, mounted) = scene(flavour);
+    fake.play("short 1000");
+    assert_eio(std::fs::read(mounted.path("image")));
+    let log = format!("/run/borg-offsite-backup/mount-{}.log", mounted.daemon());
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("cannot read image at ") && told.contains("1000 of 3145728 bytes"), "{told}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&log).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}

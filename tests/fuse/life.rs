@@ -6,8 +6,10 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::mounted::{is_mounted, wait_until};
-use crate::common::{Flavour, Mounted, Need, Program, Repository, Sandbox, available};
-use crate::scene::{ARCHIVE, DAY, archived};
+use crate::common::{
+    Flavour, Mounted, Need, Program, Repository, Sandbox, assert_same_bytes, available, binary, each_borg,
+};
+use crate::scene::{ARCHIVE, DAY, archived, write_random};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -127,4 +129,67 @@ fn the_mount_is_read_only_without_devices_and_setuid() {
     }
     let e = std::fs::write(mounted.path("new"), b"").unwrap_err();
     assert_eq!(e.raw_os_error(), Some(libc::EROFS));
+}
+
+#[test]
+fn systemd_is_told_when_the_mount_is_ready_and_not_before() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some((sandbox, _repository)) = scene() else { return };
+    let path = sandbox.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut daemon = Mounted::command(&sandbox, ARCHIVE, &sandbox.mount_point(), &["-f"])
+        .env("NOTIFY_SOCKET", &path)
+        .spawn();
+    let mut message = [0; 256];
+    let n = socket.recv(&mut message).unwrap();
+    assert!(message[..n].starts_with(b"READY=1"), "{}", message[..n].escape_ascii());
+    let mounted = Mounted::at(sandbox.mount_point());
+    assert_works(&mounted);
+    mounted.umount(&sandbox);
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let mut sandbox = Sandbox::new(flavour);
+        write_random(&sandbox.source(), "image", 3 << 20);
+        write_random(&sandbox.source(), "small", 300);
+        sandbox.set("BORG_PASSPHRASE", "open sesame");
+        let repository = Repository::init(&sandbox, "repokey-blake2");
+        repository.create(&sandbox, DAY);
+        let mount = |word: &str| {
+            std::fs::write(sandbox.path("word"), format!("{word}\n")).unwrap();
+            let script = r#"unset BORG_PASSPHRASE; exec "$@" 9< "$WORD""#;
+            sandbox
+                .program("sh")
+                .args(["-c", script, "sh"])
+                .arg(binary())
+                .arg("--config")
+                .arg(sandbox.config())
+                .args(["mount", ARCHIVE])
+                .arg(sandbox.mount_point())
+                .env("BORG_PASSPHRASE_FD", "9")
+                .env("WORD", sandbox.path("word"))
+                .run()
+        };
+        let wrong = mount("open barley");
+        assert_eq!(wrong.code(), Some(1), "{wrong}");
+        assert!(wrong.stderr().contains("the passphrase is wrong for the key in"), "{wrong}");
+        assert!(!wrong.stderr().contains("barley"), "{wrong}");
+        assert_eq!(mount("open sesame").code(), Some(0));
+        let mounted = Mounted::at(sandbox.mount_point());
+        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+        assert_same_bytes(&mounted.path("small"), &sandbox.source().join("small"));
+        for file in ["environ", "cmdline"] {
+            let told = std::fs::read(format!("/proc/{}/{file}", mounted.daemon())).unwrap();
+            assert!(!told.windows(11).any(|w| w == b"open sesame"), "the passphrase is in {file}");
+        }
+    });
 }

@@ -14,3 +14,4 @@ mod repository;
 mod scene;
 mod streams;
 mod tree;
+mod unprivileged;

@@ -66,3 +66,48 @@ fn a_mount_point_inside_the_repository_is_refused() {
     assert!(said.contains("inside the repository"), "{said}");
     std::fs::remove_dir(dir).unwrap();
 }
+
+/// Writes into the manifest that reading needs a feature that no borg of today has.
+const NEWER: &str = r#"
+import sys
+from borg.helpers import Manifest
+from borg.logger import setup_logging
+from borg.repository import Repository
+setup_logging()
+with Repository(sys.argv[1], exclusive=True) as repository:
+    manifest, key = Manifest.load(repository, Manifest.NO_OPERATION_CHECK)
+    manifest.config[b"feature_flags"] = {b"read": {b"mandatory": [b"time travel"]}}
+    manifest.write()
+    repository.commit(compact=False)
+"#;
+
+#[test]
+fn a_repository_of_a_newer_borg_is_refused_by_the_name_of_the_feature() {
+    let Some((sandbox, repository)) = scene() else { return };
+    if sandbox.flavour() != Flavour::V14 {
+        return;
+    }
+    let python = Flavour::V14.dir().join("python");
+    sandbox.program(python).args(["-c", NEWER]).arg(repository.dir()).ok();
+    let said = refusal(&sandbox, ARCHIVE, &sandbox.mount_point());
+    assert!(said.contains("was written by a newer borg") && said.contains("time travel"), "{said}");
+}
+
+#[test]
+fn an_archive_with_a_wrong_signature_is_refused_unless_the_user_knows_why_it_is_wrong() {
+    let Some((sandbox, repository)) = scene() else { return };
+    let old = Flavour::V12.dir().join("borg");
+    if sandbox.flavour() != Flavour::V14 || !old.exists() {
+        return;
+    }
+    // borg 1.2.4 signs the old name.
+    sandbox.program(old).env("BORG_REPO", repository.dir()).args(["rename", ARCHIVE, "2026-03-15"]).ok();
+    let said = refusal(&sandbox, "::2026-03-15", &sandbox.mount_point());
+    assert!(said.contains("the archive's metadata is not authentic"), "{said}");
+    assert!(said.contains("BORG_WORKAROUNDS=ignore_invalid_archive_tam"), "{said}");
+    Mounted::command(&sandbox, "::2026-03-15", &sandbox.mount_point(), &[])
+        .env("BORG_WORKAROUNDS", "ignore_invalid_archive_tam")
+        .ok();
+    let mounted = Mounted::at(sandbox.mount_point());
+    assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
+}

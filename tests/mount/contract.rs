@@ -50,7 +50,7 @@ impl Kept for Checked {
 fn keeps_the_contract(catalog: &dyn Catalog, wanted: &str, files: &HashMap<Vec<u8>, Vec<u8>>) {
     let archives = catalog.archives().unwrap();
     let wanted: &Archive = archives.iter().find(|a| a.name == wanted).expect("the archive is listed");
-    let mut builder = TreeBuilder::new(View::default());
+    let mut builder = TreeBuilder::new(View::default(), 0);
     catalog.items(wanted, &mut |item| builder.add(item)).unwrap();
     let tree = Arc::new(builder.finish());
     let right: HashMap<ContentId, Vec<u8>> =

@@ -148,7 +148,7 @@ fn file_system(model: &Model, view: View) -> FileSystem {
     let limits = Limits { memory: 3 * FRAME, scratch: 8 << 20, dir: std::env::temp_dir() };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let rules = Rules { view, owners: Owners::new(Ownership::default()), allow_damaged_files: false };
-    FileSystem::of_archive(catalog, cache, rules, archive("x", 1)).unwrap()
+    FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &|_| {}).unwrap()
 }
 
 fn find(fs: &FileSystem, path: &[u8]) -> Result<u64, Errno> {
@@ -318,7 +318,7 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
         let owners = Owners::new(Ownership::default());
         let rules = Rules { view: View::default(), owners, allow_damaged_files: allowed };
         let cache = Arc::new(Cache::new(&limits).unwrap());
-        let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1)).unwrap();
+        let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &|_| {}).unwrap();
         let ino = find(&fs, b"f").unwrap();
         assert_eq!(fs.open(ino).is_ok(), allowed);
     }

@@ -52,6 +52,12 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
                 .because(said(lines, ended))
                 .hint("see whether the server runs, lets this account in, and has borg")
         }
+        "ArchiveTAMInvalid" => failed(Kind::Failed, "the archive's metadata is not authentic")
+            .hint("either somebody without the key wrote it: then trust nothing in it;")
+            .hint(
+                "or it was renamed or recreated by a borg before 1.2.5, which left a wrong signature: if you",
+            )
+            .hint("did that, `BORG_WORKAROUNDS=ignore_invalid_archive_tam` lets it be read"),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
                 .because(said(lines, ended))

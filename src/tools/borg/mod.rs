@@ -41,6 +41,8 @@ enum Passphrase {
 pub struct Borg {
     repository: String,
     local: Option<PathBuf>,
+    /// Qube through which the connection should go.
+    bridge: Option<String>,
     key_file: PathBuf,
     rsh: Option<OsString>,
     passphrase: Passphrase,
@@ -68,7 +70,8 @@ impl Borg {
             Some(path) => PathBuf::from(path),
             None => home()?.join(".borg-offsite-backup.key"),
         };
-        Ok(Borg { repository, local, key_file, rsh: std::env::var_os("BORG_RSH"), passphrase: passphrase()? })
+        let (bridge, rsh) = (config.bridge_vm.clone(), std::env::var_os("BORG_RSH"));
+        Ok(Borg { repository, local, bridge, key_file, rsh, passphrase: passphrase()? })
     }
 
     /// The repository as a person knows it: a path, or an `ssh://` address.
@@ -114,6 +117,11 @@ impl Borg {
     }
 
     fn environment(&self, command: Command, ssh_options: &str) -> Result<Command> {
+        if let Some(qube) = self.bridge.as_ref().filter(|_| self.rsh.is_none()) {
+            // A machine with a bridge has no other way out; a try would only fail later.
+            return Err(Error::usage(format!("this version does not connect through a qube ({qube}) yet"))
+                .hint("meanwhile set BORG_RSH to a command that does, for example a script around qvm-run"));
+        }
         let rsh = self.rsh.clone().unwrap_or_else(|| format!("{KEEP_ALIVE}{ssh_options}").into());
         let command = command
             .env("BORG_REPO", &self.repository)
