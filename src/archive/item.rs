@@ -5,6 +5,8 @@ use super::path::ItemPath;
 /// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
+    /// Its place among the items of the archive, from 0.
+    pub number: u64,
     pub path: ItemPath,
     /// st_mode, with the file type.
     pub mode: u32,

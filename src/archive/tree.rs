@@ -85,6 +85,8 @@ pub struct Node {
 /// items of the same path, then the `size` bytes of this file, then `after` bytes of later ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
+    /// Number of the item that has the bytes.
+    pub item: u64,
     /// As the archive has it, also where the view shows another name.
     pub path: Arc<[u8]>,
     /// Bytes.
@@ -251,7 +253,7 @@ impl TreeBuilder {
         }
         let path: Arc<[u8]> = Arc::from(item.path.as_bytes());
         let body = match kind {
-            Kind::File => Body::File(self.content_of(&path, item.size, item.damaged)),
+            Kind::File => Body::File(self.content_of(&path, &item)),
             Kind::Symlink => Body::Symlink(item.source.clone().unwrap_or_default()),
             _ => Body::Special,
         };
@@ -264,7 +266,8 @@ impl TreeBuilder {
         Some(id)
     }
 
-    fn content_of(&mut self, path: &Arc<[u8]>, size: u64, damaged: bool) -> ContentId {
+    fn content_of(&mut self, path: &Arc<[u8]>, item: &Item) -> ContentId {
+        let size = item.size;
         let mut before = 0;
         if let Some(Body::File(earlier)) = self.masters.get(path).map(|id| &self.nodes[*id as usize].body) {
             let latest = &self.contents[*earlier as usize];
@@ -275,7 +278,8 @@ impl TreeBuilder {
             }
         }
         let id = self.contents.len() as ContentId;
-        self.contents.push(Content { path: Arc::clone(path), size, before, after: 0, damaged });
+        let (path, damaged) = (Arc::clone(path), item.damaged);
+        self.contents.push(Content { item: item.number, path, size, before, after: 0, damaged });
         id
     }
 
@@ -353,6 +357,7 @@ mod tests {
 
     fn item(path: &str, kind: u32, size: u64) -> Item {
         Item {
+            number: 0,
             path: ItemPath::new(path.as_bytes()).unwrap(),
             mode: kind | 0o644,
             uid: 1,

@@ -84,11 +84,11 @@ pub struct Mount {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Source {
-    /// The best that can read the repository.
+    /// Streams, in this version.
     Auto,
     /// Streams of `borg extract`.
     Stream,
-    /// A reader of our own.
+    /// A reader of our own, so far of local repositories: one seek costs one chunk.
     Native,
 }
 
@@ -142,9 +142,6 @@ impl Mount {
     }
 
     fn request(&self) -> Result<(PathBuf, Request)> {
-        if self.source == Source::Native {
-            return Err(Error::usage("this version has no native source yet").hint("`--source stream` works"));
-        }
         let (archive, words) = match self.words.split_first() {
             Some((first, rest)) if first.as_bytes().starts_with(b"::") => {
                 let text = first.to_str().ok_or_else(|| Error::usage("the archive's name is no UTF-8"))?;
@@ -158,6 +155,10 @@ impl Mount {
         let paths = paths.iter().map(|p| item_path(p)).collect::<Result<_>>()?;
         let mut request = Request {
             archive,
+            source: match self.source {
+                Source::Native => open::Source::Native,
+                Source::Auto | Source::Stream => open::Source::Stream,
+            },
             filter: ArchiveFilter {
                 first: self.first,
                 last: self.last,
@@ -191,13 +192,13 @@ struct Up {
 
 fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
     let took = duration(start.elapsed());
-    let (what, dir) = (&opened.what, dir.display());
+    let (what, source, dir) = (&opened.what, opened.source, dir.display());
     let mut lines = Vec::new();
     match opened.fs.summary() {
         Some(Summary { entries, volumes }) => {
             let entries = count(entries);
             let colon = if volumes.is_empty() { "" } else { " Volumes:" };
-            lines.push(format!("{what} is at {dir} (stream source, {entries} entries, {took}).{colon}"));
+            lines.push(format!("{what} is at {dir} ({source} source, {entries} entries, {took}).{colon}"));
             for (path, bytes) in volumes.iter().take(VOLUMES_SHOWN) {
                 lines.push(format!("  {}   {}", path.escape_ascii(), size(*bytes)));
             }
@@ -210,7 +211,7 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
         }
         None => {
             let verb = if what == "1 archive" { "is" } else { "are" };
-            lines.push(format!("{what} {verb} at {dir} (stream source, {took})."));
+            lines.push(format!("{what} {verb} at {dir} ({source} source, {took})."));
         }
     }
     lines.push(format!("End it:      borg-offsite-backup umount {dir}"));

@@ -27,6 +27,8 @@ const LATEST_INO: u64 = ROOT + 1;
 pub struct Attr {
     pub ino: u64,
     pub size: u64,
+    /// Bytes that are no hole.
+    pub data: u64,
     /// With the file type.
     pub mode: u32,
     pub nlink: u32,
@@ -291,7 +293,7 @@ impl FileSystem {
         if span.is_empty() {
             return Ok(Vec::new());
         }
-        volume.reader.read(id, content.size, span).map_err(|e| {
+        volume.reader.read(id, span).map_err(|e| {
             if e != ReadError::Ending {
                 let (archive, path) = (&self.shown[n].archive.name, content.path.escape_ascii());
                 tracing::error!("{archive}: cannot read {path} at {offset}: {e}");
@@ -300,13 +302,19 @@ impl FileSystem {
         })
     }
 
-    /// SEEK_DATA and SEEK_HOLE: a stream does not tell zeros from data before it has them, so all
-    /// is data, and the one hole is at the end.
+    /// SEEK_DATA and SEEK_HOLE. A source that knows no holes calls all data; at the end of each
+    /// file is a hole.
     pub fn seek(&self, ino: u64, offset: u64, hole: bool) -> Result<u64, Errno> {
-        let size = self.attr(ino)?.size;
-        match offset < size {
-            true => Ok(if hole { size } else { offset }),
-            false => Err(Errno::ENXIO),
+        let Some(Place::In(n, node)) = self.place(ino) else { return Err(Errno::EISDIR) };
+        let volume = self.volume(n)?;
+        let (id, content) = content(&volume, node)?;
+        if offset >= content.size {
+            return Err(Errno::ENXIO);
+        }
+        match volume.reader.seek(id, offset, content.size, hole) {
+            Some(at) => Ok(at),
+            None if hole => Ok(content.size),
+            None => Err(Errno::ENXIO),
         }
     }
 
@@ -414,7 +422,8 @@ impl FileSystem {
                 tree.strange
             );
         }
-        let shelf = Shelf::new(Arc::clone(&self.cache), n as u32);
+        let layout = self.catalog.layout(archive, n as u32, &tree);
+        let shelf = Shelf::new(Arc::clone(&self.cache), layout);
         let source = self.catalog.contents(archive, Arc::clone(&tree), Arc::new(shelf.clone()));
         Ok(Arc::new(Volume { tree, reader: Reader::new(shelf, source) }))
     }
@@ -430,6 +439,7 @@ impl FileSystem {
         Attr {
             ino,
             size,
+            data: size,
             mode: mode & !rules.umask,
             nlink,
             uid: rules.uid.unwrap_or(0),
@@ -444,14 +454,18 @@ impl FileSystem {
     fn node_attr(&self, n: usize, volume: &Volume, id: NodeId) -> Result<Attr, Errno> {
         let node: &Node = volume.tree.node(id).ok_or(Errno::ENOENT)?;
         let meta = &node.meta;
-        let size = match &node.body {
-            Body::File(content) => volume.tree.content(*content).map_or(0, |c| c.size),
-            Body::Symlink(target) => target.len() as u64,
-            _ => 0,
+        let (size, data) = match &node.body {
+            Body::File(content) => {
+                let size = volume.tree.content(*content).map_or(0, |c| c.size);
+                (size, volume.reader.data_size(*content, size))
+            }
+            Body::Symlink(target) => (target.len() as u64, target.len() as u64),
+            _ => (0, 0),
         };
         Ok(Attr {
             ino: self.ino(n, id),
             size,
+            data,
             mode: meta.mode & !self.rules.owners.rules.umask,
             nlink: node.nlink,
             uid: self.rules.owners.uid(meta.user.as_deref(), meta.uid),

@@ -282,7 +282,7 @@ fn translate(attr: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
-        blocks: attr.size.div_ceil(512),
+        blocks: attr.data.div_ceil(512),
         atime: time(attr.atime),
         mtime: time(attr.mtime),
         ctime: time(attr.ctime),

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! open -> session -> fuse -> fs -> reader -> cache
-//!                                        \-> source (streams)
+//!                                        \-> source (native, streams)
 //! ```
 
 mod acl;
 pub mod cache;
 pub mod fs;
 mod fuse;
+pub mod native;
 pub mod open;
 pub mod owners;
 pub mod reader;

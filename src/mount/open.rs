@@ -10,6 +10,7 @@ use chrono::Local;
 
 use super::cache::{Cache, Limits as CacheLimits};
 use super::fs::{FileSystem, Rules};
+use super::native::NativeCatalog;
 use super::owners::{Owners, Ownership};
 use super::session::{Access, Session, Settings};
 use super::source::Catalog;
@@ -33,11 +34,22 @@ const LEAST_SCRATCH: u64 = 1 << 20;
 /// may take most of it.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
+/// Where the bytes come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Streams of `borg extract`.
+    #[default]
+    Stream,
+    /// Chunks, read by ourselves.
+    Native,
+}
+
 /// What is to be mounted, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// `None`: every archive that `filter` takes, as folders.
     pub archive: Option<Wanted>,
+    pub source: Source,
     pub filter: ArchiveFilter,
     pub view: View,
     pub ownership: Ownership,
@@ -59,6 +71,8 @@ pub struct Opened {
     pub fs: Arc<FileSystem>,
     /// The archive's name, or how many there are.
     pub what: String,
+    /// The name of the source.
+    pub source: &'static str,
     catalog: Arc<dyn Catalog>,
     settings: Settings,
 }
@@ -80,7 +94,19 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let catalog: Arc<dyn Catalog> = Arc::new(BorgCatalog::new(borg.clone(), filter, limits));
+    let (catalog, source): (Arc<dyn Catalog>, _) = match request.source {
+        Source::Stream => (Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"),
+        Source::Native => match NativeCatalog::open(borg, filter, limits.lock_wait)? {
+            Ok(catalog) => (Arc::new(catalog), "native"),
+            Err(why) => {
+                return Err(Error::usage(format!(
+                    "the native source cannot read {}: {why}",
+                    borg.repository()
+                ))
+                .hint("`--source stream` can"));
+            }
+        },
+    };
     let archives = catalog.archives()?;
     let rules = Rules {
         view: request.view,
@@ -107,7 +133,7 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
     };
     let settings =
         Settings { name, access: request.access, permissions: !request.ignore_permissions, deadline };
-    Ok(Opened { fs: Arc::new(fs), what, catalog, settings })
+    Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })
 }
 
 impl Opened {

@@ -3,57 +3,73 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cache::{Cache, frames};
-use super::source::{ContentSource, FRAME, Kept, ReadError};
-use crate::archive::tree::ContentId;
+use super::cache::Cache;
+use super::source::{ContentSource, FRAME, Kept, Key, Layout, Piece, ReadError};
+use crate::archive::tree::{ContentId, Tree};
 
 /// The part of the cache that belongs to one archive.
 #[derive(Clone)]
 pub struct Shelf {
     cache: Arc<Cache>,
-    /// Number of the archive in the mount.
-    archive: u32,
+    layout: Arc<dyn Layout>,
 }
 
 impl Shelf {
-    pub fn new(cache: Arc<Cache>, archive: u32) -> Self {
-        Shelf { cache, archive }
+    pub fn new(cache: Arc<Cache>, layout: Arc<dyn Layout>) -> Self {
+        Shelf { cache, layout }
     }
 
-    fn number(&self, content: ContentId) -> u64 {
-        u64::from(self.archive) << 32 | u64::from(content)
+    fn pieces(&self, content: ContentId, span: Range<u64>) -> impl Iterator<Item = Piece> {
+        let mut at = span.start;
+        std::iter::from_fn(move || {
+            let piece = self.layout.piece(content, at).filter(|_| at < span.end)?;
+            at = piece.span.end;
+            Some(piece)
+        })
     }
 
     /// Appends the bytes `span` to `out` from its start as far as they are there without a gap;
     /// returns where that ends.
     fn take(&self, content: ContentId, span: Range<u64>, out: &mut Vec<u8>) -> u64 {
         let mut at = span.start;
-        for (key, range) in frames(self.number(content), span) {
-            let length = range.len() as u64;
-            if !self.cache.read(key, range, out) {
-                break;
+        for piece in self.pieces(content, span.clone()) {
+            let end = piece.span.end.min(span.end);
+            let range = (at - piece.span.start) as usize..(end - piece.span.start) as usize;
+            match piece.key {
+                None => out.resize(out.len() + range.len(), 0),
+                Some(key) if self.cache.read(key, range, out) => {}
+                Some(_) => return at,
             }
-            at += length;
+            at = end;
         }
         at
     }
 
-    /// The end of the gap that begins at `at`: the next frame that is there, or `end`.
-    fn gap_end(&self, content: ContentId, at: u64, end: u64) -> u64 {
-        let next = (at / FRAME + 1) * FRAME;
-        if next >= end {
-            return end;
-        }
-        let there = frames(self.number(content), next..end).find(|(key, _)| self.cache.has(*key));
-        there.map_or(end, |(key, _)| u64::from(key.frame) * FRAME)
+    fn is_there(&self, piece: &Piece) -> bool {
+        piece.key.is_none_or(|key| self.cache.has(key))
+    }
+
+    /// The whole pieces from `at` on that are not there, up to the next one that is, or the one
+    /// that holds the byte before `end`.
+    fn gap(&self, content: ContentId, at: u64, end: u64) -> Option<Range<u64>> {
+        let mut pieces = self.pieces(content, at..end);
+        let first = pieces.next()?.span;
+        let last = pieces.take_while(|piece| !self.is_there(piece)).last();
+        Some(first.start..last.map_or(first.end, |piece| piece.span.end))
     }
 }
 
 impl Kept for Shelf {
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]) {
-        for (key, range) in frames(self.number(content), offset..offset + bytes.len() as u64) {
-            let start = u64::from(key.frame) * FRAME + range.start as u64 - offset;
-            self.cache.put(key, &bytes[start as usize..start as usize + range.len()]);
+        let end = offset + bytes.len() as u64;
+        for piece in self.pieces(content, offset..end) {
+            if let Some(key) = piece.key
+                && piece.span.start >= offset
+                && piece.span.end <= end
+            {
+                let range = (piece.span.start - offset) as usize..(piece.span.end - offset) as usize;
+                self.cache.put(key, &bytes[range]);
+            }
         }
     }
 
@@ -63,11 +79,38 @@ impl Kept for Shelf {
     }
 
     fn has_all(&self, content: ContentId, size: u64) -> bool {
-        frames(self.number(content), 0..size).all(|(key, _)| self.cache.has(key))
+        self.pieces(content, 0..size).all(|piece| self.is_there(&piece))
     }
 
     fn forget(&self, content: ContentId, size: u64) {
-        frames(self.number(content), 0..size).for_each(|(key, _)| self.cache.forget(key));
+        self.pieces(content, 0..size).filter_map(|piece| piece.key).for_each(|key| self.cache.forget(key));
+    }
+}
+
+/// Each content in frames of its own: for sources that know nothing of its inside.
+pub struct Frames {
+    tree: Arc<Tree>,
+    /// Number of the archive in the mount.
+    archive: u32,
+}
+
+impl Frames {
+    pub fn new(tree: Arc<Tree>, archive: u32) -> Self {
+        Frames { tree, archive }
+    }
+}
+
+impl Layout for Frames {
+    fn piece(&self, content: ContentId, at: u64) -> Option<Piece> {
+        let size = self.tree.content(content)?.size;
+        let frame = at / FRAME;
+        let key = Key {
+            whole: u64::from(self.archive) << 32 | u64::from(content),
+            // A file of 256 TiB; longer ones are refused when they are opened.
+            frame: u32::try_from(frame).ok()?,
+        };
+        let span = frame * FRAME..((frame + 1) * FRAME).min(size);
+        (at < size).then_some(Piece { key: Some(key), span })
     }
 }
 
@@ -87,11 +130,11 @@ impl Reader {
         self.shelf.get(content, span)
     }
 
-    /// The bytes `span` of a content of `size` bytes: all of them, or an error.
+    /// The bytes `span`, which must end within the content: all of them, or an error.
     ///
     /// # Errors
     /// What the source says.
-    pub fn read(&self, content: ContentId, size: u64, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    pub fn read(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
         let mut out = Vec::with_capacity((span.end - span.start) as usize);
         let mut at = span.start;
         loop {
@@ -99,21 +142,31 @@ impl Reader {
             if at >= span.end {
                 return Ok(out);
             }
-            // Whole frames: what they cost is paid once.
-            let from = at / FRAME * FRAME;
-            let to = self.shelf.gap_end(content, at, span.end);
-            let to = to.next_multiple_of(FRAME).min(size);
-            let bytes = self.source.fetch(content, from..to)?;
-            if bytes.len() as u64 != to - from {
-                return Err(ReadError::Incomplete(format!("{} of {} bytes came", bytes.len(), to - from)));
+            // Whole pieces: what they cost is paid once.
+            let gap = self.shelf.gap(content, at, span.end);
+            let gap = gap.ok_or_else(|| ReadError::Incomplete(format!("there is no byte {at}")))?;
+            let bytes = self.source.fetch(content, gap.clone())?;
+            let expected = gap.end - gap.start;
+            if bytes.len() as u64 != expected {
+                return Err(ReadError::Incomplete(format!("{} of {expected} bytes came", bytes.len())));
             }
-            self.shelf.put(content, from, &bytes);
-            let wanted = (at - from) as usize..(span.end.min(to) - from) as usize;
-            out.extend_from_slice(&bytes[wanted]);
-            at = span.end.min(to);
-            if at >= span.end {
-                return Ok(out);
-            }
+            self.shelf.put(content, gap.start, &bytes);
+            let end = gap.end.min(span.end);
+            out.extend_from_slice(&bytes[(at - gap.start) as usize..(end - gap.start) as usize]);
+            at = end;
         }
+    }
+
+    /// The next byte from `at` on that is data (or, with `hole`, that is known to be a zero of a
+    /// hole); `None` when there is none before `end`.
+    pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Option<u64> {
+        let found = self.shelf.pieces(content, at..end).find(|piece| piece.key.is_none() == hole);
+        found.map(|piece| piece.span.start.max(at))
+    }
+
+    /// Bytes of a content of `size` bytes that are no hole.
+    pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
+        let data = self.shelf.pieces(content, 0..size).filter(|piece| piece.key.is_some());
+        data.map(|piece| piece.span.end - piece.span.start).sum()
     }
 }

@@ -24,6 +24,9 @@ pub trait Catalog: Send + Sync {
     /// When the archive cannot be read to its end, or is no longer the one with this id.
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()>;
 
+    /// How the cache keeps the bytes of this archive, which is number `number` of the mount.
+    fn layout(&self, archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout>;
+
     /// The bytes of one archive's files; what passes by is put into `kept`.
     fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource>;
 
@@ -45,8 +48,7 @@ pub trait ContentSource: Send + Sync {
 
 /// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.
 pub trait Kept: Send + Sync {
-    /// `bytes` stand at `offset` of `content`. Only whole frames of [`FRAME`] bytes are kept, or
-    /// what ends with the content: `offset` must be a multiple of [`FRAME`].
+    /// `bytes` stand at `offset` of `content`. Only frames that are whole in them are kept.
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]);
 
     /// All of `span`, if it is there.
@@ -59,8 +61,31 @@ pub trait Kept: Send + Sync {
     fn forget(&self, content: ContentId, size: u64);
 }
 
-/// The unit in which bytes are kept, in bytes.
+/// The unit in which bytes are kept, in bytes; a unit may be shorter.
 pub const FRAME: u64 = 64 * 1024;
+
+/// Which frame of the cache: the number of a whole (a file, or a chunk that files share) in the
+/// mount, and the frame in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub whole: u64,
+    pub frame: u32,
+}
+
+/// A stretch of a content that is kept as one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// `None`: nothing but zeros, which nobody has to keep.
+    pub key: Option<Key>,
+    /// Where it stands in the content.
+    pub span: Range<u64>,
+}
+
+/// How contents are cut into frames.
+pub trait Layout: Send + Sync {
+    /// The piece that holds the byte `at` of `content`; `None` past its end.
+    fn piece(&self, content: ContentId, at: u64) -> Option<Piece>;
+}
 
 /// Why a read failed. The reader of the file sees EIO; the log tells this.
 #[derive(Debug, Clone, PartialEq, Eq)]

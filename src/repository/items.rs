@@ -93,6 +93,8 @@ impl TryFrom<&Listed<'_>> for Chunk {
 pub struct ItemParser {
     /// The beginning of an item whose end has not come yet.
     pending: Vec<u8>,
+    /// Items that came so far.
+    count: u64,
     /// Items with a path that no extract would accept (`..`, NUL).
     refused: u64,
 }
@@ -120,11 +122,15 @@ impl ItemParser {
         let mut done = 0;
         while reader.remaining() > 0 {
             match item(&mut reader) {
-                Ok(Some((item, chunks))) => each(item, chunks),
+                Ok(Some((mut item, chunks))) => {
+                    item.number = self.count;
+                    each(item, chunks);
+                }
                 Ok(None) => self.refused += 1,
                 Err(Stop::More) => break,
                 Err(Stop::Broken(why)) => return Err(why),
             }
+            self.count += 1;
             done = self.pending.len() - reader.remaining();
         }
         self.pending.drain(..done);
@@ -190,6 +196,7 @@ fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
 
 fn empty() -> Item {
     Item {
+        number: 0,
         path: ItemPath::root(),
         mode: 0,
         uid: NOBODY,

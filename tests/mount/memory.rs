@@ -10,10 +10,12 @@ use borg_offsite_backup::archive::name::Archive;
 use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::{ContentId, Tree};
 use borg_offsite_backup::error::{Error, Result};
-use borg_offsite_backup::mount::source::{Catalog, ContentSource, FRAME, Kept, ReadError};
+use borg_offsite_backup::mount::reader::Frames;
+use borg_offsite_backup::mount::source::{Catalog, ContentSource, FRAME, Kept, Layout, ReadError};
 
 pub fn item(path: &[u8], mode: u32) -> Item {
     Item {
+        number: 0,
         path: ItemPath::new(path).unwrap(),
         mode,
         uid: 7,
@@ -67,6 +69,10 @@ impl Catalog for MemoryCatalog {
         let (_, items, _) = self.find(archive).ok_or_else(|| Error::failed("no such archive"))?;
         items.iter().cloned().for_each(each);
         Ok(())
+    }
+
+    fn layout(&self, _archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
+        Arc::new(Frames::new(Arc::clone(tree), number))
     }
 
     fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lru::LruCache;
 
-use super::Key;
+use crate::mount::source::Key;
 
 /// What a frame costs besides its bytes: key, links and allocation, roughly.
 const OVERHEAD: u64 = 128;
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_when_the_bytes_are_full() {
         let memory = Memory::new(3 * (100 + OVERHEAD));
-        let key = |frame| Key { content: 1, frame };
+        let key = |frame| Key { whole: 1, frame };
         for frame in 0..3 {
             memory.put(key(frame), Arc::from([frame as u8; 100]));
         }

@@ -17,14 +17,7 @@ use memory::Memory;
 use scratch::Scratch;
 
 use crate::error::Result;
-use crate::mount::source::FRAME;
-
-/// Which frame of which content: the content's number in the whole mount, and offset / [`FRAME`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub content: u64,
-    pub frame: u32,
-}
+use crate::mount::source::Key;
 
 /// How much the cache may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,25 +87,10 @@ impl Cache {
     }
 }
 
-/// The keys of the frames that hold the bytes `span`, each with the range of bytes inside it.
-pub fn frames(content: u64, span: Range<u64>) -> impl Iterator<Item = (Key, Range<usize>)> {
-    let mut at = span.start;
-    std::iter::from_fn(move || {
-        if at >= span.end {
-            return None;
-        }
-        let frame = at / FRAME;
-        let end = span.end.min((frame + 1) * FRAME);
-        let range = (at - frame * FRAME) as usize..(end - frame * FRAME) as usize;
-        at = end;
-        // u32: a file of 256 TiB; longer ones are refused when they are opened.
-        Some((Key { content, frame: frame as u32 }, range))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mount::source::FRAME;
     use proptest::prelude::*;
 
     fn limits(memory: u64, scratch: u64) -> Limits {
@@ -120,7 +98,7 @@ mod tests {
     }
 
     fn frame_of(key: Key, len: usize) -> Vec<u8> {
-        let seed = key.content.wrapping_mul(31).wrapping_add(u64::from(key.frame));
+        let seed = key.whole.wrapping_mul(31).wrapping_add(u64::from(key.frame));
         (0..len).map(|i| (seed as usize).wrapping_add(i.wrapping_mul(7)) as u8).collect()
     }
 
@@ -134,18 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_cut_at_frames() {
-        let cut: Vec<_> = frames(3, FRAME - 10..2 * FRAME + 5).collect();
-        let key = |frame| Key { content: 3, frame };
-        let frame = FRAME as usize;
-        assert_eq!(cut, [(key(0), frame - 10..frame), (key(1), 0..frame), (key(2), 0..5)]);
-        assert_eq!(frames(3, 7..7).count(), 0);
-    }
-
-    #[test]
     fn what_left_the_memory_is_read_from_the_scratch() {
         let cache = Cache::new(&limits(2 * FRAME, 64 << 20)).unwrap();
-        let keys: Vec<Key> = (0..40).map(|frame| Key { content: 9, frame }).collect();
+        let keys: Vec<Key> = (0..40).map(|frame| Key { whole: 9, frame }).collect();
         for key in &keys {
             cache.put(*key, &frame_of(*key, length(*key)));
         }
@@ -164,8 +133,8 @@ mod tests {
         #[test]
         fn a_read_is_right_or_a_miss(ops in proptest::collection::vec((0u8..3, 0u64..3, 0u32..12, 0usize..70_000, 0usize..70_000), 1..150)) {
             let cache = Cache::new(&limits(3 * FRAME, 6 * FRAME)).unwrap();
-            for (op, content, frame, a, b) in ops {
-                let key = Key { content, frame };
+            for (op, whole, frame, a, b) in ops {
+                let key = Key { whole, frame };
                 match op {
                     0 => cache.put(key, &frame_of(key, length(key))),
                     1 => cache.forget(key),

@@ -20,9 +20,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::Key;
 use crate::error::{Error, Result};
-use crate::mount::source::FRAME;
+use crate::mount::source::{FRAME, Key};
 
 /// Bytes that are encrypted together: what a small random read costs.
 const BLOCK: usize = 4096;
@@ -265,7 +264,7 @@ fn nonce(write: u64, block: usize) -> Nonce {
 
 fn names(key: Key) -> [u8; 12] {
     let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&key.content.to_le_bytes());
+    bytes[..8].copy_from_slice(&key.whole.to_le_bytes());
     bytes[8..].copy_from_slice(&key.frame.to_le_bytes());
     bytes
 }
@@ -276,7 +275,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn key(frame: u32) -> Key {
-        Key { content: 5, frame }
+        Key { whole: 5, frame }
     }
 
     fn bytes(frame: u32) -> Vec<u8> {

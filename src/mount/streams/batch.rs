@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn content(path: &str, size: u64) -> Content {
-        Content { path: Arc::from(path.as_bytes()), size, before: 0, after: 0, damaged: false }
+        Content { item: 0, path: Arc::from(path.as_bytes()), size, before: 0, after: 0, damaged: false }
     }
 
     #[test]

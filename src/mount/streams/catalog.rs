@@ -18,7 +18,8 @@ use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
-use crate::mount::source::{Catalog, ContentSource, Kept};
+use crate::mount::reader::Frames;
+use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::repository::items::ItemParser;
 use crate::tools::borg::{self, ArchiveFilter, Borg, Line};
@@ -124,6 +125,10 @@ impl Catalog for BorgCatalog {
             let panicked = |_| Err(Error::failed(format!("cannot check the archive {}", archive.name)));
             authentic.join().unwrap_or_else(panicked).and(dumped)
         })
+    }
+
+    fn layout(&self, _archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
+        Arc::new(Frames::new(Arc::clone(tree), number))
     }
 
     fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {

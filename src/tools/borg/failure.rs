@@ -52,12 +52,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
                 .because(said(lines, ended))
                 .hint("see whether the server runs, lets this account in, and has borg")
         }
-        "ArchiveTAMInvalid" => failed(Kind::Failed, "the archive's metadata is not authentic")
-            .hint("either somebody without the key wrote it: then trust nothing in it;")
-            .hint(
-                "or it was renamed or recreated by a borg before 1.2.5, which left a wrong signature: if you",
-            )
-            .hint("did that, `BORG_WORKAROUNDS=ignore_invalid_archive_tam` lets it be read"),
+        "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
                 .because(said(lines, ended))
@@ -69,6 +64,14 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         }
         _ => failed(Kind::Failed, &format!("borg failed on {repository}")).because(said(lines, ended)),
     }
+}
+
+/// The error for an archive whose signature is wrong, met while `doing`.
+pub fn not_authentic(doing: &str) -> Error {
+    Error::failed(format!("cannot {doing}: the archive's metadata is not authentic"))
+        .hint("either somebody without the key wrote it: then trust nothing in it;")
+        .hint("or it was renamed or recreated by a borg before 1.2.5, which left a wrong signature: if you")
+        .hint("did that, `BORG_WORKAROUNDS=ignore_invalid_archive_tam` lets it be read")
 }
 
 fn asked(id: &str, repository: &str) -> String {

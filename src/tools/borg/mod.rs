@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 
-pub use failure::explain;
+pub use failure::{explain, not_authentic};
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
 
@@ -86,6 +86,36 @@ impl Borg {
 
     pub fn key_file(&self) -> &Path {
         &self.key_file
+    }
+
+    /// The passphrases to be tried on the key, from where borg takes them.
+    ///
+    /// # Errors
+    /// When BORG_PASSCOMMAND fails.
+    pub fn passphrases(&self) -> Result<Vec<Zeroizing<Vec<u8>>>> {
+        let of = |bytes: Vec<u8>| vec![Zeroizing::new(bytes)];
+        match &self.passphrase {
+            Passphrase::Empty => Ok(of(Vec::new())),
+            Passphrase::Read(secret) => Ok(vec![secret.clone()]),
+            Passphrase::Inherited => match std::env::var_os("BORG_PASSPHRASE") {
+                Some(passphrase) => Ok(of(passphrase.into_vec())),
+                None => pass_command().map(|secret| vec![secret]),
+            },
+        }
+    }
+
+    /// Files and folders in which borg looks for the key.
+    pub fn key_places(&self) -> Vec<PathBuf> {
+        vec![self.key_file.clone()]
+    }
+
+    /// Borg's security database; `None` without a home folder.
+    pub fn security_dir(&self) -> Option<PathBuf> {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let base = || set("BORG_BASE_DIR").or_else(|| home().ok()).map(|base| base.join(".config"));
+        let xdg = || set("XDG_CONFIG_HOME").filter(|_| set("BORG_BASE_DIR").is_none());
+        let config = || set("BORG_CONFIG_DIR").or_else(|| Some(xdg().or_else(base)?.join("borg")));
+        set("BORG_SECURITY_DIR").or_else(|| Some(config()?.join("security")))
     }
 
     /// `borg SUBCOMMAND` for our own use: its log comes as JSON lines, it asks nothing, times are
@@ -267,6 +297,22 @@ fn passphrase() -> Result<Passphrase> {
         secret.pop();
     }
     Ok(Passphrase::Read(secret))
+}
+
+fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
+    let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
+    let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
+    let words = shlex::split(&line).filter(|words| !words.is_empty());
+    let words = words.ok_or_else(|| cannot().because("it is no command line"))?;
+    let output = Command::new(&words[0]).args(&words[1..]).output()?;
+    if output.ended != Ended::Code(0) {
+        return Err(cannot().because(format!("it ended with {}", output.ended)));
+    }
+    let mut secret = Zeroizing::new(output.stdout);
+    while secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    Ok(secret)
 }
 
 /// `::NAME` as an argument of borg.
