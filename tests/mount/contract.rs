@@ -170,6 +170,7 @@ fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Sandbox, Re
         // SAFETY: no other test of this target reads or sets the environment before this.
         unsafe {
             std::env::set_var("HOME", home);
+            std::env::set_var("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
             std::env::set_var("PATH", format!("{}:/usr/bin:/bin", flavour.dir().display()));
         }
     });

@@ -19,7 +19,7 @@ use crate::repository::items::{Chunk, ChunkLists};
 use crate::repository::local::Local;
 use crate::repository::tam::Authenticity;
 use crate::repository::{Credentials, Repository, error};
-use crate::tools::borg::{ArchiveFilter, Borg};
+use crate::tools::borg::{ArchiveFilter, Borg, not_authentic, wrong_passphrase};
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
@@ -88,10 +88,7 @@ impl NativeCatalog {
 fn told(borg: &Borg, e: error::Error) -> Error {
     let repository = borg.repository();
     match e {
-        error::Error::Passphrase => {
-            Error::failed(format!("the passphrase is wrong for the key of {repository}"))
-                .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
-        }
+        error::Error::Passphrase => wrong_passphrase(borg, "open the repository"),
         error::Error::NoKey(_) => Error::failed(format!("there is no key for {repository}"))
             .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display())),
         error::Error::NoRepository(_) => {
@@ -133,7 +130,7 @@ impl Catalog for NativeCatalog {
         let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
         let workarounds = std::env::var("BORG_WORKAROUNDS").unwrap_or_default();
         if meta.authenticity == Authenticity::Wrong && !workarounds.split(',').any(|w| w == WORKAROUND) {
-            return Err(crate::tools::borg::not_authentic(&format!("read the archive {}", archive.name)));
+            return Err(not_authentic(&format!("read the archive {}", archive.name)));
         }
         let mut lists = Lists::default();
         let mut complete = true;

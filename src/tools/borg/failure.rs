@@ -24,10 +24,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
             .hint(format!("or set {id}=yes"));
     }
     match id.unwrap_or_default() {
-        "PassphraseWrong" => {
-            failed(Kind::Failed, &format!("the passphrase is wrong for the key in {}", key_of(borg)))
-                .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
-        }
+        "PassphraseWrong" => wrong_passphrase(borg, doing),
         "NoPassphraseFailure" | "PasscommandFailure" => {
             failed(Kind::Failed, "no passphrase could be had").because(said(lines, ended))
         }
@@ -64,6 +61,12 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         }
         _ => failed(Kind::Failed, &format!("borg failed on {repository}")).because(said(lines, ended)),
     }
+}
+
+/// The error for a passphrase that does not open the key, met while `doing`.
+pub fn wrong_passphrase(borg: &Borg, doing: &str) -> Error {
+    Error::failed(format!("cannot {doing}: the passphrase is wrong for the key in {}", key_of(borg)))
+        .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
 }
 
 /// The error for an archive whose signature is wrong, met while `doing`.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 
-pub use failure::{explain, not_authentic};
+pub use failure::{explain, not_authentic, wrong_passphrase};
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
 
