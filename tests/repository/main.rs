@@ -6,3 +6,4 @@ mod common;
 mod compressions;
 mod matrix;
 mod scene;
+mod serve;
