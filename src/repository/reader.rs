@@ -162,6 +162,7 @@ impl Repository {
                     }
                 });
             }
+            drop(taken);
             let panicked = || Error::integrity("an object made its reader panic");
             let mut ids = ids.iter();
             let mut waiting = VecDeque::new();

@@ -316,3 +316,27 @@ fn a_manifest_that_was_changed_by_someone_without_the_key_is_refused() {
         assert_eq!(forged.as_deref(), Some("data integrity error: the manifest is not authentic"), "{mode}");
     }
 }
+
+#[test]
+fn a_file_that_check_repaired_tells_which_chunks_it_had() {
+    each_borg(|flavour| {
+        let mut sandbox = Sandbox::new(flavour);
+        sandbox.set("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES");
+        put(&sandbox, "file", &Random::new(1).bytes(8192));
+        let borg = Repository::init(&sandbox, "repokey");
+        borg.create_with(&sandbox, "a", &["--chunker-params", "fixed,4096"]);
+        let before = open(&sandbox, borg.dir()).unwrap();
+        let (_, before) = items(&before, &archive(&before, "a").unwrap()).unwrap().remove(0);
+        borg.borg(&sandbox, "debug delete-obj").arg(borg.dir()).arg(before.chunks[1].id.to_string()).ok();
+        borg.borg(&sandbox, "check --repair").run();
+
+        let repository = open(&sandbox, borg.dir()).unwrap();
+        let (item, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
+        assert!(item.damaged);
+        assert_eq!(lists.healthy, before.chunks);
+        assert_eq!(lists.chunks[0], before.chunks[0]);
+        assert!(repository.is_zero(&lists.chunks[1]));
+        assert_eq!(repository.read_chunk(&lists.chunks[1]).unwrap(), [0; 4096]);
+        assert!(matches!(repository.read_chunk(&lists.healthy[1]), Err(Error::NotFound(_))));
+    });
+}

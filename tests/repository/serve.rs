@@ -193,6 +193,7 @@ fn archives_move_and_go_while_they_are_read_from_folder_and_server() {
         let other = open(&sandbox, borg.dir()).unwrap();
         let [old, new] = ["old", "new"].map(|name| items(&other, &archive(&other, name).unwrap()).unwrap());
 
+        let old_id = archive(&other, "old").unwrap().id;
         borg.borg(&sandbox, "delete ::old").ok();
         borg.borg(&sandbox, "compact --threshold 0").ok();
         for repository in &repositories {
@@ -206,7 +207,48 @@ fn archives_move_and_go_while_they_are_read_from_folder_and_server() {
             assert!(matches!(gone, Err(Error::NotFound(_))), "{:?}", gone.err());
             let manifest = repository.refresh().unwrap();
             assert_eq!(manifest.archives.len(), 1);
+            assert!(matches!(repository.archive(&old_id), Err(Error::NotFound(id)) if id == old_id));
         }
         assert!(started.load(Ordering::Relaxed) > 1, "the first server cannot have found them");
+    });
+}
+
+#[test]
+fn reading_goes_on_beside_create_delete_and_compact_and_hinders_none() {
+    let Some(flavour) = Flavour::any() else { return };
+    let sandbox = Arc::new(Sandbox::new(flavour));
+    let borg = Repository::init(&sandbox, "repokey-blake2");
+    let bytes = Random::new(9).bytes(2_000_000);
+    put(&sandbox, "kept", &bytes);
+    put(&sandbox, "changing", b"first");
+    let chunker = ["--compression", "none", "--chunker-params", "fixed,65536"];
+    borg.create_with(&sandbox, "kept", &chunker);
+    let (store, _) = remote(&sandbox, borg.dir());
+    let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
+    let folder = open(&sandbox, borg.dir()).unwrap();
+    let ended = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for repository in [&server, &folder] {
+            let (ended, bytes) = (&ended, &bytes);
+            scope.spawn(move || {
+                let id = archive(repository, "kept").unwrap().id;
+                while ended.load(Ordering::Relaxed) == 0 {
+                    let kept = repository.archive(&id).unwrap();
+                    let items = items(repository, &kept).unwrap();
+                    let (_, lists) = items.iter().find(|(item, _)| item.path.as_bytes() == b"kept").unwrap();
+                    assert!(content(repository, lists).unwrap() == *bytes);
+                }
+            });
+        }
+        let done = std::panic::catch_unwind(|| {
+            for round in 0..4 {
+                put(&sandbox, "changing", &Random::new(100 + round).bytes(3_000_000));
+                borg.create_with(&sandbox, "passing", &chunker);
+                borg.borg(&sandbox, "delete ::passing").ok();
+                borg.borg(&sandbox, "compact --threshold 0").ok();
+            }
+        });
+        ended.store(1, Ordering::Relaxed);
+        done.unwrap();
     });
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::error::{Error, Result};
 use super::id::Id;
+use super::segment::LARGEST_OBJECT;
 use super::store::{Object, Pending, Store};
 use line::{Call, Line};
 use message::Value;
@@ -80,7 +81,7 @@ impl Remote {
     }
 
     fn get(&self, line: &Line, id: Id, length: Option<u32>) -> Result<Call> {
-        let bytes = length.map_or(GUESS, |n| n as usize);
+        let bytes = length.map_or(GUESS, |n| (n as usize).min(LARGEST_OBJECT));
         line.call("get", &[("id", Value::Bytes(&id.0))], bytes, self.stall)
     }
 }
