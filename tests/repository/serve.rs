@@ -101,8 +101,12 @@ fn requests_of_many_threads_at_once_get_their_own_answers_beyond_what_may_be_on_
                     let mine = || lists.chunks.iter().enumerate().skip(worker).step_by(4);
                     // All are asked for before one is taken.
                     let requests: Vec<_> = mine().map(|(_, chunk)| repository.request_chunk(chunk)).collect();
-                    for ((at, _), request) in mine().zip(requests) {
-                        let plain = repository.receive(request).unwrap();
+                    // Some one by one, some together.
+                    let mut requests = requests.into_iter();
+                    let alone: Vec<_> = requests.by_ref().take(9).map(|r| repository.receive(r)).collect();
+                    let together = repository.receive_all(requests.collect());
+                    for ((at, _), plain) in mine().zip(alone.into_iter().chain(together)) {
+                        let plain = plain.unwrap();
                         assert!(plain == bytes[at * 262_144..][..plain.len()], "chunk {at}");
                     }
                 });
