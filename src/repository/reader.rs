@@ -222,7 +222,7 @@ impl Repository {
     }
 
     /// As [`Repository::receive`], for several requests; in their order. With keys of the BLAKE2
-    /// kind four are hashed at once in little more time than one.
+    /// kind four or more at once are hashed in less than half the time of one by one.
     pub fn receive_all(&self, requests: Vec<Request>) -> Vec<Result<Vec<u8>>> {
         let arrived = requests.into_iter().map(|request| self.arrive(request)).collect();
         let authentic = judged(
