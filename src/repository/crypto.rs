@@ -154,24 +154,52 @@ impl Crypto {
     /// # Errors
     /// `Integrity`; nothing was decrypted then.
     pub fn open<'a>(&self, id: &Id, object: &'a mut [u8]) -> Result<&'a [u8]> {
-        let (&mut kind, sealed) =
-            object.split_first_mut().ok_or_else(|| Error::integrity(format!("object {id} is empty")))?;
-        if !self.mode.takes(kind) {
+        self.authenticate(&[(*id, &*object)]).remove(0)?;
+        Ok(self.decrypt(object))
+    }
+
+    /// Tells of each object whether it is authentic: all at once, as BLAKE2 hashes several pieces
+    /// of data side by side in less than half the time.
+    pub fn authenticate(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
+        let sealed: Vec<_> = objects.iter().map(|(id, object)| self.sealed(id, object)).collect();
+        if self.cipher.is_none() {
+            return sealed.into_iter().map(|sealed| sealed.map(drop)).collect();
+        }
+        let data: Vec<&[u8]> = sealed.iter().flatten().map(|sealed| sealed.data).collect();
+        let mut right = self.mac.of_many(&data).into_iter();
+        let one = |(sealed, (id, _)): (Result<Sealed<'_>>, &(Id, _))| {
+            let sealed = sealed?;
+            match right.next() {
+                Some(mac) if mac.ct_eq(sealed.mac).into() => Ok(()),
+                _ => Err(Error::integrity(format!("object {id} is not authentic"))),
+            }
+        };
+        sealed.into_iter().zip(objects).map(one).collect()
+    }
+
+    fn sealed<'a>(&self, id: &Id, object: &'a [u8]) -> Result<Sealed<'a>> {
+        let (kind, rest) =
+            object.split_first().ok_or_else(|| Error::integrity(format!("object {id} is empty")))?;
+        if !self.mode.takes(*kind) {
             return Err(Error::integrity(format!("object {id} is of another key, type {kind:#04x}")));
         }
-        let Some(key) = &self.cipher else { return Ok(sealed) };
-        let (mac, rest) = sealed
-            .split_first_chunk_mut::<MAC>()
-            .filter(|(_, rest)| rest.len() >= NONCE)
-            .ok_or_else(|| Error::integrity(format!("object {id} is too short")))?;
-        if !self.mac.fits(rest, mac) {
-            return Err(Error::integrity(format!("object {id} is not authentic")));
+        if self.cipher.is_none() {
+            return Ok(Sealed { mac: &[], data: rest });
         }
-        let (nonce, data) = rest.split_at_mut(NONCE);
+        match rest.split_at_checked(MAC) {
+            Some((mac, data)) if data.len() >= NONCE => Ok(Sealed { mac, data }),
+            _ => Err(Error::integrity(format!("object {id} is too short"))),
+        }
+    }
+
+    /// Decrypts an object in place, which must be authentic; returns the compressed data.
+    pub fn decrypt<'a>(&self, object: &'a mut [u8]) -> &'a [u8] {
+        let Some(key) = &self.cipher else { return object.get(1..).unwrap_or_default() };
+        let Some((head, data)) = object.split_at_mut_checked(1 + MAC + NONCE) else { return &[] };
         let mut block = [0; 16];
-        block[16 - NONCE..].copy_from_slice(nonce);
+        block[16 - NONCE..].copy_from_slice(&head[1 + MAC..]);
         Ctr128BE::<Aes256>::new((&**key).into(), &block.into()).apply_keystream(data);
-        Ok(data)
+        data
     }
 
     /// The id of an object with these plain bytes.
@@ -179,15 +207,25 @@ impl Crypto {
         Id(self.id.of(plain))
     }
 
-    /// # Errors
-    /// `Integrity` when `plain` are not the bytes of the object `id`.
-    pub fn check(&self, id: &Id, plain: &[u8]) -> Result<()> {
-        if self.id.fits(plain, &id.0) {
-            Ok(())
-        } else {
-            Err(Error::integrity(format!("object {id} holds other bytes than it should")))
-        }
+    /// Tells of each object whether `plain` are its bytes; all at once, as
+    /// [`Crypto::authenticate`].
+    pub fn check(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
+        let data: Vec<&[u8]> = objects.iter().map(|(_, plain)| *plain).collect();
+        let right = self.id.of_many(&data);
+        let one = |(right, (id, _)): ([u8; 32], &(Id, _))| match right.ct_eq(&id.0).into() {
+            true => Ok(()),
+            false => Err(Error::integrity(format!("object {id} holds other bytes than it should"))),
+        };
+        right.into_iter().zip(objects).map(one).collect()
     }
+}
+
+/// An encrypted object in its parts.
+struct Sealed<'a> {
+    /// Empty where there is none.
+    mac: &'a [u8],
+    /// What the MAC is of.
+    data: &'a [u8],
 }
 
 impl Hash {
@@ -196,19 +234,32 @@ impl Hash {
         match self {
             Hash::Sha256 => hash.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref()),
             Hash::Hmac(key) => hash.copy_from_slice(hmac::sign(key, data).as_ref()),
-            // Not BLAKE2's own keyed mode: the key is hashed before the data.
             Hash::Blake2(key) => {
-                let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
-                hash.copy_from_slice(state.update(key).update(data).finalize().as_bytes());
+                hash.copy_from_slice(blake2(key).update(data).finalize().as_bytes());
             }
         }
         hash
     }
 
-    /// In constant time.
-    fn fits(&self, data: &[u8], hash: &[u8; 32]) -> bool {
-        self.of(data).ct_eq(hash).into()
+    /// The hashes of several pieces of data.
+    fn of_many(&self, data: &[&[u8]]) -> Vec<[u8; 32]> {
+        let Hash::Blake2(key) = self else { return data.iter().map(|one| self.of(one)).collect() };
+        let mut states: Vec<_> = data.iter().map(|_| blake2(key)).collect();
+        blake2b_simd::many::update_many(states.iter_mut().zip(data));
+        let hash = |state: blake2b_simd::State| {
+            let mut hash = [0; 32];
+            hash.copy_from_slice(state.finalize().as_bytes());
+            hash
+        };
+        states.into_iter().map(hash).collect()
     }
+}
+
+/// Not BLAKE2's own keyed mode: the key is hashed before the data.
+fn blake2(key: &[u8]) -> blake2b_simd::State {
+    let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
+    state.update(key);
+    state
 }
 
 /// AES-256-CTR from counter 0 on, in place; how a key itself is encrypted.
@@ -260,6 +311,27 @@ mod tests {
                 assert_eq!(refused, !ancestor, "{mode:?} bit {bit}");
                 assert!(ancestor || before == flipped);
             }
+        }
+    }
+
+    #[test]
+    fn many_at_once_are_told_apart_as_one_by_one() {
+        for mode in [Mode::RepoKey, Mode::RepoKeyBlake2] {
+            let crypto = crypto(mode);
+            let mut objects: Vec<Vec<u8>> =
+                (0..9).map(|n| seal(&crypto, &vec![n; usize::from(n) * 700])).collect();
+            objects[3][50] ^= 1;
+            objects[5] = vec![mode as u8; 9];
+            objects[6].clear();
+            let listed: Vec<(Id, &[u8])> = objects.iter().map(|o| (Id::MANIFEST, &**o)).collect();
+            let right: Vec<bool> = crypto.authenticate(&listed).iter().map(Result::is_ok).collect();
+            assert_eq!(right, [true, true, true, false, true, false, false, true, true], "{mode:?}");
+            let ids: Vec<Id> = objects.iter().map(|o| crypto.id_of(o)).collect();
+            let mut plain: Vec<(Id, &[u8])> = ids.into_iter().zip(objects.iter().map(|o| &**o)).collect();
+            assert!(crypto.check(&plain).iter().all(Result::is_ok));
+            plain[7].1 = b"other";
+            let wrong: Vec<usize> = (0..9).filter(|n| crypto.check(&plain)[*n].is_err()).collect();
+            assert_eq!(wrong, [7]);
         }
     }
 

@@ -26,6 +26,7 @@ pub mod local;
 pub mod manifest;
 mod msgpack;
 mod reader;
+pub mod remote;
 pub mod security;
 pub mod segment;
 pub mod store;

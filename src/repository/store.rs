@@ -48,6 +48,10 @@ pub struct Object {
 }
 
 impl Object {
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.range.clone()]
     }

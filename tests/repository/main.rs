@@ -4,5 +4,7 @@
 mod common;
 
 mod compressions;
+mod damage;
 mod matrix;
 mod scene;
+mod serve;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use borg_offsite_backup::archive::item::{Item, Kind};
 use borg_offsite_backup::repository::archive::Archive;
 use borg_offsite_backup::repository::error::Result;
-use borg_offsite_backup::repository::items::ChunkLists;
+use borg_offsite_backup::repository::items::{Chunk, ChunkLists};
 use borg_offsite_backup::repository::local::Local;
 use borg_offsite_backup::repository::store::Store;
 use borg_offsite_backup::repository::tam::Authenticity;
@@ -20,7 +20,7 @@ use crate::common::{self, Sandbox};
 
 /// Opens what is in `store`, with the passphrase, key and security database of the sandbox.
 pub fn open_store(sandbox: &Sandbox, store: Arc<dyn Store>) -> Result<Repository> {
-    open_with(sandbox, store, &[b"wrong", b""])
+    open_with(sandbox, store, &[b""])
 }
 
 pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]) -> Result<Repository> {
@@ -51,6 +51,14 @@ pub fn items(repository: &Repository, archive: &Archive) -> Result<Vec<(Item, Ch
     let mut items = Vec::new();
     repository.items(archive, |item, chunks| items.push((item, chunks)))?;
     Ok(items)
+}
+
+/// Every chunk, once.
+pub fn chunks(items: &[(Item, ChunkLists)]) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = items.iter().flat_map(|(_, lists)| lists.chunks.clone()).collect();
+    chunks.sort_by_key(|chunk| chunk.id);
+    chunks.dedup_by_key(|chunk| chunk.id);
+    chunks
 }
 
 /// Asserts that the archive is authentic, its items are those that `borg list` tells, and that

@@ -1,0 +1,14 @@
+//! Whatever a manifest and an archive's own metadata are, where nothing authenticates them.
+#![no_main]
+
+use borg_offsite_backup::repository::archive::Archive;
+use borg_offsite_backup::repository::crypto::Crypto;
+use borg_offsite_backup::repository::id::Id;
+use borg_offsite_backup::repository::manifest::Manifest;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    for tam_required in [true, false] {
+        let _ = Manifest::parse(bytes, &Crypto::plain(), tam_required);
+    }
+    let _ = Archive::parse(Id([1; 32]), bytes, &Crypto::plain());
+});

@@ -1,0 +1,199 @@
+//! One connection to a server: calls are sent as they come, a thread takes the answers.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::Connection;
+use super::message::{self, Answer, Messages, Value};
+use crate::repository::error::{Error, Result};
+
+/// Calls that may be on their way: as many as borg's own client has. A call has some 60 bytes, so
+/// they never fill a pipe, and a server that writes while we do hinders nobody.
+const MOST_CALLS: usize = 100;
+/// Bytes of answers that may be on their way.
+const MOST_BYTES: usize = 32 << 20;
+/// How often one who waits looks whether anything still comes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A connection. Dropped, the server sees the end of its input; then the holder is dropped. The
+/// thread ends when the server's output does.
+pub struct Line {
+    sending: Mutex<Sending>,
+    shared: Arc<Shared>,
+    /// Dropped after the writer in `sending`.
+    _holder: Box<dyn Send + Sync>,
+}
+
+struct Sending {
+    writer: Box<dyn Write + Send>,
+    next: u64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something was answered, or the line is dead.
+    changed: Condvar,
+}
+
+struct State {
+    waiting: HashMap<u64, Waiting>,
+    /// Bytes of answers that are thought to be on their way.
+    bytes: usize,
+    /// When bytes came last.
+    arrived: Instant,
+    /// Why nothing comes any more.
+    dead: Option<String>,
+}
+
+struct Waiting {
+    answer: Sender<Answer>,
+    bytes: usize,
+}
+
+/// A call that was sent.
+pub struct Call {
+    answer: Receiver<Answer>,
+    shared: Arc<Shared>,
+    sent: Instant,
+    stall: Duration,
+}
+
+impl Line {
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(connection: Connection) -> Result<Self> {
+        let state = State { waiting: HashMap::new(), bytes: 0, arrived: Instant::now(), dead: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let taking = Arc::clone(&shared);
+        let messages = Messages::new(connection.reader);
+        std::thread::Builder::new()
+            .name("borg serve".into())
+            .spawn(move || taking.take(messages))
+            .map_err(Error::io("start a thread"))?;
+        let sending = Mutex::new(Sending { writer: connection.writer, next: 1 });
+        Ok(Line { sending, shared, _holder: connection.holder })
+    }
+
+    /// Sends a call. `bytes` is how long the answer is thought to be. Blocks while too much is on
+    /// its way, but no longer than `stall` without anything coming.
+    ///
+    /// # Errors
+    /// `Gone` when the line is dead.
+    pub fn call(
+        &self,
+        method: &str,
+        arguments: &[(&str, Value<'_>)],
+        bytes: usize,
+        stall: Duration,
+    ) -> Result<Call> {
+        self.shared.make_room(bytes, stall)?;
+        let (answer, received) = bounded(1);
+        let mut sending = self.sending.lock().unwrap_or_else(|e| e.into_inner());
+        let id = sending.next;
+        sending.next += 1;
+        {
+            let mut state = self.shared.lock();
+            if let Some(why) = &state.dead {
+                return Err(Error::Gone(why.clone()));
+            }
+            state.waiting.insert(id, Waiting { answer, bytes });
+            state.bytes += bytes;
+        }
+        let sent = sending.writer.write_all(&message::call(id, method, arguments));
+        if let Err(e) = sent.and_then(|()| sending.writer.flush()) {
+            // The reason that the server gave, if it gave one, says more.
+            drop(sending);
+            self.shared.die(&format!("the server does not take calls: {e}"));
+        }
+        Ok(Call { answer: received, shared: Arc::clone(&self.shared), sent: Instant::now(), stall })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn make_room(&self, bytes: usize, stall: Duration) -> Result<()> {
+        let began = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if let Some(why) = &state.dead {
+                return Err(Error::Gone(why.clone()));
+            }
+            let calls = state.waiting.len();
+            if calls == 0 || calls < MOST_CALLS && state.bytes + bytes <= MOST_BYTES {
+                return Ok(());
+            }
+            if state.has_stalled(began, stall) {
+                return Err(Error::Gone(nothing_came(stall)));
+            }
+            state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// Hands on what comes, until nothing more does.
+    fn take(&self, mut messages: Messages<impl std::io::Read>) {
+        let why = loop {
+            let answer = match messages.next(|| self.lock().arrived = Instant::now()) {
+                Ok(answer) => answer,
+                Err(why) => break why,
+            };
+            let mut state = self.lock();
+            let Some(waiting) = state.waiting.remove(&answer.id) else {
+                break "the server answered to what nobody asked".into();
+            };
+            state.bytes -= waiting.bytes;
+            drop(state);
+            self.changed.notify_all();
+            // Whoever asked may have lost interest.
+            let _ = waiting.answer.send(answer);
+        };
+        self.die(&why);
+    }
+
+    fn die(&self, why: &str) {
+        let mut state = self.lock();
+        state.dead.get_or_insert_with(|| why.to_owned());
+        state.waiting.clear();
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Whether nothing came for `stall`, since `began`.
+    fn has_stalled(&self, began: Instant, stall: Duration) -> bool {
+        self.arrived.max(began).elapsed() > stall
+    }
+}
+
+fn nothing_came(stall: Duration) -> String {
+    format!("nothing came for {} s", stall.as_secs_f32())
+}
+
+impl Call {
+    /// # Errors
+    /// `Gone` when the line ended before the answer came, or nothing came for too long; then the
+    /// line is dead for all.
+    pub fn wait(self) -> Result<Answer> {
+        loop {
+            match self.answer.recv_timeout(LOOK.min(self.stall)) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = self.shared.lock().dead.clone();
+                    return Err(Error::Gone(why.unwrap_or_else(|| "the call was lost".into())));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let stalled = self.shared.lock().has_stalled(self.sent, self.stall);
+                    if stalled {
+                        self.shared.die(&nothing_came(self.stall));
+                    }
+                }
+            }
+        }
+    }
+}

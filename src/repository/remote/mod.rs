@@ -1,0 +1,172 @@
+//! A repository behind `borg serve`, over any pair of reader and writer: who starts the server is
+//! the caller's affair. The server's lock is not taken.
+//!
+//! A server keeps the index that it has read first, for as long as it runs. So after it does not
+//! find an object a new server is asked once more.
+
+mod line;
+mod message;
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::error::{Error, Result};
+use super::id::Id;
+use super::segment::LARGEST_OBJECT;
+use super::store::{Object, Pending, Store};
+use line::{Call, Line};
+use message::Value;
+
+pub use message::{Answer, Messages};
+
+/// The version that we say we are: what 1.1, 1.2 and 1.4 know how to talk to.
+const OUR_VERSION: [i64; 4] = [1, 4, 5, -1];
+/// What an object of unknown length counts on the line, in bytes.
+const GUESS: usize = 512 << 10;
+
+/// A connection to a `borg serve` that has just been started.
+pub struct Connection {
+    /// The server's output.
+    pub reader: Box<dyn Read + Send>,
+    /// The server's input.
+    pub writer: Box<dyn Write + Send>,
+    /// Dropped after `writer`; it must see to it that the server's output ends.
+    pub holder: Box<dyn Send + Sync>,
+}
+
+/// Makes a connection.
+pub type Connect = Box<dyn Fn() -> io::Result<Connection> + Send + Sync>;
+
+/// A repository behind a server.
+pub struct Remote {
+    connect: Connect,
+    /// As it is sent to the server.
+    path: Vec<u8>,
+    /// How long nothing may come.
+    stall: Duration,
+    id: Id,
+    line: Mutex<Arc<Line>>,
+}
+
+impl Remote {
+    /// Connects and opens the repository at `path`, which is sent as it is. Calls fail when
+    /// nothing comes for `stall`.
+    ///
+    /// # Errors
+    /// `NoRepository` when the server does not show one there, `Unsupported` when the server is
+    /// of another borg than 1.1 to 1.x, `Gone` when it says something else or nothing.
+    pub fn open(connect: Connect, path: &[u8], stall: Duration) -> Result<Self> {
+        let (line, id) = opened(&connect, path, stall)?;
+        Ok(Remote { connect, path: path.to_owned(), stall, id, line: Mutex::new(Arc::new(line)) })
+    }
+
+    fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// A line that is younger than `old`.
+    fn renew(&self, old: &Arc<Line>) -> Result<Arc<Line>> {
+        let mut line = self.line.lock().unwrap_or_else(|e| e.into_inner());
+        if Arc::ptr_eq(&line, old) {
+            let (new, id) = opened(&self.connect, &self.path, self.stall)?;
+            if id != self.id {
+                return Err(Error::integrity(format!("the repository was replaced by {id}")));
+            }
+            *line = Arc::new(new);
+        }
+        Ok(Arc::clone(&line))
+    }
+
+    fn get(&self, line: &Line, id: Id, length: Option<u32>) -> Result<Call> {
+        let bytes = length.map_or(GUESS, |n| (n as usize).min(LARGEST_OBJECT));
+        line.call("get", &[("id", Value::Bytes(&id.0))], bytes, self.stall)
+    }
+}
+
+/// A new line on which the repository is open, and the repository's id.
+fn opened(connect: &Connect, path: &[u8], stall: Duration) -> Result<(Line, Id)> {
+    let line = Line::new(connect().map_err(Error::io("start borg serve"))?)?;
+    let version = [("client_data", Value::Version("client_version", &OUR_VERSION))];
+    let version = line.call("negotiate", &version, 0, stall)?.wait()?.server_version()?;
+    match version[..] {
+        [1, minor, ..] if minor >= 1 => {}
+        _ => return Err(Error::unsupported(format!("a server of borg {version:?}"))),
+    }
+    let arguments = [
+        ("path", Value::Bytes(path)),
+        ("create", Value::Bool(false)),
+        ("lock_wait", Value::Int(1)),
+        ("lock", Value::Bool(false)),
+        ("exclusive", Value::Bool(false)),
+        ("append_only", Value::Bool(false)),
+    ];
+    let (memory, range) = line.call("open", &arguments, 0, stall)?.wait()?.bytes()?;
+    let id = Id::from_bytes(&memory[range]);
+    Ok((line, id.ok_or_else(|| Error::integrity("the server told an id that is none"))?))
+}
+
+impl Store for Remote {
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn key(&self) -> Result<Zeroizing<String>> {
+        let (memory, range) = self.line().call("load_key", &[], 0, self.stall)?.wait()?.bytes()?;
+        let memory = Zeroizing::new(memory);
+        let text = std::str::from_utf8(&memory[range]);
+        Ok(Zeroizing::new(text.map_err(|_| Error::integrity("the key is no text"))?.to_owned()))
+    }
+
+    fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending> {
+        let line = self.line();
+        let call = self.get(&line, id, length);
+        Box::new(Asked { remote: self, id, length, line, call })
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.renew(&self.line()).map(drop)
+    }
+}
+
+/// An object that the server was asked for.
+struct Asked {
+    remote: Arc<Remote>,
+    id: Id,
+    length: Option<u32>,
+    line: Arc<Line>,
+    call: Result<Call>,
+}
+
+impl Pending for Asked {
+    fn wait(self: Box<Self>, _: Vec<u8>) -> Result<Object> {
+        let Asked { remote, id, length, line, call } = *self;
+        let again = match answered(call) {
+            Err(error) if may_be_stale(&error) => error,
+            answer => return answer.map_err(|error| lost(error, id)),
+        };
+        tracing::debug!("{id} is asked for once more, of a new server: {again}");
+        let line = remote.renew(&line)?;
+        answered(remote.get(&line, id, length)).map_err(|error| lost(error, id))
+    }
+}
+
+fn answered(call: Result<Call>) -> Result<Object> {
+    let (buffer, range) = call?.wait()?.bytes()?;
+    Ok(Object { buffer, range })
+}
+
+/// A segment that a compaction has removed is an exception of the server's operating system.
+fn lost(error: Error, id: Id) -> Error {
+    match error {
+        Error::Refused { class, .. } if class == "FileNotFoundError" => Error::NotFound(id),
+        other => other,
+    }
+}
+
+/// Whether a server that has read the newest index may know better.
+fn may_be_stale(error: &Error) -> bool {
+    matches!(error, Error::NotFound(_) | Error::Integrity(_) | Error::Gone(_) | Error::Refused { .. })
+}
