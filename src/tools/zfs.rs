@@ -97,6 +97,15 @@ pub fn datasets() -> Result<Vec<Dataset>> {
     parse_all(&run(&args, "list the ZFS datasets")?, parse_dataset)
 }
 
+/// Whether there is a file system or volume of this name.
+///
+/// # Errors
+/// When there is no `zfs`.
+pub fn exists(name: &str) -> Result<bool> {
+    let output = Command::new("zfs").args(["list", "-H", "-o", "name", name]).output()?;
+    Ok(output.ended == Ended::Code(0))
+}
+
 /// The snapshots of these names.
 ///
 /// # Errors
