@@ -342,6 +342,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_mounted_elsewhere_for_now_is_found_there() {
+        let all = [mounted(filesystem("tank/a", "/a")), mounted(filesystem("tank/b", "/b"))];
+        let mounts = [mount("/mnt/a", "tank/a"), mount("/mnt/b", "tank/b"), mount("/b", "tank/b")];
+        let plan = plan_of(vec![wanted("tank/*", Selection::Glob)], &all, &mounts).unwrap();
+        assert_eq!(arguments(&plan.roots()), ["b", "dev/zvol", "mnt/a"]);
+    }
+
+    #[test]
     fn a_dataset_takes_the_place_of_a_listed_folder() {
         let config = Config {
             datasets_to_backup: vec![wanted("tank/boot", Selection::Only)],

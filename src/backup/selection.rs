@@ -130,14 +130,20 @@ fn place(dataset: &Dataset, mounts: &[Mount]) -> Result<Option<PathBuf>, &'stati
         return Err("it is encrypted, and its key is not loaded");
     }
     let DatasetKind::Filesystem { mountpoint, mounted, can_mount } = &dataset.kind else { return Ok(None) };
+    let mut mounted_at =
+        mounts.iter().filter(|m| m.kind == "zfs" && *m.source == *dataset.name).map(|m| &m.dir);
     match mountpoint {
         Mountpoint::None => Err("it has no mount point"),
         Mountpoint::Legacy => {
-            let mount = mounts.iter().find(|m| m.kind == "zfs" && *m.source == *dataset.name);
-            mount.map(|m| Some(m.dir.clone())).ok_or("its mount point is legacy, and it is not mounted")
+            let dir = mounted_at.next().ok_or("its mount point is legacy, and it is not mounted")?;
+            Ok(Some(dir.clone()))
         }
         Mountpoint::At(_) if !can_mount && !mounted => Err("canmount is off"),
-        Mountpoint::At(dir) => Ok(Some(dir.clone())),
+        // It may be mounted elsewhere for the time being.
+        Mountpoint::At(dir) => {
+            let elsewhere = if mounted_at.clone().any(|at| at == dir) { None } else { mounted_at.next() };
+            Ok(Some(elsewhere.unwrap_or(dir).clone()))
+        }
     }
 }
 

@@ -143,9 +143,13 @@ impl Stage {
         let cannot = |e: io::Error| {
             Error::failed(format!("cannot make the place of {} in {ROOT}", entry.name())).because(e)
         };
-        if fs::symlink_metadata(&target).is_ok() {
-            let real = fs::canonicalize(&target).map_err(cannot)?;
-            return if real == target { Ok(target) } else { Err(leads_away(entry)) };
+        // A link in what is backed up must not lead us out of the staged tree.
+        let there = target.ancestors().find(|p| fs::symlink_metadata(p).is_ok()).unwrap_or(Path::new(ROOT));
+        if fs::canonicalize(there).ok().as_deref() != Some(there) {
+            return Err(leads_away(entry));
+        }
+        if there == target {
+            return Ok(target);
         }
         // Of a dataset the place is a folder, whatever stands there on the host.
         let is_dir = entry.source != Source::Live || host.is_dir();
@@ -190,10 +194,11 @@ impl Stage {
     }
 }
 
-/// A device or an empty folder: what a `/dev` has below what is mounted over it.
+/// A device, a link or an empty folder: what a `/dev` has below what is mounted over it.
 struct Node {
     name: std::ffi::OsString,
     like: fs::Metadata,
+    link: Option<PathBuf>,
 }
 
 /// What is in `dir`; `None` if there is anything with content.
@@ -203,10 +208,11 @@ fn only_nodes(dir: &Path) -> io::Result<Option<Vec<Node>>> {
         let (entry, like) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
         let kind = like.file_type();
         let is_empty = kind.is_dir() && fs::read_dir(&entry)?.next().is_none();
-        if !(is_empty || kind.is_char_device() || kind.is_block_device()) {
+        if !(is_empty || kind.is_symlink() || kind.is_char_device() || kind.is_block_device()) {
             return Ok(None);
         }
-        nodes.push(Node { name: entry.file_name().unwrap_or_default().to_owned(), like });
+        let link = if kind.is_symlink() { Some(fs::read_link(&entry)?) } else { None };
+        nodes.push(Node { name: entry.file_name().unwrap_or_default().to_owned(), like, link });
     }
     Ok(Some(nodes))
 }
@@ -214,6 +220,9 @@ fn only_nodes(dir: &Path) -> io::Result<Option<Vec<Node>>> {
 impl Node {
     fn make_in(&self, dir: &Path) -> io::Result<()> {
         let path = dir.join(&self.name);
+        if let Some(target) = &self.link {
+            return std::os::unix::fs::symlink(target, &path);
+        }
         let mode = Mode::from_bits_truncate(self.like.mode());
         if self.like.is_dir() {
             DirBuilder::new().create(&path)?;
