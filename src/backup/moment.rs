@@ -7,7 +7,7 @@ use std::io::{Seek, SeekFrom};
 use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
-use crate::tools::zfs::{self, Mark};
+use crate::tools::zfs::{self, Dataset, Mark};
 
 /// The file system of each pool that holds the clones while a run goes on.
 pub const CONTAINER: &str = ".borg-offsite-backup";
@@ -67,9 +67,11 @@ impl Moment {
     /// # Errors
     /// When ZFS refuses, or the devices do not appear.
     pub fn open_volumes(&mut self, plan: &Plan) -> Result<Vec<(File, u64)>> {
-        let clones =
-            plan.volumes().map(|volume| format!("{}/{CONTAINER}/{:016x}", volume.pool(), volume.guid));
-        let clones: Vec<String> = clones.collect();
+        // No name is used twice: a link under /dev/zvol may outlive its volume for a moment, and
+        // then leads to another one.
+        let name =
+            |volume: &Dataset| format!("{}/{CONTAINER}/{}-{:016x}", volume.pool(), self.run_id, volume.guid);
+        let clones: Vec<String> = plan.volumes().map(name).collect();
         for (volume, clone) in plan.volumes().zip(&clones) {
             interrupt::check()?;
             self.container(volume.pool())?;
