@@ -49,6 +49,11 @@ install_borg_1_4() {
         .venv/bin/python -m pip install --quiet "borgbackup==$BORG_VERSION" </dev/null
 }
 
+# Real ZFS in a virtual machine: some minutes the first time, nothing later.
+make_zfs_lab() {
+    scripts/zfs-lab/setup.sh || say "there is no ZFS lab; what needs it is left out"
+}
+
 if ! command -v dpkg-query >/dev/null; then
     say "this is no Debian; needed are: $demo_programs $test_programs $test_packages"
     test_packages=""
@@ -58,6 +63,7 @@ case $purpose in
     test | bench)
         install_packages "$demo_programs $test_programs" "$test_packages"
         install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
+        [ "$purpose" = bench ] || make_zfs_lab
         ;;
     *) say "usage: $0 demo|test|bench"; exit 2 ;;
 esac

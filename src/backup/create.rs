@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::{Datelike, Local, NaiveDate};
 
 use super::archiver::{Archived, Archiver, Statistics, Warnings, exists_already};
+use super::bookmarks;
+use super::frozen::Frozen;
 use super::history::History;
 use super::leftovers;
 use super::monitor::{Event, Monitor};
@@ -17,9 +19,10 @@ use super::retention::{self, Retention};
 use super::stage::{self, Stage};
 use crate::archive::name::{Archive, as_date, date_name};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::process::interrupt;
 use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
+use crate::tools::{mounts, zfs};
 
 /// What is done about an archive of today that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,17 +83,30 @@ pub struct Report {
 /// borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
 pub fn create(config: &Config, options: &Options, monitor: &Arc<dyn Monitor>) -> Result<Report> {
     let begun = Instant::now();
-    let plan = Plan::new(config)?;
+    let plan = plan(config)?;
     stage::check(&plan)?;
     let borg = Borg::new(config)?;
-    let (_lock, cleaned) = leftovers::make_way()?;
+    let (_lock, cleaned) = leftovers::make_way(!config.datasets_to_backup.is_empty())?;
     tell_cleaned(&cleaned, &**monitor);
+    tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();
     let mut run =
         Run { config, options, monitor, plan: &plan, borg: &borg, today, report: Report::new(today) };
     run.all()?;
     run.report.total = begun.elapsed();
     Ok(run.report)
+}
+
+fn plan(config: &Config) -> Result<Plan> {
+    if config.datasets_to_backup.is_empty() {
+        return Plan::new(config, &[], &[]);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::usage("only root can back up ZFS datasets")
+            .hint(format!("{} lists some in datasets_to_backup", config.file.display()))
+            .hint("nothing was backed up"));
+    }
+    Plan::new(config, &zfs::datasets()?, &mounts::list()?)
 }
 
 struct Run<'a> {
@@ -106,8 +122,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&mut self) -> Result<()> {
         let repository = self.borg.repository();
-        let paths = self.plan.entries.len();
-        self.tell(Event::Begun { repository, name: &self.report.name, paths });
+        let (paths, volumes) = (self.plan.file_systems(), self.plan.volumes().count());
+        self.tell(Event::Begun { repository, name: &self.report.name, paths, volumes });
         let before = self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)?;
         let replaces = has(&before, &self.report.name);
         match self.options.if_exists {
@@ -132,7 +148,9 @@ impl Run<'_> {
     /// Lets borg read the tree; `None` after a dry run.
     fn archive_tree(&mut self, before: &[Archive], replaces: bool) -> Result<Option<Archived>> {
         let tree = Instant::now();
-        let stage = self.stage()?;
+        // The stage goes before what it shows.
+        let mut frozen = self.freeze()?;
+        let stage = self.stage(frozen.as_mut())?;
         self.report.staging = tree.elapsed();
         interrupt::check()?;
         let archiver = self.archiver(stage.is_some());
@@ -149,18 +167,61 @@ impl Run<'_> {
             Some(archived)
         };
         self.report.archiving = archiving.elapsed();
-        stage.map_or(Ok(()), Stage::close)?;
+        stage.map_or(Ok(()), Stage::close).map_err(|e| self.complete(e))?;
+        if let Some(frozen) = frozen {
+            self.thaw(frozen).map_err(|e| self.complete(e))?;
+        }
         Ok(archived)
     }
 
+    /// The datasets at one moment; `None` without any, and in a dry run.
+    fn freeze(&self) -> Result<Option<Frozen>> {
+        if self.options.dry_run || self.plan.datasets().next().is_none() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let frozen = Frozen::new(self.plan, &self.tag(), &self.report.name)?;
+        self.tell(Event::Snapshots { pools: frozen.pools(self.plan), took: begun.elapsed() });
+        Ok(Some(frozen))
+    }
+
+    /// Leaves a bookmark on each dataset, and nothing else.
+    fn thaw(&self, frozen: Frozen) -> Result<()> {
+        if let Some((size, read)) = frozen.volumes_read() {
+            self.tell(Event::Volumes { size, read });
+        }
+        let marked = match self.config.keep_bookmarks {
+            true => frozen.bookmark(self.plan, &self.tag(), &self.report.name),
+            false => Ok(()),
+        };
+        frozen.close().and(marked)
+    }
+
+    fn tag(&self) -> String {
+        bookmarks::repository_tag(self.borg.repository())
+    }
+
+    fn complete(&self, e: Error) -> Error {
+        match self.options.dry_run {
+            true => e,
+            false => e.hint(format!("the backup itself is complete: {}", self.report.name)),
+        }
+    }
+
     /// The staged tree; `None` when borg reads the live one.
-    fn stage(&self) -> Result<Option<Stage>> {
+    fn stage(&self, frozen: Option<&mut Frozen>) -> Result<Option<Stage>> {
         if !nix::unistd::geteuid().is_root() {
             self.tell(Event::Live);
             return Ok(None);
         }
         let begun = Instant::now();
-        let stage = Stage::new(self.plan)?;
+        let stage = match frozen {
+            Some(frozen) => {
+                let volumes = frozen.tree();
+                Stage::new(self.plan, Some(frozen.moment()), volumes)?
+            }
+            None => Stage::new(self.plan, None, Frozen::rehearsed(self.plan))?,
+        };
         self.tell(Event::Staged { took: begun.elapsed() });
         Ok(Some(stage))
     }
@@ -206,7 +267,7 @@ impl Run<'_> {
     }
 
     fn delete_after(&self, name: &str) -> Result<()> {
-        self.delete(name).map_err(|e| e.hint(format!("the backup itself is complete: {}", self.report.name)))
+        self.delete(name).map_err(|e| self.complete(e))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -221,10 +282,34 @@ impl Run<'_> {
         let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
         let result = retention::prune(self.borg, self.config, &archived.start, before, day, wait);
         self.report.pruning = begun.elapsed();
-        if let Ok(retention) = &result {
-            self.tell(Event::Pruned(retention));
+        let retention = result?;
+        self.tell(Event::Pruned(&retention));
+        self.prune_bookmarks(before, &retention)?;
+        if self.config.compact_after_prune && matches!(retention, Retention::Pruned { .. }) {
+            self.compact()?;
         }
-        result
+        Ok(retention)
+    }
+
+    /// Also those of archives that somebody deleted since.
+    fn prune_bookmarks(&self, before: &[Archive], retention: &Retention) -> Result<()> {
+        if self.config.datasets_to_backup.is_empty() || !zfs::is_here() {
+            return Ok(());
+        }
+        let removed = match retention {
+            Retention::Pruned { removed, .. } => &removed[..],
+            _ => &[],
+        };
+        let exists = |name: &str| {
+            name == self.report.name || has(before, name) && !removed.iter().any(|removed| removed == name)
+        };
+        bookmarks::prune(&self.tag(), &zfs::bookmarks()?, exists)
+    }
+
+    fn compact(&self) -> Result<()> {
+        self.tell(Event::Compacting);
+        let command = self.borg.command("compact", self.options.lock_wait)?;
+        self.borg.run(command.die_with_parent(), "give free space in the repository").map(drop)
     }
 
     fn tell_unfinished(&self, before: &[Archive]) {
@@ -287,5 +372,14 @@ fn tell_cleaned(cleaned: &leftovers::Cleanup, monitor: &dyn Monitor) {
     }
     for (leftover, error) in &cleaned.failed {
         monitor.tell(Event::NotRemoved(leftover, error));
+    }
+}
+
+fn tell_selection(plan: &Plan, monitor: &dyn Monitor) {
+    for glob in &plan.unmatched {
+        monitor.tell(Event::Unmatched(glob));
+    }
+    for left_out in &plan.left_out {
+        monitor.tell(Event::LeftOut(left_out));
     }
 }

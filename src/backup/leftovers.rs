@@ -1,12 +1,17 @@
 //! What a killed run left behind. The staged tree is none of it: that vanishes with the process.
+//!
+//! Snapshots and clones of a run bear its id ([`zfs::RUN`]). Only one run lives at a time, and it has the
+//! lock: whoever has the lock knows that all others are dead.
 
 use std::path::{Path, PathBuf};
 
+use super::moment::{CONTAINER, SNAPSHOT_PREFIX};
 use super::stage;
 use super::state::{Attempt, Run, RunLock, StateDir};
+use crate::archive::name::as_date;
 use crate::error::{Error, Result};
 use crate::folders;
-use crate::tools::mounts;
+use crate::tools::{mounts, zfs};
 
 /// One thing that a killed run left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,10 @@ pub enum Leftover {
     File(PathBuf),
     /// The mark of a run that did not come to its end.
     Run(Run),
+    /// A snapshot, clone or container of a run that is gone, in ZFS.
+    Zfs(String),
+    /// What the Python tool of the same name left in ZFS, known by its name alone.
+    OldTool(String),
 }
 
 /// What [`cleanup`] did.
@@ -29,36 +38,56 @@ pub struct Cleanup {
     pub failed: Vec<(Leftover, Error)>,
     /// The `create` that runs; what it needs was left alone.
     pub active: Option<Run>,
+    /// What was left alone because nobody asked for its removal.
+    pub old_tool: Vec<Leftover>,
 }
 
 /// Removes what killed runs left, or with `dry_run` only tells it. A live run and a live mount
-/// are left alone.
+/// are left alone. `old_tool`: also what the Python tool left.
 ///
 /// # Errors
 /// When the mount table or our state cannot be read. What cannot be removed is in the result.
-pub fn cleanup(dry_run: bool) -> Result<Cleanup> {
+pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
     let mut done = Cleanup::default();
     remove(dead_mounts()?, dry_run, &mut done);
     remove(open_stages()?, dry_run, &mut done);
     remove(files(), dry_run, &mut done);
     let state = StateDir::open()?;
-    if dry_run {
+    let _lock = if dry_run {
         done.removed.extend(state.stale_run().map(Leftover::Run));
-        return Ok(done);
-    }
-    match state.try_lock()? {
-        Attempt::Ours(_, stale) => done.removed.extend(stale.map(Leftover::Run)),
-        Attempt::Held(run) => done.active = run,
+        if let Some(run) = state.holder() {
+            done.active = run;
+            return Ok(done);
+        }
+        None
+    } else {
+        match state.try_lock()? {
+            Attempt::Ours(lock, stale) => {
+                done.removed.extend(stale.map(Leftover::Run));
+                Some(lock)
+            }
+            Attempt::Held(run) => {
+                done.active = run;
+                return Ok(done);
+            }
+        }
+    };
+    remove(in_zfs()?, dry_run, &mut done);
+    let of_old_tool = of_old_tool()?;
+    match old_tool {
+        true => remove(of_old_tool, dry_run, &mut done),
+        false => done.old_tool = of_old_tool,
     }
     Ok(done)
 }
 
 /// The same for a `create` that begins: it comes out with the lock. A dead mount stays: the empty
-/// folder in its place could be mirrored over a copy by the next job of the night.
+/// folder in its place could be mirrored over a copy by the next job of the night. ZFS is asked
+/// only where `datasets` are backed up.
 ///
 /// # Errors
 /// [`crate::error::Kind::Busy`] when another one runs, and as [`cleanup`].
-pub fn make_way() -> Result<(RunLock, Cleanup)> {
+pub fn make_way(datasets: bool) -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.
     remove(open_stages()?, false, &mut done);
@@ -66,6 +95,9 @@ pub fn make_way() -> Result<(RunLock, Cleanup)> {
     remove(files(), false, &mut Cleanup::default());
     let (lock, stale) = StateDir::open()?.lock()?;
     done.removed.extend(stale.map(Leftover::Run));
+    if datasets {
+        remove(in_zfs()?, false, &mut done);
+    }
     Ok((lock, done))
 }
 
@@ -93,6 +125,62 @@ fn open_stages() -> Result<Vec<Leftover>> {
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
 }
 
+/// What dead runs of ours left: containers, then snapshots, then clones. The last is removed first.
+fn in_zfs() -> Result<Vec<Leftover>> {
+    if !asks_zfs() {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<String> = zfs::made_by_runs()?.into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| is_ours(name));
+    names.sort_by_key(|name| order(name));
+    Ok(names.into_iter().map(Leftover::Zfs).collect())
+}
+
+/// The same of the Python tool, which leaves no mark: snapshots named after a day, and what is in
+/// its container, that too.
+fn of_old_tool() -> Result<Vec<Leftover>> {
+    if !asks_zfs() {
+        return Ok(Vec::new());
+    }
+    let ours = zfs::made_by_runs()?;
+    let datasets = zfs::datasets()?.into_iter().map(|dataset| dataset.name).filter(|name| is_staged(name));
+    let snapshots = zfs::snapshot_names()?.into_iter().filter(|name| is_of_old_tool(name));
+    let mut names: Vec<String> = datasets.chain(snapshots).collect();
+    names.retain(|name| !ours.iter().any(|(ours, _)| ours == name));
+    names.sort_by_key(|name| order(name));
+    Ok(names.into_iter().map(Leftover::OldTool).collect())
+}
+
+fn asks_zfs() -> bool {
+    nix::unistd::geteuid().is_root() && zfs::is_here()
+}
+
+/// Both the property and the name must be ours.
+fn is_ours(name: &str) -> bool {
+    is_staged(name) || name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(SNAPSHOT_PREFIX))
+}
+
+/// Whether it is the container of clones, or a clone in it.
+fn is_staged(name: &str) -> bool {
+    !name.contains('@') && name.split('/').nth(1) == Some(CONTAINER)
+}
+
+/// `tank/home@borg-2026-11-24`
+fn is_of_old_tool(name: &str) -> bool {
+    let day = name.split_once('@').and_then(|(_, snapshot)| snapshot.strip_prefix("borg-"));
+    day.is_some_and(|day| as_date(day).is_some())
+}
+
+fn order(name: &str) -> (u8, usize, String) {
+    let depth = name.matches('/').count();
+    let rank = match (name.contains('@'), is_staged(name) && depth == 1) {
+        (false, true) => 0,
+        (true, _) => 1,
+        (false, false) => 2,
+    };
+    (rank, depth, name.to_owned())
+}
+
 fn files() -> Vec<Leftover> {
     folders::abandoned().into_iter().map(Leftover::File).collect()
 }
@@ -112,6 +200,7 @@ impl Leftover {
                 removed.map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
             }
             Leftover::Run(_) => Ok(()),
+            Leftover::Zfs(name) | Leftover::OldTool(name) => zfs::destroy(name),
         }
     }
 }
@@ -123,5 +212,46 @@ fn remove_empty(dir: &Path) {
         if std::fs::remove_dir(dir).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_are_ours() {
+        for ours in
+            ["tank/a b@borg-offsite-backup-x", "tank/.borg-offsite-backup", "tank/.borg-offsite-backup/1"]
+        {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for foreign in
+            ["tank/a@borg-2026-11-24", "tank", "tank/x/.borg-offsite-backup", "tank/.borg-offsite-backups"]
+        {
+            assert!(!is_ours(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_old_tools_snapshots_are_known_by_a_real_date() {
+        assert!(is_of_old_tool("tank/a@borg-2026-11-24"));
+        for other in [
+            "tank/a@borg-2026-13-24",
+            "tank/a@borg-2026-11-24-x",
+            "tank/a@2026-11-24",
+            "tank/borg-2026-11-24",
+        ] {
+            assert!(!is_of_old_tool(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn clones_are_removed_before_what_they_depend_on() {
+        let container = "tank/.borg-offsite-backup";
+        let clone = "tank/.borg-offsite-backup/1";
+        let mut names = ["tank/a@borg-offsite-backup-x", clone, container];
+        names.sort_by_key(|name| order(name));
+        assert_eq!(names, [container, "tank/a@borg-offsite-backup-x", clone]);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::leftovers::Leftover;
 use super::retention::Retention;
+use super::selection::LeftOut;
 use crate::error::Error;
 use crate::tools::borg::Progress;
 
@@ -14,14 +15,30 @@ pub enum Event<'a> {
     Removed(&'a Leftover),
     /// What a killed run left could not be removed; the run goes on.
     NotRemoved(&'a Leftover, &'a Error),
-    /// The archive `name` will be made from this many listed paths.
+    /// The archive `name` will be made from so many file systems, or folders of them, and volumes.
     Begun {
         repository: &'a str,
         name: &'a str,
         paths: usize,
+        volumes: usize,
     },
     /// Without root no staging is possible: borg reads the live tree.
     Live,
+    /// This glob matches no dataset.
+    Unmatched(&'a str),
+    /// A dataset that is selected, and cannot be in the archive.
+    LeftOut(&'a LeftOut),
+    /// The snapshots are taken: so many in each pool.
+    Snapshots {
+        pools: Vec<(String, usize)>,
+        took: Duration,
+    },
+    /// How large the volumes are together, and how much of them borg read, in bytes.
+    Volumes {
+        size: u64,
+        read: u64,
+    },
+    Compacting,
     /// All paths are staged.
     Staged {
         took: Duration,

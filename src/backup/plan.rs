@@ -4,46 +4,105 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::selection::{self, LeftOut};
 use crate::archive::path::ItemPath;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::tools::mounts::Mount;
+use crate::tools::zfs::Dataset;
+
+/// Where the volumes are in the archive.
+const VOLUMES: &[u8] = b"dev/zvol";
 
 /// What one run backs up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Each path once, what contains others before what it contains.
     pub entries: Vec<Entry>,
+    /// Datasets that are selected, and cannot be in the archive.
+    pub left_out: Vec<LeftOut>,
+    /// Globs that match no dataset.
+    pub unmatched: Vec<String>,
     /// In borg's pattern styles, relative to the root of the archive.
     pub excludes: Vec<String>,
     pub compression: String,
 }
 
-/// One file system, or a folder or file of one.
+/// One place in the archive and what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is on this machine.
-    pub source: PathBuf,
-    /// Where it is in the archive.
+    /// Where it is in the archive; on this machine, with a `/` before it.
     pub path: ItemPath,
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The file system, or folder or file of one, as it is while borg reads it.
+    Live,
+    /// A ZFS file system as it was at one moment.
+    Filesystem(Dataset),
+    /// All ZFS volumes as they were at one moment.
+    Volumes(Vec<Dataset>),
 }
 
 impl Plan {
+    /// `datasets` and `mounts` are all that there are; needed where the configuration names datasets.
+    ///
     /// # Errors
     /// When the configuration asks for nothing, or for what cannot be backed up.
-    pub fn new(config: &Config) -> Result<Plan> {
-        if let Some(dataset) = config.datasets_to_backup.first() {
-            return Err(Error::usage("this version does not back up ZFS datasets yet")
-                .hint(format!("{} lists {} in datasets_to_backup", config.file.display(), dataset.name))
-                .hint("nothing was backed up"));
-        }
+    pub fn new(config: &Config, datasets: &[Dataset], mounts: &[Mount]) -> Result<Plan> {
         config.require_sources()?;
-        let entries = config.filesystems_to_backup.iter().map(|path| Entry::of(path));
-        let mut entries = entries.collect::<Result<Vec<Entry>>>()?;
-        // A path is a prefix of what it contains, so it comes first.
+        let selected = selection::select(&config.datasets_to_backup, datasets)?;
+        let (places, left_out) = selection::places(selected.datasets, mounts)?;
+        let mut entries = Vec::new();
+        let mut volumes = Vec::new();
+        for (dataset, place) in places {
+            match place {
+                Some(place) => entries.push(Entry::of(&place, Source::Filesystem(dataset))?),
+                None => volumes.push(dataset),
+            }
+        }
+        // Also without volumes: the manifest of the datasets is there.
+        if !volumes.is_empty() || !entries.is_empty() {
+            entries.push(Entry { path: path(VOLUMES)?, source: Source::Volumes(volumes) });
+        }
+        for listed in &config.filesystems_to_backup {
+            entries.push(Entry::of(listed, Source::Live)?);
+        }
+        // A path is a prefix of what it contains, so it comes first. Of two of one path the dataset
+        // stays: it is all of one moment.
         entries.sort_by(|a, b| a.path.cmp(&b.path));
-        entries.dedup();
-        let excludes = config.exclude_patterns.clone();
-        Ok(Plan { entries, excludes, compression: config.compression.clone() })
+        entries.dedup_by(|later, earlier| later.path == earlier.path);
+        Ok(Plan {
+            entries,
+            left_out,
+            unmatched: selected.unmatched,
+            excludes: config.exclude_patterns.clone(),
+            compression: config.compression.clone(),
+        })
+    }
+
+    /// How many file systems, or folders of them, are in the archive.
+    pub fn file_systems(&self) -> usize {
+        self.entries.iter().filter(|e| !matches!(e.source, Source::Volumes(_))).count()
+    }
+
+    /// All datasets that are in the archive.
+    pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
+        let filesystems = self.entries.iter().filter_map(|entry| match &entry.source {
+            Source::Filesystem(dataset) => Some(dataset),
+            _ => None,
+        });
+        filesystems.chain(self.volumes())
+    }
+
+    /// Of these the volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = &Dataset> {
+        self.entries.iter().flat_map(|entry| match &entry.source {
+            Source::Volumes(volumes) => &volumes[..],
+            _ => &[],
+        })
     }
 
     /// The paths that borg is given when the entries are staged: those inside no other.
@@ -55,8 +114,9 @@ impl Plan {
     /// path: those that it does not reach from another. `device` tells the device of a folder.
     pub fn live_roots(&self, device: impl Fn(&Path) -> Option<u64>) -> Vec<&ItemPath> {
         self.roots_where(|outer, inner| {
-            let here = device(&outer.source);
-            let between = inner.source.ancestors().take_while(|p| **p != outer.source);
+            let (outer, inner) = (outer.host(), inner.host());
+            let here = device(&outer);
+            let between = inner.ancestors().take_while(|p| **p != outer);
             here.is_some() && between.into_iter().all(|p| device(p) == here)
         })
     }
@@ -75,15 +135,33 @@ impl Plan {
 }
 
 impl Entry {
-    fn of(listed: &Path) -> Result<Entry> {
+    fn of(listed: &Path, source: Source) -> Result<Entry> {
         let refused = || Error::usage(format!("cannot back up {}", listed.display()));
         let path = ItemPath::new(listed.as_os_str().as_bytes())
             .filter(|_| listed.is_absolute())
             .ok_or_else(|| refused().hint("a file system is listed by its absolute path, without `..`"))?;
-        let mut source = b"/".to_vec();
-        source.extend_from_slice(path.as_bytes());
-        Ok(Entry { source: PathBuf::from(std::ffi::OsString::from_vec(source)), path })
+        Ok(Entry { path, source })
     }
+
+    /// Where it is on this machine.
+    pub fn host(&self) -> PathBuf {
+        let mut host = b"/".to_vec();
+        host.extend_from_slice(self.path.as_bytes());
+        PathBuf::from(std::ffi::OsString::from_vec(host))
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::Live => self.host().display().to_string(),
+            Source::Filesystem(dataset) => format!("the dataset {}", dataset.name),
+            Source::Volumes(_) => "the volumes".to_owned(),
+        }
+    }
+}
+
+fn path(bytes: &[u8]) -> Result<ItemPath> {
+    ItemPath::new(bytes).ok_or_else(|| Error::failed("cannot make the path of the volumes"))
 }
 
 /// A path as borg is given it, with the root of the archive as working directory.
@@ -96,7 +174,8 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Dataset, Selection};
+    use crate::config::{Dataset as Wanted, Selection};
+    use crate::tools::zfs::{DatasetKind, Mountpoint};
 
     pub fn config(paths: &[&str]) -> Config {
         Config {
@@ -114,12 +193,14 @@ pub(super) mod tests {
             keep_monthly: 12,
             compression: "auto,zstd".into(),
             prune_on_days: None,
+            compact_after_prune: false,
+            keep_bookmarks: true,
             fail_on_warnings: false,
         }
     }
 
     fn plan(paths: &[&str]) -> Plan {
-        Plan::new(&config(paths)).unwrap()
+        Plan::new(&config(paths), &[], &[]).unwrap()
     }
 
     fn arguments<'a>(roots: &[&'a ItemPath]) -> Vec<&'a str> {
@@ -129,7 +210,7 @@ pub(super) mod tests {
     #[test]
     fn the_root_comes_first_and_is_the_only_root() {
         let plan = plan(&["/boot/efi", "/boot", "/", "/boot/"]);
-        let sources: Vec<_> = plan.entries.iter().map(|e| e.source.to_str().unwrap()).collect();
+        let sources: Vec<_> = plan.entries.iter().map(|e| e.host().to_str().unwrap().to_owned()).collect();
         assert_eq!(sources, ["/", "/boot", "/boot/efi"]);
         assert_eq!(arguments(&plan.roots()), ["."]);
     }
@@ -139,19 +220,155 @@ pub(super) mod tests {
         assert_eq!(arguments(&plan(&["/a/b", "/a-b", "/a"]).roots()), ["a", "a-b"]);
     }
 
+    fn wanted(name: &str, selection: Selection) -> Wanted {
+        Wanted { name: name.into(), selection }
+    }
+
+    pub fn filesystem(name: &str, mountpoint: &str) -> Dataset {
+        let mountpoint = match mountpoint {
+            "none" => Mountpoint::None,
+            "legacy" => Mountpoint::Legacy,
+            path => Mountpoint::At(path.into()),
+        };
+        let kind = DatasetKind::Filesystem { mountpoint, mounted: false, can_mount: true };
+        Dataset { name: name.into(), guid: 1, createtxg: 1, compression: "lz4".into(), readable: true, kind }
+    }
+
+    pub fn volume(name: &str) -> Dataset {
+        let kind = DatasetKind::Volume { size: 1 << 20, block_size: 16384 };
+        Dataset { kind, ..filesystem(name, "none") }
+    }
+
+    fn mounted(mut dataset: Dataset) -> Dataset {
+        if let DatasetKind::Filesystem { mounted, .. } = &mut dataset.kind {
+            *mounted = true;
+        }
+        dataset
+    }
+
+    fn mount(dir: &str, source: &str) -> Mount {
+        Mount { dir: dir.into(), kind: "zfs".into(), source: source.into() }
+    }
+
+    fn plan_of(wanted: Vec<Wanted>, all: &[Dataset], mounts: &[Mount]) -> Result<Plan> {
+        Plan::new(&Config { datasets_to_backup: wanted, ..config(&[]) }, all, mounts)
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.datasets().map(|d| d.name.as_str()).collect()
+    }
+
+    fn reasons(plan: &Plan) -> Vec<(&str, &str)> {
+        plan.left_out.iter().map(|l| (l.name.as_str(), l.why.as_str())).collect()
+    }
+
     #[test]
-    fn datasets_are_refused_by_name_instead_of_left_out() {
-        let mut config = config(&["/boot"]);
-        config.datasets_to_backup = vec![Dataset { name: "tank/home".into(), selection: Selection::Only }];
-        let error = Plan::new(&config).unwrap_err();
-        assert_eq!(error.to_string(), "this version does not back up ZFS datasets yet");
-        assert!(error.hints()[0].contains("tank/home"));
+    fn a_star_crosses_slashes_and_each_dataset_is_taken_once() {
+        let all = [
+            volume("tank/qubes/work/private"),
+            volume("tank/qubes/a/b/private"),
+            volume("tank/qubes/work/root"),
+            volume("tank/.borg-offsite-backup/x/private"),
+        ];
+        let wanted = vec![
+            wanted("tank/qubes/*/private", Selection::Glob),
+            wanted("tank/**/[a-w]*/priv?te", Selection::Glob),
+            wanted("tank/nothing/*", Selection::Glob),
+        ];
+        let plan = plan_of(wanted, &all, &[]).unwrap();
+        assert_eq!(names(&plan), ["tank/qubes/work/private", "tank/qubes/a/b/private"]);
+        assert_eq!(plan.unmatched, ["tank/nothing/*"]);
+        assert_eq!(arguments(&plan.roots()), ["dev/zvol"]);
+    }
+
+    #[test]
+    fn recursive_means_all_below_and_nothing_that_only_begins_alike() {
+        let all = [filesystem("tank/a", "/a"), filesystem("tank/a/b", "/b"), filesystem("tank/ab", "/ab")];
+        let plan = plan_of(vec![wanted("tank/a", Selection::Recursive)], &all, &[]).unwrap();
+        assert_eq!(names(&plan), ["tank/a", "tank/a/b"]);
+    }
+
+    #[test]
+    fn a_name_that_is_no_dataset_is_an_error_and_no_pattern() {
+        let all = [filesystem("tank/a", "/a")];
+        for selection in [Selection::Only, Selection::Recursive] {
+            let error = plan_of(vec![wanted("tank/*", selection)], &all, &[]).unwrap_err();
+            assert_eq!(error.to_string(), "there is no dataset tank/*");
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_is_left_out_with_a_reason() {
+        let off = DatasetKind::Filesystem {
+            mountpoint: Mountpoint::At("/off".into()),
+            mounted: false,
+            can_mount: false,
+        };
+        let all = [
+            filesystem("tank/none", "none"),
+            filesystem("tank/unmounted", "legacy"),
+            filesystem("tank/old", "legacy"),
+            Dataset { kind: off, ..filesystem("tank/off", "/off") },
+            Dataset { readable: false, ..volume("tank/locked") },
+        ];
+        let mounts = [mount("/srv/old", "tank/old")];
+        let plan = plan_of(vec![wanted("*", Selection::Glob)], &all, &mounts).unwrap();
+        assert_eq!(arguments(&plan.roots()), ["dev/zvol", "srv/old"]);
+        let expected = [
+            ("tank/none", "it has no mount point"),
+            ("tank/unmounted", "its mount point is legacy, and it is not mounted"),
+            ("tank/off", "canmount is off"),
+            ("tank/locked", "it is encrypted, and its key is not loaded"),
+        ];
+        assert_eq!(reasons(&plan), expected);
+        let error = plan_of(vec![wanted("tank/locked", Selection::Only)], &all, &mounts).unwrap_err();
+        assert_eq!(error.to_string(), "cannot back up tank/locked");
+    }
+
+    #[test]
+    fn of_two_at_one_mount_point_the_one_that_is_seen_there_is_taken() {
+        let all = [
+            mounted(filesystem("tank/below", "/")),
+            filesystem("tank/older", "/"),
+            mounted(filesystem("tank/root", "/")),
+        ];
+        let mounts = [mount("/", "tank/below"), mount("/", "tank/root")];
+        let plan = plan_of(vec![wanted("tank/*", Selection::Glob)], &all, &mounts).unwrap();
+        assert_eq!(names(&plan), ["tank/root"]);
+        let why = "tank/root has the same mount point";
+        assert_eq!(reasons(&plan), [("tank/below", why), ("tank/older", why)]);
+        let both = vec![wanted("tank/root", Selection::Only), wanted("tank/older", Selection::Only)];
+        assert!(plan_of(both, &all, &mounts).is_err());
+    }
+
+    #[test]
+    fn what_is_mounted_elsewhere_for_now_is_found_there() {
+        let all = [mounted(filesystem("tank/a", "/a")), mounted(filesystem("tank/b", "/b"))];
+        let mounts = [mount("/mnt/a", "tank/a"), mount("/mnt/b", "tank/b"), mount("/b", "tank/b")];
+        let plan = plan_of(vec![wanted("tank/*", Selection::Glob)], &all, &mounts).unwrap();
+        assert_eq!(arguments(&plan.roots()), ["b", "dev/zvol", "mnt/a"]);
+    }
+
+    #[test]
+    fn a_dataset_takes_the_place_of_a_listed_folder() {
+        let config = Config {
+            datasets_to_backup: vec![wanted("tank/boot", Selection::Only)],
+            ..config(&["/boot", "/boot/efi"])
+        };
+        let plan = Plan::new(&config, &[filesystem("tank/boot", "/boot")], &[]).unwrap();
+        let live = plan.entries.iter().filter(|e| e.source == Source::Live);
+        assert_eq!(live.map(Entry::host).collect::<Vec<_>>(), [Path::new("/boot/efi")]);
+        assert_eq!(names(&plan), ["tank/boot"]);
     }
 
     #[test]
     fn nothing_and_relative_paths_are_refused() {
         for paths in [&[][..], &["boot"], &["/boot/../etc"]] {
-            assert_eq!(Plan::new(&config(paths)).unwrap_err().kind(), crate::error::Kind::Usage, "{paths:?}");
+            assert_eq!(
+                Plan::new(&config(paths), &[], &[]).unwrap_err().kind(),
+                crate::error::Kind::Usage,
+                "{paths:?}"
+            );
         }
     }
 
@@ -172,7 +389,7 @@ pub(super) mod tests {
             paths in proptest::collection::vec("(/(a|b|a-|ab|\\.)){0,4}/?", 1..12)
         ) {
             let paths: Vec<String> = paths.iter().map(|p| format!("/{p}")).collect();
-            let plan = Plan::new(&config(&paths.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+            let plan = Plan::new(&config(&paths.iter().map(String::as_str).collect::<Vec<_>>()), &[], &[]).unwrap();
             for (i, earlier) in plan.entries.iter().enumerate() {
                 for later in &plan.entries[i + 1..] {
                     prop_assert!(!earlier.path.is_within(&later.path), "{:?} after {:?}", later, earlier);
@@ -183,6 +400,25 @@ pub(super) mod tests {
                 prop_assert_eq!(plan.entries.iter().filter(|e| e.path == path).count(), 1);
                 prop_assert_eq!(plan.roots().iter().filter(|r| path.is_within(r)).count(), 1);
             }
+        }
+
+        #[test]
+        fn nested_mount_points_come_after_what_contains_them_whatever_the_names(
+            places in proptest::collection::btree_map("[a-d]{1,3}", "(/(a|b|a-|ab)){0,4}", 1..12)
+        ) {
+            let all: Vec<Dataset> = places
+                .iter()
+                .map(|(name, place)| filesystem(&format!("tank/{name}"), &format!("{place}/")))
+                .collect();
+            let plan = plan_of(vec![wanted("tank/*", Selection::Glob)], &all, &[]).unwrap();
+            for (i, earlier) in plan.entries.iter().enumerate() {
+                for later in &plan.entries[i + 1..] {
+                    prop_assert!(!earlier.path.is_within(&later.path), "{:?} after {:?}", later, earlier);
+                }
+            }
+            prop_assert_eq!(plan.datasets().count() + plan.left_out.len(), all.len());
+            let distinct: std::collections::BTreeSet<_> = places.values().collect();
+            prop_assert_eq!(plan.datasets().count(), distinct.len());
         }
     }
 }

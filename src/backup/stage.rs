@@ -1,4 +1,4 @@
-//! The tree that borg reads: read-only bind mounts in a mount namespace of our own.
+//! The tree that borg reads: read-only mounts in a mount namespace of our own.
 //!
 //! The host's view of its mounts never changes, and when this process dies, however it dies, the
 //! kernel takes the namespace and every mount in it away.
@@ -6,13 +6,16 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, mknod};
 
-use super::plan::{Entry, Plan};
+use super::moment::Moment;
+use super::plan::{Entry, Plan, Source};
+use super::volumes::{Mounted, Tree};
 use crate::error::{Error, Kind, Result};
 use crate::folders::RUN_DIR;
 
@@ -21,20 +24,23 @@ use crate::folders::RUN_DIR;
 pub const ROOT: &str = RUN_DIR;
 
 const NOTHING: Option<&str> = None;
+const HARMLESS: MsFlags =
+    MsFlags::MS_RDONLY.union(MsFlags::MS_NOSUID).union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 /// The staged tree. To be made and dropped in the main thread, the only one in the namespace.
 pub struct Stage {
     /// In the order in which they were made.
     mounts: Vec<PathBuf>,
+    volumes: Option<Mounted>,
 }
 
-/// Sees that each path of `plan` is there and is what it seems.
+/// Sees that each listed folder of `plan` is there and is what it seems.
 ///
 /// # Errors
 /// When one is missing, leads through a symbolic link, or holds the staged tree.
 pub fn check(plan: &Plan) -> Result<()> {
-    for entry in &plan.entries {
-        let source = &entry.source;
+    for entry in plan.entries.iter().filter(|entry| entry.source == Source::Live) {
+        let source = &entry.host();
         let cannot = |kind| Error::new(kind, format!("cannot back up {}", source.display()));
         let real = fs::canonicalize(source).map_err(|e| {
             let error = match e.kind() {
@@ -56,18 +62,32 @@ pub fn check(plan: &Plan) -> Result<()> {
 
 impl Stage {
     /// Stages `plan` at [`ROOT`], which must exist, for this thread and the programs that it
-    /// starts from here on.
+    /// starts from here on. Without a `moment` datasets are shown as they are, where they are
+    /// mounted.
     ///
     /// # Errors
     /// When the kernel refuses the namespace or one of the mounts; what was made is undone.
-    pub fn new(plan: &Plan) -> Result<Stage> {
+    pub fn new(plan: &Plan, moment: Option<&Moment>, volumes: Tree) -> Result<Stage> {
         private_namespace()?;
-        let mut stage = Stage { mounts: Vec::new() };
+        let mut stage = Stage { mounts: Vec::new(), volumes: None };
+        let mut volumes = Some(volumes);
         if !plan.entries.iter().any(|entry| entry.path.is_root()) {
             stage.scaffold(Path::new(ROOT))?;
         }
         for entry in &plan.entries {
-            stage.bind(entry)?;
+            let target = stage.mount_point(entry)?;
+            match (&entry.source, moment) {
+                (Source::Filesystem(dataset), Some(moment)) => {
+                    stage.mount_snapshot(&moment.snapshot_of(&dataset.name), &target)?;
+                }
+                (Source::Live | Source::Filesystem(_), _) if entry.host().exists() => {
+                    stage.bind(entry, &target)?
+                }
+                (Source::Live | Source::Filesystem(_), _) => {}
+                (Source::Volumes(_), _) => {
+                    stage.volumes = volumes.take().map(|tree| Mounted::new(tree, &target)).transpose()?;
+                }
+            }
         }
         Ok(stage)
     }
@@ -81,7 +101,7 @@ impl Stage {
     }
 
     fn unmount(&mut self) -> Result<()> {
-        let mut result = Ok(());
+        let mut result = self.volumes.take().map_or(Ok(()), Mounted::close);
         while let Some(dir) = self.mounts.pop() {
             let undone = umount2(&dir, MntFlags::UMOUNT_NOFOLLOW)
                 .or_else(|_| umount2(&dir, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH));
@@ -95,36 +115,50 @@ impl Stage {
         result
     }
 
-    fn bind(&mut self, entry: &Entry) -> Result<()> {
-        let target = self.mount_point(entry)?;
+    fn bind(&mut self, entry: &Entry, target: &Path) -> Result<()> {
         let cannot = |e: nix::Error| {
-            Error::failed(format!("cannot stage {} at {}", entry.source.display(), target.display()))
-                .because(e)
+            Error::failed(format!("cannot stage {} at {}", entry.name(), target.display())).because(e)
         };
-        mount(Some(&entry.source), &target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(cannot)?;
-        self.mounts.push(target.clone());
+        mount(Some(&entry.host()), target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(cannot)?;
+        self.mounts.push(target.to_owned());
         // What the host mounts below it from now on stays out.
-        mount(NOTHING, &target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)?;
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(NOTHING, &target, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags, NOTHING)
+        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)?;
+        mount(NOTHING, target, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | HARMLESS, NOTHING)
             .map_err(cannot)
+    }
+
+    fn mount_snapshot(&mut self, snapshot: &str, target: &Path) -> Result<()> {
+        let cannot = |e: nix::Error| {
+            Error::failed(format!("cannot mount the snapshot {snapshot} at {}", target.display())).because(e)
+        };
+        mount(Some(snapshot), target, Some("zfs"), HARMLESS, NOTHING).map_err(cannot)?;
+        self.mounts.push(target.to_owned());
+        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)
     }
 
     /// The place of `entry` in the tree; it is made where it is missing.
     fn mount_point(&mut self, entry: &Entry) -> Result<PathBuf> {
-        let target = staged(&entry.source);
+        let host = entry.host();
+        let target = staged(&host);
         let cannot = |e: io::Error| {
-            Error::failed(format!("cannot make the place of {} in {ROOT}", entry.source.display())).because(e)
+            Error::failed(format!("cannot make the place of {} in {ROOT}", entry.name())).because(e)
         };
-        if fs::symlink_metadata(&target).is_ok() {
+        // A link in what is backed up must not lead us out of the staged tree.
+        let there = target.ancestors().find(|p| fs::symlink_metadata(p).is_ok()).unwrap_or(Path::new(ROOT));
+        if fs::canonicalize(there).ok().as_deref() != Some(there) {
+            return Err(leads_away(entry));
+        }
+        if there == target {
             return Ok(target);
         }
-        match make_place(&entry.source) {
+        // Of a dataset the place is a folder, whatever stands there on the host.
+        let is_dir = entry.source != Source::Live || host.is_dir();
+        match make_place(&host, is_dir) {
             // It is below a mount that is not listed itself: `/` and /boot/efi, but not /boot.
             Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 let nearest = target.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new(ROOT));
                 self.scaffold(nearest)?;
-                make_place(&entry.source).map_err(cannot)?;
+                make_place(&host, is_dir).map_err(cannot)?;
             }
             made => made.map_err(cannot)?,
         }
@@ -138,11 +172,13 @@ impl Stage {
             Error::failed(format!("cannot mount a place for mount points at {}", dir.display())).because(e)
         };
         let like = fs::symlink_metadata(dir).map_err(cannot)?;
-        if dir != Path::new(ROOT) && fs::read_dir(dir).map_err(cannot)?.next().is_some() {
+        let nodes =
+            if dir == Path::new(ROOT) { Some(Vec::new()) } else { only_nodes(dir).map_err(cannot)? };
+        let Some(nodes) = nodes else {
             let host = dir.strip_prefix(ROOT).unwrap_or(dir);
             return Err(cannot(io::ErrorKind::DirectoryNotEmpty.into())
                 .hint(format!("list /{} in filesystems_to_backup, too", host.display())));
-        }
+        };
         let options = format!(
             "mode={:o},uid={},gid={},size=16m",
             like.permissions().mode() & 0o7777,
@@ -153,7 +189,48 @@ impl Stage {
         mount(Some("borg-offsite-backup"), dir, Some("tmpfs"), flags, Some(options.as_str()))
             .map_err(|e| cannot(e.into()))?;
         self.mounts.push(dir.to_owned());
-        mount(NOTHING, dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(|e| cannot(e.into()))
+        mount(NOTHING, dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(|e| cannot(e.into()))?;
+        nodes.iter().try_for_each(|node| node.make_in(dir)).map_err(cannot)
+    }
+}
+
+/// A device, a link or an empty folder: what a `/dev` has below what is mounted over it.
+struct Node {
+    name: std::ffi::OsString,
+    like: fs::Metadata,
+    link: Option<PathBuf>,
+}
+
+/// What is in `dir`; `None` if there is anything with content.
+fn only_nodes(dir: &Path) -> io::Result<Option<Vec<Node>>> {
+    let mut nodes = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let (entry, like) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+        let kind = like.file_type();
+        let is_empty = kind.is_dir() && fs::read_dir(&entry)?.next().is_none();
+        if !(is_empty || kind.is_symlink() || kind.is_char_device() || kind.is_block_device()) {
+            return Ok(None);
+        }
+        let link = if kind.is_symlink() { Some(fs::read_link(&entry)?) } else { None };
+        nodes.push(Node { name: entry.file_name().unwrap_or_default().to_owned(), like, link });
+    }
+    Ok(Some(nodes))
+}
+
+impl Node {
+    fn make_in(&self, dir: &Path) -> io::Result<()> {
+        let path = dir.join(&self.name);
+        if let Some(target) = &self.link {
+            return std::os::unix::fs::symlink(target, &path);
+        }
+        let mode = Mode::from_bits_truncate(self.like.mode());
+        if self.like.is_dir() {
+            DirBuilder::new().create(&path)?;
+        } else {
+            mknod(&path, SFlag::from_bits_truncate(self.like.mode() & libc::S_IFMT), mode, self.like.rdev())?;
+        }
+        std::os::unix::fs::chown(&path, Some(self.like.uid()), Some(self.like.gid()))?;
+        fs::set_permissions(&path, self.like.permissions())
     }
 }
 
@@ -178,23 +255,29 @@ fn staged(host: &Path) -> PathBuf {
     Path::new(ROOT).join(host.strip_prefix("/").unwrap_or(host))
 }
 
-/// Makes the staged place of `source`: a folder for a folder, an empty file for anything else.
-fn make_place(source: &Path) -> io::Result<()> {
+fn leads_away(entry: &Entry) -> Error {
+    Error::usage(format!("cannot back up {} at {}", entry.name(), entry.host().display()))
+        .because("a symbolic link in the archive leads away from there")
+        .hint("set its mount point to where it leads; nothing was backed up")
+}
+
+/// Makes the staged place of `source`: a folder, or an empty file for anything else.
+fn make_place(source: &Path, is_dir: bool) -> io::Result<()> {
     let mut parents: Vec<&Path> = source.ancestors().skip(1).collect();
     parents.reverse();
     for parent in parents.into_iter().filter(|p| p.as_os_str().as_bytes() != b"/") {
         make_dir(parent)?;
     }
-    if source.is_dir() { make_dir(source) } else { fs::File::create_new(staged(source)).map(drop) }
+    if is_dir { make_dir(source) } else { fs::File::create_new(staged(source)).map(drop) }
 }
 
-/// Makes the staged folder for `host` unless it is there, with its mode and owner.
+/// Makes the staged folder for `host` unless it is there, with its mode and owner, where it has them.
 fn make_dir(host: &Path) -> io::Result<()> {
     let target = staged(host);
     if fs::symlink_metadata(&target).is_ok() {
         return Ok(());
     }
-    let like = fs::symlink_metadata(host)?;
+    let Ok(like) = fs::symlink_metadata(host) else { return DirBuilder::new().mode(0o755).create(&target) };
     DirBuilder::new().mode(0o700).create(&target)?;
     std::os::unix::fs::chown(&target, Some(like.uid()), Some(like.gid()))?;
     fs::set_permissions(&target, like.permissions())

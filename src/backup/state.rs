@@ -76,6 +76,15 @@ impl StateDir {
         }
     }
 
+    /// Whether a run has the lock; it is told with what is known of it.
+    pub fn holder(&self) -> Option<Option<Run>> {
+        let file = File::open(self.0.join(LOCK)).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Err((mut file, Errno::EWOULDBLOCK)) => Some(read_run(&mut file)),
+            _ => None,
+        }
+    }
+
     /// The killed run that the lock's file still names; `None` when there is none, or one lives.
     pub fn stale_run(&self) -> Option<Run> {
         let file = File::open(self.0.join(LOCK)).ok()?;
@@ -122,6 +131,11 @@ impl std::fmt::Display for Run {
             Err(_) => write!(f, "pid {}", self.pid),
         }
     }
+}
+
+/// A name for a run that no other run on this machine has, in letters that ZFS takes.
+pub fn run_id() -> String {
+    format!("{}-{}", Local::now().format("%Y%m%dT%H%M%S%3f"), std::process::id())
 }
 
 fn read_run(file: &mut File) -> Option<Run> {

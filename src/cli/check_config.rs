@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::args::Globals;
 use super::console::{count, print};
+use crate::backup;
 use crate::config::{Config, Dataset, Selection};
 use crate::error::Result;
 use crate::tools::borg::Borg;
 use crate::tools::mounts::{self, Mount};
+use crate::tools::zfs;
 
 /// Say whether the configuration is good, and what it comes to on this machine.
 #[derive(Args)]
@@ -47,6 +49,8 @@ struct Findings {
     /// `borg 1.2.4`; why there is none.
     borg: std::result::Result<String, String>,
     filesystems: Vec<Filesystem>,
+    /// What each entry of `datasets_to_backup` matches; why that cannot be told.
+    datasets: std::result::Result<Vec<Vec<String>>, String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl Findings {
             passphrase: passphrase_source(),
             borg: Borg::version().map_err(|e| e.chain()),
             filesystems: config.filesystems_to_backup.iter().map(|path| filesystem(path, &mounts)).collect(),
+            datasets: datasets(config).map_err(|e| e.chain()),
         })
     }
 
@@ -89,7 +94,7 @@ impl Findings {
         tell("passphrase", self.passphrase.map_or("empty".into(), |name| format!("from {name}")));
         tell("borg", self.borg.clone().unwrap_or_else(|_| "not found".into()));
         tell_all(&mut tell, "folders", self.filesystems.iter().map(Filesystem::text));
-        tell_all(&mut tell, "datasets", config.datasets_to_backup.iter().map(dataset));
+        tell_all(&mut tell, "datasets", self.dataset_lines(config).into_iter());
         tell("excludes", format!("{} patterns", count(config.exclude_patterns.len() as u64)));
         tell("compression", config.compression.clone());
         tell("keeps", retention(config));
@@ -97,6 +102,19 @@ impl Findings {
         let warned = if config.fail_on_warnings { "exit code 3" } else { "exit code 0" };
         tell("warnings", format!("`create` ends with {warned}"));
         lines.join("\n")
+    }
+
+    /// Each entry, and what it matches where that is not the entry itself.
+    fn dataset_lines(&self, config: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (i, wanted) in config.datasets_to_backup.iter().enumerate() {
+            lines.push(dataset(wanted));
+            let found = self.datasets.as_ref().ok().and_then(|found| found.get(i));
+            if wanted.selection != Selection::Only {
+                lines.extend(found.into_iter().flatten().map(|name| format!("  {name}")));
+            }
+        }
+        lines
     }
 
     fn json(&self, config: &Config) -> Value {
@@ -107,8 +125,9 @@ impl Findings {
                 "mount_point": f.is_mount_point,
             })
         });
-        let datasets = config.datasets_to_backup.iter().map(|d| {
+        let datasets = config.datasets_to_backup.iter().enumerate().map(|(i, d)| {
             json!({
+                "matches": self.datasets.as_ref().ok().and_then(|found| found.get(i)),
                 "name": d.name,
                 "glob": d.selection == Selection::Glob,
                 "recursive": d.selection == Selection::Recursive,
@@ -132,6 +151,8 @@ impl Findings {
             "keep_weekly": config.keep_weekly,
             "keep_monthly": config.keep_monthly,
             "prune_on_days": config.prune_on_days,
+            "compact_after_prune": config.compact_after_prune,
+            "keep_bookmarks": config.keep_bookmarks,
             "fail_on_warnings": config.fail_on_warnings,
             "warnings": self.warnings(config),
         })
@@ -150,6 +171,14 @@ impl Findings {
         if self.key == Key::Open {
             let key = self.key_file.display();
             warnings.push(format!("others on this machine can read the key: chmod 600 {key}"));
+        }
+        match &self.datasets {
+            Err(why) => warnings.push(why.clone()),
+            Ok(found) => {
+                let unmatched =
+                    config.datasets_to_backup.iter().zip(found).filter(|(_, found)| found.is_empty());
+                warnings.extend(unmatched.map(|(wanted, _)| no_match(wanted)));
+            }
         }
         for missing in self.filesystems.iter().filter(|f| !f.exists) {
             warnings.push(format!("there is no folder {}", missing.path.display()));
@@ -236,6 +265,26 @@ fn dataset(dataset: &Dataset) -> String {
         Selection::Glob => " (all whose names match)",
     };
     format!("{}{selection}", dataset.name)
+}
+
+/// What each entry of `datasets_to_backup` matches now.
+fn datasets(config: &Config) -> Result<Vec<Vec<String>>> {
+    if config.datasets_to_backup.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = zfs::datasets()?;
+    let names = |wanted: &Dataset| {
+        let found = backup::matches(wanted, &all)?;
+        Ok(found.into_iter().map(|dataset| dataset.name.clone()).collect())
+    };
+    config.datasets_to_backup.iter().map(names).collect()
+}
+
+fn no_match(wanted: &Dataset) -> String {
+    match wanted.selection {
+        Selection::Glob => format!("{} matches no dataset", wanted.name),
+        _ => format!("there is no dataset {}: `create` would stop", wanted.name),
+    }
 }
 
 fn retention(config: &Config) -> String {

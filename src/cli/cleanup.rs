@@ -14,12 +14,16 @@ pub struct Cleanup {
     /// Only tell what would be removed.
     #[arg(long)]
     dry_run: bool,
+    /// Also remove what the Python tool of this name left in ZFS: snapshots named `@borg-yyyy-mm-dd`
+    /// and what is in `POOL/.borg-offsite-backup`. Without this it is only told.
+    #[arg(long)]
+    old_tool: bool,
 }
 
 impl Cleanup {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let console = globals.console();
-        let done = backup::cleanup(self.dry_run)?;
+        let done = backup::cleanup(self.dry_run, self.old_tool)?;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for removed in &done.removed {
             console::print(&format!("{verb} {}", leftover(removed)))?;
@@ -29,6 +33,13 @@ impl Cleanup {
         }
         if let Some(run) = &done.active {
             console.say(&format!("a `create` is running ({run}); what it uses was left alone"));
+        }
+        for left in &done.old_tool {
+            console.say(&format!("Left alone: {}", leftover(left)));
+        }
+        if !done.old_tool.is_empty() {
+            console
+                .say("`cleanup --old-tool` removes what the Python tool left, if it does not run any more");
         }
         if done.removed.is_empty() && done.failed.is_empty() {
             console.say("There is nothing to clean up");

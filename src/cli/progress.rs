@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::args::LogFormat;
 use super::console::{self, Console};
-use crate::backup::{Event, Leftover, Monitor, Retention};
+use crate::backup::{Event, LeftOut, Leftover, Monitor, Retention};
 use crate::error::Error;
 use crate::tools::borg::Progress;
 
@@ -95,9 +95,19 @@ impl Monitor for Telling {
         match event {
             Event::Removed(left) => self.console.say(&format!("Removed {}", leftover(left))),
             Event::NotRemoved(left, error) => self.console.warn(&could_not_remove(left, error)),
-            Event::Begun { repository, name, paths } => {
-                self.console.say(&format!("Backing up {} to {repository}::{name}", file_systems(paths)));
+            Event::Begun { repository, name, paths, volumes } => {
+                self.console.say(&format!("Backing up {} to {repository}::{name}", sources(paths, volumes)));
             }
+            Event::Unmatched(glob) => self.warn(state, &format!("{glob} in datasets_to_backup matches no dataset")),
+            Event::LeftOut(left_out) => self.warn(state, &left_out_text(left_out)),
+            Event::Snapshots { pools, took } => {
+                self.step("snapshots", &format!("{}   {}", in_pools(&pools), console::duration(took)));
+            }
+            Event::Volumes { size, read } => {
+                let (size, read) = (console::size(size), console::size(read));
+                self.step("volumes", &format!("{read} of {size} had to be read"));
+            }
+            Event::Compacting => self.step("compact", "gives free space in the repository"),
             Event::Live => self.step("stage", "not as root: borg reads the live tree"),
             Event::Staged { took } => self.step("stage", &console::duration(took)),
             Event::Archiving { expected, .. } => {
@@ -165,8 +175,30 @@ fn shown(c: char) -> String {
     if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
 }
 
-fn file_systems(paths: usize) -> String {
-    if paths == 1 { "1 file system".to_owned() } else { format!("{paths} file systems") }
+/// `2 file systems and 1 volume`
+fn sources(file_systems: usize, volumes: usize) -> String {
+    let count = |n: usize, noun: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {noun}")),
+        n => Some(format!("{n} {noun}s")),
+    };
+    let parts = [count(file_systems, "file system"), count(volumes, "volume")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+/// Why a selected dataset is not in the archive.
+pub fn left_out_text(left_out: &LeftOut) -> String {
+    format!("{} is not backed up: {}", left_out.name, left_out.why)
+}
+
+/// `tank (5 datasets), second (1)`
+fn in_pools(pools: &[(String, usize)]) -> String {
+    let text = pools.iter().enumerate().map(|(i, (pool, count))| match (i, count) {
+        (0, 1) => format!("{pool} (1 dataset)"),
+        (0, n) => format!("{pool} ({n} datasets)"),
+        (_, n) => format!("{pool} ({n})"),
+    });
+    text.collect::<Vec<_>>().join(", ")
 }
 
 fn pruned(retention: &Retention) -> String {
@@ -188,6 +220,8 @@ pub fn leftover(leftover: &Leftover) -> String {
         Leftover::DeadMount(dir) => format!("the dead mount at {}", dir.display()),
         Leftover::OpenStage(dir) => format!("the staging mount at {}", dir.display()),
         Leftover::File(path) => format!("{}, of a process that is gone", path.display()),
+        Leftover::Zfs(name) => format!("{name}, of a run that is gone"),
+        Leftover::OldTool(name) => format!("{name}, of the Python tool"),
         Leftover::Run(run) => format!("the mark of a killed `create` ({run})"),
     }
 }

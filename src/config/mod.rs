@@ -49,6 +49,11 @@ pub struct Config {
     pub compression: String,
     /// Days of the month (1 to 31) on which `create` prunes; `None`: after each backup.
     pub prune_on_days: Option<Vec<u8>>,
+    /// `create` gives space in the repository free after it pruned.
+    pub compact_after_prune: bool,
+    /// Each archive leaves a bookmark on each of its datasets; without it each volume is read
+    /// from beginning to end every time.
+    pub keep_bookmarks: bool,
     /// `create` with warnings exits 3 instead of 0.
     pub fail_on_warnings: bool,
 }

@@ -6,7 +6,7 @@ use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
 use super::{Config, Dataset, Selection, compression, nearest};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "backup_server",
     "backup_user",
     "backup_path",
@@ -20,6 +20,8 @@ const KEYS: [&str; 14] = [
     "keep_monthly",
     "compression",
     "prune_on_days",
+    "compact_after_prune",
+    "keep_bookmarks",
     "fail_on_warnings",
 ];
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -115,10 +117,9 @@ impl Reader {
                 .and_then(|v| self.compression(v))
                 .unwrap_or_else(|| "auto,zstd".into()),
             prune_on_days: self.days(entries),
-            fail_on_warnings: entries
-                .get("fail_on_warnings")
-                .and_then(|v| self.boolean(v))
-                .unwrap_or_default(),
+            compact_after_prune: self.flag(entries, "compact_after_prune", false),
+            keep_bookmarks: self.flag(entries, "keep_bookmarks", true),
+            fail_on_warnings: self.flag(entries, "fail_on_warnings", false),
         }
     }
 
@@ -214,6 +215,10 @@ impl Reader {
             return self.wrong(value.at(), "a compression that borg knows", compression::SYNTAX);
         }
         Some(spec)
+    }
+
+    fn flag(&mut self, entries: &Entries<'_>, name: &str, default: bool) -> bool {
+        entries.get(name).and_then(|v| self.boolean(v)).unwrap_or(default)
     }
 
     fn boolean(&mut self, value: &Node<'_>) -> Option<bool> {
@@ -378,7 +383,8 @@ mod tests {
             {"name": "t/b", "recursive": true}, {"name": "t/c", "glob": false}],
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
-            "prune_on_days": [1, 31], "fail_on_warnings": true}"#,
+            "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
+            "fail_on_warnings": true}"#,
         );
         let dataset = |name: &str, selection| Dataset { name: name.into(), selection };
         let expected = Config {
@@ -401,6 +407,8 @@ mod tests {
             keep_monthly: 3,
             compression: "zlib,9".into(),
             prune_on_days: Some(vec![1, 31]),
+            compact_after_prune: true,
+            keep_bookmarks: false,
             fail_on_warnings: true,
         };
         assert_eq!(config, Ok(expected));

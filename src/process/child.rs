@@ -182,7 +182,10 @@ pub struct Output {
 impl Output {
     const KEPT_LINES: usize = 1000;
 
-    pub(super) fn collect(command: Command) -> Result<Output> {
+    pub(super) fn collect(
+        command: Command,
+        wait: impl FnOnce(&mut Child) -> Result<Ended>,
+    ) -> Result<Output> {
         let lines = Arc::new(Mutex::new(std::collections::VecDeque::new()));
         let sink = Arc::clone(&lines);
         let mut child = command.spawn(move |line| {
@@ -198,7 +201,7 @@ impl Output {
                 pipe.read_to_end(&mut bytes).map(|_| bytes)
             })
         });
-        let ended = child.wait_or_interrupt()?;
+        let ended = wait(&mut child)?;
         let stdout = match reader.map(JoinHandle::join) {
             Some(Ok(Ok(bytes))) => bytes,
             _ => return Err(Error::failed(format!("cannot read the output of {}", child.program.display()))),

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -127,7 +128,16 @@ impl Command {
     /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait. An exit
     /// status other than 0 is no error here: the caller knows what it means.
     pub fn output(self) -> Result<Output> {
-        Output::collect(self)
+        Output::collect(self, Child::wait_or_interrupt)
+    }
+
+    /// As [`Command::output`], for what must be done also after a signal asked us to end. After
+    /// `limit` the program is stopped.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn finish(self, limit: Duration) -> Result<Output> {
+        Output::collect(self, |child| child.wait_at_most(limit))
     }
 
     /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns

@@ -2,3 +2,4 @@
 
 pub mod borg;
 pub mod mounts;
+pub mod zfs;

@@ -170,12 +170,13 @@ fn a_path_that_is_missing_or_a_link_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn datasets_are_refused_instead_of_left_out() {
+fn datasets_on_a_machine_without_zfs_are_an_error_and_not_left_out() {
     let mut world = World::new();
     world.write("data/x", "x");
     world.list(&["data"]);
     world.set("datasets_to_backup", vec!["tank/home"]);
-    world.run(&["create"]).exits(2).says("does not back up ZFS datasets yet").says("tank/home");
+    // Here there is no ZFS.
+    world.run(&["create"]).exits(1).says("cannot start zfs");
     assert!(world.archives().is_empty());
 }
 

@@ -352,6 +352,8 @@ mod tests {
             keep_monthly: 12,
             compression: "auto,zstd".into(),
             prune_on_days: None,
+            compact_after_prune: false,
+            keep_bookmarks: true,
             fail_on_warnings: false,
         }
     }

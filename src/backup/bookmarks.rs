@@ -1,0 +1,65 @@
+//! The bookmark that each archive leaves on each of its datasets. It takes no space, and lets ZFS
+//! tell later what was written since. It goes with its archive.
+
+use super::moment::Moment;
+use super::plan::Plan;
+use crate::error::Result;
+use crate::tools::zfs::{self, Mark};
+
+const PREFIX: &str = "borg-offsite-backup";
+
+/// A short name of a repository, so that the bookmarks for one are not taken for those of another.
+pub fn repository_tag(repository: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
+    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bookmarks the snapshots of `moment` for `archive`; `before` are all bookmarks that there are.
+///
+/// # Errors
+/// When ZFS refuses one; the others may be missing, too.
+pub fn make(moment: &Moment, plan: &Plan, tag: &str, archive: &str, before: &[Mark]) -> Result<()> {
+    for dataset in plan.datasets() {
+        let name = format!("{}#{}", dataset.name, suffix(tag, archive));
+        if before.iter().any(|mark| mark.name == name) {
+            zfs::destroy(&name)?;
+        }
+        zfs::bookmark(&moment.snapshot_of(&dataset.name), &name)?;
+    }
+    Ok(())
+}
+
+/// Removes the bookmarks of archives of this repository that `exists` does not know.
+///
+/// # Errors
+/// The first that cannot be removed.
+pub fn prune(tag: &str, all: &[Mark], exists: impl Fn(&str) -> bool) -> Result<()> {
+    let gone = all.iter().filter(|mark| archive_of(&mark.name, tag).is_some_and(|archive| !exists(archive)));
+    gone.map(|mark| zfs::destroy(&mark.name)).fold(Ok(()), Result::and)
+}
+
+fn suffix(tag: &str, archive: &str) -> String {
+    format!("{PREFIX}-{tag}-{archive}")
+}
+
+/// The archive that a bookmark was made for, if it is one of the repository `tag`.
+fn archive_of<'a>(bookmark: &'a str, tag: &str) -> Option<&'a str> {
+    let (_, name) = bookmark.split_once('#')?;
+    name.strip_prefix(PREFIX)?.strip_prefix('-')?.strip_prefix(tag)?.strip_prefix('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bookmark_is_known_by_its_repository_and_archive() {
+        let tag = repository_tag("/srv/backup");
+        let name = format!("tank/a b#{}", suffix(&tag, "2026-11-24"));
+        assert_eq!(archive_of(&name, &tag), Some("2026-11-24"));
+        assert_eq!(archive_of(&name, &repository_tag("/srv/other")), None);
+        for foreign in ["tank/a#2026-11-24", "tank/a#borg-offsite-backup-", "tank/a"] {
+            assert_eq!(archive_of(foreign, &tag), None, "{foreign}");
+        }
+    }
+}

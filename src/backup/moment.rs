@@ -1,0 +1,132 @@
+//! The moment that is backed up: snapshots of all datasets, and clones of the volumes' snapshots,
+//! which is how ZFS shows them as devices. A file system's snapshot is mounted as it is.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use super::plan::Plan;
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+use crate::tools::zfs::{self, Dataset, Mark};
+
+/// The file system of each pool that holds the clones while a run goes on.
+pub const CONTAINER: &str = ".borg-offsite-backup";
+/// What the snapshots of our runs are called; the run's id follows.
+pub const SNAPSHOT_PREFIX: &str = "borg-offsite-backup-";
+
+/// What was made in ZFS for one run. Dropped, it is removed.
+pub struct Moment {
+    run_id: String,
+    /// Names, in the order in which they were made or were to be made.
+    made: Vec<String>,
+    snapshots: Vec<Mark>,
+}
+
+impl Moment {
+    /// Takes the snapshots of all datasets of `plan`: those of one pool at the same moment, those
+    /// of several pools one after the other.
+    ///
+    /// # Errors
+    /// When ZFS refuses; what was made is removed.
+    pub fn take(plan: &Plan, run_id: &str) -> Result<Moment> {
+        let mut moment = Moment { run_id: run_id.to_owned(), made: Vec::new(), snapshots: Vec::new() };
+        let mut names: Vec<String> = plan.datasets().map(|d| moment.snapshot_of(&d.name)).collect();
+        names.sort_by(|a, b| zfs::pool(a).cmp(zfs::pool(b)));
+        moment.made.extend(names.iter().cloned());
+        for of_pool in names.chunk_by(|a, b| zfs::pool(a) == zfs::pool(b)) {
+            interrupt::check()?;
+            zfs::snapshot(of_pool, run_id)?;
+        }
+        if !names.is_empty() {
+            moment.snapshots = zfs::snapshots(&names)?;
+        }
+        Ok(moment)
+    }
+
+    /// The full name of the snapshot of `dataset`.
+    pub fn snapshot_of(&self, dataset: &str) -> String {
+        format!("{dataset}@{SNAPSHOT_PREFIX}{}", self.run_id)
+    }
+
+    /// What ZFS says of the snapshot of `dataset`.
+    ///
+    /// # Errors
+    /// When it was not taken.
+    pub fn mark(&self, dataset: &str) -> Result<&Mark> {
+        let name = self.snapshot_of(dataset);
+        let found = self.snapshots.iter().find(|mark| mark.name == name);
+        found.ok_or_else(|| Error::failed(format!("there is no snapshot {name}")))
+    }
+
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Makes a device of the snapshot of each volume of `plan`, in its order; with its size in bytes.
+    ///
+    /// # Errors
+    /// When ZFS refuses, or the devices do not appear.
+    pub fn open_volumes(&mut self, plan: &Plan) -> Result<Vec<(File, u64)>> {
+        // No name is used twice: a link under /dev/zvol may outlive its volume for a moment, and
+        // then leads to another one.
+        let name =
+            |volume: &Dataset| format!("{}/{CONTAINER}/{}-{:016x}", volume.pool(), self.run_id, volume.guid);
+        let clones: Vec<String> = plan.volumes().map(name).collect();
+        for (volume, clone) in plan.volumes().zip(&clones) {
+            interrupt::check()?;
+            self.container(volume.pool())?;
+            self.made.push(clone.clone());
+            zfs::clone_volume(&self.snapshot_of(&volume.name), clone, &self.run_id)?;
+        }
+        plan.volumes().zip(&clones).map(|(volume, clone)| self.open(&volume.name, clone)).collect()
+    }
+
+    fn container(&mut self, pool: &str) -> Result<()> {
+        let name = format!("{pool}/{CONTAINER}");
+        if self.made.contains(&name) || zfs::exists(&name)? {
+            return Ok(());
+        }
+        self.made.push(name.clone());
+        zfs::create_container(&name, &self.run_id)
+    }
+
+    fn open(&self, volume: &str, clone: &str) -> Result<(File, u64)> {
+        let path = zfs::wait_for_device(clone)?;
+        let cannot = |e: std::io::Error| {
+            Error::failed(format!("cannot read the volume {volume} at {}", path.display())).because(e)
+        };
+        let mut device = File::open(&path).map_err(cannot)?;
+        let size = device.seek(SeekFrom::End(0)).map_err(cannot)?;
+        if self.mark(volume)?.volsize != Some(size) {
+            return Err(cannot(std::io::Error::other(format!("its device has {size} bytes, another size"))));
+        }
+        Ok((device, size))
+    }
+
+    /// Removes all that was made, the last first.
+    ///
+    /// # Errors
+    /// The first that could not be removed; the others are.
+    pub fn close(mut self) -> Result<()> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(name) = self.made.pop() {
+            let removed = zfs::destroy(&name);
+            if result.is_ok() {
+                result = removed;
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        if let Err(e) = self.remove() {
+            tracing::error!("{}", e.chain());
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The staged `dev/zvol`: each volume a regular file, and the manifest beside them.
+//!
+//! borg reads a device from beginning to end each time, and `--read-special` would also make it
+//! hang on a FIFO. A regular file whose times say when the volume last changed is read only then.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyXattr, Request, SessionACL,
+};
+use nix::mount::{MntFlags, MsFlags, umount2};
+
+use crate::error::{Error, Result};
+
+/// Nothing changes while it is mounted.
+const TTL: Duration = Duration::from_secs(24 * 3600);
+/// borg reads one file after the other; the second thread answers what is asked meanwhile.
+const THREADS: usize = 2;
+const ROOT: u64 = 1;
+
+/// A regular file to be shown.
+pub struct Shown {
+    /// Relative, `/` between its parts.
+    pub path: String,
+    pub inode: u64,
+    /// Of its last change, in nanoseconds since 1970.
+    pub time: u64,
+    pub content: Content,
+}
+
+pub enum Content {
+    Bytes(Vec<u8>),
+    /// A device of so many bytes.
+    Device(File, u64),
+    /// So many bytes that nobody is to read.
+    Unread(u64),
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Device(_, size) | Content::Unread(size) => *size,
+        }
+    }
+}
+
+struct Node {
+    parent: u64,
+    name: String,
+    attr: FileAttr,
+    content: Option<Content>,
+}
+
+/// The tree of the files, a folder for each part of their paths.
+pub struct Tree {
+    nodes: Vec<Node>,
+    read: Arc<AtomicU64>,
+}
+
+impl Tree {
+    pub fn new(files: Vec<Shown>) -> Tree {
+        let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
+        let root = Node { parent: ROOT, name: String::new(), attr: folder(ROOT, newest), content: None };
+        let mut tree = Tree { nodes: vec![root], read: Arc::default() };
+        for file in files {
+            let (above, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+            let parent = above.split('/').filter(|part| !part.is_empty()).fold(ROOT, |parent, part| {
+                tree.find(parent, OsStr::new(part)).map(|node| node.attr.ino.0).unwrap_or_else(|| {
+                    let inode = ROOT + tree.nodes.len() as u64;
+                    tree.nodes.push(Node {
+                        parent,
+                        name: part.to_owned(),
+                        attr: folder(inode, newest),
+                        content: None,
+                    });
+                    inode
+                })
+            });
+            let attr = attr(file.inode, FileType::RegularFile, 0o600, file.content.size(), file.time);
+            tree.nodes.push(Node { parent, name: name.to_owned(), attr, content: Some(file.content) });
+        }
+        tree
+    }
+
+    /// Counts the bytes of devices that were read.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.read)
+    }
+
+    fn find(&self, parent: u64, name: &OsStr) -> Option<&Node> {
+        self.nodes.iter().skip(1).find(|node| node.parent == parent && OsStr::new(&node.name) == name)
+    }
+
+    fn node(&self, inode: INodeNo) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.attr.ino == inode)
+    }
+
+    fn read(&self, inode: INodeNo, offset: u64, size: u32) -> io::Result<Vec<u8>> {
+        let content = self.node(inode).and_then(|node| node.content.as_ref());
+        let content = content.ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+        let length = content.size().saturating_sub(offset).min(u64::from(size)) as usize;
+        match content {
+            Content::Bytes(bytes) => Ok(bytes.iter().skip(offset as usize).take(length).copied().collect()),
+            Content::Device(device, _) => {
+                let mut bytes = vec![0; length];
+                device.read_exact_at(&mut bytes, offset)?;
+                self.read.fetch_add(length as u64, Ordering::Relaxed);
+                Ok(bytes)
+            }
+            Content::Unread(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+        }
+    }
+}
+
+impl Filesystem for Tree {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let _ = config.add_capabilities(InitFlags::FUSE_ASYNC_READ & config.capabilities());
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.find(parent.0, name) {
+            Some(node) => reply.entry(&TTL, &node.attr, Generation(0)),
+            None => reply.error(fuser::Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.node(ino) {
+            Some(node) => reply.attr(&TTL, &node.attr),
+            None => reply.error(fuser::Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The device's own cache is enough, and requests are as large as borg's reads.
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match Tree::read(self, ino, offset, size) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(e) => reply.error(fuser::Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+
+    /// There is nothing to write back.
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    /// borg asks for the flags of `lsattr`.
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(fuser::Errno::ENOTTY);
+    }
+
+    fn getxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(fuser::Errno::ENOTSUP);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(fuser::Errno::ENOTSUP);
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let inside = self.nodes.iter().enumerate().skip(1.max(offset as usize));
+        for (at, node) in inside.filter(|(_, node)| node.parent == ino.0) {
+            if reply.add(
+                node.attr.ino,
+                at as u64 + 1,
+                node.attr.kind,
+                OsStr::from_bytes(node.name.as_bytes()),
+            ) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+fn folder(inode: u64, time: u64) -> FileAttr {
+    attr(inode, FileType::Directory, 0o755, 0, time)
+}
+
+fn attr(inode: u64, kind: FileType, perm: u16, size: u64, time: u64) -> FileAttr {
+    let time = UNIX_EPOCH + Duration::from_nanos(time);
+    FileAttr {
+        ino: INodeNo(inode),
+        size,
+        blocks: size.div_ceil(512),
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind,
+        perm,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+/// A tree that is mounted.
+pub struct Mounted {
+    dir: PathBuf,
+    session: Option<BackgroundSession>,
+}
+
+impl Mounted {
+    /// Mounts `tree` at `dir`, for root only.
+    ///
+    /// # Errors
+    /// When FUSE is not there.
+    pub fn new(tree: Tree, dir: &Path) -> Result<Mounted> {
+        let session = attach(tree, dir).map_err(|e| {
+            Error::failed(format!("cannot show the volumes at {}", dir.display()))
+                .because(e)
+                .hint("it needs FUSE: `modprobe fuse` if there is no /dev/fuse")
+        })?;
+        Ok(Mounted { dir: dir.to_owned(), session: Some(session) })
+    }
+
+    /// # Errors
+    /// When it cannot be unmounted.
+    pub fn close(mut self) -> Result<()> {
+        self.unmount()
+    }
+
+    /// Afterwards no device is open any more.
+    fn unmount(&mut self) -> Result<()> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        umount2(&self.dir, MntFlags::UMOUNT_NOFOLLOW)
+            .or_else(|_| {
+                umount2(&self.dir, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_FORCE | MntFlags::MNT_DETACH)
+            })
+            .map_err(|e| Error::failed(format!("cannot unmount {}", self.dir.display())).because(e))?;
+        session.join().map_err(|e| Error::failed("the file system of the volumes failed").because(e))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(e) = self.unmount() {
+            tracing::error!("{}", e.chain());
+        }
+    }
+}
+
+fn attach(tree: Tree, dir: &Path) -> io::Result<BackgroundSession> {
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    nix::mount::mount(Some("volumes"), dir, Some("fuse.borg-offsite-backup-volumes"), flags, Some(&*data))?;
+    let mut config = Config::default();
+    config.mount_options = vec![MountOption::RO];
+    config.n_threads = Some(THREADS);
+    config.clone_fd = true;
+    let session = fuser::Session::from_fd(tree, OwnedFd::from(device), SessionACL::Owner, config);
+    session.and_then(fuser::Session::spawn).inspect_err(|_| {
+        let _ = umount2(dir, MntFlags::MNT_DETACH);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn shown(path: &str, inode: u64, content: Content) -> Shown {
+        Shown { path: path.into(), inode, time: 1_764_000_000_000_000_007, content }
+    }
+
+    #[test]
+    fn folders_are_made_once_and_files_keep_their_inode_size_and_time() {
+        let tree = Tree::new(vec![
+            shown("tank/a b/v", u64::MAX, Content::Unread(1 << 40)),
+            shown("tank/w", 99, Content::Bytes(b"xyz".to_vec())),
+        ]);
+        let tank = tree.find(ROOT, OsStr::new("tank")).unwrap().attr.ino.0;
+        let folder = tree.find(tank, OsStr::new("a b")).unwrap().attr.ino.0;
+        let volume = tree.find(folder, OsStr::new("v")).unwrap();
+        assert_eq!((volume.attr.ino.0, volume.attr.size), (u64::MAX, 1 << 40));
+        assert_eq!(volume.attr.ctime, UNIX_EPOCH + Duration::from_nanos(1_764_000_000_000_000_007));
+        assert!(tree.find(tank, OsStr::new("w")).is_some());
+        assert_eq!(tree.nodes.len(), 5);
+    }
+
+    #[test]
+    fn reads_end_where_the_volume_ends_and_are_counted() {
+        let mut device = tempfile::tempfile().unwrap();
+        device.write_all(&[7; 5000]).unwrap();
+        let tree = Tree::new(vec![
+            shown("v", 9, Content::Device(device.try_clone().unwrap(), 5000)),
+            shown("short", 10, Content::Device(device, 6000)),
+            shown("m", 11, Content::Bytes(b"abc".to_vec())),
+        ]);
+        assert_eq!(tree.read(INodeNo(9), 4096, 4096).unwrap(), [7; 904]);
+        assert!(tree.read(INodeNo(9), 9999, 4096).unwrap().is_empty());
+        assert!(tree.read(INodeNo(10), 4096, 4096).is_err(), "never less than it says it has");
+        assert_eq!(tree.read(INodeNo(11), 1, 10).unwrap(), b"bc");
+        assert_eq!(tree.counter().load(Ordering::Relaxed), 904);
+    }
+}
