@@ -6,7 +6,7 @@
 //! main                      parse, hand over, exit code
 //! cli                       the command line; the one place that prints and picks exit codes
 //! mount | backup            a FUSE tree of the archives | making the archive (neither knows the other)
-//! repository | tools        borg 1.x metadata read by ourselves | one typed file per outside program
+//! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
 //! config | process | archive | folders | error
 //! ```
 //!

@@ -98,6 +98,10 @@ mod tests {
             begun.wait();
             let second = scope.spawn(|| flights.once(1, || panic!("fetched again")));
             assert_eq!(*flights.once(2, || Ok(vec![6])).unwrap(), [6], "another chunk does not wait");
+            // The map has it, the one who fetches, and then the one who waits.
+            while flights.lock().get(&1).is_some_and(|flight| Arc::strong_count(flight) < 3) {
+                std::thread::yield_now();
+            }
             wait.wait();
             assert_eq!(*second.join().unwrap().unwrap(), [5]);
         });
