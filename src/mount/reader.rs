@@ -112,6 +112,10 @@ impl Layout for Frames {
         let span = frame * FRAME..((frame + 1) * FRAME).min(size);
         (at < size).then_some(Piece { key: Some(key), span })
     }
+
+    fn holes(&self, _content: ContentId) -> u64 {
+        0
+    }
 }
 
 /// Reads the files of one archive.
@@ -160,13 +164,15 @@ impl Reader {
     /// The next byte from `at` on that is data (or, with `hole`, that is known to be a zero of a
     /// hole); `None` when there is none before `end`.
     pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Option<u64> {
+        if self.shelf.layout.holes(content) == 0 {
+            return if hole || at >= end { None } else { Some(at) };
+        }
         let found = self.shelf.pieces(content, at..end).find(|piece| piece.key.is_none() == hole);
         found.map(|piece| piece.span.start.max(at))
     }
 
     /// Bytes of a content of `size` bytes that are no hole.
     pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
-        let data = self.shelf.pieces(content, 0..size).filter(|piece| piece.key.is_some());
-        data.map(|piece| piece.span.end - piece.span.start).sum()
+        size.saturating_sub(self.shelf.layout.holes(content))
     }
 }

@@ -85,6 +85,9 @@ pub struct Piece {
 pub trait Layout: Send + Sync {
     /// The piece that holds the byte `at` of `content`; `None` past its end.
     fn piece(&self, content: ContentId, at: u64) -> Option<Piece>;
+
+    /// Bytes of `content` that are known to be in holes; asked for each stat.
+    fn holes(&self, content: ContentId) -> u64;
 }
 
 /// Why a read failed. The reader of the file sees EIO; the log tells this.

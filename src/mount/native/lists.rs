@@ -118,6 +118,13 @@ impl Lists {
         Some(())
     }
 
+    /// Bytes of the item's content that are in chunks of nothing but zeros.
+    pub fn zeros(&self, item: u64) -> u64 {
+        let Some(list) = self.lists.get(&item) else { return 0 };
+        let places = &self.places[list.first as usize..][..list.count as usize];
+        places.iter().filter(|p| p.size & ZEROS != 0).map(|p| u64::from(p.size & !ZEROS)).sum()
+    }
+
     /// The chunk that has the byte `at` of the item's content.
     pub fn span(&self, item: u64, at: u64) -> Option<Span> {
         let list = self.lists.get(&item)?;
@@ -171,6 +178,8 @@ mod tests {
                 start = end;
             }
             assert_eq!(lists.span(7, start), None);
+            let zeros = chunks.iter().filter(|c| c.size == 12).count() as u64 * 12;
+            assert_eq!((lists.zeros(7), lists.zeros(8)), (zeros, 0));
             assert_eq!(lists.span(8, 0), None);
         }
     }

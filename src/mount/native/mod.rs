@@ -48,6 +48,10 @@ impl Layout for Chunked {
     fn piece(&self, content: ContentId, at: u64) -> Option<Piece> {
         self.lists.span(self.tree.content(content)?.item, at)?.piece(at)
     }
+
+    fn holes(&self, content: ContentId) -> u64 {
+        self.tree.content(content).map_or(0, |content| self.lists.zeros(content.item))
+    }
 }
 
 impl Files {
