@@ -83,8 +83,9 @@ pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Jo
         return Ok(joined);
     }
     let stream = Arc::new(Stream::new());
-    let waiting =
-        stream.wait_for(span).ok_or_else(|| ReadError::Failed("a new stream is at its end".into()))?;
+    let waiting = stream
+        .wait_for(shared, id, span)
+        .ok_or_else(|| ReadError::Failed("a new stream is at its end".into()))?;
     shared.slots.enlist(&stream);
     let mut state = shared.state();
     state.streams.entry(id).or_default().push(Arc::clone(&stream));
@@ -103,7 +104,7 @@ pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Jo
 
 fn join_running(shared: &Shared, id: ContentId, span: &Range<u64>) -> Option<Joined> {
     let streams = shared.state().streams.get(&id).cloned().unwrap_or_default();
-    if let Some(waiting) = streams.iter().find_map(|stream| stream.wait_for(span)) {
+    if let Some(waiting) = streams.iter().find_map(|stream| stream.wait_for(shared, id, span)) {
         return Some(Joined::Waiting(waiting));
     }
     // Streams have passed it: the bytes may have come since the reader looked into the cache.
@@ -154,12 +155,17 @@ impl Stream {
         Stream { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 
-    /// A place in the queue, if the stream will still pass `span`.
-    fn wait_for(self: &Arc<Self>, span: &Range<u64>) -> Option<Waiting> {
+    /// A place in the queue, if the stream will still pass `span`, or is in the middle of it and
+    /// what it passed is kept.
+    fn wait_for(self: &Arc<Self>, shared: &Shared, id: ContentId, span: &Range<u64>) -> Option<Waiting> {
         let mut inner = self.lock();
-        if inner.quit || inner.ended.is_some() || inner.position > span.start {
+        if inner.quit || inner.ended.is_some() || inner.position >= span.end {
             return None;
         }
+        let bytes = match span.start..inner.position {
+            passed if passed.is_empty() => Vec::new(),
+            passed => shared.kept.get(id, passed)?,
+        };
         inner.window = match span.start.abs_diff(inner.last_end) < NEAR {
             true => (inner.window * 2).min(LAST_WINDOW),
             false => FIRST_WINDOW,
@@ -169,7 +175,7 @@ impl Stream {
         inner.last_used = Instant::now();
         let ticket = inner.tickets;
         inner.tickets += 1;
-        inner.waiters.insert(ticket, Waiter { span: span.clone(), bytes: Vec::new() });
+        inner.waiters.insert(ticket, Waiter { span: span.clone(), bytes });
         drop(inner);
         self.changed.notify_all();
         Some(Waiting { stream: Arc::clone(self), ticket })
