@@ -161,10 +161,11 @@ impl World {
         command
     }
 
-    /// borg itself, on the same repository.
+    /// borg itself, on the same repository. borg's own second is too short to take the lock of a
+    /// killed one over where the disk is busy.
     pub fn borg(&self, args: &[&str]) -> Command {
         let mut command = Command::new("borg");
-        command.args(args);
+        command.args(["--lock-wait", "60"]).args(args);
         self.surround(&mut command);
         command.env("BORG_REPO", self.config["backup_path"].as_str().unwrap());
         command
