@@ -23,7 +23,8 @@ mod selection;
 mod stage;
 mod state;
 mod times;
-mod volumes;
+// For benches/volumes.rs.
+pub mod volumes;
 
 pub use archiver::Statistics;
 pub use create::{IfExists, Options, Outcome, Report, create};

@@ -3,6 +3,7 @@
 //! borg reads a device from beginning to end each time, and `--read-special` would also make it
 //! hang on a FIFO. A regular file whose times say when the volume last changed is read only then.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -22,12 +23,18 @@ use fuser::{
 use nix::mount::{MntFlags, MsFlags, umount2};
 
 use crate::error::{Error, Result};
+use crate::tools::mounts;
 
 /// Nothing changes while it is mounted.
 const TTL: Duration = Duration::from_secs(24 * 3600);
 /// borg reads one file after the other; the second thread answers what is asked meanwhile.
 const THREADS: usize = 2;
 const ROOT: u64 = 1;
+
+thread_local! {
+    /// A new one for each request would cost as much as the reading.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A regular file to be shown.
 pub struct Shown {
@@ -107,17 +114,22 @@ impl Tree {
         self.nodes.iter().find(|node| node.attr.ino == inode)
     }
 
-    fn read(&self, inode: INodeNo, offset: u64, size: u32) -> io::Result<Vec<u8>> {
+    /// Fills `bytes` with what stands at `offset`, at most `size` of them.
+    fn read(&self, inode: INodeNo, offset: u64, size: u32, bytes: &mut Vec<u8>) -> io::Result<()> {
         let content = self.node(inode).and_then(|node| node.content.as_ref());
         let content = content.ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let length = content.size().saturating_sub(offset).min(u64::from(size)) as usize;
         match content {
-            Content::Bytes(bytes) => Ok(bytes.iter().skip(offset as usize).take(length).copied().collect()),
+            Content::Bytes(all) => {
+                bytes.clear();
+                bytes.extend(all.iter().skip(offset as usize).take(length));
+                Ok(())
+            }
             Content::Device(device, _) => {
-                let mut bytes = vec![0; length];
-                device.read_exact_at(&mut bytes, offset)?;
+                bytes.resize(length, 0);
+                device.read_exact_at(bytes, offset)?;
                 self.read.fetch_add(length as u64, Ordering::Relaxed);
-                Ok(bytes)
+                Ok(())
             }
             Content::Unread(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
@@ -145,8 +157,8 @@ impl Filesystem for Tree {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // The device's own cache is enough, and requests are as large as borg's reads.
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        // Not FOPEN_DIRECT_IO: the kernel would not read ahead while borg works on what it has.
+        reply.opened(FileHandle(0), FopenFlags::empty());
     }
 
     fn read(
@@ -160,10 +172,10 @@ impl Filesystem for Tree {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match Tree::read(self, ino, offset, size) {
-            Ok(bytes) => reply.data(&bytes),
+        BUFFER.with_borrow_mut(|bytes| match Tree::read(self, ino, offset, size, bytes) {
+            Ok(()) => reply.data(bytes),
             Err(e) => reply.error(fuser::Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))),
-        }
+        });
     }
 
     /// There is nothing to write back.
@@ -252,6 +264,7 @@ impl Mounted {
                 .because(e)
                 .hint("it needs FUSE: `modprobe fuse` if there is no /dev/fuse")
         })?;
+        mounts::raise_read_ahead(dir);
         Ok(Mounted { dir: dir.to_owned(), session: Some(session) })
     }
 
@@ -330,10 +343,14 @@ mod tests {
             shown("short", 10, Content::Device(device, 6000)),
             shown("m", 11, Content::Bytes(b"abc".to_vec())),
         ]);
-        assert_eq!(tree.read(INodeNo(9), 4096, 4096).unwrap(), [7; 904]);
-        assert!(tree.read(INodeNo(9), 9999, 4096).unwrap().is_empty());
-        assert!(tree.read(INodeNo(10), 4096, 4096).is_err(), "never less than it says it has");
-        assert_eq!(tree.read(INodeNo(11), 1, 10).unwrap(), b"bc");
+        let read = |inode, offset, size| {
+            let mut bytes = vec![1; 10];
+            tree.read(INodeNo(inode), offset, size, &mut bytes).map(|()| bytes)
+        };
+        assert_eq!(read(9, 4096, 4096).unwrap(), [7; 904]);
+        assert!(read(9, 9999, 4096).unwrap().is_empty());
+        assert!(read(10, 4096, 4096).is_err(), "never less than it says it has");
+        assert_eq!(read(11, 1, 10).unwrap(), b"bc");
         assert_eq!(tree.counter().load(Ordering::Relaxed), 904);
     }
 }

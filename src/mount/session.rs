@@ -20,8 +20,6 @@ use crate::tools::mounts;
 /// Threads that take requests from the kernel. Two are enough for the processor, a cold cache file
 /// wants four.
 const THREADS: usize = 4;
-/// How far the kernel reads ahead, in KiB: 128 is all that a mount may ask for, root may set more.
-const READ_AHEAD_KB: &str = "1024";
 
 /// Who besides the one who mounted may look into the mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,7 +72,7 @@ impl Session {
         };
         let session = Session { dir: dir.to_owned(), catalog, ended, up: true };
         std::thread::Builder::new().name("session".into()).spawn(wait).map_err(cannot)?;
-        raise_read_ahead(dir);
+        mounts::raise_read_ahead(dir);
         Ok(session)
     }
 
@@ -198,13 +196,4 @@ fn cannot_mount(dir: &Path, settings: &Settings, e: std::io::Error) -> Error {
         _ => error,
     };
     error.because(e)
-}
-
-/// Larger requests, fewer of them: about a third more throughput. Only root may, and it is no loss
-/// when it cannot be done.
-fn raise_read_ahead(dir: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(meta) = std::fs::metadata(dir) else { return };
-    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KB);
 }

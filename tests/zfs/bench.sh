@@ -1,0 +1,40 @@
+# `create` beside a bare `borg create` of the same data: a volume as a file against its device node,
+# and file systems as they are staged. Not a test: scripts/zfs-lab/run.sh -i BINARY -i tests/zfs/lib.sh tests/zfs/bench.sh
+. /lab/lib.sh
+zpool create -f -O mountpoint=/tank -O compression=lz4 tank "$pool"
+zpool create -f -O mountpoint=/second second "$pool2"
+zfs create -V 192M tank/v
+zfs create tank/home
+tar -cf - /usr/lib 2>/dev/null | head -c 96M >data
+dd if=/dev/urandom bs=1M count=32 status=none >>data
+udevadm settle
+dd if=data of="$(device tank/v)" bs=1M conv=fsync status=none
+head -c 48M data >/tank/home/f
+rm data
+cat >x.conf <<END
+{"backup_path": "/second/repo", "datasets_to_backup": ["tank/home", "tank/v"]}
+END
+took() { local begun=$EPOCHREALTIME; "$@" >said 2>&1 || fail "$*: $(cat said)"; echo "$EPOCHREALTIME - $begun" | bc; }
+bare() {
+    zfs snapshot tank/v@bare tank/home@bare
+    zfs clone -o readonly=on tank/v@bare tank/bare
+    udevadm settle
+    mkdir -p /mnt/bare/dev/zvol/tank /mnt/bare/tank/home
+    mount -t zfs tank/home@bare /mnt/bare/tank/home
+    cp -a "$(readlink -f "$(device tank/bare)")" /mnt/bare/dev/zvol/tank/v
+    cd /mnt/bare
+    took borg create --compression auto,zstd --read-special --exclude-caches /second/repo::bare dev/zvol/tank/v tank/home
+    cd /lab
+    rm /mnt/bare/dev/zvol/tank/v
+    umount /mnt/bare/tank/home
+    zfs destroy tank/bare
+    zfs destroy tank/v@bare
+    zfs destroy tank/home@bare
+}
+fresh() { rm -rf /second/repo ~/.cache/borg; $B init -e none >/dev/null 2>&1; sync; }
+for round in 1 2 3; do
+    fresh
+    echo "bare borg create: $(bare) s"
+    fresh
+    echo "create: $(took $B create) s, of which: $(grep -E 'snapshots|archive|prune|Done' said | tr '\n' ';')"
+done
