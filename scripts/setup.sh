@@ -11,7 +11,8 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 
 # program:package pairs; a package is wanted when its program is not there.
 demo_programs="borg:borgbackup fusermount3:fuse3 mke2fs:e2fsprogs losetup:util-linux gcc:gcc"
-test_programs="sshd:openssh-server ssh:openssh-client setfattr:attr setfacl:acl setpriv:util-linux pkg-config:pkg-config"
+test_programs="sshd:openssh-server ssh:openssh-client setfattr:attr setfacl:acl setpriv:util-linux pkg-config:pkg-config curl:curl
+systemd-analyze:systemd"
 # What pip needs to build borg, and Debian's FUSE binding for `borg mount`.
 test_packages="python3-venv python3-dev g++ libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev python3-pyfuse3"
 
@@ -49,6 +50,20 @@ install_borg_1_4() {
         .venv/bin/python -m pip install --quiet "borgbackup==$BORG_VERSION" </dev/null
 }
 
+# promtool alone, in .tools: its package would also start a server.
+get_promtool() {
+    { command -v promtool || [ -x .tools/promtool ]; } >/dev/null && return 0
+    command -v apt-get >/dev/null || return 1
+    say "getting promtool into .tools"
+    package=$(mktemp -d) && mkdir -p .tools &&
+        (cd "$package" && apt-get -o APT::Sandbox::User=root download prometheus >/dev/null) &&
+        dpkg-deb --fsys-tarfile "$package"/prometheus_*.deb |
+        tar -x -C .tools --strip-components=3 ./usr/bin/promtool
+    got=$?
+    rm -rf "$package"
+    return "$got"
+}
+
 # Real ZFS in a virtual machine: some minutes the first time, nothing later.
 make_zfs_lab() {
     scripts/zfs-lab/setup.sh || say "there is no ZFS lab; what needs it is left out"
@@ -63,6 +78,7 @@ case $purpose in
     test | bench)
         install_packages "$demo_programs $test_programs" "$test_packages"
         install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
+        [ "$purpose" = bench ] || get_promtool || say "there is no promtool; what needs it is left out"
         [ "$purpose" = bench ] || make_zfs_lab
         ;;
     *) say "usage: $0 demo|test|bench"; exit 2 ;;

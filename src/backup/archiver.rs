@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::monitor::{Event, Monitor};
 use super::plan::Plan;
@@ -16,7 +16,7 @@ use crate::process::{Command, Ended};
 use crate::tools::borg::{self, Borg, Level, Line};
 
 /// What borg counted; sizes in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Of all that was looked at.
     pub original_size: u64,
@@ -32,8 +32,12 @@ pub struct Statistics {
 /// An archive that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archived {
+    /// 64 hex digits.
+    pub id: String,
     /// When it was started, in UTC, as `borg list` tells it.
     pub start: String,
+    /// When it was complete.
+    pub end: String,
     pub statistics: Statistics,
     pub warnings: Warnings,
 }
@@ -74,7 +78,8 @@ impl Archiver<'_> {
                 .because(e)
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
-        Ok(Archived { start: made.start, statistics: made.stats, warnings: seen.warnings() })
+        let Made { id, start, end, stats } = made;
+        Ok(Archived { id, start, end, statistics: stats, warnings: seen.warnings() })
     }
 
     /// Tells what would be looked at, and makes nothing.
@@ -237,7 +242,9 @@ pub fn exists_already(repository: &str, name: &str) -> Error {
 
 #[derive(Deserialize)]
 struct Made {
+    id: String,
     start: String,
+    end: String,
     stats: Statistics,
 }
 
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_figures_are_taken_from_borgs_json() {
-        let json = br#"{"archive": {"command_line": ["borg"], "duration": 0.004, "id": "00ff", "name": "x",
+        let json = br#"{"archive": {"command_line": ["borg"], "duration": 0.004, "end": "2026-11-24T07:21:38.000000", "id": "00ff", "name": "x",
             "start": "2026-11-24T07:21:37.000000", "stats": {"compressed_size": 3, "deduplicated_size": 2,
             "nfiles": 4, "original_size": 608}}, "cache": {}, "encryption": {"mode": "none"}}"#;
         let made = parse_made(json).unwrap();

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use chrono::{Datelike, Local, NaiveDate};
 
-use super::archiver::{Archived, Archiver, Statistics, Warnings, exists_already};
+use super::archiver::{Archived, Archiver, exists_already};
 use super::bookmarks;
 use super::frozen::Frozen;
 use super::history::History;
+use super::hooks::Hooks;
 use super::leftovers;
 use super::monitor::{Event, Monitor};
 use super::plan::{Plan, borg_argument};
+use super::report::{NEW, Outcome, Report, in_the_making};
 use super::retention::{self, Retention};
 use super::stage::{self, Stage};
-use crate::archive::name::{Archive, as_date, date_name};
+use crate::archive::name::{Archive, as_date};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
@@ -45,56 +47,34 @@ pub struct Options {
     pub borg_options: Vec<OsString>,
 }
 
-/// How a run ended that did not fail.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The archive stands. When older ones could not be pruned, the error is here.
-    Made(Result<Retention>),
-    /// It was there before.
-    Skipped,
-    /// A dry run.
-    Rehearsed,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Report {
-    /// The archive's name.
-    pub name: String,
-    pub outcome: Outcome,
-    pub statistics: Statistics,
-    /// borg's warnings, those that say that a file changed among them.
-    pub warnings: u64,
-    pub changed: u64,
-    /// How long the mounts took to make, ...
-    pub staging: Duration,
-    /// ... borg to make the archive, ...
-    pub archiving: Duration,
-    /// ... to remove older ones, ...
-    pub pruning: Duration,
-    /// ... and all of it.
-    pub total: Duration,
-}
-
 /// Makes today's archive. To be called from the main thread, with [`interrupt::heed`] done.
-///
-/// # Errors
-/// When there is no archive afterwards. [`crate::error::Kind::Busy`]: another run, or another
-/// borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
-pub fn create(config: &Config, options: &Options, monitor: &Arc<dyn Monitor>) -> Result<Report> {
+pub fn create(config: &Config, options: &Options, hooks: &Hooks<'_>, monitor: &Arc<dyn Monitor>) -> Report {
     let begun = Instant::now();
+    let mut report = Report::new(Local::now().date_naive());
+    report.outcome = attempt(config, options, hooks, monitor, &mut report);
+    report.total = begun.elapsed();
+    report
+}
+
+fn attempt(
+    config: &Config,
+    options: &Options,
+    hooks: &Hooks<'_>,
+    monitor: &Arc<dyn Monitor>,
+    report: &mut Report,
+) -> Result<Outcome> {
     let plan = plan(config)?;
     stage::check(&plan)?;
     let borg = Borg::new(config)?;
+    report.repository = borg.repository().to_owned();
     let (_lock, cleaned) = leftovers::make_way(!config.datasets_to_backup.is_empty())?;
     tell_cleaned(&cleaned, &**monitor);
     tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();
-    let mut run =
-        Run { config, options, monitor, plan: &plan, borg: &borg, today, report: Report::new(today) };
-    run.all()?;
-    run.report.total = begun.elapsed();
-    Ok(run.report)
+    let mut run = Run { config, options, hooks, monitor, plan: &plan, borg: &borg, today, report };
+    let outcome = run.all();
+    run.after(&outcome);
+    outcome
 }
 
 fn plan(config: &Config) -> Result<Plan> {
@@ -112,37 +92,64 @@ fn plan(config: &Config) -> Result<Plan> {
 struct Run<'a> {
     config: &'a Config,
     options: &'a Options,
+    hooks: &'a Hooks<'a>,
     monitor: &'a Arc<dyn Monitor>,
     plan: &'a Plan,
     borg: &'a Borg,
     today: NaiveDate,
-    report: Report,
+    report: &'a mut Report,
 }
 
 impl Run<'_> {
-    fn all(&mut self) -> Result<()> {
+    fn all(&mut self) -> Result<Outcome> {
         let repository = self.borg.repository();
         let (paths, volumes) = (self.plan.file_systems(), self.plan.volumes().count());
         self.tell(Event::Begun { repository, name: &self.report.name, paths, volumes });
         let before = self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)?;
-        let replaces = has(&before, &self.report.name);
-        match self.options.if_exists {
-            IfExists::Fail if replaces => return Err(exists_already(repository, &self.report.name)),
-            IfExists::Skip if replaces => {
-                self.report.outcome = Outcome::Skipped;
-                return Ok(());
-            }
+        self.report.archives = Some(before.clone());
+        let there = before.iter().find(|a| a.name == self.report.name);
+        match (self.options.if_exists, there) {
+            (IfExists::Fail, Some(_)) => return Err(exists_already(repository, &self.report.name)),
+            (IfExists::Skip, Some(_)) if self.options.dry_run => return Ok(Outcome::Rehearsed),
+            (IfExists::Skip, Some(there)) => return Ok(Outcome::Skipped(self.prune(&there.start, &before))),
             _ => {}
         }
-        let Some(archived) = self.archive_tree(&before, replaces)? else {
-            self.report.outcome = Outcome::Rehearsed;
-            return Ok(());
+        self.before()?;
+        let Some(archived) = self.archive_tree(&before, there.is_some())? else {
+            return Ok(Outcome::Rehearsed);
         };
         self.report.statistics = archived.statistics;
         self.report.count(archived.warnings);
+        self.report.add(&archived);
         self.tell_unfinished(&before);
-        self.report.outcome = Outcome::Made(self.prune(&archived, &before));
+        Ok(Outcome::Made(self.prune(&archived.start, &before)))
+    }
+
+    fn before(&mut self) -> Result<()> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let ran = self.hooks.before(self.report).map_err(|e| e.hint("nothing was backed up"));
+        self.report.preparing = begun.elapsed();
+        if ran? {
+            self.tell(Event::Hook { key: "before", took: self.report.preparing });
+        }
         Ok(())
+    }
+
+    /// The other side of [`Run::before`]; also when the run did not come so far, since one before it
+    /// may have been killed between the two.
+    fn after(&self, outcome: &Result<Outcome>) {
+        if self.options.dry_run || matches!(outcome, Ok(Outcome::Skipped(_))) {
+            return;
+        }
+        let begun = Instant::now();
+        match self.hooks.after(self.report, outcome) {
+            Ok(true) => self.tell(Event::Hook { key: "after", took: begun.elapsed() }),
+            Ok(false) => {}
+            Err(error) => self.tell(Event::HookFailed(&error)),
+        }
     }
 
     /// Lets borg read the tree; `None` after a dry run.
@@ -263,7 +270,7 @@ impl Run<'_> {
             e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
         })?;
         self.delete_after(&new)?;
-        Ok(Archived { start: again.start, ..archived })
+        Ok(Archived { statistics: archived.statistics, warnings: archived.warnings, ..again })
     }
 
     fn delete_after(&self, name: &str) -> Result<()> {
@@ -276,16 +283,20 @@ impl Run<'_> {
         self.borg.run(command.die_with_parent(), &format!("delete the archive {name}")).map(drop)
     }
 
-    fn prune(&mut self, archived: &Archived, before: &[Archive]) -> Result<Retention> {
+    /// `made`: when today's archive was started.
+    fn prune(&mut self, made: &str, before: &[Archive]) -> Result<Retention> {
         self.tell(Event::Pruning);
         let begun = Instant::now();
         let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
-        let result = retention::prune(self.borg, self.config, &archived.start, before, day, wait);
+        let result = retention::prune(self.borg, self.config, made, before, day, wait);
         self.report.pruning = begun.elapsed();
         let retention = result?;
         self.tell(Event::Pruned(&retention));
+        self.report.forget(retention.removed());
         self.prune_bookmarks(before, &retention)?;
-        if self.config.compact_after_prune && matches!(retention, Retention::Pruned { .. }) {
+        // After a skipped backup there is nothing to give back, unless something was pruned.
+        let is_due = self.report.made.is_some() || !retention.removed().is_empty();
+        if self.config.compact_after_prune && is_due && matches!(retention, Retention::Pruned { .. }) {
             self.compact()?;
         }
         Ok(retention)
@@ -296,10 +307,7 @@ impl Run<'_> {
         if self.config.datasets_to_backup.is_empty() || !zfs::is_here() {
             return Ok(());
         }
-        let removed = match retention {
-            Retention::Pruned { removed, .. } => &removed[..],
-            _ => &[],
-        };
+        let removed = retention.removed();
         let exists = |name: &str| {
             name == self.report.name || has(before, name) && !removed.iter().any(|removed| removed == name)
         };
@@ -326,40 +334,11 @@ impl Run<'_> {
     }
 }
 
-impl Report {
-    fn new(today: NaiveDate) -> Report {
-        Report {
-            name: date_name(today),
-            outcome: Outcome::Skipped,
-            statistics: Statistics::default(),
-            warnings: 0,
-            changed: 0,
-            staging: Duration::ZERO,
-            archiving: Duration::ZERO,
-            pruning: Duration::ZERO,
-            total: Duration::ZERO,
-        }
-    }
-
-    fn count(&mut self, warnings: Warnings) {
-        self.warnings = warnings.all;
-        self.changed = warnings.changed;
-    }
-}
-
 /// For the second making of an archive, which would tell everything twice.
 struct Muted;
 
 impl Monitor for Muted {
     fn tell(&self, _: Event<'_>) {}
-}
-
-const NEW: &str = ".new";
-
-/// The name of an archive until the one that it replaces is gone. It is no date, so that nothing
-/// prunes it.
-fn in_the_making(name: &str) -> String {
-    format!("{name}{NEW}")
 }
 
 fn has(archives: &[Archive], name: &str) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! create -> plan -> frozen -> stage -> archiver -> retention      what was left behind: leftovers
-//!            \-> selection  \-> moment, times, manifest, bookmarks
+//!   |        \-> selection  \-> moment, times, manifest, bookmarks
+//!   \-> hooks                                             what monitoring is told: telemetry
 //! ```
 //!
 //! Nothing here prints: what happens is told to a [`Monitor`], what came of it stands in the
@@ -13,23 +14,29 @@ mod bookmarks;
 mod create;
 mod frozen;
 mod history;
+mod hooks;
 mod leftovers;
 mod manifest;
 mod moment;
 mod monitor;
 mod plan;
+mod report;
 mod retention;
 mod selection;
 mod stage;
 mod state;
+mod telemetry;
 mod times;
 // For benches/volumes.rs.
 pub mod volumes;
 
-pub use archiver::Statistics;
-pub use create::{IfExists, Options, Outcome, Report, create};
+pub use archiver::{Archived, Statistics};
+pub use create::{IfExists, Options, create};
+pub use hooks::Hooks;
 pub use leftovers::{Cleanup, Leftover, cleanup};
 pub use monitor::{Event, Monitor};
 pub use plan::{Entry, Plan, Source};
+pub use report::{Outcome, Report};
 pub use retention::Retention;
 pub use selection::{LeftOut, matches};
+pub use telemetry::Telemetry;

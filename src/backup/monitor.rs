@@ -28,6 +28,13 @@ pub enum Event<'a> {
     Unmatched(&'a str),
     /// A dataset that is selected, and cannot be in the archive.
     LeftOut(&'a LeftOut),
+    /// A command of the user's has run.
+    Hook {
+        key: &'static str,
+        took: Duration,
+    },
+    /// What the user wants done after the backup failed; the backup stands as it is.
+    HookFailed(&'a Error),
     /// The snapshots are taken: so many in each pool.
     Snapshots {
         pools: Vec<(String, usize)>,

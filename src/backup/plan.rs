@@ -174,7 +174,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Dataset as Wanted, Selection};
+    use crate::config::{Dataset as Wanted, Hooks, Selection};
     use crate::tools::zfs::{DatasetKind, Mountpoint};
 
     pub fn config(paths: &[&str]) -> Config {
@@ -196,6 +196,7 @@ pub(super) mod tests {
             compact_after_prune: false,
             keep_bookmarks: true,
             fail_on_warnings: false,
+            hooks: Hooks::default(),
         }
     }
 

@@ -24,6 +24,16 @@ pub enum Retention {
     ClockJumped { newer: String },
 }
 
+impl Retention {
+    /// The archives that are gone.
+    pub fn removed(&self) -> &[String] {
+        match self {
+            Retention::Pruned { removed, .. } => removed,
+            _ => &[],
+        }
+    }
+}
+
 /// Removes the dated archives that no rule keeps. `made` is the start of today's archive, which
 /// is the newest and therefore kept by every rule; `before` are the archives that were there when
 /// it was begun; `day` is the day of the month.

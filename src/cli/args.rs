@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
-use super::{check_config, cleanup, create, generate, mount, umount};
+use super::{check_config, cleanup, create, generate, mount, telemetry, umount};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -77,6 +77,7 @@ pub enum Command {
     Create(create::Create),
     Cleanup(cleanup::Cleanup),
     CheckConfig(check_config::CheckConfig),
+    Telemetry(telemetry::Telemetry),
     Generate(generate::Generate),
     /// Every other command is borg's own, passed through (list, extract, init, info, …).
     #[command(external_subcommand)]

@@ -4,13 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::args::Globals;
 use super::console::{count, print};
 use crate::backup;
-use crate::config::{Config, Dataset, Selection};
+use crate::config::{Config, Dataset, Hook, Selection};
 use crate::error::Result;
 use crate::tools::borg::Borg;
 use crate::tools::mounts::{self, Mount};
@@ -101,6 +101,9 @@ impl Findings {
         tell("prunes", pruning(config));
         let warned = if config.fail_on_warnings { "exit code 3" } else { "exit code 0" };
         tell("warnings", format!("`create` ends with {warned}"));
+        if config.hooks.all().next().is_some() {
+            tell_all(&mut tell, "commands", config.hooks.all().map(|(key, hook)| hook_text(key, hook)));
+        }
         lines.join("\n")
     }
 
@@ -154,6 +157,7 @@ impl Findings {
             "compact_after_prune": config.compact_after_prune,
             "keep_bookmarks": config.keep_bookmarks,
             "fail_on_warnings": config.fail_on_warnings,
+            "commands": Map::from_iter(config.hooks.all().map(|(key, hook)| (key.to_owned(), hook_json(hook)))),
             "warnings": self.warnings(config),
         })
     }
@@ -185,6 +189,9 @@ impl Findings {
         }
         if let Err(nothing) = config.require_sources() {
             warnings.push(format!("{nothing}: `create` cannot work, restoring can"));
+        }
+        for (key, hook) in config.hooks.all().filter(|(_, hook)| !is_program(&hook.command[0])) {
+            warnings.push(format!("{key}: there is no program {}", hook.command[0]));
         }
         if std::env::var_os("BORG_REPO").is_some_and(|repository| repository != *self.repository) {
             warnings.push("BORG_REPO is set, and not heeded: the configuration names the repository".into());
@@ -242,7 +249,7 @@ fn key(file: &Path) -> Key {
 }
 
 /// Where borg finds the passphrase: the first that is set, in borg's own order.
-fn passphrase_source() -> Option<&'static str> {
+pub(super) fn passphrase_source() -> Option<&'static str> {
     ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
         .into_iter()
         .find(|name| std::env::var_os(name).is_some())
@@ -285,6 +292,26 @@ fn no_match(wanted: &Dataset) -> String {
         Selection::Glob => format!("{} matches no dataset", wanted.name),
         _ => format!("there is no dataset {}: `create` would stop", wanted.name),
     }
+}
+
+fn hook_text(key: &str, hook: &Hook) -> String {
+    let words = hook.command.iter().map(|word| shlex::try_quote(word).unwrap_or(word.into()));
+    format!("{key}: {} (at most {} s)", words.collect::<Vec<_>>().join(" "), hook.deadline.as_secs())
+}
+
+fn hook_json(hook: &Hook) -> Value {
+    json!({"command": hook.command, "deadline": hook.deadline.as_secs()})
+}
+
+/// As the system looks for it.
+fn is_program(name: &str) -> bool {
+    let executable =
+        |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);
+    if name.contains('/') {
+        return executable(Path::new(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| executable(&dir.join(name)))
 }
 
 fn retention(config: &Config) -> String {

@@ -1,6 +1,7 @@
 //! `create`
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use clap::{Args, ValueEnum};
 use super::args::Globals;
 use super::console::{self, Console};
 use super::progress::Telling;
-use super::{Exit, report};
-use crate::backup::{self, Monitor, Options, Outcome, Report};
+use super::{Exit, report, telemetry};
+use crate::backup::{self, Hooks, Monitor, Options, Outcome, Report, Telemetry};
 use crate::config::Config;
 use crate::error::Result;
 use crate::process::interrupt;
@@ -24,6 +25,10 @@ pub struct Create {
     /// Only list what would be looked at; nothing is written and nothing is pruned.
     #[arg(long)]
     dry_run: bool,
+    /// Where to write what monitoring wants to know, also when the backup fails: in the text format
+    /// of Prometheus. A bare name goes to the folder of the node exporter's textfile collector.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    telemetry_file: Option<PathBuf>,
     /// How long to wait for the repository's lock.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     lock_wait: u32,
@@ -44,16 +49,36 @@ enum IfExists {
 
 impl Create {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let config = globals.config()?;
         let console = globals.console();
+        let config = globals.config().inspect_err(|error| {
+            self.leave(globals, |known| known.refused(Exit::from(error) as u8));
+        })?;
         interrupt::heed()?;
+        let hooks = Hooks::new(&config)?;
         let telling = Arc::new(Telling::new(console));
         let monitor: Arc<dyn Monitor> = telling.clone();
-        let result = backup::create(&config, &self.options(), &monitor);
+        let report = backup::create(&config, &self.options(), &hooks, &monitor);
         telling.end();
-        let report = result?;
-        console.say(&summary(&report));
-        Ok(exit(&report, &config, console))
+        let exit = exit(&report, &config);
+        if !self.dry_run {
+            self.leave(globals, |known| known.ran(&config, &report, exit as u8));
+            if let Err(error) = hooks.notify(&report, exit as u8) {
+                report::warning(console, &error);
+            }
+        }
+        tell(&report, console);
+        report.outcome.map(|_| exit)
+    }
+
+    /// Leaves what is known now for monitoring and for later runs. The backup does not depend on it.
+    fn leave(&self, globals: &Globals, add: impl FnOnce(&mut Telemetry)) {
+        let mut known = Telemetry::load(&globals.config);
+        add(&mut known);
+        known.save();
+        let written = self.telemetry_file.as_deref().map(|file| telemetry::write(&known, file));
+        if let Some(Err(error)) = written {
+            report::warning(globals.console(), &error);
+        }
     }
 
     fn options(&self) -> Options {
@@ -70,24 +95,37 @@ impl Create {
     }
 }
 
-fn exit(report: &Report, config: &Config, console: Console) -> Exit {
-    if let Outcome::Made(Err(error)) = &report.outcome {
+fn exit(report: &Report, config: &Config) -> Exit {
+    match &report.outcome {
+        Err(error) => Exit::from(error),
+        Ok(Outcome::Made(Err(_)) | Outcome::Skipped(Err(_))) => Exit::Failed,
+        Ok(_) if report.warnings > 0 && config.fail_on_warnings => Exit::Warned,
+        Ok(_) => Exit::Done,
+    }
+}
+
+/// Says what came of a run that did not fail as a whole.
+fn tell(report: &Report, console: Console) {
+    let Ok(outcome) = &report.outcome else { return };
+    console.say(&summary(report, outcome));
+    if let Outcome::Made(Err(error)) | Outcome::Skipped(Err(error)) = outcome {
         report::error(console, error);
         console.warn(&format!("the backup itself is complete: {}", report.name));
-        return Exit::Failed;
     }
-    if report.warnings > 0 && config.fail_on_warnings { Exit::Warned } else { Exit::Done }
 }
 
 /// What came of it, for people.
-fn summary(report: &Report) -> String {
+fn summary(report: &Report, outcome: &Outcome) -> String {
     let name = &report.name;
     let took = console::duration(report.total);
-    let done = match &report.outcome {
+    let done = match outcome {
         Outcome::Made(Ok(_)) => format!("Done in {took}"),
         // The error follows.
         Outcome::Made(Err(_)) => format!("{name} was made in {took}"),
-        Outcome::Skipped => return format!("There is an archive {name} already; nothing was done"),
+        Outcome::Skipped(Ok(retention)) if !retention.removed().is_empty() => {
+            return format!("There is an archive {name} already; older ones were pruned");
+        }
+        Outcome::Skipped(_) => return format!("There is an archive {name} already; nothing was done"),
         Outcome::Rehearsed => return "Nothing was written: this was a dry run".to_owned(),
     };
     let sizes = report.statistics;
@@ -116,10 +154,13 @@ mod tests {
     use super::*;
     use crate::backup::{Retention, Statistics};
 
-    fn report(outcome: Outcome) -> Report {
+    fn report() -> Report {
         Report {
+            repository: "/srv/backup".into(),
             name: "2026-11-24".into(),
-            outcome,
+            outcome: Ok(Outcome::Made(Ok(Retention::NotToday))),
+            made: None,
+            archives: None,
             statistics: Statistics {
                 original_size: 96_100_000_000,
                 compressed_size: 50_000_000_000,
@@ -128,6 +169,7 @@ mod tests {
             },
             warnings: 0,
             changed: 0,
+            preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,
             pruning: Duration::ZERO,
@@ -137,11 +179,12 @@ mod tests {
 
     #[test]
     fn the_last_line_tells_how_much_and_what_was_odd() {
-        let mut report = report(Outcome::Made(Ok(Retention::NotToday)));
-        let text = summary(&report);
+        let mut report = report();
+        let made = Outcome::Made(Ok(Retention::NotToday));
+        let text = summary(&report, &made);
         assert_eq!(text, "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new");
         (report.warnings, report.changed) = (3, 2);
-        let text = summary(&report);
+        let text = summary(&report, &made);
         assert_eq!(
             text,
             "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new, 2 files changed while read, 1 warning (listed above)"

@@ -7,12 +7,14 @@ pub mod console;
 mod create;
 mod exit;
 mod generate;
+mod init;
 mod log;
 mod mount;
 mod mount_options;
 mod pass_through;
 mod progress;
 mod report;
+mod telemetry;
 mod umount;
 
 use std::ffi::OsString;
@@ -69,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Umount(umount) => umount.run(),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
+        Command::Telemetry(telemetry) => telemetry.run(&cli.globals),
         Command::Generate(generate) => generate.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{Days, Local, NaiveDate};
 use clap::CommandFactory;
 
-use super::Exit;
 use super::args::{Cli, Globals};
+use super::{Exit, init};
 use crate::archive::name::{Wanted, date_name};
 use crate::config::nearest;
 use crate::error::{Error, Result};
@@ -41,18 +41,17 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "help",
 ];
 /// What this version does not have yet, and what does the same meanwhile.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("attach", "meanwhile: `borg-offsite-backup mount ::ARCHIVE DIR`, then `losetup -r -f --show DIR/PATH`"),
     ("attached", "meanwhile: `losetup --list`"),
     ("detach", "meanwhile: `losetup -d DEVICE`"),
     ("restore", "meanwhile: `borg-offsite-backup extract [--stdout] ::ARCHIVE PATH`"),
-    ("telemetry", "meanwhile: `borg-offsite-backup info --json ::latest`"),
     ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
 ];
 /// How long the look for the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
-/// Becomes borg; returns only when it cannot.
+/// Becomes borg; returns only when it cannot, and after `init`, which has an afterword.
 pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
     let command = args.first().and_then(|c| c.to_str()).filter(|c| BORG_COMMANDS.contains(c));
     let Some(command) = command else {
@@ -68,6 +67,9 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
         let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
         Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
     })?;
+    if command == "init" && !asks_for_help(&args) {
+        return init::run(globals, &config, &borg, &args);
+    }
     Err(borg.pass_through(&args)?.replace())
 }
 

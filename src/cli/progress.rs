@@ -100,6 +100,8 @@ impl Monitor for Telling {
             }
             Event::Unmatched(glob) => self.warn(state, &format!("{glob} in datasets_to_backup matches no dataset")),
             Event::LeftOut(left_out) => self.warn(state, &left_out_text(left_out)),
+            Event::Hook { key, took } => self.step(key, &console::duration(took)),
+            Event::HookFailed(error) => super::report::warning(self.console, error),
             Event::Snapshots { pools, took } => {
                 self.step("snapshots", &format!("{}   {}", in_pools(&pools), console::duration(took)));
             }

@@ -21,6 +21,12 @@ pub fn error(console: Console, error: &Error) {
     }
 }
 
+/// Prints what went wrong beside the work, which goes on.
+pub fn warning(console: Console, error: &Error) {
+    console.warn(&error.chain());
+    error.hints().iter().for_each(|hint| console.warn(hint));
+}
+
 fn plain(error: &Error) {
     stderr_line(&format!("{} {error}", paint("error:", "31")));
     for cause in causes(error) {

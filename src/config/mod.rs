@@ -5,6 +5,7 @@
 
 mod compression;
 mod diagnosis;
+mod hooks;
 mod json;
 mod nearest;
 mod parse;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result};
 
 pub use diagnosis::{Diagnosis, Mistake};
+pub use hooks::{Hook, Hooks};
 pub use nearest::nearest;
 
 /// A configuration longer than this is no configuration. In bytes.
@@ -56,6 +58,7 @@ pub struct Config {
     pub keep_bookmarks: bool,
     /// `create` with warnings exits 3 instead of 0.
     pub fail_on_warnings: bool,
+    pub hooks: Hooks,
 }
 
 /// One entry of `datasets_to_backup`.

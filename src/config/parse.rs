@@ -4,9 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
-use super::{Config, Dataset, Selection, compression, nearest};
+use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 20] = [
     "backup_server",
     "backup_user",
     "backup_path",
@@ -23,6 +23,10 @@ const KEYS: [&str; 16] = [
     "compact_after_prune",
     "keep_bookmarks",
     "fail_on_warnings",
+    hooks::KEYS[0],
+    hooks::KEYS[1],
+    hooks::KEYS[2],
+    hooks::KEYS[3],
 ];
 const BYTE_ORDER_MARK: char = '\u{feff}';
 const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
@@ -54,15 +58,15 @@ fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
 
 /// Collects the mistakes while values are read; a value that is wrong reads as `None`.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     mistakes: Vec<Mistake>,
 }
 
 /// The keys and values of the configuration; `null` counts as absent.
-struct Entries<'a>(Vec<(String, Node<'a>, Node<'a>)>);
+pub(super) struct Entries<'a>(Vec<(String, Node<'a>, Node<'a>)>);
 
 impl<'a> Entries<'a> {
-    fn get(&self, name: &str) -> Option<&Node<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
         self.0.iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
     }
 
@@ -72,7 +76,12 @@ impl<'a> Entries<'a> {
 }
 
 impl Reader {
-    fn wrong<T>(&mut self, at: usize, expected: impl Into<String>, note: impl Into<String>) -> Option<T> {
+    pub(super) fn wrong<T>(
+        &mut self,
+        at: usize,
+        expected: impl Into<String>,
+        note: impl Into<String>,
+    ) -> Option<T> {
         self.mistakes.push(Mistake::new(at, format!("expected {}", expected.into()), note));
         None
     }
@@ -120,11 +129,12 @@ impl Reader {
             compact_after_prune: self.flag(entries, "compact_after_prune", false),
             keep_bookmarks: self.flag(entries, "keep_bookmarks", true),
             fail_on_warnings: self.flag(entries, "fail_on_warnings", false),
+            hooks: Hooks::read(self, entries),
         }
     }
 
     /// The entries of an object whose keys are `known`, and what was meant by those that are not.
-    fn entries<'a>(
+    pub(super) fn entries<'a>(
         &mut self,
         pairs: Vec<(Node<'a>, Node<'a>)>,
         known: &[&'static str],
@@ -176,7 +186,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, value: &Node<'_>) -> Option<String> {
+    pub(super) fn text(&mut self, value: &Node<'_>) -> Option<String> {
         match value.string() {
             Some(text) if text.is_empty() => self.wrong(value.at(), "a text", "this is empty"),
             Some(text) if text.contains(char::is_control) => {
@@ -226,7 +236,7 @@ impl Reader {
         boolean.or_else(|| self.wrong(value.at(), "`true` or `false`", format!("this is {}", value.kind())))
     }
 
-    fn integer(&mut self, value: &Node<'_>, min: i32, expected: &str) -> Option<i32> {
+    pub(super) fn integer(&mut self, value: &Node<'_>, min: i32, expected: &str) -> Option<i32> {
         let number = value.integer().and_then(|n| i32::try_from(n).ok()).filter(|n| *n >= min);
         number.or_else(|| {
             let note = match value.kind() {
@@ -354,8 +364,11 @@ fn unknown_key(guess: Option<&str>, known: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::Hook;
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -384,9 +397,14 @@ mod tests {
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
             "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
-            "fail_on_warnings": true}"#,
+            "fail_on_warnings": true, "before_backup": ["dump", "--all", ""],
+            "on_failure": {"command": ["tell me"], "deadline": 5}}"#,
         );
         let dataset = |name: &str, selection| Dataset { name: name.into(), selection };
+        let hook = |command: &[&str], seconds| Hook {
+            command: command.iter().map(ToString::to_string).collect(),
+            deadline: Duration::from_secs(seconds),
+        };
         let expected = Config {
             file: "f".into(),
             backup_server: Some("h".into()),
@@ -410,6 +428,11 @@ mod tests {
             compact_after_prune: true,
             keep_bookmarks: false,
             fail_on_warnings: true,
+            hooks: Hooks {
+                before_backup: Some(hook(&["dump", "--all", ""], 3600)),
+                on_failure: Some(hook(&["tell me"], 5)),
+                ..Hooks::default()
+            },
         };
         assert_eq!(config, Ok(expected));
     }
@@ -450,6 +473,21 @@ mod tests {
             (
                 r#""prune_on_days": [1, 32]"#,
                 "f:2:22: expected a day of the month, 1 to 31 (32 is no such day)",
+            ),
+            (
+                r#""on_success": "mail me""#,
+                "f:2:15: expected a command as a list, [\"program\", \"argument\", …] (this is a string)",
+            ),
+            (r#""on_failure": []"#, "f:2:15: expected a program (the list is empty)"),
+            (r#""on_failure": ["mail", 5]"#, "f:2:24: expected a string (this is a number)"),
+            (r#""on_failure": {}"#, "f:2:16: expected the key `command` (nothing is to be run)"),
+            (
+                r#""after_backup": {"command": ["x"], "deadline": 0}"#,
+                "f:2:48: expected a whole number: seconds, 1 or more (0 is none of these)",
+            ),
+            (
+                r#""before_backup": {"comand": ["x"]}"#,
+                "f:2:19: expected a known key (did you mean `command`?)",
             ),
             (r#""prune_on_days": [0]"#, "f:2:19: expected a day of the month, 1 to 31 (0 is no such day)"),
             (

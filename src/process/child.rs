@@ -19,6 +19,8 @@ use crate::error::{Error, Kind, Result};
 /// its locks back.
 const GRACE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
+/// How long a child that has ended is listened to: what it left running may hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The longest line taken from standard error; what follows is dropped up to its end.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -61,12 +63,14 @@ pub struct Child {
 }
 
 impl Child {
+    /// Each line of `pipe` goes to `on_line`.
     pub(super) fn new(
-        mut inner: std::process::Child,
+        inner: std::process::Child,
         program: OsString,
-        mut on_stderr: impl FnMut(&[u8]) + Send + 'static,
+        pipe: Option<impl Read + Send + 'static>,
+        mut on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Self {
-        let stderr = inner.stderr.take().map(|pipe| {
+        let stderr = pipe.map(|pipe| {
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(pipe);
                 let mut line = Vec::new();
@@ -74,7 +78,7 @@ impl Child {
                     line.clear();
                     match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
                         Ok(0) | Err(_) => return,
-                        Ok(_) => on_stderr(line.trim_ascii_end()),
+                        Ok(_) => on_line(line.trim_ascii_end()),
                     }
                 }
             })
@@ -91,19 +95,32 @@ impl Child {
         self.inner.stdout.take()
     }
 
+    /// Waits for the end, or until `give_up` says so, which is asked every few milliseconds; then
+    /// `None`, and the child runs on.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn wait_unless(&mut self, give_up: impl Fn() -> bool) -> Result<Option<Ended>> {
+        while self.ended.is_none() {
+            if give_up() {
+                return Ok(None);
+            }
+            match self.inner.try_wait().map_err(|e| self.cannot_wait(e))? {
+                Some(status) => return Ok(Some(self.settle(status))),
+                None => std::thread::sleep(POLL),
+            }
+        }
+        Ok(self.ended)
+    }
+
     /// Waits for the end, but not longer than `time`: then the child is stopped.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn wait_at_most(&mut self, time: Duration) -> Result<Ended> {
         let deadline = Instant::now() + time;
-        while self.ended.is_none() && Instant::now() < deadline {
-            if let Some(status) = self.inner.try_wait().map_err(|e| self.cannot_wait(e))? {
-                return Ok(self.settle(status));
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(self.ended.unwrap_or_else(|| self.stop()))
+        let ended = self.wait_unless(|| Instant::now() >= deadline)?;
+        Ok(ended.unwrap_or_else(|| self.stop()))
     }
 
     /// Waits for the end, unless a signal asks us to end first: then the child is stopped.
@@ -111,22 +128,11 @@ impl Child {
     /// # Errors
     /// [`Kind::Interrupted`] after a signal.
     pub fn wait_or_interrupt(&mut self) -> Result<Ended> {
-        loop {
-            if let Some(ended) = self.ended {
-                return Ok(ended);
-            }
-            if interrupt::requested() {
-                self.stop();
-                return Err(Error::new(
-                    Kind::Interrupted,
-                    format!("{} was stopped by a signal", self.program.display()),
-                ));
-            }
-            if let Some(status) = self.inner.try_wait().map_err(|e| self.cannot_wait(e))? {
-                return Ok(self.settle(status));
-            }
-            std::thread::sleep(POLL);
+        if let Some(ended) = self.wait_unless(interrupt::requested)? {
+            return Ok(ended);
         }
+        self.stop();
+        Err(Error::new(Kind::Interrupted, format!("{} was stopped by a signal", self.program.display())))
     }
 
     /// Asks the whole process group to end, kills it after ten seconds, and reaps the child.
@@ -151,7 +157,13 @@ impl Child {
         let ended = Ended::from(status);
         self.ended = Some(ended);
         if let Some(thread) = self.stderr.take() {
-            let _ = thread.join();
+            let deadline = Instant::now() + LAST_WORDS;
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
         }
         ended
     }
@@ -250,6 +262,25 @@ mod tests {
             .secret_fd("SECRET_FD", &secret)
             .and_then(Command::output);
         assert_eq!(out.unwrap().stdout, b"s3cret0\n");
+    }
+
+    #[test]
+    fn nobody_waits_for_what_a_child_left_running() {
+        let begun = Instant::now();
+        let mut child = Command::new("sh")
+            .args(["-c", "cat; echo out; sleep 600 & echo $!; echo err >&2"])
+            .input(b"told\n")
+            .and_then(|command| {
+                let lines = Arc::new(Mutex::new(Vec::new()));
+                let sink = Arc::clone(&lines);
+                Ok((command.spawn_merged(move |line| sink.lock().unwrap().push(line.to_vec()))?, lines))
+            })
+            .unwrap();
+        assert_eq!(child.0.wait_unless(|| false).unwrap(), Some(Ended::Code(0)));
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        let lines = child.1.lock().unwrap().clone();
+        let _ = killpg(Pid::from_raw(child.0.id() as i32), Signal::SIGKILL);
+        assert_eq!([&lines[0], &lines[1], &lines[3]], [&b"told"[..], b"out", b"err"], "{lines:?}");
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! How a program is started: what it inherits, at which priority, in which process group.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
-use super::child::{Child, Output};
+use super::child::{Child, Ended, Output};
+use super::interrupt;
+use super::mounts::Mounts;
 use crate::error::{Error, Kind, Result};
 
 /// A program to be started, with a pinned environment.
@@ -76,6 +82,33 @@ impl Command {
         Ok(self)
     }
 
+    /// What the program reads from its standard input. It stands in memory, however long it is.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn input(mut self, bytes: &[u8]) -> Result<Self> {
+        let cannot = |e: std::io::Error| Error::failed("cannot pass on what a program is told").because(e);
+        let fd = memfd_create("input", MFdFlags::MFD_CLOEXEC).map_err(|e| cannot(e.into()))?;
+        let mut file = File::from(fd);
+        file.write_all(bytes).and_then(|()| file.rewind()).map_err(cannot)?;
+        self.inner.stdin(file);
+        Ok(self)
+    }
+
+    /// The program sees `mounts`, where those of this thread are others.
+    pub fn seeing(mut self, mounts: &Mounts) -> Self {
+        if let Some(fd) = mounts.foreign() {
+            // SAFETY: setns is a plain system call; who made the command keeps `mounts`.
+            unsafe {
+                self.inner.pre_exec(move || match libc::setns(fd, libc::CLONE_NEWNS) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                });
+            }
+        }
+        self
+    }
+
     /// Lowest processor priority and the idle I/O class, for work that must not be felt.
     pub fn background_priority(mut self) -> Self {
         // SAFETY: both are plain system calls, allowed between fork and exec.
@@ -118,8 +151,22 @@ impl Command {
     pub fn spawn(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
         self.inherit();
         self.inner.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
-        Ok(Child::new(child, self.program, on_stderr))
+        let mut child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
+        let stderr = child.stderr.take();
+        Ok(Child::new(child, self.program, stderr, on_stderr))
+    }
+
+    /// As [`Command::spawn`], but the lines of both streams go to `on_line`, in their order.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn spawn_merged(mut self, on_line: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
+        self.inherit();
+        let cannot = |e| cannot_start(&self.program, e);
+        let (read, write) = std::io::pipe().map_err(cannot)?;
+        self.inner.stdout(write.try_clone().map_err(cannot)?).stderr(write).process_group(0);
+        let child = self.inner.spawn().map_err(cannot)?;
+        Ok(Child::new(child, self.program, Some(read), on_line))
     }
 
     /// Runs the program to its end and keeps all that it wrote.
@@ -138,6 +185,26 @@ impl Command {
     /// As [`Command::spawn`].
     pub fn finish(self, limit: Duration) -> Result<Output> {
         Output::collect(self, |child| child.wait_at_most(limit))
+    }
+
+    /// Runs the program with our terminal and streams, to its end. A signal that asks us to end is
+    /// passed on.
+    ///
+    /// # Errors
+    /// When it cannot be started, or signals not be heeded.
+    pub fn on_terminal(mut self) -> Result<Ended> {
+        interrupt::heed()?;
+        self.inherit();
+        self.inner.stdin(Stdio::inherit());
+        let child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
+        let pid = Pid::from_raw(child.id() as i32);
+        let mut child = Child::new(child, self.program, None::<std::io::Empty>, |_| {});
+        if let Some(ended) = child.wait_unless(interrupt::requested)? {
+            return Ok(ended);
+        }
+        // It may have it from the terminal already; one more does no harm.
+        let _ = kill(pid, Signal::SIGTERM);
+        Ok(child.wait_unless(|| false)?.unwrap_or(Ended::Signal(libc::SIGTERM)))
     }
 
     /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns

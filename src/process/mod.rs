@@ -7,8 +7,10 @@ mod child;
 mod command;
 pub mod daemon;
 pub mod interrupt;
+mod mounts;
 mod pipe;
 
 pub use child::{Child, Ended, Output};
 pub use command::Command;
+pub use mounts::Mounts;
 pub use pipe::TimedPipe;

@@ -83,6 +83,7 @@ fn it_tells_the_same_as_json() {
             "compact_after_prune": false,
             "keep_bookmarks": true,
             "fail_on_warnings": false,
+            "commands": {},
             "warnings": ["there is no folder HOME/repository; `borg-offsite-backup init` makes it"],
         })
     );
@@ -134,4 +135,23 @@ fn the_passphrase_is_never_shown() {
         assert!(!home.text(&all).contains("sesame"));
         assert!(home.text(&all).contains("BORG_PASSPHRASE"));
     }
+}
+
+#[test]
+fn commands_around_the_backup_are_shown_and_a_missing_one_is_a_warning() {
+    let home = Home::with_folder();
+    home.configure(format!(
+        r#"{{"backup_path": "{}", "filesystems_to_backup": ["/"], "before_backup": ["sh", "-c", "a b"],
+            "on_failure": {{"command": ["/nowhere/tell"], "deadline": 9}}}}"#,
+        home.path("repository").display()
+    ));
+    let output = home.ours(["check-config"]).output().unwrap();
+    ends_with_code(&output, 0);
+    let told = home.text(&output.stdout);
+    assert!(told.contains("\n  commands    before_backup: sh -c 'a b' (at most 3600 s)\n"), "{told}");
+    assert!(told.contains("on_failure: /nowhere/tell (at most 9 s)\n"), "{told}");
+    assert_eq!(home.text(&output.stderr), "warning: on_failure: there is no program /nowhere/tell\n");
+    let output = home.ours(["check-config", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["commands"]["on_failure"], json!({"command": ["/nowhere/tell"], "deadline": 9}));
 }

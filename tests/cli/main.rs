@@ -5,5 +5,6 @@
 mod base;
 mod check_config;
 mod config;
+mod init;
 mod pass_through;
 mod support;

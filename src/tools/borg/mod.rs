@@ -355,6 +355,7 @@ mod tests {
             compact_after_prune: false,
             keep_bookmarks: true,
             fail_on_warnings: false,
+            hooks: crate::config::Hooks::default(),
         }
     }
 

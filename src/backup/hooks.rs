@@ -1,0 +1,158 @@
+//! The user's own commands around a backup. Each is told on its standard input, in JSON, what is
+//! known by then, and each has a deadline.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use super::report::{Outcome, Report};
+use crate::config::{Config, Hook, Hooks as Set};
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended, Mounts, interrupt};
+
+/// What a hook said last goes into the error, so many lines of it.
+const LAST_LINES: usize = 5;
+/// They are borg's affair, and no program needs them that knows nothing of borg.
+const SECRETS: [&str; 4] =
+    ["BORG_PASSPHRASE", "BORG_PASSPHRASE_FD", "BORG_PASSCOMMAND", "BORG_NEW_PASSPHRASE"];
+
+/// The hooks of one configuration.
+pub struct Hooks<'a> {
+    config: &'a Config,
+    /// What a hook mounts or unmounts it does for the machine, not for the staged tree.
+    mounts: Mounts,
+}
+
+impl<'a> Hooks<'a> {
+    /// To be made before [`super::create`].
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn new(config: &'a Config) -> Result<Hooks<'a>> {
+        Ok(Hooks { config, mounts: Mounts::here()? })
+    }
+
+    fn set(&self) -> &Set {
+        &self.config.hooks
+    }
+
+    /// Runs `before_backup`; whether there is one.
+    ///
+    /// # Errors
+    /// When it fails, takes too long, or a signal asks us to end.
+    pub(super) fn before(&self, report: &Report) -> Result<bool> {
+        let Some(hook) = &self.set().before_backup else { return Ok(false) };
+        let told = self.told("before_backup", report);
+        self.run("before_backup", hook, told, interrupt::requested).map(|()| true)
+    }
+
+    /// Runs `after_backup`, also when a signal asked us to end; whether there is one.
+    ///
+    /// # Errors
+    /// When it fails or takes too long.
+    pub(super) fn after(&self, report: &Report, outcome: &Result<Outcome>) -> Result<bool> {
+        let Some(hook) = &self.set().after_backup else { return Ok(false) };
+        let mut told = self.told("after_backup", report);
+        told.extend(result(outcome));
+        self.run("after_backup", hook, told, || false).map(|()| true)
+    }
+
+    /// Runs `on_success` when `exit_code` is 0, else `on_failure`.
+    ///
+    /// # Errors
+    /// When it fails or takes too long.
+    pub fn notify(&self, report: &Report, exit_code: u8) -> Result<()> {
+        let (key, hook) = match exit_code {
+            0 => ("on_success", &self.set().on_success),
+            _ => ("on_failure", &self.set().on_failure),
+        };
+        let Some(hook) = hook else { return Ok(()) };
+        let mut told = self.told(key, report);
+        told.extend(result(&report.outcome));
+        told.insert("exit_code".into(), exit_code.into());
+        self.run(key, hook, told, || false)
+    }
+
+    /// What every hook is told.
+    fn told(&self, event: &str, report: &Report) -> Map<String, Value> {
+        let seconds = report.phases().map(|(phase, time)| (phase.to_owned(), time.as_secs_f64().into()));
+        let told = json!({
+            "event": event,
+            "host": nix::unistd::gethostname().unwrap_or_default().to_string_lossy(),
+            "config": self.config.file.to_string_lossy(),
+            "repository": report.repository,
+            "archive": report.name,
+            "original_size": report.statistics.original_size,
+            "deduplicated_size": report.statistics.deduplicated_size,
+            "files": report.statistics.files,
+            "warnings": report.warnings,
+            "seconds": Map::from_iter(seconds),
+        });
+        match told {
+            Value::Object(told) => told,
+            _ => Map::new(),
+        }
+    }
+
+    fn run(
+        &self,
+        key: &str,
+        hook: &Hook,
+        told: Map<String, Value>,
+        interrupted: impl Fn() -> bool,
+    ) -> Result<()> {
+        let failed = |why: String| Error::failed(format!("{key} failed: {why}"));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&said);
+        let program = &hook.command[0];
+        let command = Command::new(program).args(&hook.command[1..]).seeing(&self.mounts).die_with_parent();
+        let command = SECRETS.iter().fold(command, |command, name| command.env_remove(name));
+        let mut child = command
+            .input(Value::Object(told).to_string().as_bytes())?
+            .spawn_merged(move |line| keep(&mut sink.lock().unwrap_or_else(PoisonError::into_inner), line))
+            .map_err(|e| failed(e.chain()))?;
+        let end = Instant::now() + hook.deadline;
+        let ended = child.wait_unless(|| interrupted() || Instant::now() >= end)?;
+        let why = match ended {
+            Some(Ended::Code(0)) => return Ok(()),
+            Some(ended) => format!("`{program}` ended with {ended}"),
+            None => {
+                child.stop();
+                if interrupted() {
+                    interrupt::check()?;
+                }
+                format!("`{program}` took longer than {} s and was stopped", hook.deadline.as_secs())
+            }
+        };
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(said.iter().fold(failed(why), |error, line| error.hint(format!("it said: {line}"))))
+    }
+}
+
+/// Keeps the last lines.
+fn keep(lines: &mut Vec<String>, line: &[u8]) {
+    if line.is_empty() {
+        return;
+    }
+    if lines.len() == LAST_LINES {
+        lines.remove(0);
+    }
+    let text = String::from_utf8_lossy(line);
+    lines.push(text.chars().filter(|c| !c.is_control()).collect());
+}
+
+/// What became of the backup: `outcome`, and `error` with its hints where there is one.
+fn result(outcome: &Result<Outcome>) -> [(String, Value); 3] {
+    let (name, error) = match outcome {
+        Ok(Outcome::Made(retention)) => ("made", retention.as_ref().err()),
+        Ok(Outcome::Skipped(retention)) => ("skipped", retention.as_ref().err()),
+        Ok(Outcome::Rehearsed) => ("rehearsed", None),
+        Err(error) => ("failed", Some(error)),
+    };
+    [
+        ("outcome".into(), name.into()),
+        ("error".into(), error.map(Error::chain).into()),
+        ("hints".into(), error.map(Error::hints).unwrap_or_default().into()),
+    ]
+}

@@ -1,0 +1,45 @@
+//! The file that the textfile collector reads.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Where the packages of Debian and Fedora, and the collector's own documentation, have it.
+const COLLECTORS: [&str; 3] = [
+    "/var/lib/prometheus/node-exporter",
+    "/var/lib/node_exporter/textfile_collector",
+    "/var/lib/node_exporter",
+];
+
+/// At every moment the file is the old one or the new one.
+pub fn write(target: &Path, text: &str) -> Result<()> {
+    let target = place(target)?;
+    let cannot =
+        |e: io::Error| Error::failed(format!("cannot write telemetry to {}", target.display())).because(e);
+    if fs::metadata(&target).is_ok_and(|m| !m.is_file()) {
+        return Err(cannot(io::Error::other("it is no file")));
+    }
+    let parent = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The collector takes what ends with .prom.
+    let mut new = tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(parent).map_err(cannot)?;
+    new.write_all(text.as_bytes()).map_err(cannot)?;
+    new.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(cannot)?;
+    new.as_file().sync_all().map_err(cannot)?;
+    new.persist(&target).map_err(|e| cannot(e.error)).map(drop)
+}
+
+fn place(target: &Path) -> Result<PathBuf> {
+    if target.components().count() != 1 || target.is_absolute() {
+        return Ok(target.to_owned());
+    }
+    let found = COLLECTORS.iter().map(Path::new).find(|dir| dir.is_dir());
+    found.map(|dir| dir.join(target)).ok_or_else(|| {
+        Error::failed(format!("cannot write telemetry to {}", target.display()))
+            .because(format!("there is no {}", COLLECTORS.join(", nor ")))
+            .hint("install the node exporter (Debian: apt install prometheus-node-exporter)")
+            .hint("or name the file with its folder: --telemetry-file /var/lib/…/backup.prom")
+    })
+}

@@ -1,0 +1,150 @@
+//! What runs leave for those after them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDateTime;
+use serde::{Deserialize, Serialize};
+
+use super::super::archiver::Statistics;
+use super::super::bookmarks::repository_tag as tag;
+use super::super::report::{Outcome, Report};
+use crate::archive::name::{Archive, as_date};
+use crate::folders;
+
+/// Times are in seconds since 1970, UTC.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    repository: String,
+    /// The label of that name.
+    pub dataset: String,
+    /// When the repository last changed.
+    pub modified: Option<f64>,
+    /// Those that exist, as far as is known.
+    pub archives: Vec<Entry>,
+    /// When a backup was last complete.
+    pub last_success: Option<f64>,
+    pub last_run: Option<LastRun>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub name: String,
+    pub id: String,
+    pub start: f64,
+    /// `None`: nobody asked yet.
+    pub made: Option<Made>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    pub end: f64,
+    pub statistics: Statistics,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    pub ended: f64,
+    pub exit_code: u8,
+    pub warnings: u64,
+    /// Seconds.
+    pub phases: Vec<(String, f64)>,
+}
+
+/// Where it is kept for the configuration `config`.
+pub fn file(config: &Path) -> Option<PathBuf> {
+    let config = std::path::absolute(config).ok()?;
+    Some(folders::cache_dir().ok()?.join(format!("telemetry-{}.json", tag(&config.to_string_lossy()))))
+}
+
+impl Known {
+    /// A file that cannot be read is as good as none.
+    pub fn load(file: &Path) -> Known {
+        std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    pub fn save(&self, file: &Path) -> Option<()> {
+        let dir = file.parent()?;
+        folders::make_private(dir).ok()?;
+        let mut new = tempfile::NamedTempFile::new_in(dir).ok()?;
+        new.write_all(&serde_json::to_vec_pretty(self).ok()?).ok()?;
+        new.persist(file).ok()?;
+        Some(())
+    }
+
+    /// What was known of another repository is of no use. An empty name says that the run did not
+    /// come so far as to know it.
+    pub fn of(&mut self, repository: &str, dataset: &str) {
+        if !repository.is_empty() && self.repository != repository {
+            *self = Known { repository: repository.to_owned(), ..Known::default() };
+        }
+        self.dataset = dataset.to_owned();
+    }
+
+    /// These archives exist, and no others.
+    pub fn exist(&mut self, archives: &[Archive]) {
+        let entry = |archive: &Archive| Entry {
+            name: archive.name.clone(),
+            id: archive.id.clone(),
+            start: seconds(&archive.start).unwrap_or_default(),
+            made: self.archives.iter().find(|known| known.id == archive.id).and_then(|known| known.made),
+        };
+        self.archives = archives.iter().map(entry).collect();
+        let dated = self.archives.iter().filter(|a| as_date(&a.name).is_some());
+        // One that another machine made of this, or a run whose knowledge was lost.
+        if let Some(newest) = dated.map(|a| a.start).max_by(f64::total_cmp) {
+            self.succeeded(newest);
+        }
+    }
+
+    pub fn figures(&mut self, id: &str, made: Made) {
+        self.archives.iter_mut().filter(|a| a.id == id).for_each(|a| a.made = Some(made));
+    }
+
+    pub fn newest_without_figures(&self) -> Option<&str> {
+        let newest = self.archives.iter().max_by(|a, b| a.start.total_cmp(&b.start))?;
+        newest.made.is_none().then_some(&newest.name)
+    }
+
+    /// What `report` tells of the archives.
+    pub fn take(&mut self, report: &Report) {
+        if let Some(archives) = &report.archives {
+            self.exist(archives);
+        }
+        if let Some(made) = &report.made {
+            let end = seconds(&made.end).unwrap_or_default();
+            self.figures(&made.id, Made { end, statistics: made.statistics });
+            self.succeeded(end);
+        }
+    }
+
+    pub fn ended(&mut self, now: f64, exit_code: u8, report: &Report) {
+        let pruned = match &report.outcome {
+            Ok(Outcome::Made(Ok(retention)) | Outcome::Skipped(Ok(retention))) => {
+                !retention.removed().is_empty()
+            }
+            _ => false,
+        };
+        if pruned {
+            self.modified = Some(now);
+        } else if let Some(made) = &report.made {
+            self.modified = seconds(&made.end);
+        }
+        let phases = report.phases().map(|(name, time)| (name.to_owned(), time.as_secs_f64())).collect();
+        self.last_run = Some(LastRun { ended: now, exit_code, warnings: report.warnings, phases });
+    }
+
+    pub fn refused(&mut self, now: f64, exit_code: u8) {
+        self.last_run = Some(LastRun { ended: now, exit_code, warnings: 0, phases: Vec::new() });
+    }
+
+    fn succeeded(&mut self, when: f64) {
+        self.last_success = Some(self.last_success.unwrap_or(0.0).max(when));
+    }
+}
+
+/// Of borg's UTC time.
+pub fn seconds(time: &str) -> Option<f64> {
+    let time = NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    Some(time.and_utc().timestamp_micros() as f64 / 1e6)
+}

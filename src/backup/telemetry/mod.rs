@@ -1,0 +1,152 @@
+//! What a monitoring system is told, in the text format of Prometheus, for the node exporter's
+//! textfile collector.
+//!
+//! Each run of `create` leaves what it knows in our cache folder ([`known`]), so that neither it nor
+//! `telemetry` asks the repository for it again.
+
+mod file;
+mod known;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+
+use super::archiver::Statistics;
+use super::report::Report;
+use crate::archive::name::Archive;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tools::borg::{Borg, archive_argument};
+use known::{Known, Made, seconds};
+
+/// What is known of the backups of one configuration.
+pub struct Telemetry {
+    /// Where it is kept; without a home folder nowhere.
+    state: Option<PathBuf>,
+    known: Known,
+    begun: Instant,
+}
+
+impl Telemetry {
+    /// What earlier runs with the configuration `config` left.
+    pub fn load(config: &Path) -> Telemetry {
+        let state = known::file(config);
+        let known = state.as_deref().map(Known::load).unwrap_or_default();
+        Telemetry { state, known, begun: Instant::now() }
+    }
+
+    /// Adds what a run of `create` knows.
+    pub fn ran(&mut self, config: &Config, report: &Report, exit_code: u8) {
+        self.known.of(&report.repository, &dataset(config));
+        self.known.take(report);
+        self.known.ended(now(), exit_code, report);
+    }
+
+    /// Adds that a run could not begin, since its configuration is of no use.
+    pub fn refused(&mut self, exit_code: u8) {
+        self.known.refused(now(), exit_code);
+    }
+
+    /// Asks the repository which archives there are, and for the figures of the newest where no run
+    /// left them.
+    ///
+    /// # Errors
+    /// What borg said, explained.
+    pub fn look(&mut self, config: &Config, lock_wait: Duration) -> Result<()> {
+        let borg = Borg::new(config)?;
+        self.known.of(borg.repository(), &dataset(config));
+        let listed: Listed = ask(&borg, &["list", "--json"], "list the archives", lock_wait)?;
+        self.known.modified = seconds(&listed.repository.last_modified);
+        let archives =
+            listed.archives.into_iter().map(|a| Archive { name: a.name, id: a.id, start: a.start });
+        self.known.exist(&archives.collect::<Vec<_>>());
+        let Some(name) = self.known.newest_without_figures().map(str::to_owned) else { return Ok(()) };
+        let argument = archive_argument(&name);
+        let doing = format!("read the figures of the archive {name}");
+        let told: Told = ask(&borg, &["info", "--json", &argument], &doing, lock_wait)?;
+        for archive in told.archives {
+            let end = seconds(&archive.end).unwrap_or_default();
+            self.known.figures(&archive.id, Made { end, statistics: archive.stats });
+        }
+        Ok(())
+    }
+
+    /// Keeps it for the next run. Nothing depends on it: what cannot be kept is asked for again.
+    pub fn save(&self) {
+        if let Some(state) = &self.state {
+            let _ = self.known.save(state);
+        }
+    }
+
+    /// All of it in the text format of Prometheus.
+    pub fn text(&self) -> String {
+        text::render(&self.known, self.begun.elapsed())
+    }
+
+    /// Writes [`Telemetry::text`] to `target`, in one step, for everyone to read. A bare name is a
+    /// file in the textfile collector's folder.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it cannot be written to.
+    pub fn write(&self, target: &Path) -> Result<()> {
+        file::write(target, &self.text())
+    }
+}
+
+/// What is backed up, as the label `dataset` has it.
+fn dataset(config: &Config) -> String {
+    let datasets = config.datasets_to_backup.iter().map(|d| d.name.clone());
+    let paths = config.filesystems_to_backup.iter().map(|p| p.display().to_string());
+    datasets.chain(paths).collect::<Vec<_>>().join(",")
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn ask<T: serde::de::DeserializeOwned>(
+    borg: &Borg,
+    words: &[&str],
+    doing: &str,
+    lock_wait: Duration,
+) -> Result<T> {
+    let command = borg.command(words[0], lock_wait)?.args(&words[1..]);
+    let output = borg.run(command.die_with_parent(), doing)?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
+}
+
+/// `borg list --json`
+#[derive(Deserialize)]
+struct Listed {
+    archives: Vec<Entry>,
+    repository: Repository,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    id: String,
+    start: String,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    last_modified: String,
+}
+
+/// `borg info --json ::NAME`
+#[derive(Deserialize)]
+struct Told {
+    archives: Vec<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    id: String,
+    end: String,
+    stats: Statistics,
+}

@@ -1,0 +1,118 @@
+//! The text format of Prometheus. Pure.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::known::{Entry, Known, Made};
+
+/// All of them are gauges: the newest run replaces what the one before it said.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    samples: Vec<Sample>,
+}
+
+/// Labels beside `dataset`, and the value.
+type Sample = (Vec<(&'static str, String)>, f64);
+
+/// What is known, and how long it `took` to find out.
+pub fn render(known: &Known, took: Duration) -> String {
+    let mut text = String::new();
+    for metric in metrics(known, took).into_iter().filter(|metric| !metric.samples.is_empty()) {
+        let Metric { name, help, samples } = metric;
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (mut labels, value) in samples {
+            labels.push(("dataset", known.dataset.clone()));
+            let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escaped(v))).collect();
+            let _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
+        }
+    }
+    text
+}
+
+fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
+    let plain = |value: Option<f64>| value.map(|value| (Vec::new(), value)).into_iter().collect();
+    let each = |value: fn(&Entry) -> Option<f64>| {
+        let sample = |a: &Entry| Some((vec![("archive", a.name.clone())], value(a)?));
+        known.archives.iter().filter_map(sample).collect::<Vec<Sample>>()
+    };
+    let metric = |name, help, samples| Metric { name, help, samples };
+    let run = known.last_run.as_ref();
+    let phases = run.into_iter().flat_map(|run| &run.phases);
+    vec![
+        metric(
+            "borg_repository_last_modified_timestamp_seconds",
+            "When the repository last changed.",
+            plain(known.modified),
+        ),
+        metric(
+            "borg_archive_start_timestamp_seconds",
+            "When the archive was begun.",
+            each(|a| Some(a.start)),
+        ),
+        metric(
+            "borg_archive_end_timestamp_seconds",
+            "When the archive was complete.",
+            each(|a| Some(a.made?.end)),
+        ),
+        metric(
+            "borg_archive_duration",
+            "How long it took to make the archive, in seconds.",
+            each(|a| Some(a.made?.end - a.start)),
+        ),
+        metric(
+            "borg_archive_original_size_bytes",
+            "Size of all that is in the archive.",
+            each(|a| size(a.made, |s| s.original_size)),
+        ),
+        metric(
+            "borg_archive_compressed_size_bytes",
+            "Size of the same, compressed.",
+            each(|a| size(a.made, |s| s.compressed_size)),
+        ),
+        metric(
+            "borg_archive_deduplicated_size_bytes",
+            "Size of what no archive had before it.",
+            each(|a| size(a.made, |s| s.deduplicated_size)),
+        ),
+        metric("borg_archive_files", "Regular files in the archive.", each(|a| size(a.made, |s| s.files))),
+        metric(
+            "borg_backup_last_success_timestamp_seconds",
+            "When a backup was last complete; 0: never, as far as is known.",
+            plain(Some(known.last_success.unwrap_or(0.0))),
+        ),
+        metric(
+            "borg_backup_last_run_timestamp_seconds",
+            "When a backup last ended, in whatever way.",
+            plain(run.map(|run| run.ended)),
+        ),
+        metric(
+            "borg_backup_last_exit_code",
+            "How it ended: 0 done, 1 failed, 2 not tried, 3 done with warnings, 75 busy.",
+            plain(run.map(|run| run.exit_code.into())),
+        ),
+        metric(
+            "borg_backup_warnings",
+            "Warnings of borg in it, such as files that changed while they were read.",
+            plain(run.map(|run| run.warnings as f64)),
+        ),
+        metric(
+            "borg_backup_phase_duration_seconds",
+            "How long each phase of it took.",
+            phases.map(|(phase, time)| (vec![("phase", phase.clone())], *time)).collect(),
+        ),
+        metric(
+            "borg_collection_duration_seconds",
+            "How long it took to find all this out.",
+            plain(Some(took.as_secs_f64())),
+        ),
+    ]
+}
+
+fn size(made: Option<Made>, of: fn(&super::Statistics) -> u64) -> Option<f64> {
+    made.map(|made| of(&made.statistics) as f64)
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,44 @@
+//! `telemetry`
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::Globals;
+use super::{Exit, console};
+use crate::backup;
+use crate::error::Result;
+
+/// Write what monitoring wants to know, as `create --telemetry-file` does, without a backup.
+#[derive(Args)]
+pub struct Telemetry {
+    /// The file, in the text format of Prometheus. A bare name goes to the folder of the node
+    /// exporter's textfile collector, `-` to standard output.
+    #[arg(long, value_name = "FILE")]
+    telemetry_file: PathBuf,
+    /// How long to wait for the repository's lock.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    lock_wait: u32,
+}
+
+impl Telemetry {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let config = globals.config()?;
+        let mut telemetry = backup::Telemetry::load(&globals.config);
+        let looked = telemetry.look(&config, Duration::from_secs(self.lock_wait.into()));
+        if looked.is_ok() {
+            telemetry.save();
+        }
+        // What earlier runs knew is told also when the repository cannot be asked.
+        write(&telemetry, &self.telemetry_file)?;
+        looked.map(|()| Exit::Done)
+    }
+}
+
+pub(super) fn write(telemetry: &backup::Telemetry, target: &Path) -> Result<()> {
+    if target == Path::new("-") || target == Path::new("/dev/stdout") {
+        return console::print(telemetry.text().trim_end());
+    }
+    telemetry.write(target)
+}

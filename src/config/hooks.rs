@@ -1,0 +1,93 @@
+//! The user's own commands around a backup: `before_backup`, `after_backup`, `on_success`, `on_failure`.
+
+use std::time::Duration;
+
+use super::json::Node;
+use super::parse::{Entries, Reader};
+
+/// For what may dump a database.
+const LONG: Duration = Duration::from_secs(3600);
+/// For what comes last; systemd waits for both when it stops the service.
+const SHORT: Duration = Duration::from_secs(120);
+
+/// Commands that are run beside a backup, each with the result so far as JSON on its standard input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// When it fails nothing is backed up.
+    pub before_backup: Option<Hook>,
+    /// Runs after every backup, whatever became of it.
+    pub after_backup: Option<Hook>,
+    pub on_success: Option<Hook>,
+    pub on_failure: Option<Hook>,
+}
+
+/// One command, which no shell sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The program and its arguments; at least the program.
+    pub command: Vec<String>,
+    /// After this it is stopped.
+    pub deadline: Duration,
+}
+
+pub(super) const KEYS: [&str; 4] = ["before_backup", "after_backup", "on_success", "on_failure"];
+
+impl Hooks {
+    pub(super) fn read(reader: &mut Reader, entries: &Entries<'_>) -> Hooks {
+        let mut hook = |name, deadline| entries.get(name).and_then(|value| reader.hook(value, deadline));
+        Hooks {
+            before_backup: hook("before_backup", LONG),
+            after_backup: hook("after_backup", SHORT),
+            on_success: hook("on_success", SHORT),
+            on_failure: hook("on_failure", SHORT),
+        }
+    }
+
+    /// All that are set, with their keys.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
+        let hooks = [&self.before_backup, &self.after_backup, &self.on_success, &self.on_failure];
+        KEYS.into_iter().zip(hooks).filter_map(|(key, hook)| Some((key, hook.as_ref()?)))
+    }
+}
+
+impl Reader {
+    /// A list, or an object with the list and its deadline.
+    fn hook(&mut self, value: &Node<'_>, deadline: Duration) -> Option<Hook> {
+        if value.kind() == "a list" {
+            return Some(Hook { command: self.arguments(value)?, deadline });
+        }
+        let Some(pairs) = value.object() else {
+            let expected = "a command as a list, [\"program\", \"argument\", …]";
+            return self.wrong(value.at(), expected, format!("this is {}", value.kind()));
+        };
+        let (entries, meant) = self.entries(pairs, &["command", "deadline"]);
+        let seconds = entries.get("deadline").and_then(|v| self.integer(v, 1, "seconds, 1 or more"));
+        let deadline = seconds.map_or(deadline, |s| Duration::from_secs(s.unsigned_abs().into()));
+        match entries.get("command") {
+            Some(command) => Some(Hook { command: self.arguments(command)?, deadline }),
+            None if meant.contains(&"command") => None,
+            None => self.wrong(value.last(), "the key `command`", "nothing is to be run"),
+        }
+    }
+
+    fn arguments(&mut self, value: &Node<'_>) -> Option<Vec<String>> {
+        let Some(list) = value.list() else {
+            let expected = "a list, [\"program\", \"argument\", …]";
+            return self.wrong(value.at(), expected, format!("this is {}", value.kind()));
+        };
+        let Some((program, arguments)) = list.split_first() else {
+            return self.wrong(value.at(), "a program", "the list is empty");
+        };
+        let mut command = vec![self.text(program)?];
+        for argument in arguments {
+            match argument.string() {
+                Some(text) if text.contains('\0') => {
+                    return self.wrong(argument.at(), "an argument", "no argument can hold \\u0000");
+                }
+                Some(text) => command.push(text),
+                None => return self.wrong(argument.at(), "a string", format!("this is {}", argument.kind())),
+            }
+        }
+        Some(command)
+    }
+}
