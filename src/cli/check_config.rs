@@ -76,7 +76,7 @@ impl Findings {
             local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
             key_file: borg.key_file().to_owned(),
             key: key(borg.key_file()),
-            passphrase: passphrase_source(),
+            passphrase: Borg::passphrase_source(),
             borg: Borg::version().map_err(|e| e.chain()),
             filesystems: config.filesystems_to_backup.iter().map(|path| filesystem(path, &mounts)).collect(),
             datasets: datasets(config).map_err(|e| e.chain()),
@@ -246,13 +246,6 @@ fn key(file: &Path) -> Key {
         Ok(meta) if meta.mode() & 0o077 != 0 => Key::Open,
         Ok(_) => Key::Private,
     }
-}
-
-/// Where borg finds the passphrase: the first that is set, in borg's own order.
-pub(super) fn passphrase_source() -> Option<&'static str> {
-    ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some())
 }
 
 fn filesystem(path: &Path, mounts: &[Mount]) -> Filesystem {

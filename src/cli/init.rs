@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::Exit;
 use super::args::Globals;
-use super::check_config::passphrase_source;
 use crate::config::Config;
 use crate::error::Result;
 use crate::process::Ended;
@@ -66,7 +65,7 @@ fn reminder(key: &Key, config: &Config, borg: &Borg) -> String {
         ),
         Key::None => ("none: whoever has the repository can read it".to_owned(), ""),
     };
-    let passphrase = match passphrase_source() {
+    let passphrase = match Borg::passphrase_source() {
         Some(variable) => format!("what {variable} gives; write it down"),
         None => "empty: whoever has the key can read the backups".to_owned(),
     };

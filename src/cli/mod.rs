@@ -10,6 +10,7 @@ mod generate;
 mod init;
 mod log;
 mod mount;
+mod mount_helper;
 mod mount_options;
 mod pass_through;
 mod progress;
@@ -26,10 +27,18 @@ use crate::error::{Error, Result};
 use args::{Cli, Command, LogFormat};
 use console::Console;
 pub use exit::Exit;
+use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
+    let args = match mount_helper::translate(args.collect()) {
+        Ok(Call::Command(args)) => args,
+        Ok(Call::Rehearsal) => return Exit::Done.into(),
+        Err(error) => {
+            report::error(Console::new(false, LogFormat::Text), &error);
+            return Exit::from(&error).into();
+        }
+    };
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(e) => return not_parsed(&args, &e).into(),

@@ -25,6 +25,9 @@ pub use log::{Level, Line, Progress};
 /// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
 const KEEP_ALIVE: &str = "ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30";
 
+const KEY_CREDENTIAL: &str = "borg-offsite-backup.key";
+const PASSPHRASE_CREDENTIAL: &str = "borg-offsite-backup.passphrase";
+
 /// Where borg's passphrase comes from.
 #[derive(Clone)]
 enum Passphrase {
@@ -32,7 +35,7 @@ enum Passphrase {
     Inherited,
     /// The user set nothing: an empty passphrase.
     Empty,
-    /// What BORG_PASSPHRASE_FD gave, once; each child gets a descriptor of its own.
+    /// What BORG_PASSPHRASE_FD or the credential gave, once; each child gets a descriptor of its own.
     Read(Zeroizing<Vec<u8>>),
 }
 
@@ -68,7 +71,10 @@ impl Borg {
         let (repository, local) = location(config);
         let key_file = match std::env::var_os("BORG_KEY_FILE") {
             Some(path) => PathBuf::from(path),
-            None => home()?.join(".borg-offsite-backup.key"),
+            None => match credential(KEY_CREDENTIAL) {
+                Some(path) => path,
+                None => home()?.join(".borg-offsite-backup.key"),
+            },
         };
         let (bridge, rsh) = (config.bridge_vm.clone(), std::env::var_os("BORG_RSH"));
         Ok(Borg { repository, local, bridge, key_file, rsh, passphrase: passphrase()? })
@@ -82,6 +88,15 @@ impl Borg {
     /// The folder of a local repository.
     pub fn local(&self) -> Option<&Path> {
         self.local.as_deref()
+    }
+
+    /// What gives the passphrase, for people: a variable of borg's in its own order, or a credential.
+    /// `None`: it is empty.
+    pub fn passphrase_source() -> Option<&'static str> {
+        ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
+            .into_iter()
+            .find(|name| std::env::var_os(name).is_some())
+            .or_else(|| credential(PASSPHRASE_CREDENTIAL).map(|_| "the credential of systemd"))
     }
 
     pub fn key_file(&self) -> &Path {
@@ -286,17 +301,32 @@ fn passphrase() -> Result<Passphrase> {
     if set("BORG_PASSPHRASE") || set("BORG_PASSCOMMAND") {
         return Ok(Passphrase::Inherited);
     }
-    let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") else { return Ok(Passphrase::Empty) };
+    let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") else {
+        let Some(path) = credential(PASSPHRASE_CREDENTIAL) else { return Ok(Passphrase::Empty) };
+        let cannot = |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
+        return read_secret(&path).map(Passphrase::Read).map_err(cannot);
+    };
     let cannot = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
     let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(cannot)?;
-    let mut secret = Zeroizing::new(Vec::new());
-    std::fs::File::open(format!("/proc/self/fd/{number}"))
-        .and_then(|mut f| f.read_to_end(&mut secret))
+    let secret = read_secret(Path::new(&format!("/proc/self/fd/{number}")))
         .map_err(|e| cannot().because(e).hint("it must be the number of an open, readable descriptor"))?;
+    Ok(Passphrase::Read(secret))
+}
+
+/// Without the line end.
+fn read_secret(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut secret = Zeroizing::new(Vec::new());
+    std::fs::File::open(path)?.read_to_end(&mut secret)?;
     while secret.last() == Some(&b'\n') {
         secret.pop();
     }
-    Ok(Passphrase::Read(secret))
+    Ok(secret)
+}
+
+/// What systemd hands to its services (`LoadCredential=`): a file that only they see.
+fn credential(name: &str) -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name);
+    path.exists().then_some(path)
 }
 
 fn pass_command() -> Result<Zeroizing<Vec<u8>>> {

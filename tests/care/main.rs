@@ -1,0 +1,18 @@
+//! What stands around a backup that nobody looks at: contrib/monitoring, contrib/notices and
+//! contrib/systemd, each tried.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "../common/promtool.rs"]
+mod promtool;
+#[allow(dead_code)]
+#[path = "../backup/world.rs"]
+mod world;
+
+mod monitoring;
+mod notices;
+
+use std::path::PathBuf;
+
+fn contrib(relative: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/contrib")).join(relative)
+}
