@@ -31,6 +31,7 @@ use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    mount_helper::search_programs();
     let args = match mount_helper::translate(args.collect()) {
         Ok(Call::Command(args)) => args,
         Ok(Call::Rehearsal) => return Exit::Done.into(),

@@ -21,6 +21,14 @@ pub enum Call {
     Rehearsal,
 }
 
+/// mount(8) takes PATH from its helpers; with it programs are found that are not in /usr/bin.
+pub fn search_programs() {
+    if std::env::var_os("PATH").is_none() {
+        // SAFETY: this is called before there is a second thread.
+        unsafe { std::env::set_var("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") };
+    }
+}
+
 /// Turns the arguments of a mount helper, the name that we were called by first, into ours.
 ///
 /// # Errors

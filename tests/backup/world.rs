@@ -135,6 +135,14 @@ impl World {
         command
     }
 
+    /// Another program, with the environment of this world.
+    #[allow(dead_code, reason = "for the tests of the units")]
+    pub fn surrounded(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        self.surround(&mut command);
+        command
+    }
+
     fn surround(&self, command: &mut Command) {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.path("home")).env("XDG_CACHE_HOME", self.path("home/cache"));

@@ -8,8 +8,10 @@ mod promtool;
 #[path = "../backup/world.rs"]
 mod world;
 
+mod machine;
 mod monitoring;
 mod notices;
+mod systemd;
 
 use std::path::PathBuf;
 
