@@ -8,6 +8,7 @@ mod promtool;
 #[path = "../backup/world.rs"]
 mod world;
 
+mod docs;
 mod machine;
 mod monitoring;
 mod notices;
