@@ -22,9 +22,14 @@ const FILES: [(&str, &str); 4] = [
         "Caches; $XDG_CACHE_HOME/borg-offsite-backup/ for those who are not root.",
     ),
 ];
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("BORG_PASSPHRASE, BORG_PASSCOMMAND, BORG_PASSPHRASE_FD", "The passphrase; unset, it is empty."),
     ("BORG_KEY_FILE", "The key, if it is not at its place in the home folder."),
+    (
+        "CREDENTIALS_DIRECTORY",
+        "Where systemd has the files of LoadCredential=. borg-offsite-backup.passphrase and \
+         borg-offsite-backup.key in it are used where the variables above are not set.",
+    ),
     ("BORG_RSH", "What makes the connection; unset, ssh with keep-alives."),
     ("BORG_REPO", "Not heeded: the repository is the one in the configuration."),
     ("QUIET", "yes is as --quiet."),

@@ -7,7 +7,7 @@ use super::Exit;
 use super::args::Globals;
 use crate::config::Config;
 use crate::error::Result;
-use crate::process::Ended;
+use crate::process::{Command, Ended};
 use crate::tools::borg::Borg;
 
 /// Where the key of a new repository is.
@@ -18,12 +18,18 @@ enum Key {
     None,
 }
 
-/// Runs `borg ARGS…` on the terminal. Ends the process as borg ended, unless all went well.
+/// Runs `command`, which is `borg ARGS…`, on the terminal. Ends the process as borg ended, unless all went well.
 ///
 /// # Errors
 /// When there is no borg.
-pub fn run(globals: &Globals, config: &Config, borg: &Borg, args: &[OsString]) -> Result<Exit> {
-    match borg.pass_through(args)?.on_terminal()? {
+pub fn run(
+    command: Command,
+    globals: &Globals,
+    config: &Config,
+    borg: &Borg,
+    args: &[OsString],
+) -> Result<Exit> {
+    match command.on_terminal()? {
         Ended::Code(0) => {}
         Ended::Code(code) => std::process::exit(code),
         Ended::Signal(signal) => std::process::exit(128 + signal),

@@ -67,10 +67,11 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
         let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
         Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
     })?;
+    let becomes = borg.pass_through(&args)?;
     if command == "init" && !asks_for_help(&args) {
-        return init::run(globals, &config, &borg, &args);
+        return init::run(becomes, globals, &config, &borg, &args);
     }
-    Err(borg.pass_through(&args)?.replace())
+    Err(becomes.replace())
 }
 
 fn asks_for_help(args: &[OsString]) -> bool {
