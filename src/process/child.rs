@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdout, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use crate::error::{Error, Kind, Result};
 /// its locks back.
 const GRACE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
-/// How long a child that has ended is listened to: what it left running may hold the pipe for ever.
+/// How long a child that has ended and says nothing is listened to: what it left running may hold
+/// the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The longest line taken from standard error; what follows is dropped up to its end.
 const MAX_LINE: u64 = 64 * 1024;
@@ -58,7 +60,7 @@ impl std::fmt::Display for Ended {
 pub struct Child {
     inner: std::process::Child,
     program: OsString,
-    stderr: Option<JoinHandle<()>>,
+    stderr: Option<Listener>,
     ended: Option<Ended>,
 }
 
@@ -71,17 +73,23 @@ impl Child {
         mut on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Self {
         let stderr = pipe.map(|pipe| {
-            std::thread::spawn(move || {
+            let steps = Arc::new(AtomicU64::new(0));
+            let counter = Arc::clone(&steps);
+            let thread = std::thread::spawn(move || {
                 let mut reader = BufReader::new(pipe);
                 let mut line = Vec::new();
                 loop {
                     line.clear();
-                    match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+                    let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    match read {
                         Ok(0) | Err(_) => return,
                         Ok(_) => on_line(line.trim_ascii_end()),
                     }
+                    counter.fetch_add(1, Ordering::Relaxed);
                 }
-            })
+            });
+            Listener { thread, steps }
         });
         Child { inner, program, stderr, ended: None }
     }
@@ -156,20 +164,38 @@ impl Child {
     fn settle(&mut self, status: ExitStatus) -> Ended {
         let ended = Ended::from(status);
         self.ended = Some(ended);
-        if let Some(thread) = self.stderr.take() {
-            let deadline = Instant::now() + LAST_WORDS;
-            while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(POLL);
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            }
+        if let Some(listener) = self.stderr.take() {
+            listener.end();
         }
         ended
     }
 
     fn cannot_wait(&self, e: std::io::Error) -> Error {
         Error::failed(format!("cannot wait for {}", self.program.display())).because(e)
+    }
+}
+
+/// The thread that takes what a child says.
+struct Listener {
+    thread: JoinHandle<()>,
+    /// Goes up before and after each line is handed on: odd while somebody looks at one.
+    steps: Arc<AtomicU64>,
+}
+
+impl Listener {
+    /// Waits until all is said and handed on.
+    fn end(self) {
+        let (mut steps, mut silent) = (0, Instant::now());
+        while !self.thread.is_finished() && silent.elapsed() < LAST_WORDS {
+            let now = self.steps.load(Ordering::Relaxed);
+            if now != steps || now % 2 == 1 {
+                (steps, silent) = (now, Instant::now());
+            }
+            std::thread::sleep(POLL);
+        }
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
     }
 }
 
@@ -262,6 +288,21 @@ mod tests {
             .secret_fd("SECRET_FD", &secret)
             .and_then(Command::output);
         assert_eq!(out.unwrap().stdout, b"s3cret0\n");
+    }
+
+    #[test]
+    fn who_listens_slowly_still_hears_all() {
+        let heard = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&heard);
+        let mut child = Command::new("sh")
+            .args(["-c", "echo 1 >&2; echo 2 >&2"])
+            .spawn(move |_| {
+                std::thread::sleep(LAST_WORDS + POLL);
+                counter.fetch_add(1, Ordering::Relaxed);
+            })
+            .unwrap();
+        child.wait_unless(|| false).unwrap();
+        assert_eq!(heard.load(Ordering::Relaxed), 2);
     }
 
     #[test]
