@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdout, ExitStatus};
+use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,6 +89,12 @@ impl Child {
     /// The read end of its standard output; `None` when it was taken before.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.inner.stdout.take()
+    }
+
+    /// The write end of its standard input, if that [is a pipe](Command::piped_stdin); `None` when
+    /// it was taken before.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.inner.stdin.take()
     }
 
     /// Waits for the end, but not longer than `time`: then the child is stopped.

@@ -24,7 +24,7 @@ impl Flavour {
         }
     }
 
-    fn is_installed(self) -> bool {
+    pub fn is_installed(self) -> bool {
         let (borg, version) = match self {
             Flavour::V12 => (self.dir().join("borg"), "borg 1.2."),
             Flavour::V14 => (self.dir().join("borg"), "borg 1.4."),
