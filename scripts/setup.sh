@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 BORG_VERSION=1.4.5
+OLD_BORG_VERSION=1.1.18
 purpose=${1:-test}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -49,6 +50,17 @@ install_borg_1_4() {
         .venv/bin/python -m pip install --quiet "borgbackup==$BORG_VERSION" </dev/null
 }
 
+# borg 1.1 in .venv-1.1: old servers still run it. It wants tools of its time to be built: a minute.
+install_borg_1_1() {
+    [ "$(.venv-1.1/bin/borg --version 2>/dev/null)" = "borg $OLD_BORG_VERSION" ] && return 0
+    say "building borg $OLD_BORG_VERSION in .venv-1.1"
+    rm -rf .venv-1.1 &&
+        /usr/bin/python3 -m venv .venv-1.1 </dev/null &&
+        .venv-1.1/bin/python -m pip install --quiet 'setuptools<70' 'cython<3' wheel pkgconfig </dev/null &&
+        .venv-1.1/bin/python -m pip install --quiet --no-build-isolation \
+            "borgbackup==$OLD_BORG_VERSION" </dev/null
+}
+
 # Real ZFS in a virtual machine: some minutes the first time, nothing later.
 make_zfs_lab() {
     scripts/zfs-lab/setup.sh || say "there is no ZFS lab; what needs it is left out"
@@ -63,6 +75,8 @@ case $purpose in
     test | bench)
         install_packages "$demo_programs $test_programs" "$test_packages"
         install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
+        [ "$purpose" = bench ] || install_borg_1_1 ||
+            say "borg $OLD_BORG_VERSION could not be installed; what needs it is left out"
         [ "$purpose" = bench ] || make_zfs_lab
         ;;
     *) say "usage: $0 demo|test|bench"; exit 2 ;;

@@ -84,6 +84,27 @@ fn a_server_gives_the_same_as_the_folder() {
 }
 
 #[test]
+fn archives_and_servers_of_borg_1_1_are_read() {
+    if !Flavour::V11.is_installed() {
+        return;
+    }
+    for mode in ["repokey-blake2", "keyfile", "authenticated"] {
+        let sandbox = Arc::new(Sandbox::new(Flavour::V11));
+        NastyTree::make(sandbox.source().join("tree"));
+        let borg = Repository::init(&sandbox, mode);
+        borg.create(&sandbox, "a");
+        borg.create_with(&sandbox, "b", &["--compression", "auto,lzma", "--chunker-params", "10,14,12,4095"]);
+        let (store, _) = remote(&sandbox, borg.dir());
+        let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
+        for repository in [server, open(&sandbox, borg.dir()).unwrap()] {
+            for name in ["a", "b"] {
+                assert_right(&sandbox, &borg, &repository, name);
+            }
+        }
+    }
+}
+
+#[test]
 fn requests_of_many_threads_at_once_get_their_own_answers_beyond_what_may_be_on_the_line() {
     each_borg(|flavour| {
         let sandbox = Arc::new(Sandbox::new(flavour));
