@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +18,8 @@ pub struct Sshd {
     process: Child,
     port: u16,
     dir: PathBuf,
+    /// Servers that were sent a signal: those that were stopped do not end with their clients.
+    signalled: Mutex<Vec<Pid>>,
 }
 
 impl Sshd {
@@ -40,7 +43,7 @@ impl Sshd {
             .arg("-E")
             .arg(dir.join("log"))
             .spawn();
-        let sshd = Sshd { process, port, dir };
+        let sshd = Sshd { process, port, dir, signalled: Mutex::default() };
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(wait_until(Duration::from_secs(10), answers), "sshd does not start: {}", sshd.log());
         sshd
@@ -85,6 +88,7 @@ impl Sshd {
         assert!(!sessions.is_empty(), "no session");
         for pid in sessions {
             kill(pid, signal).unwrap();
+            self.signalled.lock().unwrap().push(pid);
         }
     }
 
@@ -106,7 +110,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        for pid in self.sessions() {
+        for pid in self.sessions().into_iter().chain(std::mem::take(self.signalled.get_mut().unwrap())) {
             let _ = kill(pid, Signal::SIGKILL);
         }
         let _ = self.process.kill();
