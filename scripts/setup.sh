@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 BORG_VERSION=1.4.5
+OLD_BORG_VERSION=1.1.18
 purpose=${1:-test}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -64,6 +65,17 @@ get_promtool() {
     return "$got"
 }
 
+# borg 1.1 in .venv-1.1: old servers still run it. It wants tools of its time to be built: a minute.
+install_borg_1_1() {
+    [ "$(.venv-1.1/bin/borg --version 2>/dev/null)" = "borg $OLD_BORG_VERSION" ] && return 0
+    say "building borg $OLD_BORG_VERSION in .venv-1.1"
+    rm -rf .venv-1.1 &&
+        /usr/bin/python3 -m venv .venv-1.1 </dev/null &&
+        .venv-1.1/bin/python -m pip install --quiet 'setuptools<70' 'cython<3' wheel pkgconfig </dev/null &&
+        .venv-1.1/bin/python -m pip install --quiet --no-build-isolation \
+            "borgbackup==$OLD_BORG_VERSION" </dev/null
+}
+
 # Real ZFS in a virtual machine: some minutes the first time, nothing later.
 make_zfs_lab() {
     scripts/zfs-lab/setup.sh || say "there is no ZFS lab; what needs it is left out"
@@ -79,6 +91,8 @@ case $purpose in
         install_packages "$demo_programs $test_programs" "$test_packages"
         install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
         [ "$purpose" = bench ] || get_promtool || say "there is no promtool; what needs it is left out"
+        [ "$purpose" = bench ] || install_borg_1_1 ||
+            say "borg $OLD_BORG_VERSION could not be installed; what needs it is left out"
         [ "$purpose" = bench ] || make_zfs_lab
         ;;
     *) say "usage: $0 demo|test|bench"; exit 2 ;;

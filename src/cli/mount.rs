@@ -84,11 +84,11 @@ pub struct Mount {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Source {
-    /// Streams, in this version.
+    /// The native source where it can read the repository, else streams.
     Auto,
-    /// Streams of `borg extract`.
+    /// Streams of `borg extract`: borg's own bytes, but always from a file's beginning.
     Stream,
-    /// A reader of our own, so far of local repositories: one seek costs one chunk.
+    /// A reader of our own: one seek costs one chunk, and the repository is never locked.
     Native,
 }
 
@@ -156,8 +156,9 @@ impl Mount {
         let mut request = Request {
             archive,
             source: match self.source {
+                Source::Auto => open::Source::Auto,
+                Source::Stream => open::Source::Stream,
                 Source::Native => open::Source::Native,
-                Source::Auto | Source::Stream => open::Source::Stream,
             },
             filter: ArchiveFilter {
                 first: self.first,

@@ -37,8 +37,10 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 /// Where the bytes come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Source {
-    /// Streams of `borg extract`.
+    /// Chunks where we can read the repository, else streams.
     #[default]
+    Auto,
+    /// Streams of `borg extract`.
     Stream,
     /// Chunks, read by ourselves.
     Native,
@@ -94,19 +96,7 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let (catalog, source): (Arc<dyn Catalog>, _) = match request.source {
-        Source::Stream => (Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"),
-        Source::Native => match NativeCatalog::open(borg, filter, limits.lock_wait)? {
-            Ok(catalog) => (Arc::new(catalog), "native"),
-            Err(why) => {
-                return Err(Error::usage(format!(
-                    "the native source cannot read {}: {why}",
-                    borg.repository()
-                ))
-                .hint("`--source stream` can"));
-            }
-        },
-    };
+    let (catalog, source) = catalog(borg, request.source, filter, limits)?;
     let archives = catalog.archives()?;
     let rules = Rules {
         view: request.view,
@@ -134,6 +124,30 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
     let settings =
         Settings { name, access: request.access, permissions: !request.ignore_permissions, deadline };
     Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })
+}
+
+/// The source that was asked for, and its name. What only borg can read streams read; what nobody
+/// should read is an error.
+fn catalog(
+    borg: &Borg,
+    source: Source,
+    filter: ArchiveFilter,
+    limits: Limits,
+) -> Result<(Arc<dyn Catalog>, &'static str)> {
+    if source != Source::Stream {
+        match NativeCatalog::open(borg, filter.clone(), limits.lock_wait, limits.stall)? {
+            Ok(catalog) => return Ok((Arc::new(catalog), "native")),
+            Err(why) if source == Source::Native => {
+                return Err(Error::usage(format!(
+                    "the native source cannot read {}: {why}",
+                    borg.repository()
+                ))
+                .hint("`--source stream` can"));
+            }
+            Err(why) => tracing::warn!("streams of borg are used, so far seeks are slow: {why}"),
+        }
+    }
+    Ok((Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"))
 }
 
 impl Opened {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdout, ExitStatus};
+use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -119,6 +119,12 @@ impl Child {
             }
         }
         Ok(self.ended)
+    }
+
+    /// The write end of its standard input, if that [is a pipe](Command::piped_stdin); `None` when
+    /// it was taken before.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.inner.stdin.take()
     }
 
     /// Waits for the end, but not longer than `time`: then the child is stopped.

@@ -124,6 +124,12 @@ impl Command {
         self
     }
 
+    /// Standard input is a pipe ([`Child::stdin`]).
+    pub fn piped_stdin(mut self) -> Self {
+        self.inner.stdin(Stdio::piped());
+        self
+    }
+
     /// The child gets SIGTERM when the thread that started it dies, also by SIGKILL. Only for
     /// children of a thread that lives as long as their work (the main thread).
     pub fn die_with_parent(mut self) -> Self {

@@ -1,5 +1,6 @@
 //! Why a repository cannot be read.
 
+use std::path::PathBuf;
 use std::{fmt, io};
 
 use super::id::Id;
@@ -13,15 +14,18 @@ pub enum Error {
     /// The object is not in the repository, also not after the newest index was looked at: the
     /// archive that it belonged to was deleted.
     NotFound(Id),
-    /// There is no repository, or the server does not show it. Holds the reason.
+    /// There is no repository. Holds the reason.
     NoRepository(String),
+    /// The server does not show the repository to this account.
+    NotAllowed(String),
     /// What is there is not what was written, or not by someone who has the key. Never to be
     /// passed over.
     Integrity(String),
     /// In the repository is something that this reader does not know. Borg itself may.
     Unsupported(String),
-    /// None of the passphrases opens the key; or none was given.
-    Passphrase,
+    /// None of the passphrases opens the key, or none was given. Holds the file that the key is in,
+    /// `None` when that is the repository.
+    Passphrase(Option<PathBuf>),
     /// The key file of this repository was not found.
     NoKey(Id),
     /// The repository is not encrypted as it was when borg last used it: the types of the key then
@@ -29,6 +33,10 @@ pub enum Error {
     KeyChanged { known: u8, found: u8 },
     /// The manifest is older than the one that borg saw last: the times of both.
     Replayed { known: String, found: String },
+    /// The repository was elsewhere when borg last used it: both places.
+    Relocated { known: String, found: String },
+    /// Borg never used the repository, and anybody could have made it: it takes no secret to read.
+    Unknown,
     /// The operating system failed at `what`.
     Io { what: String, cause: io::Error },
     /// The connection to the server ended, or nothing came for too long. Connecting again may help.
@@ -63,9 +71,11 @@ impl fmt::Display for Error {
         match self {
             Error::NotFound(id) => write!(f, "the object {id} is not in the repository"),
             Error::NoRepository(why) => write!(f, "there is no repository: {why}"),
+            Error::NotAllowed(why) => write!(f, "the server does not allow it: {why}"),
             Error::Integrity(what) => write!(f, "data integrity error: {what}"),
             Error::Unsupported(what) => write!(f, "not supported: {what}"),
-            Error::Passphrase => write!(f, "no passphrase fits the key of the repository"),
+            Error::Passphrase(None) => write!(f, "no passphrase fits the key in the repository"),
+            Error::Passphrase(Some(file)) => write!(f, "no passphrase fits the key in {}", file.display()),
             Error::NoKey(id) => write!(f, "there is no key file for the repository {id}"),
             Error::KeyChanged { known, found } => write!(
                 f,
@@ -74,6 +84,10 @@ impl fmt::Display for Error {
             Error::Replayed { known, found } => {
                 write!(f, "the manifest is of {found}, but borg has seen one of {known}")
             }
+            Error::Relocated { known, found } => {
+                write!(f, "the repository at {found} was at {known} when borg last used it")
+            }
+            Error::Unknown => write!(f, "the repository is not encrypted, and borg never used it"),
             Error::Io { what, .. } => write!(f, "cannot {what}"),
             Error::Gone(why) => write!(f, "the connection to the repository is gone: {why}"),
             Error::Refused { class, message } => write!(f, "the server refused: {class}: {message}"),

@@ -130,26 +130,30 @@ fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Res
 }
 
 /// Looks for the key file of the repository `id` in `places`, which are files or folders full of
-/// them; places that do not exist are passed over. Returns the key's text.
+/// them; places that do not exist are passed over. Returns the file and the key's text.
 ///
 /// # Errors
 /// `NoKey` when there is none, `Io` when a place cannot be read.
-pub fn find_key_file(places: &[PathBuf], id: &Id) -> Result<Zeroizing<String>> {
+pub fn find_key_file(places: &[PathBuf], id: &Id) -> Result<(PathBuf, Zeroizing<String>)> {
     for place in places {
-        let found = if place.is_dir() { in_folder(place, id)? } else { in_file(place, id)? };
-        if let Some(text) = found {
-            return Ok(text);
+        let found = if place.is_dir() {
+            in_folder(place, id)?
+        } else {
+            in_file(place, id)?.map(|text| (place.clone(), text))
+        };
+        if let Some(found) = found {
+            return Ok(found);
         }
     }
     Err(Error::NoKey(*id))
 }
 
-fn in_folder(folder: &Path, id: &Id) -> Result<Option<Zeroizing<String>>> {
+fn in_folder(folder: &Path, id: &Id) -> Result<Option<(PathBuf, Zeroizing<String>)>> {
     let failed = || Error::io(format!("list {}", folder.display()));
     for entry in std::fs::read_dir(folder).map_err(failed())? {
         let path = entry.map_err(failed())?.path();
         if let Some(text) = in_file(&path, id)? {
-            return Ok(Some(text));
+            return Ok(Some((path, text)));
         }
     }
     Ok(None)
@@ -253,8 +257,9 @@ mod tests {
         write("b", Id([2; 32]), "two");
         std::fs::write(dir.path().join("c"), b"\xff\xfe").unwrap();
         let find = |place: PathBuf, id: u8| find_key_file(&[dir.path().join("none"), place], &Id([id; 32]));
-        assert_eq!(find(dir.path().into(), 2).unwrap().trim(), "two");
-        assert_eq!(find(dir.path().join("a"), 1).unwrap().trim(), "one");
+        let (file, key) = find(dir.path().into(), 2).unwrap();
+        assert_eq!((file, key.trim()), (dir.path().join("b"), "two"));
+        assert_eq!(find(dir.path().join("a"), 1).unwrap().1.trim(), "one");
         assert!(matches!(find(dir.path().join("a"), 2), Err(Error::NoKey(_))));
         assert!(matches!(find(dir.path().into(), 3), Err(Error::NoKey(_))));
     }

@@ -1,7 +1,7 @@
 //! A repository as a whole: opened with its key, it gives archives, items and chunks.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::bounded;
@@ -15,7 +15,7 @@ use super::id::Id;
 use super::items::{Chunk, ChunkLists, ItemParser};
 use super::key::{Locked, find_key_file};
 use super::manifest::Manifest;
-use super::security::Security;
+use super::security::{Rules, Security};
 use super::store::{Object, Pending, Store};
 use super::zeros::Zeros;
 use crate::archive::item::Item;
@@ -34,8 +34,11 @@ pub struct Credentials<'a> {
     pub key_files: &'a [PathBuf],
     /// Gives a passphrase a call, until there is no other. Asked only if the key needs one.
     pub passphrases: &'a mut dyn FnMut() -> Option<Zeroizing<Vec<u8>>>,
-    /// Borg's security database, to be compared; see [`Security::new`].
-    pub security: Option<&'a Path>,
+    /// What borg's security database is held against; `None`: nothing is compared.
+    pub security: Option<Rules>,
+    /// The user lets borg read a repository that is only authenticated without its key, unchecked
+    /// (BORG_WORKAROUNDS=authenticated_no_key). This reader does not: then it is `Unsupported`.
+    pub may_lack_key: bool,
 }
 
 /// An open repository. It is used by any number of threads at once.
@@ -43,6 +46,8 @@ pub struct Repository {
     store: Arc<dyn Store>,
     crypto: Crypto,
     security: Option<Security>,
+    /// Whether it takes a secret to read the repository.
+    secret: bool,
     tam_required: bool,
     manifest: Mutex<Arc<Manifest>>,
     zeros: Zeros,
@@ -62,31 +67,40 @@ impl Repository {
     /// Opens the repository in `store`, and authenticates its manifest.
     ///
     /// # Errors
-    /// `Passphrase` and `NoKey` when the key cannot be opened, `KeyChanged` and `Replayed` when
-    /// the repository is not as borg saw it, `Unsupported` when borg may be able to read it and
+    /// `Passphrase` and `NoKey` when the key cannot be opened, `KeyChanged`, `Replayed`,
+    /// `Relocated` and `Unknown` when the repository is not as borg saw it, `Unsupported` when borg may be able to read it and
     /// we are not, `Integrity` and others when nobody should.
     pub fn open(store: Arc<dyn Store>, credentials: Credentials<'_>) -> Result<Self> {
         let mut object = manifest_object(&store)?;
         let kind = object.bytes_mut().first().copied();
         let kind = kind.ok_or_else(|| Error::integrity("the manifest is empty"))?;
         let mode = Mode::of(kind).ok_or_else(|| Error::unsupported(format!("keys of type {kind:#04x}")))?;
-        let security = credentials.security.map(|base| Security::new(base, &store.id()));
-        let (crypto, tam_required) = if mode == Mode::Plain {
-            (Crypto::plain(), false)
+        let Credentials { key_files, passphrases, security, may_lack_key } = credentials;
+        let security = security.map(|rules| Security::new(rules, &store.id()));
+        let (crypto, secret, tam_required) = if mode == Mode::Plain {
+            (Crypto::plain(), false, false)
         } else {
-            let secrets = unlock(&*store, mode, credentials)?;
+            let (secrets, empty) = match unlock(&*store, mode, key_files, passphrases) {
+                Err(Error::Passphrase(_) | Error::NoKey(_)) if may_lack_key && !mode.is_encrypted() => {
+                    return Err(Error::unsupported("to read without the key and its checks"));
+                }
+                unlocked => unlocked?,
+            };
+            // Borg's view, too: a key that lies beside the data, and opens without a word, is none.
+            let secret = mode.has_key_file() || mode.is_encrypted() && !empty;
             let seen = || security.as_ref().is_some_and(Security::tam_required);
-            (Crypto::new(mode, &secrets)?, secrets.tam_required.unwrap_or_else(seen))
+            (Crypto::new(mode, &secrets)?, secret, secrets.tam_required.unwrap_or_else(seen))
         };
         let manifest = read_manifest(object, &crypto, tam_required)?;
         if let Some(security) = &security {
-            security.check(mode, &manifest.timestamp)?;
+            security.check(mode, secret, &manifest.timestamp)?;
         }
         Ok(Repository {
             zeros: Zeros::default(),
             store,
             crypto,
             security,
+            secret,
             tam_required,
             manifest: Mutex::new(Arc::new(manifest)),
             buffers: Mutex::default(),
@@ -114,7 +128,7 @@ impl Repository {
         self.store.refresh()?;
         let manifest = read_manifest(manifest_object(&self.store)?, &self.crypto, self.tam_required)?;
         if let Some(security) = &self.security {
-            security.check(self.mode(), &manifest.timestamp)?;
+            security.check(self.mode(), self.secret, &manifest.timestamp)?;
         }
         let mut current = lock(&self.manifest);
         if manifest.timestamp < current.timestamp {
@@ -301,17 +315,28 @@ fn read_manifest(mut object: Object, crypto: &Crypto, tam_required: bool) -> Res
     Manifest::parse(&packed, crypto, tam_required)
 }
 
-fn unlock(store: &dyn Store, mode: Mode, credentials: Credentials<'_>) -> Result<Secrets> {
+/// The secrets, and whether the empty passphrase opened them.
+fn unlock(
+    store: &dyn Store,
+    mode: Mode,
+    key_files: &[PathBuf],
+    passphrases: &mut dyn FnMut() -> Option<Zeroizing<Vec<u8>>>,
+) -> Result<(Secrets, bool)> {
     let id = store.id();
-    let text = if mode.has_key_file() { find_key_file(credentials.key_files, &id)? } else { store.key()? };
+    let (file, text) = if mode.has_key_file() {
+        let (file, text) = find_key_file(key_files, &id)?;
+        (Some(file), text)
+    } else {
+        (None, store.key()?)
+    };
     if text.trim().is_empty() {
         return Err(Error::NoKey(id));
     }
     let locked = Locked::parse(&text)?;
-    while let Some(passphrase) = (credentials.passphrases)() {
+    while let Some(passphrase) = passphrases() {
         if let Some(secrets) = locked.unlock(&passphrase, &id)? {
-            return Ok(secrets);
+            return Ok((secrets, passphrase.is_empty()));
         }
     }
-    Err(Error::Passphrase)
+    Err(Error::Passphrase(file))
 }

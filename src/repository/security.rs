@@ -1,22 +1,35 @@
 //! Borg's security database: what it saw of a repository when it last used it. Only read.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::crypto::Mode;
 use super::error::{Error, Result};
 use super::id::Id;
 
+/// What a repository is held against.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Has a folder for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
+    /// configuration folder.
+    pub database: PathBuf,
+    /// Where the repository is, as borg writes it.
+    pub location: String,
+    /// The user allows for a repository that moved since borg last used it.
+    pub may_have_moved: bool,
+    /// The user allows for a repository that borg never used and that takes no secret to read.
+    pub may_be_unknown: bool,
+}
+
 /// The folder of one repository in the database; it need not be there.
 pub struct Security {
     dir: PathBuf,
+    rules: Rules,
 }
 
 impl Security {
-    /// `base` holds a folder for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
-    /// configuration folder.
-    pub fn new(base: &Path, repository: &Id) -> Self {
-        Security { dir: base.join(repository.to_string()) }
+    pub fn new(rules: Rules, repository: &Id) -> Self {
+        Security { dir: rules.database.join(repository.to_string()), rules }
     }
 
     /// Whether borg has seen that manifests of the repository are authenticated.
@@ -24,11 +37,23 @@ impl Security {
         self.dir.join("tam_required").exists()
     }
 
-    /// Compares the repository with what borg saw.
+    /// Compares the repository with what borg saw, in borg's order. `secret` tells whether it takes
+    /// a secret to read it, `timestamp` is of the manifest.
     ///
     /// # Errors
-    /// `KeyChanged` and `Replayed` where it does not fit, `Io` when the database cannot be read.
-    pub fn check(&self, mode: Mode, timestamp: &str) -> Result<()> {
+    /// `Unknown`, `Relocated`, `KeyChanged` and `Replayed` where it does not fit, `Io` when the
+    /// database cannot be read.
+    pub fn check(&self, mode: Mode, secret: bool, timestamp: &str) -> Result<()> {
+        if !secret && !self.rules.may_be_unknown && !self.is_known() {
+            return Err(Error::Unknown);
+        }
+        let place = &self.rules.location;
+        if let Some(known) = self.read("location")?
+            && known != *place
+            && !self.rules.may_have_moved
+        {
+            return Err(Error::Relocated { known, found: place.clone() });
+        }
         let found = mode as u8;
         if let Some(known) = self.read("key-type")?.and_then(|text| text.parse().ok())
             && known != found
@@ -40,6 +65,11 @@ impl Security {
             Some(known) if *known > *timestamp => Err(Error::Replayed { known, found: timestamp.into() }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether borg remembers the repository.
+    fn is_known(&self) -> bool {
+        ["key-type", "location", "manifest-timestamp"].iter().all(|name| self.dir.join(name).exists())
     }
 
     fn read(&self, name: &str) -> Result<Option<String>> {
@@ -56,21 +86,62 @@ impl Security {
 mod tests {
     use super::*;
 
+    fn rules(database: &std::path::Path) -> Rules {
+        let database = database.to_owned();
+        Rules { database, location: "/srv/b".into(), may_have_moved: false, may_be_unknown: false }
+    }
+
+    fn write(security: &Security, name: &str, text: &str) {
+        std::fs::create_dir_all(&security.dir).unwrap();
+        std::fs::write(security.dir.join(name), text).unwrap();
+    }
+
+    #[test]
+    fn a_repository_that_moved_is_refused_unless_the_user_knows_of_it() {
+        let base = tempfile::tempdir().unwrap();
+        let mut security = Security::new(rules(base.path()), &Id([1; 32]));
+        write(&security, "location", "/srv/b");
+        assert!(security.check(Mode::KeyFile, true, "1").is_ok());
+        write(&security, "location", "ssh://host/srv/b");
+        let moved = security.check(Mode::KeyFile, true, "1");
+        assert!(matches!(moved, Err(Error::Relocated { known, found })
+            if known == "ssh://host/srv/b" && found == "/srv/b"));
+        security.rules.may_have_moved = true;
+        assert!(security.check(Mode::KeyFile, true, "1").is_ok());
+    }
+
+    #[test]
+    fn a_repository_that_anybody_could_have_made_must_be_known_to_borg_or_the_user() {
+        let base = tempfile::tempdir().unwrap();
+        let mut security = Security::new(rules(base.path()), &Id([1; 32]));
+        let check = |security: &Security| security.check(Mode::Plain, false, "1");
+        assert!(matches!(check(&security), Err(Error::Unknown)));
+        assert!(security.check(Mode::RepoKey, true, "1").is_ok());
+        security.rules.may_be_unknown = true;
+        assert!(check(&security).is_ok());
+        security.rules.may_be_unknown = false;
+        write(&security, "key-type", "2");
+        write(&security, "location", "/srv/b");
+        assert!(matches!(check(&security), Err(Error::Unknown)), "borg wants all three files");
+        write(&security, "manifest-timestamp", "1");
+        assert!(check(&security).is_ok());
+    }
+
     #[test]
     fn another_key_and_an_older_manifest_are_refused() {
         let base = tempfile::tempdir().unwrap();
-        let security = Security::new(base.path(), &Id([1; 32]));
+        let security = Security::new(rules(base.path()), &Id([1; 32]));
         let (old, new) = ("2026-11-23T10:00:00.000000", "2026-11-23T10:00:00.000001");
-        assert!(security.check(Mode::Plain, old).is_ok(), "a repository that borg never saw");
+        assert!(security.check(Mode::RepoKey, true, old).is_ok(), "a repository that borg never saw");
         assert!(!security.tam_required());
         std::fs::create_dir(&security.dir).unwrap();
         std::fs::write(security.dir.join("key-type"), "3").unwrap();
         std::fs::write(security.dir.join("manifest-timestamp"), new).unwrap();
         std::fs::write(security.dir.join("tam_required"), "").unwrap();
-        assert!(security.check(Mode::RepoKey, new).is_ok());
-        let changed = security.check(Mode::Plain, new);
-        assert!(matches!(changed, Err(Error::KeyChanged { known: 3, found: 2 })));
-        assert!(matches!(security.check(Mode::RepoKey, old), Err(Error::Replayed { .. })));
+        assert!(security.check(Mode::RepoKey, true, new).is_ok());
+        let changed = security.check(Mode::KeyFile, true, new);
+        assert!(matches!(changed, Err(Error::KeyChanged { known: 3, found: 0 })));
+        assert!(matches!(security.check(Mode::RepoKey, true, old), Err(Error::Replayed { .. })));
         assert!(security.tam_required());
     }
 }

@@ -20,7 +20,7 @@ pub mod xattr;
 pub use compare::{assert_same_bytes, assert_same_trees};
 pub use fake::FakeBorg;
 pub use loopdev::Loop;
-pub use mounted::Mounted;
+pub use mounted::{Mounted, SOURCES, each_way};
 pub use needs::{Need, available};
 pub use program::Program;
 pub use random::Random;

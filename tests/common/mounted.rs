@@ -10,7 +10,24 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::Program;
+use super::repository::Flavour;
 use super::sandbox::{Sandbox, binary};
+
+/// Where a mount can have its bytes from.
+pub const SOURCES: [&str; 2] = ["native", "stream"];
+
+/// Runs `test` with every borg, and with both sources, but not with each pair of them: sources that
+/// show the same with one borg show the same with the other.
+pub fn each_way(test: impl Fn(Flavour, &str)) {
+    let flavours = [Flavour::V12, Flavour::V14].map(|f| f.is_installed().then_some(f));
+    let either = flavours[0].or(flavours[1]);
+    for (flavour, source) in [(flavours[0].or(either), "stream"), (flavours[1].or(either), "native")] {
+        if let Some(flavour) = flavour {
+            eprintln!("with {flavour:?}, {source}");
+            test(flavour, source);
+        }
+    }
+}
 
 /// A mount at the sandbox's mount point. Dropped, it is ended, even when its daemon died.
 pub struct Mounted {
@@ -23,6 +40,11 @@ impl Mounted {
         let dir = sandbox.mount_point();
         Self::command(sandbox, archive, &dir, arguments).ok();
         Mounted::at(dir)
+    }
+
+    /// The same, with the bytes from `source`.
+    pub fn by(source: &str, sandbox: &Sandbox, archive: &str, arguments: &[&str]) -> Self {
+        Self::new(sandbox, archive, &[&["--source", source], arguments].concat())
     }
 
     /// The guard for a mount that was made at `dir`.
@@ -64,7 +86,7 @@ impl Drop for Mounted {
             Program::new("fusermount3").args(["-u", "-z"]).arg(&self.dir).run();
         }
         if let Some(pid) = daemon_of(&self.dir)
-            && !wait_until(Duration::from_secs(15), || daemon_of(&self.dir).is_none())
+            && !wait_until(Duration::from_secs(60), || daemon_of(&self.dir).is_none())
         {
             let _ = kill(pid, Signal::SIGKILL);
             assert!(std::thread::panicking(), "the daemon {pid} outlived its mount");

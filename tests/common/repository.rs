@@ -9,6 +9,8 @@ use super::sandbox::Sandbox;
 /// Which borg is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
+    /// PyPI's, in `.venv-1.1`, of which there may be old servers and old archives.
+    V11,
     /// Debian's.
     V12,
     /// PyPI's, in `.venv` (scripts/setup.sh makes it).
@@ -19,13 +21,15 @@ impl Flavour {
     /// The folder with its `borg`.
     pub fn dir(self) -> PathBuf {
         match self {
+            Flavour::V11 => concat!(env!("CARGO_MANIFEST_DIR"), "/.venv-1.1/bin").into(),
             Flavour::V12 => "/usr/bin".into(),
             Flavour::V14 => concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin").into(),
         }
     }
 
-    fn is_installed(self) -> bool {
+    pub fn is_installed(self) -> bool {
         let (borg, version) = match self {
+            Flavour::V11 => (self.dir().join("borg"), "borg 1.1."),
             Flavour::V12 => (self.dir().join("borg"), "borg 1.2."),
             Flavour::V14 => (self.dir().join("borg"), "borg 1.4."),
         };
@@ -42,7 +46,7 @@ impl Flavour {
     }
 }
 
-/// Runs `test` once with every borg.
+/// Runs `test` once with every borg that we work with.
 pub fn each_borg(test: impl Fn(Flavour)) {
     for flavour in [Flavour::V12, Flavour::V14] {
         if flavour.is_installed() {

@@ -4,9 +4,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use super::mounted::wait_until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::mounted::{descendants, wait_until};
 use super::sandbox::Sandbox;
 
 /// The server; it ends when this is dropped.
@@ -14,6 +18,8 @@ pub struct Sshd {
     process: Child,
     port: u16,
     dir: PathBuf,
+    /// Servers that were sent a signal: those that were stopped do not end with their clients.
+    signalled: Mutex<Vec<Pid>>,
 }
 
 impl Sshd {
@@ -37,7 +43,7 @@ impl Sshd {
             .arg("-E")
             .arg(dir.join("log"))
             .spawn();
-        let sshd = Sshd { process, port, dir };
+        let sshd = Sshd { process, port, dir, signalled: Mutex::default() };
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(wait_until(Duration::from_secs(10), answers), "sshd does not start: {}", sshd.log());
         sshd
@@ -71,6 +77,32 @@ impl Sshd {
         )
     }
 
+    /// The servers that it runs for its clients.
+    pub fn sessions(&self) -> Vec<Pid> {
+        descendants(Pid::from_raw(self.process.id() as i32), "serve")
+    }
+
+    /// Sends `signal` to all of them; there must be one.
+    pub fn signal_sessions(&self, signal: Signal) {
+        let sessions = self.sessions();
+        assert!(!sessions.is_empty(), "no session");
+        for pid in sessions {
+            kill(pid, signal).unwrap();
+            self.signalled.lock().unwrap().push(pid);
+        }
+    }
+
+    /// Sends `signal` to what lets clients in.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
+    }
+
+    /// What the clients asked to be run, a line each.
+    pub fn commands(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.dir.join("commands")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
@@ -78,6 +110,9 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
+        for pid in self.sessions().into_iter().chain(std::mem::take(self.signalled.get_mut().unwrap())) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -101,7 +136,9 @@ fn write_settings(sandbox: &Sandbox, dir: &Path, port: u16, repository: &Path) {
     let (borg, home) = (sandbox.flavour().dir().join("borg"), sandbox.path("home"));
     let quoted = |path: &Path| format!("'{}'", path.display());
     let command = format!(
-        "BORG_BASE_DIR={} {} serve --restrict-to-repository {}",
+        "printenv SSH_ORIGINAL_COMMAND >> {}; cd {}; BORG_BASE_DIR={} {} serve --restrict-to-repository {}",
+        quoted(&dir.join("commands")),
+        quoted(&home),
         quoted(&home),
         quoted(&borg),
         quoted(repository)

@@ -16,7 +16,7 @@ const BIG: usize = 64 << 20;
 /// A mount with a stream that was begun and that nobody reads on.
 fn half_read(flavour: Flavour) -> (Sandbox, Repository, Mounted, std::fs::File) {
     let (sandbox, repository) = archived(flavour, |source| write_random(source, "image", BIG));
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "idle=1"]);
+    let mounted = Mounted::by("stream", &sandbox, ARCHIVE, &["-o", "idle=1"]);
     let file = std::fs::File::open(mounted.path("image")).unwrap();
     read_at(&file, 0, 1000).unwrap();
     (sandbox, repository, mounted, file)
@@ -53,7 +53,7 @@ fn an_idle_mount_does_not_keep_our_create_from_creating() {
 }
 
 #[test]
-fn an_archive_made_anew_under_the_same_name_is_never_taken_for_the_old_one() {
+fn streams_never_take_an_archive_made_anew_under_the_same_name_for_the_old_one() {
     if !available(&[Need::Fuse]) {
         return;
     }
@@ -62,7 +62,7 @@ fn an_archive_made_anew_under_the_same_name_is_never_taken_for_the_old_one() {
             write_random(source, "read before", 3000);
             write_random(source, "read after", 2 << 20);
         });
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "idle=1"]);
+        let mounted = Mounted::by("stream", &sandbox, ARCHIVE, &["-o", "idle=1"]);
         let before = std::fs::read(mounted.path("read before")).unwrap();
         assert!(before == std::fs::read(sandbox.source().join("read before")).unwrap());
 
@@ -94,14 +94,14 @@ impl Drop for Exclusive {
 }
 
 #[test]
-fn a_locked_repository_is_told_with_its_holder_and_waited_for_no_longer_than_the_limit() {
+fn streams_tell_who_locks_the_repository_and_wait_no_longer_than_the_limit() {
     if !available(&[Need::Fuse]) {
         return;
     }
     each_borg(|flavour| {
         let (sandbox, repository) = archived(flavour, |source| write_random(source, "file", 100));
         let holder = Exclusive::new(&sandbox, &repository);
-        let options = ["-o", "lock_wait=1"];
+        let options = ["--source", "stream", "-o", "lock_wait=1"];
         let run = Mounted::command(&sandbox, ARCHIVE, &sandbox.mount_point(), &options).run();
         assert_eq!(run.code(), Some(75), "{run}");
         let holder_line = format!("held by: pid {} on ", holder.0.id());
@@ -110,13 +110,13 @@ fn a_locked_repository_is_told_with_its_holder_and_waited_for_no_longer_than_the
 }
 
 #[test]
-fn a_read_that_waits_for_a_lock_fails_at_the_deadline_and_the_next_one_is_right() {
+fn a_stream_that_waits_for_a_lock_fails_at_the_deadline_and_the_next_one_is_right() {
     if !available(&[Need::Fuse]) {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, repository) = archived(flavour, |source| write_random(source, "file", 100));
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "deadline=3,lock_wait=600"]);
+    let mounted = Mounted::by("stream", &sandbox, ARCHIVE, &["-o", "deadline=3,lock_wait=600"]);
     let holder = Exclusive::new(&sandbox, &repository);
     assert_eio(std::fs::read(mounted.path("file")));
     drop(holder);
@@ -124,4 +124,54 @@ fn a_read_that_waits_for_a_lock_fails_at_the_deadline_and_the_next_one_is_right(
     assert!(
         wait_until(Duration::from_secs(60), || std::fs::read(mounted.path("file")).is_ok_and(|b| b == right))
     );
+}
+
+#[test]
+fn a_locked_repository_is_mounted_and_read_by_its_chunks() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository) = archived(flavour, |source| write_random(source, "file", 100_000));
+        let _holder = Exclusive::new(&sandbox, &repository);
+        let mounted = Mounted::by("native", &sandbox, ARCHIVE, &["-o", "lock_wait=1"]);
+        assert_same_bytes(&mounted.path("file"), &sandbox.source().join("file"));
+    });
+}
+
+#[test]
+fn chunks_of_a_deleted_archive_are_right_until_they_are_gone_and_then_the_log_says_so() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let sandbox = Sandbox::new(flavour);
+        let repository = Repository::init(&sandbox, "repokey-blake2");
+        // A segment for each chunk: one that is open stays readable.
+        let size = ["max_segment_size", "300000"];
+        repository.borg(&sandbox, "config").arg(repository.dir()).args(size).ok();
+        for (n, name) in ["never read", "read after", "read before"].into_iter().enumerate() {
+            write_random(&sandbox.source(), name, (1 << 20) + n);
+        }
+        repository.create_with(&sandbox, DAY, &["--chunker-params", "fixed,2097152"]);
+        let mounted = Mounted::by("native", &sandbox, ARCHIVE, &[]);
+        let old = |name: &str| std::fs::read(sandbox.source().join(name)).unwrap();
+        let [before, after] = ["read before", "read after"].map(old);
+        assert!(std::fs::read(mounted.path("read before")).unwrap() == before);
+
+        // Nothing waits for the mount.
+        repository.borg(&sandbox, "delete --lock-wait 1").arg(format!("::{DAY}")).ok();
+        for name in ["read after", "never read"] {
+            std::fs::write(sandbox.source().join(name), vec![b'!'; 1 << 20]).unwrap();
+        }
+        repository.create(&sandbox, DAY);
+        assert!(std::fs::read(mounted.path("read after")).unwrap() == after, "it is still there");
+
+        repository.borg(&sandbox, "compact --threshold 0").ok();
+        assert!(std::fs::read(mounted.path("read before")).unwrap() == before);
+        assert_eio(std::fs::read(mounted.path("never read")));
+        let log = format!("/run/borg-offsite-backup/mount-{}.log", mounted.daemon());
+        let told = std::fs::read_to_string(&log).unwrap();
+        assert!(told.contains("cannot read never read") && told.contains("was deleted"), "{told}");
+    });
 }

@@ -1,6 +1,8 @@
 //! Files that `borg check --repair` filled with zeros.
 
-use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, assert_same_bytes, available, each_borg};
+use crate::common::{
+    Flavour, Mounted, Need, Repository, SOURCES, Sandbox, assert_same_bytes, available, each_borg,
+};
 use crate::scene::{ARCHIVE, DAY, assert_eio, write_random};
 
 /// A repository in which a chunk of `damaged` was lost and repaired; `whole` is untouched.
@@ -26,17 +28,25 @@ fn a_damaged_file_cannot_be_opened_unless_that_is_allowed() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, repository) = repaired(flavour);
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-        assert_eio(std::fs::File::open(mounted.path("damaged")));
-        assert_same_bytes(&mounted.path("whole"), &sandbox.source().join("whole"));
-        mounted.umount(&sandbox);
+        let (mut sandbox, repository) = repaired(flavour);
+        let output = repository.borg(&sandbox, "extract --stdout").args([ARCHIVE, "damaged"]).run();
+        if flavour == Flavour::V12 {
+            // A repair by borg 1.2.4 leaves a wrong signature, which that borg does not look at.
+            let said = Mounted::command(&sandbox, ARCHIVE, &sandbox.mount_point(), &[]).fails();
+            assert!(said.contains("BORG_WORKAROUNDS=ignore_invalid_archive_tam"), "{said}");
+            sandbox.set("BORG_WORKAROUNDS", "ignore_invalid_archive_tam");
+        }
+        for source in SOURCES {
+            let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+            assert_eio(std::fs::File::open(mounted.path("damaged")));
+            assert_same_bytes(&mounted.path("whole"), &sandbox.source().join("whole"));
+            mounted.umount(&sandbox);
 
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "allow_damaged_files"]);
-        let bytes = std::fs::read(mounted.path("damaged")).unwrap();
-        let output =
-            repository.borg(&sandbox, "extract --stdout").arg(format!("::{DAY}")).arg("damaged").run();
-        assert!(bytes == output.stdout, "it is not as borg extracts it");
-        assert!(bytes != std::fs::read(sandbox.source().join("damaged")).unwrap(), "nothing is damaged");
+            let mounted = Mounted::by(source, &sandbox, ARCHIVE, &["-o", "allow_damaged_files"]);
+            let bytes = std::fs::read(mounted.path("damaged")).unwrap();
+            assert!(bytes == output.stdout, "it is not as borg extracts it");
+            assert!(bytes != std::fs::read(sandbox.source().join("damaged")).unwrap(), "nothing is damaged");
+            mounted.umount(&sandbox);
+        }
     });
 }

@@ -7,7 +7,8 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::common::mounted::{is_mounted, wait_until};
 use crate::common::{
-    Flavour, Mounted, Need, Program, Repository, Sandbox, assert_same_bytes, available, binary, each_borg,
+    Flavour, Mounted, Need, Program, Repository, SOURCES, Sandbox, assert_same_bytes, available, binary,
+    each_borg,
 };
 use crate::scene::{ARCHIVE, DAY, archived, write_random};
 
@@ -40,69 +41,84 @@ fn kill_daemon(mounted: &Mounted) {
 #[test]
 fn umount_ends_the_mount_and_the_daemon() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-    assert_works(&mounted);
-    let daemon = mounted.daemon();
-    mounted.umount(&sandbox);
-    assert!(!is_mounted(&sandbox.mount_point()));
-    std::fs::remove_dir(sandbox.mount_point()).unwrap();
-    assert!(wait_until(SOON, || kill(daemon, None).is_err()), "the daemon lives on");
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        assert_works(&mounted);
+        let daemon = mounted.daemon();
+        mounted.umount(&sandbox);
+        assert!(!is_mounted(&sandbox.mount_point()));
+        // Nothing is left in it.
+        std::fs::remove_dir(sandbox.mount_point()).unwrap();
+        std::fs::create_dir(sandbox.mount_point()).unwrap();
+        assert!(wait_until(SOON, || kill(daemon, None).is_err()), "the daemon lives on");
+    }
 }
 
 #[test]
 fn umount_of_what_is_in_use_fails_and_the_mount_lives() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-    let file = std::fs::File::open(mounted.path("file")).unwrap();
-    let said = sandbox.offsite("umount").arg(mounted.dir()).fails();
-    assert!(said.contains(mounted.dir().to_str().unwrap()), "{said}");
-    drop(file);
-    assert_works(&mounted);
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let file = std::fs::File::open(mounted.path("file")).unwrap();
+        let said = sandbox.offsite("umount").arg(mounted.dir()).fails();
+        assert!(said.contains(mounted.dir().to_str().unwrap()), "{said}");
+        drop(file);
+        assert_works(&mounted);
+    }
 }
 
 #[test]
 fn sigterm_ends_the_mount() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-    assert_works(&mounted);
-    kill(mounted.daemon(), Signal::SIGTERM).unwrap();
-    assert!(wait_until(SOON, || !is_mounted(mounted.dir())), "still mounted");
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        assert_works(&mounted);
+        kill(mounted.daemon(), Signal::SIGTERM).unwrap();
+        assert!(wait_until(SOON, || !is_mounted(mounted.dir())), "still mounted");
+    }
 }
 
 #[test]
 fn a_mount_in_the_foreground_ends_with_its_umount() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let dir = sandbox.mount_point();
-    let mut process = Mounted::command(&sandbox, ARCHIVE, &dir, &["--foreground"]).spawn();
-    assert!(wait_until(SOON, || is_mounted(&dir)), "it does not mount");
-    let mounted = Mounted::at(dir);
-    assert_works(&mounted);
-    assert!(process.try_wait().unwrap().is_none(), "it did not stay");
-    mounted.umount(&sandbox);
-    assert!(wait_until(SOON, || process.try_wait().unwrap().is_some()), "it does not end");
-    assert!(process.wait().unwrap().success());
+    for source in SOURCES {
+        let dir = sandbox.mount_point();
+        let mut process =
+            Mounted::command(&sandbox, ARCHIVE, &dir, &["--foreground", "--source", source]).spawn();
+        assert!(wait_until(SOON, || is_mounted(&dir)), "it does not mount");
+        let mounted = Mounted::at(dir);
+        assert_works(&mounted);
+        assert!(process.try_wait().unwrap().is_none(), "it did not stay");
+        mounted.umount(&sandbox);
+        assert!(wait_until(SOON, || process.try_wait().unwrap().is_some()), "it does not end");
+        assert!(process.wait().unwrap().success());
+    }
 }
 
 #[test]
 fn a_killed_mount_fails_until_umount_clears_it() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-    kill_daemon(&mounted);
-    assert_dead(mounted.dir());
-    mounted.umount(&sandbox);
-    assert_works(&Mounted::new(&sandbox, ARCHIVE, &[]));
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        kill_daemon(&mounted);
+        assert_dead(mounted.dir());
+        mounted.umount(&sandbox);
+        assert_works(&Mounted::by(source, &sandbox, ARCHIVE, &[]));
+    }
 }
 
 #[test]
 fn a_killed_mount_is_cleared_by_the_next_mount() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-    kill_daemon(&mounted);
-    assert_dead(mounted.dir());
-    let again = Mounted::new(&sandbox, ARCHIVE, &[]);
-    assert_works(&again);
-    again.umount(&sandbox);
-    assert!(!is_mounted(&sandbox.mount_point()), "the dead mount is still below");
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        kill_daemon(&mounted);
+        assert_dead(mounted.dir());
+        let again = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        assert_works(&again);
+        again.umount(&sandbox);
+        assert!(!is_mounted(&sandbox.mount_point()), "the dead mount is still below");
+    }
 }
 
 #[test]
@@ -164,7 +180,7 @@ fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
         sandbox.set("BORG_PASSPHRASE", "open sesame");
         let repository = Repository::init(&sandbox, "repokey-blake2");
         repository.create(&sandbox, DAY);
-        let mount = |word: &str| {
+        let mount = |word: &str, source: &str| {
             std::fs::write(sandbox.path("word"), format!("{word}\n")).unwrap();
             let script = r#"unset BORG_PASSPHRASE; exec "$@" 9< "$WORD""#;
             sandbox
@@ -173,23 +189,26 @@ fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
                 .arg(binary())
                 .arg("--config")
                 .arg(sandbox.config())
-                .args(["mount", ARCHIVE])
+                .args(["mount", "--source", source, ARCHIVE])
                 .arg(sandbox.mount_point())
                 .env("BORG_PASSPHRASE_FD", "9")
                 .env("WORD", sandbox.path("word"))
                 .run()
         };
-        let wrong = mount("open barley");
-        assert_eq!(wrong.code(), Some(1), "{wrong}");
-        assert!(wrong.stderr().contains("the passphrase is wrong for the key in"), "{wrong}");
-        assert!(!wrong.stderr().contains("barley"), "{wrong}");
-        assert_eq!(mount("open sesame").code(), Some(0));
-        let mounted = Mounted::at(sandbox.mount_point());
-        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
-        assert_same_bytes(&mounted.path("small"), &sandbox.source().join("small"));
-        for file in ["environ", "cmdline"] {
-            let told = std::fs::read(format!("/proc/{}/{file}", mounted.daemon())).unwrap();
-            assert!(!told.windows(11).any(|w| w == b"open sesame"), "the passphrase is in {file}");
+        for source in SOURCES {
+            let wrong = mount("open barley", source);
+            assert_eq!(wrong.code(), Some(1), "{wrong}");
+            assert!(wrong.stderr().contains("the passphrase is wrong for the key in"), "{wrong}");
+            assert!(!wrong.stderr().contains("barley"), "{wrong}");
+            assert_eq!(mount("open sesame", source).code(), Some(0));
+            let mounted = Mounted::at(sandbox.mount_point());
+            assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+            assert_same_bytes(&mounted.path("small"), &sandbox.source().join("small"));
+            for file in ["environ", "cmdline"] {
+                let told = std::fs::read(format!("/proc/{}/{file}", mounted.daemon())).unwrap();
+                assert!(!told.windows(11).any(|w| w == b"open sesame"), "the passphrase is in {file}");
+            }
+            mounted.umount(&sandbox);
         }
     });
 }

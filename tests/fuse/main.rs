@@ -12,6 +12,7 @@ mod options;
 mod refused;
 mod repository;
 mod scene;
+mod sources;
 mod streams;
 mod tree;
 mod unprivileged;

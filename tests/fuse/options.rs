@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::{
     Flavour, Mounted, NastyTree, Need, Program, Repository, Sandbox, assert_same_bytes, assert_same_trees,
-    available, each_borg,
+    available, each_way,
 };
 use crate::scene::{ARCHIVE, DAY, archived, names};
 
@@ -20,13 +20,13 @@ fn a_path_shows_what_borg_extracts_for_it_and_no_neighbour() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    each_borg(|flavour| {
+    each_way(|flavour, source| {
         let (sandbox, repository) = nasty(flavour);
         // The master of the links, links/b-master, is not among the paths.
         let paths = ["nasty/pfx", "nasty/links/below", "nasty/links/a-link"];
         let extracted = sandbox.path("out");
         repository.borg(&sandbox, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &paths);
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &paths);
         for folder in ["nasty/pfx", "nasty/links/below"] {
             assert_same_trees(&mounted.path(folder), &extracted.join(folder));
         }
@@ -53,7 +53,7 @@ fn stripped_components_are_those_that_borg_strips() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    each_borg(|flavour| {
+    each_way(|flavour, source| {
         let (sandbox, repository) = nasty(flavour);
         let extracted = sandbox.path("out");
         let strip = ["--strip-components", "2"];
@@ -63,7 +63,8 @@ fn stripped_components_are_those_that_borg_strips() {
             .args([&format!("::{DAY}"), "nasty/links", "nasty/deep"])
             .current_dir(&extracted)
             .ok();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
+        let mounted =
+            Mounted::by(source, &sandbox, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
         assert_same_trees(mounted.dir(), &extracted);
     });
 }
@@ -92,13 +93,13 @@ fn owners_are_known_by_name_unless_numbers_are_wanted() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    each_borg(|flavour| {
+    each_way(|flavour, source| {
         let (sandbox, _repository) = foreign_owner(flavour);
         let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap();
-        let mounted = Mounted::new(&sandbox, "::foreign", &[]);
+        let mounted = Mounted::by(source, &sandbox, "::foreign", &[]);
         assert_eq!(owner(&mounted.path("x")), (daemon.uid.as_raw(), daemon.gid.as_raw()));
         mounted.umount(&sandbox);
-        let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "numeric_ids"]);
+        let mounted = Mounted::by(source, &sandbox, "::foreign", &["-o", "numeric_ids"]);
         assert_eq!(owner(&mounted.path("x")), (4242, 4343));
     });
 }

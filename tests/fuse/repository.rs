@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, available, each_borg};
+use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, available, each_way};
 use crate::scene::{archived, names};
 
 /// Archives 2026-03-14, 2026-03-15 and `other`, made in this order; `file` holds the name of each.
@@ -21,9 +21,9 @@ fn every_archive_is_a_folder_and_latest_is_a_link_to_the_newest() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    each_borg(|flavour| {
+    each_way(|flavour, source| {
         let (sandbox, _repository) = three_archives(flavour);
-        let mounted = Mounted::new(&sandbox, "", &[]);
+        let mounted = Mounted::by(source, &sandbox, "", &[]);
         assert_eq!(names(mounted.dir()), ["2026-03-14", "2026-03-15", "latest", "other"]);
         for name in ["2026-03-14", "2026-03-15", "other"] {
             assert_eq!(std::fs::read_to_string(mounted.path(name).join("file")).unwrap(), name);

@@ -1,6 +1,6 @@
 //! The mounted tree is the tree that `borg extract` makes.
 
-use crate::common::{Mounted, NastyTree, Need, assert_same_trees, available, each_borg};
+use crate::common::{Mounted, NastyTree, Need, SOURCES, assert_same_trees, available, each_borg, each_way};
 use crate::scene::{ARCHIVE, DAY, archived};
 
 #[test]
@@ -13,8 +13,11 @@ fn every_file_is_as_borg_extracts_it() {
             NastyTree::make(source.join("nasty"));
         });
         let extracted = repository.extract(&sandbox, DAY, &[]);
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
-        assert_same_trees(mounted.dir(), &extracted);
+        for source in SOURCES {
+            let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+            assert_same_trees(mounted.dir(), &extracted);
+            mounted.umount(&sandbox);
+        }
     });
 }
 
@@ -23,12 +26,12 @@ fn every_file_of_the_whole_repository_is_as_borg_extracts_it() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    each_borg(|flavour| {
+    each_way(|flavour, source| {
         let (sandbox, repository) = archived(flavour, |source| {
             NastyTree::make(source.join("nasty"));
         });
         let extracted = repository.extract(&sandbox, DAY, &[]);
-        let mounted = Mounted::new(&sandbox, "", &[]);
+        let mounted = Mounted::by(source, &sandbox, "", &[]);
         assert_same_trees(&mounted.path(DAY), &extracted);
     });
 }

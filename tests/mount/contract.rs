@@ -196,6 +196,7 @@ fn chunks_read_by_ourselves_keep_the_contract() {
     let config = Config::load(&sandbox.config()).unwrap();
     let borg = Borg::new(&config).unwrap();
     let filter = ArchiveFilter::default();
-    let catalog = NativeCatalog::open(&borg, filter, Limits::default().lock_wait).unwrap().unwrap();
+    let Limits { lock_wait, stall, .. } = Limits::default();
+    let catalog = NativeCatalog::open(&borg, filter, lock_wait, stall).unwrap().unwrap();
     keeps_the_contract(&catalog, "x", &files);
 }

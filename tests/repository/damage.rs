@@ -288,7 +288,7 @@ fn an_archive_that_was_renamed_says_whether_it_is_authentic() {
         let repository = open(&sandbox, borg.dir()).unwrap();
         // borg 1.2.4 keeps the TAM of the old name.
         let expected = match flavour {
-            Flavour::V12 => Authenticity::Wrong,
+            Flavour::V11 | Flavour::V12 => Authenticity::Wrong,
             Flavour::V14 => Authenticity::Authenticated,
         };
         assert_eq!(archive(&repository, "b").unwrap().authenticity, expected);

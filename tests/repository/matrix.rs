@@ -76,8 +76,8 @@ fn a_wrong_passphrase_and_a_missing_key_file_have_errors_of_their_own() {
             open_with(&sandbox, Arc::new(Local::open(borg.dir()).unwrap()), passphrases)
         };
         assert!(open(&[b"wrong", "ünïcode pass".as_bytes()]).is_ok());
-        assert!(matches!(open(&[b"", b"other"]), Err(Error::Passphrase)));
-        assert!(matches!(open(&[]), Err(Error::Passphrase)));
+        assert!(matches!(open(&[b"", b"other"]), Err(Error::Passphrase(_))));
+        assert!(matches!(open(&[]), Err(Error::Passphrase(_))));
         if mode == "keyfile" {
             std::fs::remove_file(sandbox.path("home/key")).unwrap();
             assert!(matches!(open(&["ünïcode pass".as_bytes()]), Err(Error::NoKey(_))));

@@ -11,6 +11,7 @@ use borg_offsite_backup::repository::archive::Archive;
 use borg_offsite_backup::repository::error::Result;
 use borg_offsite_backup::repository::items::{Chunk, ChunkLists};
 use borg_offsite_backup::repository::local::Local;
+use borg_offsite_backup::repository::security::Rules;
 use borg_offsite_backup::repository::store::Store;
 use borg_offsite_backup::repository::tam::Authenticity;
 use borg_offsite_backup::repository::{Credentials, Repository};
@@ -31,7 +32,13 @@ pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]
         Credentials {
             key_files: &key_files,
             passphrases: &mut || passphrases.next(),
-            security: Some(&sandbox.path("home/.config/borg/security")),
+            security: Some(Rules {
+                database: sandbox.path("home/.config/borg/security"),
+                location: sandbox.path("repo").to_str().unwrap().to_owned(),
+                may_have_moved: false,
+                may_be_unknown: false,
+            }),
+            may_lack_key: false,
         },
     )
 }

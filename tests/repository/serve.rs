@@ -84,6 +84,27 @@ fn a_server_gives_the_same_as_the_folder() {
 }
 
 #[test]
+fn archives_and_servers_of_borg_1_1_are_read() {
+    if !Flavour::V11.is_installed() {
+        return;
+    }
+    for mode in ["repokey-blake2", "keyfile", "authenticated"] {
+        let sandbox = Arc::new(Sandbox::new(Flavour::V11));
+        NastyTree::make(sandbox.source().join("tree"));
+        let borg = Repository::init(&sandbox, mode);
+        borg.create(&sandbox, "a");
+        borg.create_with(&sandbox, "b", &["--compression", "auto,lzma", "--chunker-params", "10,14,12,4095"]);
+        let (store, _) = remote(&sandbox, borg.dir());
+        let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
+        for repository in [server, open(&sandbox, borg.dir()).unwrap()] {
+            for name in ["a", "b"] {
+                assert_right(&sandbox, &borg, &repository, name);
+            }
+        }
+    }
+}
+
+#[test]
 fn requests_of_many_threads_at_once_get_their_own_answers_beyond_what_may_be_on_the_line() {
     each_borg(|flavour| {
         let sandbox = Arc::new(Sandbox::new(flavour));
@@ -126,7 +147,7 @@ fn what_a_server_does_not_show_is_no_repository() {
         let connect = move || serve(&inner, &arguments().each_ref().map(|a| &**a), &AtomicU32::new(0));
         let path = sandbox.path("repo");
         let refused = Remote::open(Box::new(connect), path.as_os_str().as_bytes(), STALL);
-        assert!(matches!(refused, Err(Error::NoRepository(_))), "{:?}", refused.err());
+        assert!(matches!(refused, Err(Error::NotAllowed(_))), "{:?}", refused.err());
     });
 }
 
@@ -159,13 +180,68 @@ fn a_server_that_is_none_ends_or_hangs_is_an_error_that_says_so() {
     assert!(open(b"\x82\xa1i\x01\xa1r\x02", false).is_unsupported(), "a number alone");
 }
 
-#[test]
-fn a_server_that_was_killed_is_started_again() {
-    let Some(flavour) = Flavour::any() else { return };
+/// A repository with one file, of what [`Random`] 2 gives.
+fn one_file(flavour: Flavour) -> (Arc<Sandbox>, Repository) {
     let sandbox = Arc::new(Sandbox::new(flavour));
     put(&sandbox, "file", &Random::new(2).bytes(100_000));
     let borg = Repository::init(&sandbox, "repokey");
     borg.create(&sandbox, "a");
+    (sandbox, borg)
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_tried_again_for_a_while_unless_there_is_no_sense_in_it() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = one_file(flavour);
+    let pid = Arc::new(AtomicU32::new(0));
+    let tries = Arc::new(AtomicUsize::new(0));
+    // The first connection works, then the next two fail.
+    let (inner, last, count) = (Arc::clone(&sandbox), Arc::clone(&pid), Arc::clone(&tries));
+    let connect = move || match count.fetch_add(1, Ordering::Relaxed) {
+        1 | 2 => Err(io::ErrorKind::HostUnreachable.into()),
+        4.. => Err(io::ErrorKind::ConnectionAborted.into()),
+        _ => serve(&inner, &[], &last),
+    };
+    let store = Remote::open(Box::new(connect), borg.dir().as_os_str().as_bytes(), STALL).unwrap();
+    let repository = open_store(&sandbox, Arc::new(store)).unwrap();
+    let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
+    let kill_it = || kill(Pid::from_raw(pid.load(Ordering::Relaxed) as i32), Signal::SIGKILL).unwrap();
+    kill_it();
+    assert_eq!(content(&repository, &lists).unwrap(), Random::new(2).bytes(100_000));
+    assert_eq!(tries.load(Ordering::Relaxed), 4);
+    kill_it();
+    assert!(content(&repository, &lists).is_err());
+    assert_eq!(tries.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn readers_that_wait_together_for_a_server_in_vain_do_not_wait_one_after_the_other() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = one_file(flavour);
+    let pid = Arc::new(AtomicU32::new(0));
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (inner, last, count) = (Arc::clone(&sandbox), Arc::clone(&pid), Arc::clone(&tries));
+    let connect = move || match count.fetch_add(1, Ordering::Relaxed) {
+        0 => serve(&inner, &[], &last),
+        _ => Err(io::ErrorKind::ConnectionAborted.into()),
+    };
+    let store = Remote::open(Box::new(connect), borg.dir().as_os_str().as_bytes(), STALL).unwrap();
+    let repository = open_store(&sandbox, Arc::new(store)).unwrap();
+    let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
+    kill(Pid::from_raw(pid.load(Ordering::Relaxed) as i32), Signal::SIGKILL).unwrap();
+    let requests: Vec<_> = (0..6).map(|_| repository.request_chunk(&lists.chunks[0])).collect();
+    for request in requests {
+        assert!(repository.receive(request).is_err());
+    }
+    assert_eq!(tries.load(Ordering::Relaxed), 2);
+    assert!(content(&repository, &lists).is_err());
+    assert_eq!(tries.load(Ordering::Relaxed), 3, "one who asks later tries again");
+}
+
+#[test]
+fn a_server_that_was_killed_is_started_again() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = one_file(flavour);
     let pid = Arc::new(AtomicU32::new(0));
     let (inner, last) = (Arc::clone(&sandbox), Arc::clone(&pid));
     let connect = move || serve(&inner, &[], &last);

@@ -8,18 +8,18 @@ use std::time::Duration;
 use super::ahead::Ahead;
 use super::flights::Flights;
 use super::lists::{Lists, Numbers};
+use super::opening::{self, Cannot, Opened};
 use super::{Chunked, Files, Native};
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
 use crate::error::{Error, Result};
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
+use crate::repository::Repository;
 use crate::repository::id::Id;
 use crate::repository::items::{Chunk, ChunkLists};
-use crate::repository::local::Local;
 use crate::repository::tam::Authenticity;
-use crate::repository::{Credentials, Repository, error};
-use crate::tools::borg::{ArchiveFilter, Borg, not_authentic, wrong_passphrase};
+use crate::tools::borg::{ArchiveFilter, Borg, Server, has_workaround, not_authentic};
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
@@ -29,6 +29,7 @@ pub struct NativeCatalog {
     borg: Borg,
     filter: ArchiveFilter,
     lock_wait: Duration,
+    server: Option<Arc<Server>>,
     shared: Arc<Shared>,
     /// The chunk lists of archives that were read and are not shown yet.
     lists: Mutex<HashMap<String, Arc<Lists>>>,
@@ -53,48 +54,28 @@ impl Shared {
 
 impl NativeCatalog {
     /// Opens the repository of `borg`; `Err` of the inner result tells why only borg can read it.
+    /// Reads fail some time after nothing came for `stall`.
     ///
     /// # Errors
-    /// When nobody should read it, or the key cannot be opened.
-    pub fn open(borg: &Borg, filter: ArchiveFilter, lock_wait: Duration) -> Result<Result<Self, String>> {
-        let Some(dir) = borg.local() else {
-            return Ok(Err("it does not connect to servers yet".into()));
-        };
-        let opened = Local::open(dir).and_then(|store| {
-            let mut passphrases = borg.passphrases().unwrap_or_default().into_iter();
-            let security = borg.security_dir();
-            let credentials = Credentials {
-                key_files: &borg.key_places(),
-                passphrases: &mut || passphrases.next(),
-                security: security.as_deref(),
-            };
-            Repository::open(Arc::new(store), credentials)
-        });
-        let repository = match opened {
-            Ok(repository) => repository,
-            Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
-            Err(e) => return Err(told(borg, e)),
+    /// When nobody should read it, it cannot be reached, or the key cannot be opened.
+    pub fn open(
+        borg: &Borg,
+        filter: ArchiveFilter,
+        lock_wait: Duration,
+        stall: Duration,
+    ) -> Result<Result<Self, String>> {
+        let Opened { repository, server } = match opening::open(borg, stall) {
+            Ok(opened) => opened,
+            Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
+            Err(Cannot::Failed(error)) => return Err(error),
         };
         let shared = Shared { repository, numbers: Mutex::default(), ending: AtomicBool::new(false) };
         let (borg, shared) = (borg.clone(), Arc::new(shared));
-        Ok(Ok(NativeCatalog { borg, filter, lock_wait, shared, lists: Mutex::default() }))
+        Ok(Ok(NativeCatalog { borg, filter, lock_wait, server, shared, lists: Mutex::default() }))
     }
 
     fn listed(&self, archive: &Archive) -> Arc<Lists> {
         lock(&self.lists).get(&archive.id).cloned().unwrap_or_default()
-    }
-}
-
-fn told(borg: &Borg, e: error::Error) -> Error {
-    let repository = borg.repository();
-    match e {
-        error::Error::Passphrase => wrong_passphrase(borg, "open the repository"),
-        error::Error::NoKey(_) => Error::failed(format!("there is no key for {repository}"))
-            .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display())),
-        error::Error::NoRepository(_) => {
-            Error::from(e).hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
-        }
-        other => Error::failed(format!("cannot open the repository {repository}")).because(other),
     }
 }
 
@@ -109,7 +90,8 @@ impl Catalog for NativeCatalog {
             // Which archives these are is borg's to say.
             return self.borg.archives(&self.filter, self.lock_wait);
         }
-        let manifest = self.shared.repository.refresh().map_err(|e| told(&self.borg, e))?;
+        // It was read a moment ago, and to look again would take a new server.
+        let manifest = self.shared.repository.manifest();
         let shown = |name: &str| self.filter.consider_checkpoints || !name.contains(".checkpoint");
         let mut archives: Vec<Archive> = manifest
             .archives
@@ -128,8 +110,7 @@ impl Catalog for NativeCatalog {
         let id = Id::from_hex(&archive.id).ok_or_else(|| cannot().because("its id is none"))?;
         let repository = &self.shared.repository;
         let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
-        let workarounds = std::env::var("BORG_WORKAROUNDS").unwrap_or_default();
-        if meta.authenticity == Authenticity::Wrong && !workarounds.split(',').any(|w| w == WORKAROUND) {
+        if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
             return Err(not_authentic(&format!("read the archive {}", archive.name)));
         }
         let mut lists = Lists::default();
@@ -173,6 +154,9 @@ impl Catalog for NativeCatalog {
 
     fn shut_down(&self) {
         self.shared.ending.store(true, Ordering::Release);
+        if let Some(server) = &self.server {
+            server.end();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod ahead;
 mod catalog;
 mod flights;
 mod lists;
+mod opening;
 
 use std::ops::Range;
 use std::sync::Arc;

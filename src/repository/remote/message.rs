@@ -195,7 +195,8 @@ impl Exception {
                 None => Error::Refused { class: self.class, message: said },
             },
             "IntegrityError" => Error::integrity(format!("the server says: {said}")),
-            "DoesNotExist" | "InvalidRepository" | "PathNotAllowed" => {
+            "PathNotAllowed" => Error::NotAllowed(said),
+            "DoesNotExist" | "InvalidRepository" => {
                 Error::NoRepository(format!("the server says {}: {said}", self.class))
             }
             "AtticRepository" => Error::unsupported("a repository of Attic"),
@@ -317,7 +318,7 @@ mod tests {
         let id = "07".repeat(32);
         assert!(matches!(error("ObjectNotFound", &id), Error::NotFound(found) if found == Id([7; 32])));
         assert!(matches!(error("IntegrityError", "crc"), Error::Integrity(_)));
-        assert!(matches!(error("PathNotAllowed", "/x"), Error::NoRepository(_)));
+        assert!(matches!(error("PathNotAllowed", "/x"), Error::NotAllowed(_)));
         assert!(error("InvalidRPCMethod", "x").is_unsupported());
         assert!(matches!(error("MemoryError", ""), Error::Refused { .. }));
     }

@@ -2,14 +2,15 @@
 //! the caller's affair. The server's lock is not taken.
 //!
 //! A server keeps the index that it has read first, for as long as it runs. So after it does not
-//! find an object a new server is asked once more.
+//! find an object a new server is asked once more. A line that is cut, or silent, is replaced, too:
+//! reads wait meanwhile, but not for ever.
 
 mod line;
 mod message;
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -37,7 +38,13 @@ pub struct Connection {
     pub holder: Box<dyn Send + Sync>,
 }
 
-/// Makes a connection.
+/// How often an object is asked for, when each time the line is cut before it comes.
+const TRIES: u32 = 4;
+/// The pause between two tries to connect grows from the first to the second of these.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// Makes a connection. An error of the kind [`io::ErrorKind::ConnectionAborted`] says that there is
+/// no sense in trying again.
 pub type Connect = Box<dyn Fn() -> io::Result<Connection> + Send + Sync>;
 
 /// A repository behind a server.
@@ -48,36 +55,77 @@ pub struct Remote {
     /// How long nothing may come.
     stall: Duration,
     id: Id,
-    line: Mutex<Arc<Line>>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    line: Arc<Line>,
+    /// When no line could be had last, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl Remote {
-    /// Connects and opens the repository at `path`, which is sent as it is. Calls fail when
-    /// nothing comes for `stall`.
+    /// Connects and opens the repository at `path`, which is sent as it is. When nothing comes for
+    /// `stall`, or the line is cut, it is connected to again, which is tried for as long; a read
+    /// fails after some four times `stall` at the latest.
     ///
     /// # Errors
     /// `NoRepository` when the server does not show one there, `Unsupported` when the server is
     /// of another borg than 1.1 to 1.x, `Gone` when it says something else or nothing.
     pub fn open(connect: Connect, path: &[u8], stall: Duration) -> Result<Self> {
         let (line, id) = opened(&connect, path, stall)?;
-        Ok(Remote { connect, path: path.to_owned(), stall, id, line: Mutex::new(Arc::new(line)) })
+        let current = Mutex::new(Current { line: Arc::new(line), failed: None });
+        Ok(Remote { connect, path: path.to_owned(), stall, id, current })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.line.lock().unwrap_or_else(|e| e.into_inner()))
+        Arc::clone(&self.current().line)
     }
 
-    /// A line that is younger than `old`.
-    fn renew(&self, old: &Arc<Line>) -> Result<Arc<Line>> {
-        let mut line = self.line.lock().unwrap_or_else(|e| e.into_inner());
-        if Arc::ptr_eq(&line, old) {
-            let (new, id) = opened(&self.connect, &self.path, self.stall)?;
-            if id != self.id {
-                return Err(Error::integrity(format!("the repository was replaced by {id}")));
-            }
-            *line = Arc::new(new);
+    /// A line that is younger than `old`, for one who has waited since `asked`.
+    fn renew(&self, old: &Arc<Line>, asked: Instant) -> Result<Arc<Line>> {
+        let mut current = self.current();
+        if !Arc::ptr_eq(&current.line, old) {
+            return Ok(Arc::clone(&current.line));
         }
-        Ok(Arc::clone(&line))
+        if let Some((when, why)) = &current.failed
+            && *when >= asked
+        {
+            // Each of many readers would try for as long again.
+            return Err(Error::Gone(why.clone()));
+        }
+        match self.connect_again() {
+            Ok(line) => {
+                *current = Current { line: Arc::new(line), failed: None };
+                Ok(Arc::clone(&current.line))
+            }
+            Err(error) => {
+                current.failed = Some((Instant::now(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn connect_again(&self) -> Result<Line> {
+        let until = Instant::now() + self.stall;
+        let [mut pause, longest] = PAUSES;
+        loop {
+            let error = match opened(&self.connect, &self.path, self.stall) {
+                Ok((line, id)) if id == self.id => return Ok(line),
+                Ok((_, id)) => return Err(Error::integrity(format!("the repository was replaced by {id}"))),
+                Err(error) => error,
+            };
+            if !may_pass(&error) || Instant::now() + pause > until {
+                return Err(error);
+            }
+            tracing::debug!("the server is connected to again in {pause:?}: {error}");
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
+        }
     }
 
     fn get(&self, line: &Line, id: Id, length: Option<u32>) -> Result<Call> {
@@ -121,13 +169,15 @@ impl Store for Remote {
     }
 
     fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending> {
+        let asked = Instant::now();
         let line = self.line();
         let call = self.get(&line, id, length);
-        Box::new(Asked { remote: self, id, length, line, call })
+        Box::new(Asked { remote: self, id, length, asked, line, call })
     }
 
     fn refresh(&self) -> Result<()> {
-        self.renew(&self.line()).map(drop)
+        let asked = Instant::now();
+        self.renew(&self.line(), asked).map(drop)
     }
 }
 
@@ -136,20 +186,27 @@ struct Asked {
     remote: Arc<Remote>,
     id: Id,
     length: Option<u32>,
+    asked: Instant,
     line: Arc<Line>,
     call: Result<Call>,
 }
 
 impl Pending for Asked {
     fn wait(self: Box<Self>, _: Vec<u8>) -> Result<Object> {
-        let Asked { remote, id, length, line, call } = *self;
-        let again = match answered(call) {
-            Err(error) if may_be_stale(&error) => error,
-            answer => return answer.map_err(|error| lost(error, id)),
-        };
-        tracing::debug!("{id} is asked for once more, of a new server: {again}");
-        let line = remote.renew(&line)?;
-        answered(remote.get(&line, id, length)).map_err(|error| lost(error, id))
+        let Asked { remote, id, length, asked, mut line, call } = *self;
+        let until = Instant::now() + 2 * remote.stall;
+        let (mut answer, mut tried) = (answered(call), 1);
+        loop {
+            let error = match answer {
+                Err(error @ Error::Gone(_)) if tried < TRIES && Instant::now() < until => error,
+                Err(error) if tried == 1 && may_be_stale(&error) => error,
+                answer => return answer.map_err(|error| lost(error, id)),
+            };
+            tracing::debug!("{id} is asked for once more, of a new server: {error}");
+            line = remote.renew(&line, asked)?;
+            answer = answered(remote.get(&line, id, length));
+            tried += 1;
+        }
     }
 }
 
@@ -168,5 +225,14 @@ fn lost(error: Error, id: Id) -> Error {
 
 /// Whether a server that has read the newest index may know better.
 fn may_be_stale(error: &Error) -> bool {
-    matches!(error, Error::NotFound(_) | Error::Integrity(_) | Error::Gone(_) | Error::Refused { .. })
+    matches!(error, Error::NotFound(_) | Error::Integrity(_) | Error::Refused { .. })
+}
+
+/// Whether connecting may go well in a while.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Gone(_) => true,
+        Error::Io { cause, .. } => cause.kind() != io::ErrorKind::ConnectionAborted,
+        _ => false,
+    }
 }

@@ -5,6 +5,11 @@ use super::{Borg, lock};
 use crate::error::{Error, Kind};
 use crate::process::Ended;
 
+/// Answers borg's question about a repository that is not encrypted.
+pub const UNKNOWN_UNENCRYPTED: &str = "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK";
+/// Answers borg's question about a repository that moved.
+pub const RELOCATED: &str = "BORG_RELOCATED_REPO_ACCESS_IS_OK";
+
 /// The error for a borg that ended with `ended` while it should `doing` ("list the archives"),
 /// having said `lines`.
 pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error {
@@ -19,35 +24,21 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         _ => None,
     });
     if let Some(id) = question {
-        return failed(Kind::Failed, &asked(id, repository))
-            .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
-            .hint(format!("or set {id}=yes"));
+        return unanswered(borg, doing, id);
     }
     match id.unwrap_or_default() {
-        "PassphraseWrong" => wrong_passphrase(borg, doing),
+        "PassphraseWrong" => wrong_passphrase(doing, &key_of(borg)),
         "NoPassphraseFailure" | "PasscommandFailure" => {
             failed(Kind::Failed, "no passphrase could be had").because(said(lines, ended))
         }
-        "KeyfileNotFoundError" | "RepoKeyNotFoundError" => {
-            failed(Kind::Failed, &format!("there is no key for {repository}"))
-                .because(said(lines, ended))
-                .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display()))
-        }
+        "KeyfileNotFoundError" | "RepoKeyNotFoundError" => no_key(borg, doing).because(said(lines, ended)),
         "LockTimeout" | "LockError" | "LockErrorT" | "LockFailed" => locked(borg, failed, lines, ended),
-        "PathNotAllowed" => {
-            failed(Kind::Failed, &format!("the server does not allow {repository} to this account"))
-                .hint("see `--restrict-to-repository` in the server's authorized_keys or login shell")
-        }
-        "Repository.DoesNotExist" => {
-            failed(Kind::NotFound, &format!("there is no repository at {repository}"))
-                .hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
-        }
+        "PathNotAllowed" => not_allowed(borg, doing),
+        "Repository.DoesNotExist" => no_repository(borg, doing),
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
             .hint("`borg-offsite-backup list` shows those that are"),
         "ConnectionClosed" | "ConnectionClosedWithHint" => {
-            failed(Kind::Failed, &format!("the connection to {repository} was closed"))
-                .because(said(lines, ended))
-                .hint("see whether the server runs, lets this account in, and has borg")
+            connection_closed(borg, doing).because(said(lines, ended))
         }
         "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
@@ -63,26 +54,60 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
     }
 }
 
-/// The error for a passphrase that does not open the key, met while `doing`.
-pub fn wrong_passphrase(borg: &Borg, doing: &str) -> Error {
-    Error::failed(format!("cannot {doing}: the passphrase is wrong for the key in {}", key_of(borg)))
+/// The error for a passphrase that does not open the key, which is `key`, met while `doing`.
+pub fn wrong_passphrase(doing: &str, key: &str) -> Error {
+    Error::failed(format!("cannot {doing}: the passphrase is wrong for the key in {key}"))
         .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
+}
+
+/// The error for a key that is nowhere.
+pub fn no_key(borg: &Borg, doing: &str) -> Error {
+    Error::failed(format!("cannot {doing}: there is no key for {}", borg.repository()))
+        .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display()))
+}
+
+/// The error for a repository that is not there.
+pub fn no_repository(borg: &Borg, doing: &str) -> Error {
+    Error::new(Kind::NotFound, format!("cannot {doing}: there is no repository at {}", borg.repository()))
+        .hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+}
+
+/// The error for a repository that the server keeps from us.
+pub fn not_allowed(borg: &Borg, doing: &str) -> Error {
+    let repository = borg.repository();
+    Error::failed(format!("cannot {doing}: the server does not allow {repository} to this account"))
+        .hint("see `--restrict-to-repository` in the server's authorized_keys or login shell")
+}
+
+/// The error for a server that cannot be reached, or went away.
+pub fn connection_closed(borg: &Borg, doing: &str) -> Error {
+    Error::failed(format!("cannot {doing}: the connection to {} was closed", borg.repository()))
+        .hint("see whether the server runs, lets this account in, and has borg")
+}
+
+/// The error for a question of borg's that nobody answers: the variable `id` would.
+pub fn unanswered(borg: &Borg, doing: &str, id: &str) -> Error {
+    Error::failed(format!("cannot {doing}: {}", asked(id, borg.repository())))
+        .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
+        .hint(format!("or set {id}=yes"))
 }
 
 /// The error for an archive whose signature is wrong, met while `doing`.
 pub fn not_authentic(doing: &str) -> Error {
     Error::failed(format!("cannot {doing}: the archive's metadata is not authentic"))
         .hint("either somebody without the key wrote it: then trust nothing in it;")
-        .hint("or it was renamed or recreated by a borg before 1.2.5, which left a wrong signature: if you")
+        .hint(
+            "or a borg before 1.2.5 renamed, recreated or repaired it, which left a wrong signature: if you",
+        )
         .hint("did that, `BORG_WORKAROUNDS=ignore_invalid_archive_tam` lets it be read")
 }
 
 fn asked(id: &str, repository: &str) -> String {
     match id {
-        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK" => {
+        UNKNOWN_UNENCRYPTED => {
             format!("{repository} is not encrypted, and this account never used it before")
         }
-        "BORG_RELOCATED_REPO_ACCESS_IS_OK" => {
+        RELOCATED => {
             format!("{repository} was at another place when this account last used it")
         }
         _ => format!("borg asks a question about {repository} ({id})"),

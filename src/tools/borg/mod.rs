@@ -1,8 +1,11 @@
 //! borg: the repository it works on, the environment it gets, and the calls that we make of it.
 
+mod address;
 mod failure;
 mod lock;
 mod log;
+mod places;
+mod serve;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -18,12 +21,21 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 
-pub use failure::{explain, not_authentic, wrong_passphrase};
+pub use failure::{
+    RELOCATED, UNKNOWN_UNENCRYPTED, connection_closed, explain, no_key, no_repository, not_allowed,
+    not_authentic, unanswered, wrong_passphrase,
+};
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
+pub use places::{answered_yes, has_workaround};
+pub use serve::{Server, Serving};
 
 /// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
 const KEEP_ALIVE: &str = "ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30";
+/// For ssh that has nobody to ask.
+const BATCH_MODE: &str = " -o BatchMode=yes";
+/// The borg whose client we behave like towards servers.
+const CLIENT_VERSION: &str = "1.4.5";
 
 const KEY_CREDENTIAL: &str = "borg-offsite-backup.key";
 const PASSPHRASE_CREDENTIAL: &str = "borg-offsite-backup.passphrase";
@@ -103,36 +115,6 @@ impl Borg {
         &self.key_file
     }
 
-    /// The passphrases to be tried on the key, from where borg takes them.
-    ///
-    /// # Errors
-    /// When BORG_PASSCOMMAND fails.
-    pub fn passphrases(&self) -> Result<Vec<Zeroizing<Vec<u8>>>> {
-        let of = |bytes: Vec<u8>| vec![Zeroizing::new(bytes)];
-        match &self.passphrase {
-            Passphrase::Empty => Ok(of(Vec::new())),
-            Passphrase::Read(secret) => Ok(vec![secret.clone()]),
-            Passphrase::Inherited => match std::env::var_os("BORG_PASSPHRASE") {
-                Some(passphrase) => Ok(of(passphrase.into_vec())),
-                None => pass_command().map(|secret| vec![secret]),
-            },
-        }
-    }
-
-    /// Files and folders in which borg looks for the key.
-    pub fn key_places(&self) -> Vec<PathBuf> {
-        vec![self.key_file.clone()]
-    }
-
-    /// Borg's security database; `None` without a home folder.
-    pub fn security_dir(&self) -> Option<PathBuf> {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let base = || set("BORG_BASE_DIR").or_else(|| home().ok()).map(|base| base.join(".config"));
-        let xdg = || set("XDG_CONFIG_HOME").filter(|_| set("BORG_BASE_DIR").is_none());
-        let config = || set("BORG_CONFIG_DIR").or_else(|| Some(xdg().or_else(base)?.join("borg")));
-        set("BORG_SECURITY_DIR").or_else(|| Some(config()?.join("security")))
-    }
-
     /// `borg SUBCOMMAND` for our own use: its log comes as JSON lines, it asks nothing, times are
     /// UTC, and it waits `lock_wait` for a lock.
     ///
@@ -145,7 +127,7 @@ impl Borg {
             .args(words)
             .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
             .env("TZ", "UTC");
-        self.environment(command, " -o BatchMode=yes")
+        self.environment(command, BATCH_MODE)
     }
 
     /// `borg ARGS…` as the user wrote them. Nothing is added, terminal and locale are the user's.
@@ -167,16 +149,20 @@ impl Borg {
             return Err(Error::usage(format!("this version does not connect through a qube ({qube}) yet"))
                 .hint("meanwhile set BORG_RSH to a command that does, for example a script around qvm-run"));
         }
-        let rsh = self.rsh.clone().unwrap_or_else(|| format!("{KEEP_ALIVE}{ssh_options}").into());
         let command = command
             .env("BORG_REPO", &self.repository)
             .env("BORG_KEY_FILE", &self.key_file)
-            .env("BORG_RSH", rsh);
+            .env("BORG_RSH", self.rsh(ssh_options));
         match &self.passphrase {
             Passphrase::Inherited => Ok(command),
             Passphrase::Empty => Ok(command.env("BORG_PASSPHRASE", "")),
             Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
         }
+    }
+
+    /// What connects to servers: the user's BORG_RSH, else ssh with `options`.
+    fn rsh(&self, options: &str) -> OsString {
+        self.rsh.clone().unwrap_or_else(|| format!("{KEEP_ALIVE}{options}").into())
     }
 
     /// Runs a command that is expected to end with exit code 0, or 1 with nothing but warnings.
@@ -327,22 +313,6 @@ fn read_secret(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 fn credential(name: &str) -> Option<PathBuf> {
     let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name);
     path.exists().then_some(path)
-}
-
-fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
-    let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
-    let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
-    let words = shlex::split(&line).filter(|words| !words.is_empty());
-    let words = words.ok_or_else(|| cannot().because("it is no command line"))?;
-    let output = Command::new(&words[0]).args(&words[1..]).output()?;
-    if output.ended != Ended::Code(0) {
-        return Err(cannot().because(format!("it ended with {}", output.ended)));
-    }
-    let mut secret = Zeroizing::new(output.stdout);
-    while secret.last() == Some(&b'\n') {
-        secret.pop();
-    }
-    Ok(secret)
 }
 
 /// `::NAME` as an argument of borg.

@@ -1,0 +1,115 @@
+//! Opening the repository: in its folder, or behind its server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::process::interrupt;
+use crate::repository::local::Local;
+use crate::repository::remote::{Connection, Remote};
+use crate::repository::security::Rules;
+use crate::repository::store::Store;
+use crate::repository::{Credentials, Repository, error};
+use crate::tools::borg::{self, Borg, Server, answered_yes, has_workaround};
+
+const DOING: &str = "open the repository";
+
+/// A repository, and what starts its server.
+pub struct Opened {
+    pub repository: Repository,
+    /// `None` for one on this machine.
+    pub server: Option<Arc<Server>>,
+}
+
+/// Why it was not opened.
+pub enum Cannot {
+    /// Only borg can read it, for this reason.
+    OnlyBorg(String),
+    /// Nobody can, or nobody should.
+    Failed(Error),
+}
+
+impl From<String> for Cannot {
+    fn from(why: String) -> Self {
+        Cannot::OnlyBorg(why)
+    }
+}
+
+/// Opens the repository of `borg`. Reads fail some time after nothing came for `stall`.
+pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
+    let rules = borg.security_dir().map(|database| rules(borg, database)).transpose()?;
+    let server = match borg.local() {
+        Some(_) => None,
+        None => Some(Arc::new(borg.server()?)),
+    };
+    let opened = store(borg, server.as_ref(), stall).map_err(|e| cannot(borg, e))?;
+    let (mut passphrase, mut failed) = (Some(|| borg.passphrase()), None);
+    let credentials = Credentials {
+        key_files: &borg.key_places(),
+        passphrases: &mut || passphrase.take()?().map_err(|e| failed = Some(e)).ok(),
+        security: rules,
+        may_lack_key: has_workaround("authenticated_no_key"),
+    };
+    match (Repository::open(opened, credentials), failed) {
+        (Ok(repository), _) => Ok(Opened { repository, server }),
+        (Err(error::Error::Passphrase(_)), Some(e)) => Err(Cannot::Failed(e)),
+        (Err(e), _) => Err(cannot(borg, e)),
+    }
+}
+
+fn rules(borg: &Borg, database: std::path::PathBuf) -> Result<Rules, String> {
+    Ok(Rules {
+        database,
+        location: borg.canonical_location()?,
+        may_have_moved: answered_yes(borg::RELOCATED),
+        may_be_unknown: answered_yes(borg::UNKNOWN_UNENCRYPTED),
+    })
+}
+
+fn store(borg: &Borg, server: Option<&Arc<Server>>, stall: Duration) -> error::Result<Arc<dyn Store>> {
+    match (borg.local(), server) {
+        (Some(dir), _) => Ok(Arc::new(Local::open(dir)?)),
+        (None, Some(server)) => {
+            let path = server.path().as_bytes().to_owned();
+            let server = Arc::clone(server);
+            let connect = move || {
+                let serving = server.start()?;
+                Ok(Connection {
+                    reader: Box::new(serving.output),
+                    writer: Box::new(serving.input),
+                    holder: Box::new(serving.child),
+                })
+            };
+            Ok(Arc::new(Remote::open(Box::new(connect), &path, stall)?))
+        }
+        (None, None) => Err(error::Error::NoRepository("it has no place".into())),
+    }
+}
+
+fn cannot(borg: &Borg, e: error::Error) -> Cannot {
+    match e {
+        e if e.is_unsupported() => Cannot::OnlyBorg(e.to_string()),
+        e => Cannot::Failed(told(borg, e)),
+    }
+}
+
+/// As borg's own failures are told.
+pub fn told(borg: &Borg, e: error::Error) -> Error {
+    use error::Error as E;
+    if let Err(interrupted) = interrupt::check() {
+        return interrupted;
+    }
+    match e {
+        E::Passphrase(file) => {
+            let file = file.map(|file| file.display().to_string());
+            borg::wrong_passphrase(DOING, file.as_deref().unwrap_or(borg.repository()))
+        }
+        E::NoKey(_) => borg::no_key(borg, DOING),
+        E::NoRepository(_) => borg::no_repository(borg, DOING).because(e),
+        E::NotAllowed(_) => borg::not_allowed(borg, DOING),
+        E::Gone(_) => borg::connection_closed(borg, DOING).because(e),
+        E::Relocated { .. } => borg::unanswered(borg, DOING, borg::RELOCATED).because(e),
+        E::Unknown => borg::unanswered(borg, DOING, borg::UNKNOWN_UNENCRYPTED),
+        other => Error::failed(format!("cannot {DOING} {}", borg.repository())).because(other),
+    }
+}

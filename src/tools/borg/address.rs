@@ -1,0 +1,107 @@
+//! `ssh://` addresses of repositories, as borg takes them.
+
+/// A repository on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    user: Option<String>,
+    /// In brackets when it is an IPv6 address.
+    host: String,
+    port: Option<u16>,
+    /// As the server wants it: absolute, `/~/…` below the home, or `/./…` below where it starts.
+    path: String,
+}
+
+impl Address {
+    /// `ssh://[user@]host[:port]/path`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("ssh://")?;
+        let (server, path) = rest.split_at(rest.find('/')?);
+        let (user, server) = match server.split_once('@') {
+            Some(("", _)) => return None,
+            Some((user, server)) => (Some(user.to_owned()), server),
+            None => (None, server),
+        };
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
+            _ => (server, None),
+        };
+        let named = !host.is_empty() && (host.starts_with('[') == host.contains(':'));
+        named.then(|| Address { user, host: host.to_owned(), port, path: normal(path) })
+    }
+
+    /// As borg writes it into its security database.
+    pub fn canonical(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("ssh://{user}{}{port}{}", self.host, self.path)
+    }
+
+    /// What ssh is told: `-p PORT` and `user@host`.
+    pub fn ssh_arguments(&self) -> Vec<String> {
+        let port = self.port.map(|port| ["-p".to_owned(), port.to_string()]);
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let host = match &self.user {
+            Some(user) => format!("{user}@{host}"),
+            None => host.to_owned(),
+        };
+        port.into_iter().flatten().chain([host]).collect()
+    }
+
+    /// The path as it is sent to the server.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, as Python's `normpath` makes it; a
+/// leading `/./` stays.
+pub fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let start = match path {
+        _ if path.starts_with("/./") => "/./",
+        // Two slashes at the start mean something of their own, says POSIX.
+        _ if path.starts_with("//") && !path.starts_with("///") => "//",
+        _ => "/",
+    };
+    format!("{start}{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart_as_borg_does() {
+        let told = |text: &str| {
+            let address = Address::parse(text).unwrap();
+            (address.canonical(), address.ssh_arguments().join(" "), address.path().to_owned())
+        };
+        let same = |text: &str, ssh: &str, path: &str| {
+            assert_eq!(told(text), (text.to_owned(), ssh.to_owned(), path.to_owned()));
+        };
+        same("ssh://host/srv/b", "host", "/srv/b");
+        same("ssh://me@host:2222/~/b", "-p 2222 me@host", "/~/b");
+        same("ssh://host/./b/c", "host", "/./b/c");
+        same("ssh://me@[::1]:22/b", "-p 22 me@::1", "/b");
+        same("ssh://[fe80::1]/b", "fe80::1", "/b");
+        assert_eq!(told("ssh://host/a//./b/../c/").2, "/a/c");
+        assert_eq!(told("ssh://host/./a/../c").2, "/./c");
+        assert_eq!(told("ssh://host//a//b").2, "//a/b");
+        assert_eq!(told("ssh://host///a").2, "/a");
+    }
+
+    #[test]
+    fn what_is_no_address_is_none() {
+        for text in ["/srv/b", "host:b", "ssh://host", "ssh:///b", "ssh://h:x/b", "ssh://::1/b", "ssh://@h/b"]
+        {
+            assert_eq!(Address::parse(text), None, "{text}");
+        }
+    }
+}

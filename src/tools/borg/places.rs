@@ -1,0 +1,100 @@
+//! Where borg looks for what belongs to a repository, for those who read it without borg: its
+//! address, key, passphrase, and security database.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::address::{Address, normal};
+use super::{Borg, Passphrase, home};
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended};
+
+/// What borg takes for a yes.
+const YES: [&str; 6] = ["Yes", "YES", "yes", "Y", "y", "1"];
+
+impl Borg {
+    /// The passphrase to be tried on the key, from where borg takes it.
+    ///
+    /// # Errors
+    /// When BORG_PASSCOMMAND fails.
+    pub fn passphrase(&self) -> Result<Zeroizing<Vec<u8>>> {
+        match &self.passphrase {
+            Passphrase::Empty => Ok(Zeroizing::default()),
+            Passphrase::Read(secret) => Ok(secret.clone()),
+            Passphrase::Inherited => match std::env::var_os("BORG_PASSPHRASE") {
+                Some(passphrase) => Ok(Zeroizing::new(passphrase.into_vec())),
+                None => pass_command(),
+            },
+        }
+    }
+
+    /// Files and folders in which the key may be: the file of ours, then borg's own folder.
+    pub fn key_places(&self) -> Vec<PathBuf> {
+        let folder = set("BORG_KEYS_DIR").or_else(|| Some(config_dir()?.join("keys")));
+        [self.key_file.clone()].into_iter().chain(folder).collect()
+    }
+
+    /// Borg's security database; `None` without a home folder.
+    pub fn security_dir(&self) -> Option<PathBuf> {
+        set("BORG_SECURITY_DIR").or_else(|| Some(config_dir()?.join("security")))
+    }
+
+    /// Where the repository is, as borg writes it into its security database; `Err` tells why only
+    /// borg knows.
+    pub fn canonical_location(&self) -> Result<String, String> {
+        match self.local {
+            Some(_) => self.without_braces().map(normal),
+            None => self.address().map(|address| address.canonical()),
+        }
+    }
+
+    pub(super) fn address(&self) -> Result<Address, String> {
+        let text = self.without_braces()?;
+        Address::parse(text).ok_or_else(|| format!("{text} is no address that it knows"))
+    }
+
+    fn without_braces(&self) -> Result<&str, String> {
+        match self.repository.contains('{') {
+            true => Err("only borg fills in what stands in braces in its address".into()),
+            false => Ok(&self.repository),
+        }
+    }
+}
+
+/// Whether the user answered borg's question `variable` with yes beforehand.
+pub fn answered_yes(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|answer| YES.contains(&&*answer))
+}
+
+/// Whether BORG_WORKAROUNDS has `name`.
+pub fn has_workaround(name: &str) -> bool {
+    std::env::var("BORG_WORKAROUNDS").is_ok_and(|list| list.split(',').any(|one| one == name))
+}
+
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn config_dir() -> Option<PathBuf> {
+    let base = || set("BORG_BASE_DIR").or_else(|| home().ok()).map(|base| base.join(".config"));
+    let xdg = || set("XDG_CONFIG_HOME").filter(|_| set("BORG_BASE_DIR").is_none());
+    set("BORG_CONFIG_DIR").or_else(|| Some(xdg().or_else(base)?.join("borg")))
+}
+
+fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
+    let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
+    let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
+    let words = shlex::split(&line).filter(|words| !words.is_empty());
+    let words = words.ok_or_else(|| cannot().because("it is no command line"))?;
+    let output = Command::new(&words[0]).args(&words[1..]).output()?;
+    if output.ended != Ended::Code(0) {
+        return Err(cannot().because(format!("it ended with {}", output.ended)));
+    }
+    let mut secret = Zeroizing::new(output.stdout);
+    while secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    Ok(secret)
+}

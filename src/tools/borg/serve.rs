@@ -1,0 +1,145 @@
+//! The server of a remote repository: `borg serve`, started as borg's own client starts it.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Read};
+use std::process::ChildStdin;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use super::address::Address;
+use super::log::{Level, Line};
+use super::{BATCH_MODE, Borg, CLIENT_VERSION};
+use crate::process::{Child, Command, TimedPipe, interrupt};
+
+/// How long a server may take to end by itself once its input has ended.
+const PARTING: Duration = Duration::from_millis(500);
+/// How often a read without bytes is begun anew; whoever waits for an answer has a limit of its own.
+const READ: Duration = Duration::from_secs(60);
+
+/// Starts servers of one repository, and ends them.
+pub struct Server {
+    words: Vec<OsString>,
+    address: Address,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ended: bool,
+    running: Vec<Weak<Mutex<Child>>>,
+}
+
+/// A server that runs. `child` ends and reaps it when it is dropped; that is to be after `input`.
+pub struct Serving {
+    pub output: Output,
+    pub input: ChildStdin,
+    pub child: Guard,
+}
+
+impl Borg {
+    /// What starts the server of the remote repository; `Err` tells why only borg can.
+    pub fn server(&self) -> Result<Server, String> {
+        if let Some(qube) = self.bridge.as_ref().filter(|_| self.rsh.is_none()) {
+            return Err(format!("it does not connect through a qube ({qube})"));
+        }
+        let address = self.address()?;
+        let rsh = self.rsh(BATCH_MODE);
+        let rsh = rsh.to_str().and_then(shlex::split).filter(|words| !words.is_empty());
+        let rsh = rsh.ok_or("BORG_RSH is no command line")?;
+        let borg = std::env::var("BORG_REMOTE_PATH").unwrap_or_else(|_| "borg".into());
+        if borg.contains('{') {
+            return Err("only borg fills in what stands in braces in BORG_REMOTE_PATH".into());
+        }
+        let words = rsh.into_iter().chain(address.ssh_arguments()).chain([borg, "serve".into()]);
+        Ok(Server { words: words.map(OsString::from).collect(), address, state: Mutex::default() })
+    }
+}
+
+impl Server {
+    /// The path of the repository, as it is sent to the server.
+    pub fn path(&self) -> &str {
+        self.address.path()
+    }
+
+    /// Starts a server. What it says besides its answers goes to the log.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ConnectionAborted`] after [`Server::end`], and when a signal asked this process
+    /// to end; others when the program cannot be started.
+    pub fn start(&self) -> io::Result<Serving> {
+        if interrupt::requested() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let mut child = Command::new(&self.words[0])
+            .args(&self.words[1..])
+            .piped_stdin()
+            .env("BORG_VERSION", CLIENT_VERSION)
+            // Secrets are not for ssh.
+            .env_remove("BORG_PASSPHRASE")
+            .spawn(told)
+            .map_err(io::Error::other)?;
+        let (Some(input), Some(output)) = (child.stdin(), child.stdout()) else {
+            return Err(io::Error::other("the server has no pipes"));
+        };
+        let child = Arc::new(Mutex::new(child));
+        let mut state = lock(&self.state);
+        if state.ended {
+            // Dropped, the child is ended.
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        state.running.retain(|child| child.strong_count() > 0);
+        state.running.push(Arc::downgrade(&child));
+        Ok(Serving { output: Output(TimedPipe::new(output, READ)), input, child: Guard(child) })
+    }
+
+    /// Ends all servers; none is started any more.
+    pub fn end(&self) {
+        let mut state = lock(&self.state);
+        state.ended = true;
+        let running = std::mem::take(&mut state.running);
+        drop(state);
+        for child in running.iter().filter_map(Weak::upgrade) {
+            lock(&child).stop();
+        }
+    }
+}
+
+/// The output of a server. Ends also when a signal asks this process to end.
+pub struct Output(TimedPipe);
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(e) if e.kind() == ErrorKind::TimedOut => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Ends and reaps a server.
+pub struct Guard(Arc<Mutex<Child>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // It ends with its input, unless the line is dead.
+        let _ = lock(&self.0).wait_at_most(PARTING);
+    }
+}
+
+/// Logs a line of the server's standard error: its own are JSON, those of ssh and shells are not.
+fn told(line: &[u8]) {
+    match Line::parse(line) {
+        Line::Message { text, .. } if text.trim().is_empty() => {}
+        Line::Message { level: Level::Warning | Level::Error, text, .. } => {
+            tracing::warn!("the server says: {text}");
+        }
+        Line::Message { text, .. } => tracing::debug!("the server says: {text}"),
+        _ => {}
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

@@ -1,0 +1,127 @@
+//! The line to the server under a mount that reads chunks by itself: how it is made, cut, silent,
+//! and ended.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::mounted::{descendants, is_mounted, wait_until};
+use crate::common::{
+    Flavour, Mounted, Need, Program, Random, Repository, Sandbox, Sshd, assert_same_bytes, available,
+    each_borg,
+};
+use crate::{ARCHIVE, scene_of};
+
+const SIZE: usize = 40 << 20;
+const SOON: Duration = Duration::from_secs(20);
+
+/// A mount of `image`, and what is in it.
+fn scene(flavour: Flavour, options: &[&str]) -> (Sandbox, Repository, Sshd, Mounted, Vec<u8>) {
+    let bytes = Random::new(3).bytes(SIZE);
+    let fill = |source: &std::path::Path| std::fs::write(source.join("image"), &bytes).unwrap();
+    let (sandbox, repository, server) = scene_of(flavour, fill);
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["--source", "native"], options].concat());
+    (sandbox, repository, server, mounted, bytes)
+}
+
+/// 4 KiB at `offset`.
+fn read(file: &File, offset: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    file.read_exact_at(&mut bytes, offset as u64).map(|()| bytes)
+}
+
+#[test]
+fn the_server_is_asked_for_what_borgs_own_client_asks_for_and_takes_no_lock() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository, server, mounted, _) = scene(flavour, &[]);
+        assert_eq!(server.commands().len(), 1, "one connection a mount");
+        sandbox.offsite("list").ok();
+        let commands = server.commands();
+        assert_eq!(commands.len(), 2);
+        assert_eq!(commands[0], commands[1]);
+        assert!(!repository.dir().join("lock.roster").exists());
+        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+    });
+}
+
+#[test]
+fn a_line_that_is_cut_again_and_again_in_mid_read_is_only_a_pause() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (_sandbox, _repository, server, mounted, bytes) = scene(flavour, &[]);
+        let file = File::open(mounted.path("image")).unwrap();
+        for offset in (0..SIZE).step_by(1 << 20) {
+            if offset % (8 << 20) == 0 {
+                server.signal_sessions(Signal::SIGKILL);
+            }
+            assert!(read(&file, offset).unwrap() == bytes[offset..][..4096], "differs at {offset}");
+        }
+        assert!(server.commands().len() > 1);
+    });
+}
+
+#[test]
+fn a_silent_server_is_replaced_and_no_read_waits_for_ever() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (_sandbox, _repository, server, mounted, bytes) = scene(flavour, &["-o", "stall=2"]);
+    let file = File::open(mounted.path("image")).unwrap();
+    server.signal_sessions(Signal::SIGSTOP);
+    assert!(read(&file, 0).unwrap() == bytes[..4096]);
+
+    // A host from which nothing comes at all, and then comes again.
+    server.signal_sessions(Signal::SIGSTOP);
+    server.signal(Signal::SIGSTOP);
+    let failed = read(&file, 20 << 20).unwrap_err();
+    assert_eq!(failed.raw_os_error(), Some(libc::EIO));
+    server.signal(Signal::SIGCONT);
+    assert!(read(&file, 20 << 20).unwrap() == bytes[20 << 20..][..4096]);
+}
+
+#[test]
+fn no_child_outlives_the_mount_even_when_a_read_waits_for_a_server_that_hangs() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (_sandbox, _repository, server, mounted, _) = scene(flavour, &[]);
+    let children = descendants(mounted.daemon(), "ssh");
+    assert!(!children.is_empty());
+    server.signal_sessions(Signal::SIGSTOP);
+    let file = File::open(mounted.path("image")).unwrap();
+    let waiting = std::thread::spawn(move || read(&file, 0));
+    std::thread::sleep(Duration::from_millis(100));
+    kill(mounted.daemon(), Signal::SIGTERM).unwrap();
+    let gone = || children.iter().all(|child| kill(*child, None).is_err());
+    assert!(wait_until(SOON, gone), "ssh is still there");
+    assert!(wait_until(SOON, || !is_mounted(mounted.dir())), "still mounted");
+    assert!(waiting.join().unwrap().is_err());
+}
+
+#[test]
+fn no_child_outlives_a_mount_whose_reader_was_killed_while_the_server_hung() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository, server, mounted, _) = scene(flavour, &[]);
+    let children = descendants(mounted.daemon(), "ssh");
+    server.signal_sessions(Signal::SIGSTOP);
+    let mut reader = Program::new("cat").arg(mounted.path("image")).spawn();
+    // Until its read has come to the mount.
+    std::thread::sleep(Duration::from_millis(200));
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    mounted.umount(&sandbox);
+    let gone = || children.iter().all(|child| kill(*child, None).is_err());
+    assert!(wait_until(SOON, gone), "ssh is still there");
+}
