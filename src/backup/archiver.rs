@@ -36,8 +36,10 @@ pub struct Archived {
     pub id: String,
     /// When it was started, in UTC, as `borg list` tells it.
     pub start: String,
-    /// When it was complete.
+    /// When it was complete, ...
     pub end: String,
+    /// ... and the repository changed with it.
+    pub modified: String,
     pub statistics: Statistics,
     pub warnings: Warnings,
 }
@@ -78,8 +80,8 @@ impl Archiver<'_> {
                 .because(e)
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
-        let Made { id, start, end, stats } = made;
-        Ok(Archived { id, start, end, statistics: stats, warnings: seen.warnings() })
+        let (Made { id, start, end, stats }, modified) = made;
+        Ok(Archived { id, start, end, modified, statistics: stats, warnings: seen.warnings() })
     }
 
     /// Tells what would be looked at, and makes nothing.
@@ -248,12 +250,19 @@ struct Made {
     stats: Statistics,
 }
 
-fn parse_made(json: &[u8]) -> serde_json::Result<Made> {
+/// The archive, and when the repository changed with it.
+fn parse_made(json: &[u8]) -> serde_json::Result<(Made, String)> {
     #[derive(Deserialize)]
     struct Report {
         archive: Made,
+        repository: Repository,
     }
-    serde_json::from_slice::<Report>(json).map(|report| report.archive)
+    #[derive(Deserialize)]
+    struct Repository {
+        last_modified: String,
+    }
+    let report: Report = serde_json::from_slice(json)?;
+    Ok((report.archive, report.repository.last_modified))
 }
 
 #[cfg(test)]
@@ -264,8 +273,10 @@ mod tests {
     fn the_figures_are_taken_from_borgs_json() {
         let json = br#"{"archive": {"command_line": ["borg"], "duration": 0.004, "end": "2026-11-24T07:21:38.000000", "id": "00ff", "name": "x",
             "start": "2026-11-24T07:21:37.000000", "stats": {"compressed_size": 3, "deduplicated_size": 2,
-            "nfiles": 4, "original_size": 608}}, "cache": {}, "encryption": {"mode": "none"}}"#;
-        let made = parse_made(json).unwrap();
+            "nfiles": 4, "original_size": 608}}, "cache": {}, "encryption": {"mode": "none"},
+            "repository": {"id": "ff", "last_modified": "2026-11-24T07:21:39.000000", "location": "/r"}}"#;
+        let (made, modified) = parse_made(json).unwrap();
+        assert_eq!(modified, "2026-11-24T07:21:39.000000");
         assert_eq!(made.start, "2026-11-24T07:21:37.000000");
         let expected = Statistics { original_size: 608, compressed_size: 3, deduplicated_size: 2, files: 4 };
         assert_eq!(made.stats, expected);

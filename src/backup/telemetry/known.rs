@@ -128,7 +128,7 @@ impl Known {
         if pruned {
             self.modified = Some(now);
         } else if let Some(made) = &report.made {
-            self.modified = seconds(&made.end);
+            self.modified = seconds(&made.modified);
         }
         let phases = report.phases().map(|(name, time)| (name.to_owned(), time.as_secs_f64())).collect();
         self.last_run = Some(LastRun { ended: now, exit_code, warnings: report.warnings, phases });
