@@ -15,13 +15,14 @@ use super::history::History;
 use super::leftovers;
 use super::monitor::{Event, Monitor};
 use super::plan::{Plan, borg_argument};
+use super::reconnect::persistently;
 use super::retention::{self, Retention};
 use super::stage::{self, Stage};
 use crate::archive::name::{Archive, as_date, date_name};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
-use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
+use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
 use crate::tools::{mounts, zfs};
 
 /// What is done about an archive of today that is there already.
@@ -88,6 +89,7 @@ pub fn create(config: &Config, options: &Options, monitor: &Arc<dyn Monitor>) ->
     let borg = Borg::new(config)?;
     let (_lock, cleaned) = leftovers::make_way(!config.datasets_to_backup.is_empty())?;
     tell_cleaned(&cleaned, &**monitor);
+    let _reached = borg.reach("back up", Need::Repository, false)?;
     tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();
     let mut run =
@@ -124,7 +126,9 @@ impl Run<'_> {
         let repository = self.borg.repository();
         let (paths, volumes) = (self.plan.file_systems(), self.plan.volumes().count());
         self.tell(Event::Begun { repository, name: &self.report.name, paths, volumes });
-        let before = self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)?;
+        let before = persistently(&**self.monitor, || {
+            self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)
+        })?;
         let replaces = has(&before, &self.report.name);
         match self.options.if_exists {
             IfExists::Fail if replaces => return Err(exists_already(repository, &self.report.name)),
@@ -246,7 +250,7 @@ impl Run<'_> {
         let name = &self.report.name;
         let new = in_the_making(name);
         if !replaces {
-            let archived = archiver.archive(name, Arc::clone(self.monitor))?;
+            let archived = self.make(archiver, name, self.monitor)?;
             if has(before, &new) {
                 self.delete_after(&new)?;
             }
@@ -255,15 +259,22 @@ impl Run<'_> {
         if has(before, &new) {
             self.delete(&new)?;
         }
-        let archived = archiver.archive(&new, Arc::clone(self.monitor))?;
+        let archived = self.make(archiver, &new, self.monitor)?;
         interrupt::check()?;
         self.delete(name)?;
         // Cheap: every chunk is there, and borg's files cache knows every file.
-        let again = archiver.archive(name, Arc::new(Muted)).map_err(|e| {
+        let muted: Arc<dyn Monitor> = Arc::new(Muted);
+        let again = self.make(archiver, name, &muted).map_err(|e| {
             e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
         })?;
         self.delete_after(&new)?;
         Ok(Archived { start: again.start, ..archived })
+    }
+
+    /// When the line is cut, borg goes on from its last checkpoint: the tree is still the same. (The
+    /// next prune removes what a checkpoint left.)
+    fn make(&self, archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
+        persistently(&**self.monitor, || archiver.archive(name, Arc::clone(monitor)))
     }
 
     fn delete_after(&self, name: &str) -> Result<()> {
@@ -280,7 +291,9 @@ impl Run<'_> {
         self.tell(Event::Pruning);
         let begun = Instant::now();
         let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
-        let result = retention::prune(self.borg, self.config, &archived.start, before, day, wait);
+        let result = persistently(&**self.monitor, || {
+            retention::prune(self.borg, self.config, &archived.start, before, day, wait)
+        });
         self.report.pruning = begun.elapsed();
         let retention = result?;
         self.tell(Event::Pruned(&retention));

@@ -18,6 +18,7 @@ mod manifest;
 mod moment;
 mod monitor;
 mod plan;
+mod reconnect;
 mod retention;
 mod selection;
 mod stage;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::child::{Child, Output};
+use super::child::{Child, Ended, Output};
 use crate::error::{Error, Kind, Result};
 
 /// A program to be started, with a pinned environment.
@@ -64,16 +64,26 @@ impl Command {
     /// # Errors
     /// When no pipe can be made, or the secret is longer than a pipe holds (64 KiB).
     pub fn secret_fd(mut self, var: &str, secret: &Zeroizing<Vec<u8>>) -> Result<Self> {
-        let cannot = |e: std::io::Error| Error::failed("cannot hand the passphrase to borg").because(e);
-        if secret.len() > 65_536 {
-            return Err(cannot(std::io::ErrorKind::FileTooLarge.into()));
-        }
-        let (read, write) = std::io::pipe().map_err(cannot)?;
-        let mut write = write;
-        write.write_all(secret).map_err(cannot)?;
+        let cannot = |e| Error::failed("cannot hand the passphrase to borg").because(e);
+        let read = filled_pipe(secret).map_err(cannot)?;
         self.inner.env(var, read.as_raw_fd().to_string());
-        self.inherited.push(OwnedFd::from(read));
+        Ok(self.hold(read))
+    }
+
+    /// What the child reads from its standard input.
+    ///
+    /// # Errors
+    /// When no pipe can be made, or `bytes` are more than a pipe holds (64 KiB).
+    pub fn input(mut self, bytes: &[u8]) -> Result<Self> {
+        let cannot = |e| Error::failed(format!("cannot talk to {}", self.program.display())).because(e);
+        self.inner.stdin(Stdio::from(filled_pipe(bytes).map_err(cannot)?));
         Ok(self)
+    }
+
+    /// Lets the child have `fd` open, as long as it lives.
+    pub fn hold(mut self, fd: OwnedFd) -> Self {
+        self.inherited.push(fd);
+        self
     }
 
     /// Lowest processor priority and the idle I/O class, for work that must not be felt.
@@ -140,6 +150,36 @@ impl Command {
         Output::collect(self, |child| child.wait_at_most(limit))
     }
 
+    /// Runs the program to its end with our own standard input, output and error.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn pass(mut self) -> Result<Ended> {
+        let status = self.inner.stdin(Stdio::inherit()).status();
+        status.map(Ended::from).map_err(|e| cannot_start(&self.program, e))
+    }
+
+    /// Starts the program in a session of its own, without our streams, and leaves it to itself:
+    /// it outlives us, and the signals that end us.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn leave(mut self) -> Result<()> {
+        self.inherit();
+        // SAFETY: plain system calls, allowed between fork and exec.
+        unsafe {
+            self.inner.pre_exec(|| {
+                libc::setsid();
+                for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+                Ok(())
+            });
+        }
+        let started = self.inner.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        started.map(drop).map_err(|e| cannot_start(&self.program, e))
+    }
+
     /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns
     /// only when it cannot be started.
     pub fn replace(mut self) -> Error {
@@ -167,6 +207,16 @@ impl Command {
             });
         }
     }
+}
+
+/// The read end of a pipe that holds `bytes` and then ends.
+fn filled_pipe(bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    if bytes.len() > 65_536 {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    let (read, mut write) = std::io::pipe()?;
+    write.write_all(bytes)?;
+    Ok(read.into())
 }
 
 fn cannot_start(program: &OsStr, e: std::io::Error) -> Error {

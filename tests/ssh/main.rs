@@ -3,6 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account;
+mod bridge;
+mod cut;
+mod lab;
+mod obstacles;
+mod server;
+
 use serial_test::serial;
 
 use common::{Flavour, Mounted, NastyTree, Need, Repository, Sandbox, Sshd, assert_same_trees, available};
@@ -26,14 +33,6 @@ fn scene(flavour: Flavour) -> (Sandbox, Repository, Sshd) {
 
 fn mount_fails(sandbox: &Sandbox) -> String {
     Mounted::command(sandbox, &format!("::{DAY}"), &sandbox.mount_point(), &[]).fails()
-}
-
-/// The server is named. What ssh itself says (`Permission denied`, …) comes along when borg reads
-/// it before it sees the end of the connection, so it cannot be asked for.
-#[track_caller]
-fn assert_connection_failed(said: &str, address: &str) {
-    let expected = format!("the connection to ssh://{}@{address}/", sshd::user());
-    assert!(said.contains(&expected) && said.contains("was closed"), "{said}");
 }
 
 #[test]
@@ -74,7 +73,8 @@ fn a_server_with_another_host_key_is_not_trusted() {
     let (mut sandbox, _repository, server) = scene(flavour);
     sandbox.set("BORG_RSH", server.rsh_with_wrong_host_key());
     let said = mount_fails(&sandbox);
-    assert_connection_failed(&said, &server.address());
+    assert!(said.contains("127.0.0.1 shows another host key than before"), "{said}");
+    assert!(said.contains("ssh-keygen -f"), "ssh's own advice is there: {said}");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_client_that_the_server_does_not_know_is_told_so() {
     let (mut sandbox, _repository, server) = scene(flavour);
     sandbox.set("BORG_RSH", server.rsh_of_a_stranger());
     let said = mount_fails(&sandbox);
-    assert_connection_failed(&said, &server.address());
+    assert!(said.contains("127.0.0.1 does not let us in") && said.contains("Permission denied"), "{said}");
 }
 
 #[test]
@@ -96,10 +96,9 @@ fn a_server_that_is_down_is_named() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, _repository, server) = scene(flavour);
-    let address = server.address();
     drop(server);
     let said = mount_fails(&sandbox);
-    assert_connection_failed(&said, &address);
+    assert!(said.contains("127.0.0.1 refuses the connection"), "{said}");
 }
 
 #[test]

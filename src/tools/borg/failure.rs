@@ -42,13 +42,16 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
             failed(Kind::NotFound, &format!("there is no repository at {repository}"))
                 .hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
         }
+        "Repository.InvalidRepository" => {
+            failed(Kind::NotFound, &format!("the folder at {repository} holds no repository"))
+                .hint("in an empty one, a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+        }
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
             .hint("`borg-offsite-backup list` shows those that are"),
-        "ConnectionClosed" | "ConnectionClosedWithHint" => {
-            failed(Kind::Failed, &format!("the connection to {repository} was closed"))
-                .because(said(lines, ended))
-                .hint("see whether the server runs, lets this account in, and has borg")
+        "ConnectionClosed" | "ConnectionClosedWithHint" | "ConnectionBrokenWithHint" => {
+            cut(repository, failed, lines, ended)
         }
+        _ if broke_off(lines) => cut(repository, failed, lines, ended),
         "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
@@ -107,6 +110,18 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
         error.hint(format!("held by: {}", names.join("; ")))
     };
     error.hint("try again when it is done; `break-lock` only if you are sure that it is dead")
+}
+
+fn cut(repository: &str, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], ended: Ended) -> Error {
+    failed(Kind::Cut, &format!("the connection to {repository} was closed"))
+        .because(said(lines, ended))
+        .hint("see whether the server runs, lets this account in, and has borg")
+}
+
+/// Whether borg met the end of the line while it was writing, which it calls an exception.
+fn broke_off(lines: &[Line]) -> bool {
+    let names = ["BrokenPipeError", "ConnectionResetError"];
+    lines.iter().any(|l| matches!(l, Line::Message { text, .. } if names.iter().any(|n| text.contains(n))))
 }
 
 fn missing_key_file(lines: &[Line], borg: &Borg) -> bool {
