@@ -15,6 +15,8 @@ pub enum Kind {
     Busy,
     /// What was named does not exist.
     NotFound,
+    /// The line to the server was cut; on a new one the same call may work.
+    Cut,
     /// A signal asked for the end.
     Interrupted,
 }

@@ -9,7 +9,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error"]),
     ("backup", &["tools", "config", "process", "archive", "folders", "error"]),
     ("repository", &["archive", "error"]),
-    ("tools", &["config", "process", "archive", "error"]),
+    ("tools", &["config", "process", "archive", "folders", "error"]),
     ("config", &["error"]),
     ("process", &["error"]),
     ("archive", &["error"]),

@@ -1,4 +1,4 @@
-//! The configurations that README.md and contrib/samples show are good ones.
+//! The configurations that the pages and contrib/samples show are good ones.
 
 use std::path::Path;
 
@@ -23,15 +23,17 @@ fn the_samples_load() {
 }
 
 #[test]
-fn the_configurations_in_the_readme_load() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let samples: Vec<&str> =
-        readme.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!samples.is_empty());
-    let dir = tempfile::tempdir().unwrap();
-    for (n, sample) in samples.iter().enumerate() {
-        let path = dir.path().join(format!("sample {n}"));
-        std::fs::write(&path, sample).unwrap();
-        assert_good(&path, sample);
+fn the_configurations_in_the_pages_load() {
+    for page in ["README.md", "docs/server.md", "docs/qubes.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let samples: Vec<&str> =
+            text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(!samples.is_empty(), "{page}");
+        let dir = tempfile::tempdir().unwrap();
+        for (n, sample) in samples.iter().enumerate() {
+            let path = dir.path().join(format!("sample {n}"));
+            std::fs::write(&path, sample).unwrap();
+            assert_good(&path, sample);
+        }
     }
 }

@@ -15,6 +15,10 @@ use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 use crate::tools::borg::{self, Borg, Level, Line};
 
+/// So much work at most, in seconds, is lost when the line to the server is cut; borg's own
+/// default is half an hour.
+const CHECKPOINT_INTERVAL: &str = "300";
+
 /// What borg counted; sizes in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
@@ -103,6 +107,9 @@ impl Archiver<'_> {
             .background_priority()
             .die_with_parent()
             .current_dir(self.tree);
+        if self.borg.way().is_some() {
+            command = command.args(["--checkpoint-interval", CHECKPOINT_INTERVAL]);
+        }
         if self.one_file_system {
             command = command.arg("--one-file-system");
         }

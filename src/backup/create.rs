@@ -16,6 +16,7 @@ use super::hooks::Hooks;
 use super::leftovers;
 use super::monitor::{Event, Monitor};
 use super::plan::{Plan, borg_argument};
+use super::reconnect::persistently;
 use super::report::{NEW, Outcome, Report, in_the_making};
 use super::retention::{self, Retention};
 use super::stage::{self, Stage};
@@ -23,7 +24,7 @@ use crate::archive::name::{Archive, as_date};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
-use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
+use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
 use crate::tools::{mounts, zfs};
 
 /// What is done about an archive of today that is there already.
@@ -72,7 +73,7 @@ fn attempt(
     tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();
     let mut run = Run { config, options, hooks, monitor, plan: &plan, borg: &borg, today, report };
-    let outcome = run.all();
+    let outcome = borg.reach("back up", Need::Repository, false).and_then(|_reached| run.all());
     run.after(&outcome);
     outcome
 }
@@ -105,7 +106,9 @@ impl Run<'_> {
         let repository = self.borg.repository();
         let (paths, volumes) = (self.plan.file_systems(), self.plan.volumes().count());
         self.tell(Event::Begun { repository, name: &self.report.name, paths, volumes });
-        let before = self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)?;
+        let before = persistently(&**self.monitor, || {
+            self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)
+        })?;
         self.report.archives = Some(before.clone());
         let there = before.iter().find(|a| a.name == self.report.name);
         match (self.options.if_exists, there) {
@@ -253,7 +256,7 @@ impl Run<'_> {
         let name = &self.report.name;
         let new = in_the_making(name);
         if !replaces {
-            let archived = archiver.archive(name, Arc::clone(self.monitor))?;
+            let archived = self.make(archiver, name, self.monitor)?;
             if has(before, &new) {
                 self.delete_after(&new)?;
             }
@@ -262,15 +265,22 @@ impl Run<'_> {
         if has(before, &new) {
             self.delete(&new)?;
         }
-        let archived = archiver.archive(&new, Arc::clone(self.monitor))?;
+        let archived = self.make(archiver, &new, self.monitor)?;
         interrupt::check()?;
         self.delete(name)?;
         // Cheap: every chunk is there, and borg's files cache knows every file.
-        let again = archiver.archive(name, Arc::new(Muted)).map_err(|e| {
+        let muted: Arc<dyn Monitor> = Arc::new(Muted);
+        let again = self.make(archiver, name, &muted).map_err(|e| {
             e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
         })?;
         self.delete_after(&new)?;
         Ok(Archived { statistics: archived.statistics, warnings: archived.warnings, ..again })
+    }
+
+    /// When the line is cut, borg goes on from its last checkpoint: the tree is still the same. (The
+    /// next prune removes what a checkpoint left.)
+    fn make(&self, archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
+        persistently(&**self.monitor, || archiver.archive(name, Arc::clone(monitor)))
     }
 
     fn delete_after(&self, name: &str) -> Result<()> {
@@ -288,7 +298,9 @@ impl Run<'_> {
         self.tell(Event::Pruning);
         let begun = Instant::now();
         let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
-        let result = retention::prune(self.borg, self.config, made, before, day, wait);
+        let result = persistently(&**self.monitor, || {
+            retention::prune(self.borg, self.config, made, before, day, wait)
+        });
         self.report.pruning = begun.elapsed();
         let retention = result?;
         self.tell(Event::Pruned(&retention));

@@ -20,6 +20,7 @@ mod manifest;
 mod moment;
 mod monitor;
 mod plan;
+mod reconnect;
 mod report;
 mod retention;
 mod selection;

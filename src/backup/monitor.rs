@@ -61,6 +61,11 @@ pub enum Event<'a> {
         status: char,
         path: &'a str,
     },
+    /// The line to the server was cut; it is tried again after the pause.
+    Cut {
+        error: &'a Error,
+        pause: Duration,
+    },
     /// What borg warns of; the archive is kept.
     Warning(&'a str),
     /// An archive that another one has taken the place of is removed.

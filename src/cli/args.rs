@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
-use super::{check_config, cleanup, create, generate, mount, telemetry, umount};
+use super::{bridge, check_config, cleanup, create, generate, mount, telemetry, umount};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -79,6 +79,8 @@ pub enum Command {
     CheckConfig(check_config::CheckConfig),
     Telemetry(telemetry::Telemetry),
     Generate(generate::Generate),
+    #[command(hide = true)]
+    Bridge(bridge::Bridge),
     /// Every other command is borg's own, passed through (list, extract, init, info, …).
     #[command(external_subcommand)]
     Borg(Vec<OsString>),

@@ -42,6 +42,8 @@ struct Findings {
     repository: String,
     /// The folder of a local repository, and whether it is there.
     local: Option<(PathBuf, bool)>,
+    /// Why nobody could connect to the server.
+    no_way: Option<String>,
     key_file: PathBuf,
     key: Key,
     /// The variable that gives it; `None`: it is empty.
@@ -74,6 +76,7 @@ impl Findings {
         Ok(Findings {
             repository: borg.repository().to_owned(),
             local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
+            no_way: borg.way().and_then(|way| way.rsh(false).err()).map(|e| e.chain()),
             key_file: borg.key_file().to_owned(),
             key: key(borg.key_file()),
             passphrase: Borg::passphrase_source(),
@@ -141,6 +144,7 @@ impl Findings {
             "repository": self.repository,
             "repository_exists": self.local.as_ref().map(|(_, exists)| exists),
             "bridge_vm": config.bridge_vm,
+            "connection": connection(config),
             "ssh_from": config.ssh_from,
             "key_file": self.key_file.to_string_lossy(),
             "key_file_exists": self.key != Key::Missing,
@@ -165,6 +169,7 @@ impl Findings {
     /// What would go wrong on this machine, although the configuration is good.
     fn warnings(&self, config: &Config) -> Vec<String> {
         let mut warnings = Vec::new();
+        warnings.extend(self.no_way.clone());
         if let Err(why) = &self.borg {
             warnings.push(why.clone());
         }
@@ -221,12 +226,18 @@ impl Filesystem {
     }
 }
 
-/// How the server is reached, where that is not plain ssh of this account.
+/// How the server is reached, where the repository is not on this machine.
 fn connection(config: &Config) -> Option<String> {
-    let through = config.bridge_vm.as_ref().map(|qube| format!("through the qube {qube}"));
-    let account = config.ssh_from.as_ref().map(|account| format!("with the ssh identity of {account}"));
-    let parts: Vec<String> = through.into_iter().chain(account).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+    config.backup_server.as_ref()?;
+    if std::env::var_os("BORG_RSH").is_some_and(|rsh| !rsh.is_empty()) {
+        return Some("by BORG_RSH, as it is".into());
+    }
+    Some(match (&config.bridge_vm, &config.ssh_from) {
+        (Some(qube), Some(account)) => format!("ssh as {account} in the qube {qube}"),
+        (Some(qube), None) => format!("ssh in the qube {qube}"),
+        (None, Some(account)) => format!("ssh as {account}"),
+        (None, None) => "ssh as this account".into(),
+    })
 }
 
 fn tell_all(tell: &mut impl FnMut(&str, String), name: &str, texts: impl Iterator<Item = String>) {

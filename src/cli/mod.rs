@@ -1,6 +1,7 @@
 //! The command line: the one place that prints and picks exit codes. One file per command.
 
 pub mod args;
+mod bridge;
 mod check_config;
 mod cleanup;
 pub mod console;
@@ -83,6 +84,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),
         Command::Generate(generate) => generate.run(&cli.globals),
+        Command::Bridge(bridge) => bridge.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }
 }

@@ -21,7 +21,7 @@ use crate::mount::fs::Summary;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
-use crate::tools::borg::{ArchiveFilter, Borg};
+use crate::tools::borg::{ArchiveFilter, Borg, Need, Reached};
 
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
@@ -128,6 +128,7 @@ impl Mount {
         let start = Instant::now();
         daemon::forbid_core_dumps();
         let point = open::mount_point(dir, borg.local())?;
+        let reached = borg.reach("mount it", Need::Repository, false)?;
         let opened = open::open(borg, request, &|entries| {
             if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
                 redraw(&format!("  files      {} entries", count(entries)));
@@ -138,7 +139,7 @@ impl Mount {
         }
         let opened = opened?;
         let session = opened.mount(&point)?;
-        Ok(Up { banner: banner(&opened, dir, start), session })
+        Ok(Up { banner: banner(&opened, dir, start), session, _reached: reached })
     }
 
     fn request(&self) -> Result<(PathBuf, Request)> {
@@ -189,6 +190,7 @@ fn item_path(path: &OsStr) -> Result<ItemPath> {
 struct Up {
     session: crate::mount::session::Session,
     banner: String,
+    _reached: Reached,
 }
 
 fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {

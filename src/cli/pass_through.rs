@@ -1,6 +1,7 @@
 //! Every command that is borg's own.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use chrono::{Days, Local, NaiveDate};
@@ -12,7 +13,7 @@ use crate::archive::name::{Wanted, date_name};
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::process::Command;
-use crate::tools::borg::{ArchiveFilter, Borg, archive_argument};
+use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
 
 /// The commands of borg 1.x, without those that are ours.
 pub(super) const BORG_COMMANDS: [&str; 23] = [
@@ -63,6 +64,10 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
         config => config?,
     };
     let borg = Borg::new(&config)?;
+    let reached = match need(command, args) {
+        Some(need) => Some(borg.reach(&format!("run `borg {command}`"), need, is_attended())?),
+        None => None,
+    };
     let args = resolve(command, args, Local::now().date_naive(), || {
         let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
         Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
@@ -71,7 +76,28 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
     if command == "init" && !asks_for_help(&args) {
         return init::run(becomes, globals, &config, &borg, &args);
     }
-    Err(becomes.replace())
+    Err(match reached {
+        Some(reached) => reached.hand_over(becomes)?,
+        None => becomes,
+    }
+    .replace())
+}
+
+/// What the command needs of the server, as far as we know what it is going to do.
+fn need(command: &str, args: &[OsString]) -> Option<Need> {
+    let is = |arg: &OsString, option: &str| arg.as_encoded_bytes().starts_with(option.as_bytes());
+    let elsewhere = |arg: &OsString| ["--rsh", "--remote-path"].iter().any(|option| is(arg, option));
+    match command {
+        "help" | "serve" | "upgrade" => None,
+        _ if asks_for_help(args) || args.iter().any(elsewhere) => None,
+        "init" => Some(Need::Place),
+        _ => Some(Need::Repository),
+    }
+}
+
+/// Whether somebody sits at the terminal whom ssh can ask.
+fn is_attended() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 fn asks_for_help(args: &[OsString]) -> bool {
@@ -184,6 +210,16 @@ mod tests {
         let args = ["extract".into(), "::today".into(), raw.clone()];
         let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
         assert_eq!(resolve("extract", &args, today, || unreachable!()).unwrap()[2], raw);
+    }
+
+    #[test]
+    fn only_who_needs_the_configured_repository_is_made_to_reach_it() {
+        let of = |args: &[&str]| need(args[0], &args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(&["list", "::a"]), Some(Need::Repository));
+        assert_eq!(of(&["init", "-e", "none"]), Some(Need::Place));
+        for args in [&["help", "patterns"][..], &["list", "--help"], &["list", "--rsh=my ssh"], &["serve"]] {
+            assert_eq!(of(args), None, "{args:?}");
+        }
     }
 
     #[test]

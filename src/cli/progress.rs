@@ -123,6 +123,9 @@ impl Monitor for Telling {
                 // Who does not read the list any more still wants the backup.
                 let _ = console::print(&format!("{status} {path}"));
             }
+            Event::Cut { error, pause } => {
+                self.console.warn(&format!("{}; trying again in {} s", error.chain(), pause.as_secs()));
+            }
             Event::Warning(text) => self.warn(state, text),
             Event::Deleting { name } => self.step("delete", name),
             Event::Unfinished { name } => self.console.warn(&format!(

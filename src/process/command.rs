@@ -70,16 +70,10 @@ impl Command {
     /// # Errors
     /// When no pipe can be made, or the secret is longer than a pipe holds (64 KiB).
     pub fn secret_fd(mut self, var: &str, secret: &Zeroizing<Vec<u8>>) -> Result<Self> {
-        let cannot = |e: std::io::Error| Error::failed("cannot hand the passphrase to borg").because(e);
-        if secret.len() > 65_536 {
-            return Err(cannot(std::io::ErrorKind::FileTooLarge.into()));
-        }
-        let (read, write) = std::io::pipe().map_err(cannot)?;
-        let mut write = write;
-        write.write_all(secret).map_err(cannot)?;
+        let cannot = |e| Error::failed("cannot hand the passphrase to borg").because(e);
+        let read = filled_pipe(secret).map_err(cannot)?;
         self.inner.env(var, read.as_raw_fd().to_string());
-        self.inherited.push(OwnedFd::from(read));
-        Ok(self)
+        Ok(self.hold(read))
     }
 
     /// What the program reads from its standard input. It stands in memory, however long it is.
@@ -106,6 +100,12 @@ impl Command {
                 });
             }
         }
+        self
+    }
+
+    /// Lets the child have `fd` open, as long as it lives.
+    pub fn hold(mut self, fd: OwnedFd) -> Self {
+        self.inherited.push(fd);
         self
     }
 
@@ -213,6 +213,36 @@ impl Command {
         Ok(child.wait_unless(|| false)?.unwrap_or(Ended::Signal(libc::SIGTERM)))
     }
 
+    /// Runs the program to its end with our own standard input, output and error.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn pass(mut self) -> Result<Ended> {
+        let status = self.inner.stdin(Stdio::inherit()).status();
+        status.map(Ended::from).map_err(|e| cannot_start(&self.program, e))
+    }
+
+    /// Starts the program in a session of its own, without our streams, and leaves it to itself:
+    /// it outlives us, and the signals that end us.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn leave(mut self) -> Result<()> {
+        self.inherit();
+        // SAFETY: plain system calls, allowed between fork and exec.
+        unsafe {
+            self.inner.pre_exec(|| {
+                libc::setsid();
+                for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+                Ok(())
+            });
+        }
+        let started = self.inner.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        started.map(drop).map_err(|e| cannot_start(&self.program, e))
+    }
+
     /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns
     /// only when it cannot be started.
     pub fn replace(mut self) -> Error {
@@ -240,6 +270,16 @@ impl Command {
             });
         }
     }
+}
+
+/// The read end of a pipe that holds `bytes` and then ends.
+fn filled_pipe(bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    if bytes.len() > 65_536 {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    let (read, mut write) = std::io::pipe()?;
+    write.write_all(bytes)?;
+    Ok(read.into())
 }
 
 fn cannot_start(program: &OsStr, e: std::io::Error) -> Error {

@@ -2,4 +2,6 @@
 
 pub mod borg;
 pub mod mounts;
+pub mod qubes;
+pub mod ssh;
 pub mod zfs;

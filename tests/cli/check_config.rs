@@ -26,7 +26,7 @@ fn it_tells_what_the_configuration_comes_to() {
         home.text(&output.stdout),
         "x.conf is good
   repository  ssh://me@milena/srv/b
-  connection  through the qube backup, with the ssh identity of user
+  connection  ssh as user in the qube backup
   key         HOME/.borg-offsite-backup.key (not there)
   passphrase  empty
   borg        borg 1.2.9
@@ -43,6 +43,22 @@ fn it_tells_what_the_configuration_comes_to() {
 "
     );
     assert!(home.text(&output.stderr).contains("cannot start zfs"), "here there is no ZFS");
+}
+
+#[test]
+fn it_tells_who_would_connect_and_warns_when_nobody_can() {
+    let home = Home::with_folder();
+    let told = |members: &str| {
+        home.configure(format!(r#"{{"backup_server": "milena", "backup_path": "b"{members}}}"#));
+        let output = home.ours(["check-config"]).output().unwrap();
+        ends_with_code(&output, 0);
+        home.text(&[output.stdout, output.stderr].concat())
+    };
+    assert!(told("").contains("connection  ssh as this account"));
+    assert!(told(r#", "bridge_vm": "backup""#).contains("connection  ssh in the qube backup"));
+    let missing = told(r#", "ssh_from": "no-such-account""#);
+    assert!(missing.contains("connection  ssh as no-such-account"), "{missing}");
+    assert!(missing.contains("there is no account `no-such-account` on this machine"), "{missing}");
 }
 
 #[test]
@@ -67,6 +83,7 @@ fn it_tells_the_same_as_json() {
             "repository": "HOME/repository",
             "repository_exists": false,
             "bridge_vm": null,
+            "connection": null,
             "ssh_from": null,
             "key_file": "HOME/.borg-offsite-backup.key",
             "key_file_exists": true,

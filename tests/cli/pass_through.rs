@@ -218,6 +218,11 @@ fn the_connection_is_kept_alive_unless_the_user_knows_better() {
     let home = Home::new();
     let fake = home
         .fake_borg("printf '%s\\n' \"$BORG_REPO\" \"$BORG_RSH\" \"$BORG_KEY_FILE\" \"[$BORG_PASSPHRASE]\"");
+    // Where ssh leads to something that speaks as borg does.
+    for ssh in ["ssh", "my"] {
+        std::fs::copy(fake.join("borg"), fake.join(ssh)).unwrap();
+        std::fs::write(fake.join(ssh), "#!/bin/sh\nprintf '\\202'\n").unwrap();
+    }
     home.configure(r#"{"backup_server": "milena", "backup_user": "me", "backup_path": "/srv/b"}"#);
     let said = |more: &[(&str, &str)]| {
         let mut command = home.ours(["list"]);

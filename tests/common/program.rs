@@ -56,6 +56,12 @@ impl Program {
         spawned.unwrap_or_else(|e| panic!("cannot start {}: {e}", self.1.display()))
     }
 
+    /// Starts it with a pipe for each of its streams, and leaves it running.
+    pub fn spawn_piped(mut self) -> Child {
+        let streams = self.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        streams.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", self.1.display()))
+    }
+
     /// Runs it to its end, and until its outputs are closed.
     pub fn run(mut self) -> Run {
         let spawned = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

@@ -18,7 +18,7 @@ use super::report::Report;
 use crate::archive::name::Archive;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tools::borg::{Borg, archive_argument};
+use crate::tools::borg::{Borg, Need, archive_argument};
 use known::{Known, Made, seconds};
 
 /// What is known of the backups of one configuration.
@@ -56,6 +56,7 @@ impl Telemetry {
     /// What borg said, explained.
     pub fn look(&mut self, config: &Config, lock_wait: Duration) -> Result<()> {
         let borg = Borg::new(config)?;
+        let _reached = borg.reach("list the archives", Need::Repository, false)?;
         self.known.of(borg.repository(), &dataset(config));
         let listed: Listed = ask(&borg, &["list", "--json"], "list the archives", lock_wait)?;
         self.known.modified = seconds(&listed.repository.last_modified);

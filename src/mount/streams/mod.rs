@@ -17,7 +17,7 @@ mod slots;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use catalog::BorgCatalog;
 
@@ -59,6 +59,8 @@ impl Default for Limits {
 
 /// Files up to this many bytes come in batches; larger ones have a stream of their own.
 const SMALL: u64 = 1024 * 1024;
+/// How long to wait before a cut line is tried again.
+const RECONNECT: Duration = Duration::from_secs(3);
 /// How often a read is tried again when its stream died.
 const RETRIES: u32 = 2;
 
@@ -125,6 +127,7 @@ impl ContentSource for Streams {
         }
         let small = content.size <= SMALL && content.before == 0 && content.after == 0;
         let mut failures = 0;
+        let mut cut_since = None;
         loop {
             let result = if small {
                 batch::fetch(&self.shared, &self.folders, id).map(|bytes| bytes[to_usize(&span)].to_vec())
@@ -137,10 +140,19 @@ impl ContentSource for Streams {
                     tracing::warn!("{}: {why}; trying again", shown(content));
                     self.shared.slots.pause(Duration::from_secs(u64::from(failures)))?;
                 }
+                Err(ReadError::Cut(why)) if cut_for(&mut cut_since) < self.shared.limits.stall => {
+                    tracing::warn!("{}: {why}; connecting again", shown(content));
+                    self.shared.slots.pause(RECONNECT)?;
+                }
                 result => return result,
             }
         }
     }
+}
+
+/// For how long the line has been cut: each read bears that as long as it bears silence.
+fn cut_for(since: &mut Option<Instant>) -> Duration {
+    since.get_or_insert_with(Instant::now).elapsed()
 }
 
 /// The path of a content, for people.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::archive::name::Archive;
+use crate::error::Kind;
 use crate::mount::source::ReadError;
 use crate::tools::borg::{ArchiveFilter, Borg};
 
@@ -35,7 +36,10 @@ impl Pin {
             return Ok(());
         }
         let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
-        let archives = borg.archives(&filter, lock_wait).map_err(|e| ReadError::Failed(e.chain()))?;
+        let archives = borg.archives(&filter, lock_wait).map_err(|e| match e.kind() {
+            Kind::Cut => ReadError::Cut(e.chain()),
+            _ => ReadError::Failed(e.chain()),
+        })?;
         match archives.iter().find(|a| a.name == self.archive.name) {
             Some(found) if found.id == self.archive.id => {
                 *seen = now;

@@ -35,11 +35,16 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         "LockTimeout" | "LockError" | "LockErrorT" | "LockFailed" => locked(borg, failed, lines, ended),
         "PathNotAllowed" => not_allowed(borg, doing),
         "Repository.DoesNotExist" => no_repository(borg, doing),
+        "Repository.InvalidRepository" => {
+            failed(Kind::NotFound, &format!("the folder at {repository} holds no repository"))
+                .hint("in an empty one, a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+        }
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
             .hint("`borg-offsite-backup list` shows those that are"),
-        "ConnectionClosed" | "ConnectionClosedWithHint" => {
+        "ConnectionClosed" | "ConnectionClosedWithHint" | "ConnectionBrokenWithHint" => {
             connection_closed(borg, doing).because(said(lines, ended))
         }
+        _ if broke_off(lines) => connection_closed(borg, doing).because(said(lines, ended)),
         "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
@@ -81,7 +86,7 @@ pub fn not_allowed(borg: &Borg, doing: &str) -> Error {
 
 /// The error for a server that cannot be reached, or went away.
 pub fn connection_closed(borg: &Borg, doing: &str) -> Error {
-    Error::failed(format!("cannot {doing}: the connection to {} was closed", borg.repository()))
+    Error::new(Kind::Cut, format!("cannot {doing}: the connection to {} was closed", borg.repository()))
         .hint("see whether the server runs, lets this account in, and has borg")
 }
 
@@ -132,6 +137,12 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
         error.hint(format!("held by: {}", names.join("; ")))
     };
     error.hint("try again when it is done; `break-lock` only if you are sure that it is dead")
+}
+
+/// Whether borg met the end of the line while it was writing, which it calls an exception.
+fn broke_off(lines: &[Line]) -> bool {
+    let names = ["BrokenPipeError", "ConnectionResetError"];
+    lines.iter().any(|l| matches!(l, Line::Message { text, .. } if names.iter().any(|n| text.contains(n))))
 }
 
 fn missing_key_file(lines: &[Line], borg: &Borg) -> bool {

@@ -5,6 +5,7 @@ mod failure;
 mod lock;
 mod log;
 mod places;
+mod reach;
 mod serve;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use crate::archive::name::Archive;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
+use crate::tools::ssh::Way;
 
 pub use failure::{
     RELOCATED, UNKNOWN_UNENCRYPTED, connection_closed, explain, no_key, no_repository, not_allowed,
@@ -28,12 +30,9 @@ pub use failure::{
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
 pub use places::{answered_yes, has_workaround};
+pub use reach::{Need, Reached};
 pub use serve::{Server, Serving};
 
-/// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
-const KEEP_ALIVE: &str = "ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30";
-/// For ssh that has nobody to ask.
-const BATCH_MODE: &str = " -o BatchMode=yes";
 /// The borg whose client we behave like towards servers.
 const CLIENT_VERSION: &str = "1.4.5";
 
@@ -56,10 +55,10 @@ enum Passphrase {
 pub struct Borg {
     repository: String,
     local: Option<PathBuf>,
-    /// Qube through which the connection should go.
-    bridge: Option<String>,
+    /// To the server, where there is one, and what the server knows the repository as.
+    way: Option<Way>,
+    path: String,
     key_file: PathBuf,
-    rsh: Option<OsString>,
     passphrase: Passphrase,
 }
 
@@ -80,7 +79,7 @@ impl Borg {
     /// # Errors
     /// When there is no home folder to find the key in, or BORG_PASSPHRASE_FD cannot be read.
     pub fn new(config: &Config) -> Result<Self> {
-        let (repository, local) = location(config);
+        let (repository, path, local) = location(config);
         let key_file = match std::env::var_os("BORG_KEY_FILE") {
             Some(path) => PathBuf::from(path),
             None => match credential(KEY_CREDENTIAL) {
@@ -88,8 +87,17 @@ impl Borg {
                 None => home()?.join(".borg-offsite-backup.key"),
             },
         };
-        let (bridge, rsh) = (config.bridge_vm.clone(), std::env::var_os("BORG_RSH"));
-        Ok(Borg { repository, local, bridge, key_file, rsh, passphrase: passphrase()? })
+        Ok(Borg { repository, local, way: Way::new(config), path, key_file, passphrase: passphrase()? })
+    }
+
+    /// How the server is reached; `None` where the repository is on this machine.
+    pub fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
+    }
+
+    /// The repository's path as the server is asked for it.
+    pub fn path_on_server(&self) -> &str {
+        &self.path
     }
 
     /// The repository as a person knows it: a path, or an `ssh://` address.
@@ -127,7 +135,7 @@ impl Borg {
             .args(words)
             .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
             .env("TZ", "UTC");
-        self.environment(command, BATCH_MODE)
+        self.environment(command, false)
     }
 
     /// `borg ARGS…` as the user wrote them. Nothing is added, terminal and locale are the user's.
@@ -140,29 +148,21 @@ impl Borg {
             Some(locale) => command.env("LC_ALL", locale),
             None => command.env_remove("LC_ALL"),
         };
-        self.environment(command, "")
+        self.environment(command, true)
     }
 
-    fn environment(&self, command: Command, ssh_options: &str) -> Result<Command> {
-        if let Some(qube) = self.bridge.as_ref().filter(|_| self.rsh.is_none()) {
-            // A machine with a bridge has no other way out; a try would only fail later.
-            return Err(Error::usage(format!("this version does not connect through a qube ({qube}) yet"))
-                .hint("meanwhile set BORG_RSH to a command that does, for example a script around qvm-run"));
-        }
-        let command = command
-            .env("BORG_REPO", &self.repository)
-            .env("BORG_KEY_FILE", &self.key_file)
-            .env("BORG_RSH", self.rsh(ssh_options));
+    /// With `asks` ssh may ask the person at the terminal.
+    fn environment(&self, command: Command, asks: bool) -> Result<Command> {
+        let command = command.env("BORG_REPO", &self.repository).env("BORG_KEY_FILE", &self.key_file);
+        let command = match &self.way {
+            Some(way) => command.env("BORG_RSH", way.rsh(asks)?),
+            None => command,
+        };
         match &self.passphrase {
             Passphrase::Inherited => Ok(command),
             Passphrase::Empty => Ok(command.env("BORG_PASSPHRASE", "")),
             Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
         }
-    }
-
-    /// What connects to servers: the user's BORG_RSH, else ssh with `options`.
-    fn rsh(&self, options: &str) -> OsString {
-        self.rsh.clone().unwrap_or_else(|| format!("{KEEP_ALIVE}{options}").into())
     }
 
     /// Runs a command that is expected to end with exit code 0, or 1 with nothing but warnings.
@@ -256,12 +256,12 @@ fn archives_of(json: &[u8]) -> serde_json::Result<Vec<Archive>> {
     Ok(list.archives.into_iter().map(|e| Archive { name: e.name, id: e.id, start: e.start }).collect())
 }
 
-/// BORG_REPO for `config`, and the folder when the repository is on this machine. A path that
-/// does not begin with `/` is relative to the server's home, as with scp.
-fn location(config: &Config) -> (String, Option<PathBuf>) {
+/// BORG_REPO for `config`, the path in it, and the folder when the repository is on this machine. A
+/// path that does not begin with `/` is relative to the server's home, as with scp.
+fn location(config: &Config) -> (String, String, Option<PathBuf>) {
     let path = &config.backup_path;
     let Some(server) = &config.backup_server else {
-        return (path.clone(), Some(PathBuf::from(path)));
+        return (path.clone(), path.clone(), Some(PathBuf::from(path)));
     };
     let user = config.backup_user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
     let path = match path.strip_prefix("~/") {
@@ -269,7 +269,7 @@ fn location(config: &Config) -> (String, Option<PathBuf>) {
         None if path.starts_with('/') => path.clone(),
         None => format!("/./{path}"),
     };
-    (format!("ssh://{user}{server}{path}"), None)
+    (format!("ssh://{user}{server}{path}"), path, None)
 }
 
 fn home() -> Result<PathBuf> {

@@ -6,9 +6,8 @@ use std::process::ChildStdin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use super::address::Address;
 use super::log::{Level, Line};
-use super::{BATCH_MODE, Borg, CLIENT_VERSION};
+use super::{Borg, CLIENT_VERSION};
 use crate::process::{Child, Command, TimedPipe, interrupt};
 
 /// How long a server may take to end by itself once its input has ended.
@@ -19,7 +18,7 @@ const READ: Duration = Duration::from_secs(60);
 /// Starts servers of one repository, and ends them.
 pub struct Server {
     words: Vec<OsString>,
-    address: Address,
+    path: String,
     state: Mutex<State>,
 }
 
@@ -39,26 +38,20 @@ pub struct Serving {
 impl Borg {
     /// What starts the server of the remote repository; `Err` tells why only borg can.
     pub fn server(&self) -> Result<Server, String> {
-        if let Some(qube) = self.bridge.as_ref().filter(|_| self.rsh.is_none()) {
-            return Err(format!("it does not connect through a qube ({qube})"));
-        }
-        let address = self.address()?;
-        let rsh = self.rsh(BATCH_MODE);
-        let rsh = rsh.to_str().and_then(shlex::split).filter(|words| !words.is_empty());
-        let rsh = rsh.ok_or("BORG_RSH is no command line")?;
-        let borg = std::env::var("BORG_REMOTE_PATH").unwrap_or_else(|_| "borg".into());
-        if borg.contains('{') {
+        let way = self.way().ok_or("it is on this machine")?;
+        let path = self.address()?.path().to_owned();
+        if std::env::var("BORG_REMOTE_PATH").is_ok_and(|borg| borg.contains('{')) {
             return Err("only borg fills in what stands in braces in BORG_REMOTE_PATH".into());
         }
-        let words = rsh.into_iter().chain(address.ssh_arguments()).chain([borg, "serve".into()]);
-        Ok(Server { words: words.map(OsString::from).collect(), address, state: Mutex::default() })
+        let words = way.serve().map_err(|e| e.to_string())?;
+        Ok(Server { words, path, state: Mutex::default() })
     }
 }
 
 impl Server {
     /// The path of the repository, as it is sent to the server.
     pub fn path(&self) -> &str {
-        self.address.path()
+        &self.path
     }
 
     /// Starts a server. What it says besides its answers goes to the log.

@@ -1,0 +1,72 @@
+//! What is done about a line to the server that was cut.
+
+use std::time::{Duration, Instant};
+
+use super::monitor::{Event, Monitor};
+use crate::error::{Error, Kind, Result};
+use crate::process::interrupt;
+
+/// How long to wait before each new try, in seconds: a router that starts anew needs some minutes.
+const PAUSES: [u64; 4] = [5, 15, 60, 180];
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Does `work`, and does it again each time that the line was cut in it, up to a limit.
+///
+/// # Errors
+/// Those of the last try.
+pub fn persistently<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut was_cut = false;
+    for pause in PAUSES.map(Duration::from_secs) {
+        match work() {
+            Err(error) if again(&error, was_cut) => {
+                was_cut = true;
+                monitor.tell(Event::Cut { error: &error, pause });
+                wait(pause)?;
+            }
+            done => return done,
+        }
+    }
+    work().map_err(|e| match e.kind() {
+        Kind::Cut => e.hint(format!("it was tried {} times", PAUSES.len() + 1)),
+        _ => e,
+    })
+}
+
+/// The server may hold the lock of the line that was cut until it notices.
+fn again(error: &Error, was_cut: bool) -> bool {
+    error.kind() == Kind::Cut || was_cut && error.kind() == Kind::Busy
+}
+
+fn wait(pause: Duration) -> Result<()> {
+    let end = Instant::now() + pause;
+    while Instant::now() < end {
+        interrupt::check()?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Deaf;
+
+    impl Monitor for Deaf {
+        fn tell(&self, _: Event<'_>) {}
+    }
+
+    #[test]
+    fn only_a_cut_line_is_tried_again_and_a_lock_only_after_it() {
+        for kind in [Kind::Failed, Kind::Busy, Kind::NotFound, Kind::Usage] {
+            let mut tries = 0;
+            let work = || {
+                tries += 1;
+                Err::<(), _>(Error::new(kind, "x"))
+            };
+            assert_eq!(persistently(&Deaf, work).unwrap_err().kind(), kind);
+            assert_eq!(tries, 1);
+        }
+        assert!(again(&Error::new(Kind::Busy, "x"), true) && again(&Error::new(Kind::Cut, "x"), false));
+    }
+}

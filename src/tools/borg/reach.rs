@@ -1,0 +1,326 @@
+//! Whether the server can be reached and serves the repository, asked before borg is started:
+//! what borg says of a failed connection is only that it was closed.
+
+use rmp::encode::{write_array_len, write_bool, write_map_len, write_str, write_uint};
+
+use super::Borg;
+use super::failure::explain;
+use super::log::{Level, Line};
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended, Output};
+use crate::tools::qubes;
+use crate::tools::ssh::Way;
+
+/// What borg is going to do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To use the repository.
+    Repository,
+    /// To make it.
+    Place,
+}
+
+/// A server that answered. As long as this lives, the qube that leads to it stays up.
+#[must_use]
+pub struct Reached {
+    qube: Option<qubes::Use>,
+}
+
+impl Reached {
+    /// Keeps the qube for what `command` becomes.
+    ///
+    /// # Errors
+    /// When that cannot be handed over.
+    pub fn hand_over(self, command: Command) -> Result<Command> {
+        match self.qube {
+            Some(qube) => Ok(command.hold(qube.into_fd()?)),
+            None => Ok(command),
+        }
+    }
+}
+
+impl Borg {
+    /// Makes the connection once and asks the server for the repository, to be able to `doing`
+    /// ("list the archives"). Nothing is asked and nothing costs time where the repository is a
+    /// folder. With `asks` ssh may later ask a person what it could not ask now, so that is no
+    /// failure.
+    ///
+    /// # Errors
+    /// What is in the way, with the next step.
+    pub fn reach(&self, doing: &str, need: Need, asks: bool) -> Result<Reached> {
+        let Some(way) = self.way() else { return Ok(Reached { qube: None }) };
+        let qube = way.qube().map(qubes::Use::begin).transpose()?;
+        self.ask(way, doing, need, asks).map(|()| Reached { qube })
+    }
+
+    fn ask(&self, way: &Way, doing: &str, need: Need, asks: bool) -> Result<()> {
+        let words = way.serve()?;
+        let output = Command::new(&words[0])
+            .args(&words[1..])
+            // Nothing may be asked at the terminal, also not by an ssh of the user's.
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env("SSH_ASKPASS", "/bin/false")
+            .env_remove("BORG_PASSPHRASE")
+            .input(&questions(self.path_on_server()))?
+            .output()?;
+        if !speaks_borg(&output.stdout) {
+            let obstacle = Obstacle::of(&output);
+            return if asks && obstacle.can_be_asked() {
+                Ok(())
+            } else {
+                Err(obstacle.error(self, way, doing, &output))
+            };
+        }
+        let id = match exception(&output.stdout).as_deref() {
+            Some("PathNotAllowed") => "PathNotAllowed",
+            Some("DoesNotExist") if need == Need::Repository => "Repository.DoesNotExist",
+            Some("InvalidRepository") if need == Need::Repository => "Repository.InvalidRepository",
+            // Anything else borg meets itself, and tells better.
+            _ => return Ok(()),
+        };
+        let said = Line::Message { level: Level::Error, id: Some(id.into()), text: String::new() };
+        Err(explain(self, doing, output.ended, &[said]))
+    }
+}
+
+/// What stands between us and a server of borg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    NoSuchHost,
+    NoRoute,
+    Silent,
+    Refused,
+    HostKeyChanged,
+    HostKeyUnknown,
+    KeyRefused,
+    HungUp,
+    NoSsh,
+    NoBorg,
+    /// Something else than borg answers.
+    Noise,
+    Unknown,
+}
+
+/// What ssh, and the shells on the way, say of each; the first that is found is meant.
+const SAID: [(Obstacle, &[&str]); 10] = [
+    (Obstacle::NoSuchHost, &["Could not resolve hostname"]),
+    (Obstacle::NoRoute, &["No route to host", "Network is unreachable", "Host is down"]),
+    (Obstacle::Silent, &["Connection timed out", "Operation timed out", "timed out during banner exchange"]),
+    (Obstacle::Refused, &["Connection refused"]),
+    (Obstacle::HostKeyChanged, &["REMOTE HOST IDENTIFICATION HAS CHANGED"]),
+    (Obstacle::HostKeyUnknown, &["Host key verification failed"]),
+    (Obstacle::KeyRefused, &["Permission denied (", "Too many authentication failures"]),
+    (Obstacle::HungUp, &["kex_exchange_identification", "Connection closed by ", "Connection reset by "]),
+    (Obstacle::NoSsh, &["ssh: not found", "ssh: command not found", "failed to execute ssh", "execute ssh:"]),
+    (Obstacle::NoBorg, &["not found", "No such file or directory"]),
+];
+
+impl Obstacle {
+    fn of(output: &Output) -> Obstacle {
+        let text: Vec<_> = output.stderr.iter().map(|line| String::from_utf8_lossy(line)).collect();
+        let said = |words: &&[&str]| words.iter().any(|word| text.iter().any(|line| line.contains(word)));
+        // Without a word from ssh, it is the server's shell that speaks.
+        let shell = matches!(output.ended, Ended::Code(126 | 127));
+        let found = SAID.iter().find(|(obstacle, words)| {
+            said(words) && (shell || !matches!(obstacle, Obstacle::NoBorg | Obstacle::NoSsh))
+        });
+        match found {
+            Some((obstacle, _)) => *obstacle,
+            None if shell => Obstacle::NoBorg,
+            None if !output.stdout.is_empty() => Obstacle::Noise,
+            None => Obstacle::Unknown,
+        }
+    }
+
+    /// Whether a person at the terminal can help ssh over it.
+    fn can_be_asked(self) -> bool {
+        matches!(self, Obstacle::HostKeyUnknown | Obstacle::KeyRefused)
+    }
+
+    fn error(self, borg: &Borg, way: &Way, doing: &str, output: &Output) -> Error {
+        let host = way.host();
+        let why = match self {
+            Obstacle::NoSuchHost => format!("there is no host {host}"),
+            Obstacle::NoRoute => format!("there is no way to {host}"),
+            Obstacle::Silent => format!("{host} does not answer"),
+            Obstacle::Refused => format!("{host} refuses the connection"),
+            Obstacle::HostKeyChanged => format!("{host} shows another host key than before"),
+            Obstacle::HostKeyUnknown => format!("the host key of {host} is not known here"),
+            Obstacle::KeyRefused => format!("{host} does not let us in"),
+            Obstacle::HungUp => format!("{host} hung up before we were let in"),
+            Obstacle::NoSsh => "there is no ssh to connect with".into(),
+            Obstacle::NoBorg => format!("there is no borg on {host}"),
+            Obstacle::Noise => format!("{host} answers with something that is not borg"),
+            Obstacle::Unknown => format!("borg cannot be reached at {}", borg.repository()),
+        };
+        let error = Error::failed(format!("cannot {doing}: {why}")).because(said(self, output));
+        self.next_steps(way).into_iter().fold(error, Error::hint)
+    }
+
+    fn next_steps(self, way: &Way) -> Vec<String> {
+        let host = way.host();
+        let by_hand = || format!("try it by hand: {}", way.by_hand());
+        match self {
+            Obstacle::NoSuchHost => vec![
+                "see `backup_server` in the configuration, and whether names are resolved at all:".into(),
+                format!("getent hosts {host}"),
+            ],
+            Obstacle::NoRoute => {
+                vec!["see whether this machine has a network, and the server is in it".into()]
+            }
+            Obstacle::Silent => vec![
+                "see whether the server is on, and whether a firewall is between".into(),
+                "a port other than 22 stands in `backup_server`: \"host:port\"".into(),
+            ],
+            Obstacle::Refused => vec![
+                "see whether sshd runs there: systemctl status ssh".into(),
+                "a port other than 22 stands in `backup_server`: \"host:port\"".into(),
+            ],
+            Obstacle::HostKeyChanged => vec![
+                "either the server was set up anew: then remove the old key, as ssh says above,".into(),
+                "or somebody is between you and it: then do not connect".into(),
+                format!("then {}", by_hand()),
+            ],
+            Obstacle::HostKeyUnknown => vec![
+                "compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the server".into(),
+                format!("then say yes to it once, {}", way.by_hand()),
+            ],
+            Obstacle::KeyRefused => vec![
+                "the public key of the connecting account must stand in the authorized_keys of the".into(),
+                "account on the server (`backup_user`); docs/server.md tells how".into(),
+                by_hand(),
+            ],
+            Obstacle::HungUp => vec![
+                "see the log of sshd on the server; it may have too many connections, or have banned us"
+                    .into(),
+            ],
+            Obstacle::NoSsh => vec!["install the client of OpenSSH there".into()],
+            Obstacle::NoBorg => vec![
+                "install it there (Debian: apt install borgbackup), or say where it is: BORG_REMOTE_PATH"
+                    .into(),
+            ],
+            Obstacle::Noise => vec!["nothing in the account's start-up files there may print".into()],
+            Obstacle::Unknown => vec![by_hand()],
+        }
+    }
+}
+
+/// What was said on the way, short.
+fn said(obstacle: Obstacle, output: &Output) -> Error {
+    let noise = [output.stdout.clone()];
+    let lines = if obstacle == Obstacle::Noise { &noise[..] } else { &output.stderr[..] };
+    let texts: Vec<_> = lines.iter().map(|l| String::from_utf8_lossy(l.trim_ascii())).collect();
+    let is_text = |text: &&str| text.chars().any(char::is_alphanumeric);
+    let mut told: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
+    // Of the long warning about a changed host key, what to do about it stands last.
+    told.drain(..told.len().saturating_sub(4));
+    match told.as_slice() {
+        [] => Error::failed(format!("it ended with {} and said nothing", output.ended)),
+        told => Error::failed(told.join("; ")),
+    }
+}
+
+/// Two calls of borg's protocol: who are you, and do you have this repository (without locking
+/// it)? Both are sent at once, then the line ends, and the server with it.
+fn questions(path: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Writing into memory does not fail.
+    let _ = write_questions(&mut out, path);
+    out
+}
+
+fn write_questions(out: &mut Vec<u8>, path: &str) -> std::io::Result<()> {
+    write_call(out, 1, "negotiate", 1)?;
+    write_str(out, "client_data")?;
+    write_map_len(out, 1)?;
+    write_str(out, "client_version")?;
+    write_array_len(out, 3)?;
+    for number in [1, 2, 0] {
+        write_uint(out, number)?;
+    }
+    write_call(out, 2, "open", 3)?;
+    write_str(out, "path")?;
+    write_str(out, path)?;
+    for flag in ["create", "lock"] {
+        write_str(out, flag)?;
+        write_bool(out, false)?;
+    }
+    Ok(())
+}
+
+fn write_call(out: &mut Vec<u8>, id: u64, method: &str, arguments: u32) -> std::io::Result<()> {
+    write_map_len(out, 3)?;
+    write_str(out, "i")?;
+    write_uint(out, id)?;
+    write_str(out, "m")?;
+    write_str(out, method)?;
+    write_str(out, "a")?;
+    write_map_len(out, arguments)?;
+    Ok(())
+}
+
+/// Answers are maps of msgpack (before borg 1.1: lists), which no text begins with.
+fn speaks_borg(answer: &[u8]) -> bool {
+    answer.first().is_some_and(|byte| (0x80..=0x9f).contains(byte))
+}
+
+/// The name of the exception that a call ended with.
+fn exception(answers: &[u8]) -> Option<String> {
+    const FIELD: &[u8] = b"exception_class";
+    let at = memchr::memmem::find(answers, FIELD)? + FIELD.len();
+    let name = answers[at..].iter().skip_while(|b| !b.is_ascii_alphabetic() || **b >= 0x80);
+    let name: Vec<u8> = name.take_while(|b| b.is_ascii_alphanumeric()).copied().collect();
+    String::from_utf8(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacle(code: i32, stdout: &str, stderr: &str) -> Obstacle {
+        let stderr = stderr.lines().map(|l| l.as_bytes().to_vec()).collect();
+        Obstacle::of(&Output { ended: Ended::Code(code), stdout: stdout.into(), stderr })
+    }
+
+    #[test]
+    fn what_ssh_says_is_understood() {
+        let said = [
+            ("ssh: Could not resolve hostname milena: Name or service not known", Obstacle::NoSuchHost),
+            ("ssh: connect to host 10.9.9.9 port 22: No route to host", Obstacle::NoRoute),
+            ("ssh: connect to host 10.9.9.9 port 22: Connection timed out", Obstacle::Silent),
+            ("ssh: connect to host milena port 22: Connection refused", Obstacle::Refused),
+            (
+                "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+                Obstacle::HostKeyChanged,
+            ),
+            ("Host key verification failed.", Obstacle::HostKeyUnknown),
+            (
+                "Warning: Identity file /x not accessible: No such file or directory.\nme@milena: Permission denied (publickey).",
+                Obstacle::KeyRefused,
+            ),
+            ("kex_exchange_identification: read: Connection reset by peer", Obstacle::HungUp),
+            ("something new", Obstacle::Unknown),
+        ];
+        for (text, expected) in said {
+            assert_eq!(obstacle(255, "", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_shell_says_is_understood() {
+        assert_eq!(obstacle(127, "", "bash: line 1: borg: command not found"), Obstacle::NoBorg);
+        assert_eq!(obstacle(127, "", ""), Obstacle::NoBorg);
+        assert_eq!(obstacle(127, "", "sh: 1: exec: ssh: not found"), Obstacle::NoSsh);
+        assert_eq!(obstacle(0, "Welcome to milena\n", ""), Obstacle::Noise);
+    }
+
+    #[test]
+    fn the_exception_is_found_among_the_answers() {
+        let answers =
+            b"\x82\xa1i\x01\xa1r\x80\x85\xa1i\x02\xafexception_class\xaePathNotAllowed\xaeexception_args\x90";
+        assert_eq!(exception(answers).as_deref(), Some("PathNotAllowed"));
+        let in_bytes = b"\x85\xc4\x01i\x02\xc4\x0fexception_class\xc4\x0cDoesNotExist\xc4\x0e";
+        assert_eq!(exception(in_bytes).as_deref(), Some("DoesNotExist"));
+        assert_eq!(exception(b"\x82\xa1i\x01\xa1r\x80"), None);
+    }
+}

@@ -1,0 +1,267 @@
+//! The way to the server: which program connects, as whom, through which qube.
+//!
+//! There is one such way, and everything that connects (borg, the streams, a reader of our own)
+//! gets it from here, as a list of words or as the text of BORG_RSH.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::unistd::{User, geteuid};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
+const KEEP_ALIVE: [&str; 3] = ["ServerAliveInterval=15", "ServerAliveCountMax=4", "ConnectTimeout=30"];
+/// Nobody is there to be asked.
+const ASK_NOTHING: &str = "BatchMode=yes";
+
+/// How the server is reached.
+#[derive(Debug, Clone)]
+pub struct Way {
+    server: String,
+    user: Option<String>,
+    /// The qube that the connection goes through.
+    qube: Option<String>,
+    /// The account that makes it; in the qube, where there is one.
+    account: Option<String>,
+    /// BORG_RSH, where the user set it: it is used as it is.
+    own: Option<OsString>,
+    /// This program.
+    program: PathBuf,
+}
+
+impl Way {
+    /// `None` where the repository is on this machine.
+    pub fn new(config: &Config) -> Option<Way> {
+        Some(Way {
+            server: config.backup_server.clone()?,
+            user: config.backup_user.clone(),
+            qube: config.bridge_vm.clone(),
+            account: config.ssh_from.clone(),
+            own: std::env::var_os("BORG_RSH").filter(|rsh| !rsh.is_empty()),
+            // Asked for now: later it may have been replaced by a newer version.
+            program: std::env::current_exe().unwrap_or_else(|_| "borg-offsite-backup".into()),
+        })
+    }
+
+    /// The host's name or address, as the configuration has it, without a port.
+    pub fn host(&self) -> &str {
+        self.split().0
+    }
+
+    /// The qube, unless a BORG_RSH of the user's makes the connection.
+    pub fn qube(&self) -> Option<&str> {
+        self.qube.as_deref().filter(|_| self.own.is_none())
+    }
+
+    /// What is put before `user@host borg serve`, with `asks` for a person at the terminal.
+    ///
+    /// # Errors
+    /// When this machine has no account of that name, or we may not become it; when BORG_RSH is no
+    /// command line.
+    pub fn shell(&self, asks: bool) -> Result<Vec<OsString>> {
+        if let Some(own) = &self.own {
+            let words = shlex::bytes::split(own.as_bytes()).filter(|words| !words.is_empty());
+            let words = words.ok_or_else(|| {
+                Error::usage(format!("BORG_RSH is no command line: {}", own.display()))
+                    .hint("a quotation mark in it has no end")
+            })?;
+            return Ok(words.into_iter().map(OsString::from_vec).collect());
+        }
+        let mut words = self.outer()?;
+        words.push("ssh".into());
+        for option in KEEP_ALIVE.into_iter().chain((!asks).then_some(ASK_NOTHING)) {
+            words.extend(["-o".into(), option.into()]);
+        }
+        Ok(words)
+    }
+
+    /// [`Way::shell`] as BORG_RSH has it: borg cuts it into words as a shell does.
+    ///
+    /// # Errors
+    /// As [`Way::shell`].
+    pub fn rsh(&self, asks: bool) -> Result<OsString> {
+        match &self.own {
+            Some(own) => Ok(own.clone()),
+            None => Ok(quote(&self.shell(asks)?)),
+        }
+    }
+
+    /// The command that runs `borg serve` on the server.
+    ///
+    /// # Errors
+    /// As [`Way::shell`].
+    pub fn serve(&self) -> Result<Vec<OsString>> {
+        let mut words = self.shell(false)?;
+        words.extend(self.destination());
+        words.extend([std::env::var_os("BORG_REMOTE_PATH").unwrap_or("borg".into()), "serve".into()]);
+        Ok(words)
+    }
+
+    /// How a person makes the connection by hand, once.
+    pub fn by_hand(&self) -> String {
+        let mut command: Vec<OsString> = vec!["ssh".into()];
+        command.extend(self.destination());
+        let command = quote(&command).to_string_lossy().into_owned();
+        match (self.qube(), &self.account) {
+            (Some(qube), account) => {
+                let user = account.as_ref().map(|name| format!(" -u {name}")).unwrap_or_default();
+                format!("in the qube: qvm-run{user} {qube} xterm, and there: {command}")
+            }
+            (None, Some(account)) => format!("runuser -u {account} -- {command}"),
+            (None, None) => command,
+        }
+    }
+
+    /// What runs ssh: nothing, another account, or a qube.
+    fn outer(&self) -> Result<Vec<OsString>> {
+        let Some(qube) = &self.qube else {
+            return self.account.as_deref().map_or(Ok(Vec::new()), become_account);
+        };
+        let mut words = vec![self.program.clone().into(), "bridge".into()];
+        if let Some(account) = &self.account {
+            words.extend(["--user".into(), account.into()]);
+        }
+        words.extend([qube.into(), "--".into()]);
+        Ok(words)
+    }
+
+    /// As borg writes it: `-p PORT user@host`.
+    fn destination(&self) -> Vec<OsString> {
+        let (host, port) = self.split();
+        let mut words: Vec<OsString> = port.map_or(Vec::new(), |port| vec!["-p".into(), port.into()]);
+        words.push(match &self.user {
+            Some(user) => format!("{user}@{host}").into(),
+            None => host.into(),
+        });
+        words
+    }
+
+    /// `host`, `host:port`, `[address]` or `[address]:port`.
+    fn split(&self) -> (&str, Option<&str>) {
+        if let Some((address, rest)) = self.server.strip_prefix('[').and_then(|s| s.split_once(']')) {
+            return (address, rest.strip_prefix(':'));
+        }
+        match self.server.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (&self.server, None),
+        }
+    }
+}
+
+/// What runs a command as `name`, with its home, and with nothing of our environment.
+fn become_account(name: &str) -> Result<Vec<OsString>> {
+    let found = User::from_name(name)
+        .map_err(|e| Error::failed(format!("cannot look up the account {name}")).because(e))?;
+    let account = found.ok_or_else(|| {
+        Error::usage(format!("there is no account `{name}` on this machine"))
+            .hint("`ssh_from` in the configuration names the account whose ssh key is used")
+    })?;
+    if account.uid == geteuid() {
+        return Ok(Vec::new());
+    }
+    if !geteuid().is_root() {
+        return Err(Error::usage(format!("only root can connect as `{name}`"))
+            .hint("`ssh_from` in the configuration names another account than this one"));
+    }
+    let [uid, gid] = [account.uid.as_raw(), account.gid.as_raw()];
+    let words = [format!("--reuid={uid}"), format!("--regid={gid}")];
+    let words = words.into_iter().chain(["--init-groups".into(), "--reset-env".into()]);
+    Ok(["setpriv".into()].into_iter().chain(words.map(OsString::from)).collect())
+}
+
+/// One text that a shell, and Python's `shlex`, cut into these words again.
+pub fn quote(words: &[impl AsRef<OsStr>]) -> OsString {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(b);
+    let quoted = words.iter().map(|word| {
+        let word = word.as_ref().as_bytes();
+        if !word.is_empty() && word.iter().all(plain) {
+            return word.to_vec();
+        }
+        let parts: Vec<&[u8]> = word.split(|b| *b == b'\'').collect();
+        [b"'", &*parts.join(&b"'\"'\"'"[..]), b"'"].concat()
+    });
+    OsString::from_vec(quoted.collect::<Vec<_>>().join(&b' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(server: &str, user: Option<&str>) -> Way {
+        Way {
+            server: server.into(),
+            user: user.map(Into::into),
+            qube: None,
+            account: None,
+            own: None,
+            program: "/opt/our tools/bob".into(),
+        }
+    }
+
+    #[test]
+    fn the_server_is_called_as_borg_calls_it() {
+        let called = |server, user| {
+            let words = way(server, user).serve().unwrap();
+            let skip = words.iter().position(|w| w == "BatchMode=yes").unwrap() + 1;
+            quote(&words[skip..]).into_string().unwrap()
+        };
+        assert_eq!(called("milena", Some("me")), "me@milena borg serve");
+        assert_eq!(called("milena:2222", None), "-p 2222 milena borg serve");
+        assert_eq!(called("[::1]:2222", Some("me")), "-p 2222 me@::1 borg serve");
+    }
+
+    #[test]
+    fn nobody_is_asked_but_at_a_terminal() {
+        let way = way("milena", None);
+        let text = |asks| way.rsh(asks).unwrap().into_string().unwrap();
+        assert_eq!(text(false), format!("{} -o BatchMode=yes", text(true)));
+        assert!(text(true).starts_with("ssh -o ServerAliveInterval=15 "));
+    }
+
+    #[test]
+    fn a_qube_is_a_bridge_with_the_account_in_it() {
+        let way = Way { qube: Some("backup".into()), account: Some("user".into()), ..way("h", None) };
+        let text = way.rsh(true).unwrap().into_string().unwrap();
+        assert!(text.starts_with("'/opt/our tools/bob' bridge --user user backup -- ssh -o "), "{text}");
+    }
+
+    #[test]
+    fn the_users_own_rsh_is_used_as_it_is() {
+        let own = |text: &str| Way { own: Some(text.into()), qube: Some("q".into()), ..way("h", None) };
+        let words = own("my 'long ssh' -x");
+        assert_eq!(words.rsh(false).unwrap(), "my 'long ssh' -x");
+        assert_eq!(words.shell(false).unwrap(), ["my", "long ssh", "-x"]);
+        assert_eq!(words.qube(), None);
+        assert!(own("ssh 'x").shell(false).is_err());
+    }
+
+    #[test]
+    fn only_an_account_that_we_can_become_is_taken() {
+        let me = User::from_uid(geteuid()).unwrap().unwrap().name;
+        assert!(become_account(&me).unwrap().is_empty());
+        let error = become_account("no-such-account").unwrap_err();
+        assert!(error.to_string().contains("no account `no-such-account`"), "{error}");
+        match geteuid().is_root() {
+            true => assert_eq!(become_account("nobody").unwrap()[0], "setpriv"),
+            false => assert!(become_account("root").is_err()),
+        }
+    }
+
+    #[test]
+    fn quoted_words_come_out_of_a_shell_as_they_went_in() {
+        let words: [&[u8]; 7] =
+            [b"a", b"", b"two words", b"it's \"$HOME\" `x`", b"\xff\\", b"new\nline", b"*'"];
+        let words = words.map(OsStr::from_bytes);
+        let script = [b"printf '%s\\0' ".to_vec(), quote(&words).into_vec()].concat();
+        let out = crate::process::Command::new("sh").arg("-c").arg(OsStr::from_bytes(&script)).output();
+        let expected: Vec<u8> = words.iter().flat_map(|w| [w.as_bytes(), b"\0"].concat()).collect();
+        assert_eq!(out.unwrap().stdout, expected);
+        assert_eq!(
+            shlex::bytes::split(quote(&words).as_bytes()).unwrap(),
+            words.map(|w| w.as_bytes().to_vec())
+        );
+    }
+}

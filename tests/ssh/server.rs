@@ -1,0 +1,214 @@
+//! contrib/server: what it sets up, and that a client can do nothing else there.
+
+use crate::common::{Flavour, Need, Program, available};
+use crate::lab::Lab;
+
+fn lab() -> Option<Lab> {
+    available(&[Need::Root, Need::Sshd]).then_some(())?;
+    Some(Lab::new(Flavour::any()?))
+}
+
+#[test]
+fn the_client_can_run_nothing_but_borg_serve() {
+    let Some(lab) = lab() else { return };
+    let refusal = "this account only serves backups";
+    for command in ["id", "sh", "cat /etc/passwd", "scp -t /tmp", "borg list backup", "", "bash -c 'borg'"] {
+        let said = lab.ssh(&["machine@milena", command]).fails();
+        assert!(said.contains(refusal), "`{command}`: {said}");
+    }
+    let login = lab.ssh(&["-tt", "machine@milena"]).fails();
+    assert!(login.contains(refusal) || login.contains("PTY allocation request failed"), "{login}");
+    // What looks right to the shell is still only that one command.
+    for smuggled in [
+        "borg serve; touch /var/backups/machine/backup/smuggled",
+        "borg serve $(touch /var/backups/machine/backup/smuggled)",
+        "touch /var/backups/machine/backup/smuggled; borg serve ",
+    ] {
+        lab.ssh(&["machine@milena", smuggled]).run();
+        assert!(!lab.on_server("var/backups/machine/backup/smuggled").exists(), "{smuggled}");
+    }
+    let copy = |program: &str, words: &[&str]| {
+        lab.inside("runuser").args(["-u", "bob", "--", program, "-o", "BatchMode=yes"]).args(words).fails()
+    };
+    for (program, words) in [
+        ("scp", &["/etc/hostname", "machine@milena:backup/x"][..]),
+        ("scp", &["-O", "/etc/hostname", "machine@milena:backup/x"]),
+        ("scp", &["machine@milena:/etc/passwd", "/tmp/x"]),
+        ("sftp", &["machine@milena:/etc/passwd"]),
+    ] {
+        let said = copy(program, words);
+        assert!(said.contains(refusal) || said.contains("onnection closed"), "{program}: {said}");
+    }
+    assert!(!lab.on_server("var/backups/machine/backup/x").exists());
+}
+
+#[test]
+fn the_login_shell_alone_keeps_a_client_from_everything_else() {
+    let Some(lab) = lab() else { return };
+    lab.root("cp ~bob/.ssh/its\\ key.pub ~machine/.ssh/authorized_keys").ok();
+    for command in ["id", "borg init -e none backup/x", ""] {
+        let said = lab.ssh(&["machine@milena", command]).fails();
+        assert!(said.contains("this account only serves backups"), "`{command}`: {said}");
+    }
+    let said = lab.offsite(&["list"]).fails();
+    assert!(said.contains("holds no repository"), "borg is served: {said}");
+}
+
+#[test]
+fn nothing_is_forwarded_for_the_client() {
+    let Some(lab) = lab() else { return };
+    let there = format!("127.0.0.1:{}", lab.port());
+    let said = lab.ssh(&["-W", &there, "machine@milena"]).fails();
+    assert!(said.contains("administratively prohibited") || said.contains("forwarding failed"), "{said}");
+    let back = ["-o", "ExitOnForwardFailure=yes", "-N", "-R", "0:127.0.0.1:22", "machine@milena"];
+    let said = lab.ssh(&back).fails();
+    assert!(said.contains("remote port forwarding failed"), "{said}");
+    let granted = lab.ssh(&["-v", "-A", "-X", "machine@milena", "id"]).fails();
+    let options = granted.lines().find(|l| l.contains("key options:")).unwrap_or_else(|| panic!("{granted}"));
+    for forbidden in ["agent-forwarding", "x11-forwarding", "port-forwarding", "pty", "user-rc"] {
+        assert!(!options.contains(forbidden), "{options}");
+    }
+}
+
+#[test]
+fn the_client_reaches_its_own_repository_only() {
+    let Some(lab) = lab() else { return };
+    lab.root("install -d -o machine /var/backups/machine-2 /var/backups/machine/backup-2").ok();
+    for path in ["/var/backups/machine-2", "/var/backups/machine/backup-2", "backup/../../machine-2", "/"] {
+        lab.place(&format!(
+            r#""backup_server": "milena", "backup_user": "machine", "backup_path": "{path}", "ssh_from": "bob""#
+        ));
+        for words in [&["list"][..], &["init", "-e", "none"]] {
+            let said = lab.offsite(words).fails();
+            assert!(said.contains("does not allow"), "{path}: {said}");
+        }
+    }
+}
+
+#[test]
+fn append_only_lets_the_client_delete_nothing_for_good() {
+    let Some(lab) = lab() else { return };
+    std::fs::write(lab.sandbox.source().join("letter"), "dear").unwrap();
+    lab.add_account(&["--append-only", "--quota", "1G", "/home/bob/.ssh/its key.pub"]).ok();
+    lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
+    lab.offsite(&["create"]).ok();
+    let segments = || lab.root("ls /var/backups/machine/backup/data/0").ok().stdout().lines().count();
+    let before = segments();
+    let transactions = || lab.root("cat /var/backups/machine/backup/transactions").ok().stdout();
+    let last = transactions().lines().last().unwrap().split([' ', ',']).nth(1).unwrap().to_owned();
+    lab.offsite(&["delete", "::latest"]).ok();
+    lab.offsite(&["compact", "--threshold", "0"]).run();
+    assert!(segments() > before, "what was deleted is still there");
+    // As docs/server.md says: back to the transaction before.
+    let undo = page("docs/server.md", "for segment in").replace("last=9", &format!("last={last}"));
+    assert!(undo.contains(&format!("last={last}")), "{undo}");
+    let undo = format!("cd /var/backups/machine/backup\n{undo}");
+    lab.root(&undo).ok();
+    lab.sandbox
+        .program("rm")
+        .arg("-r")
+        .args(["home/.cache/borg", "home/.config/borg/security"].map(|p| lab.sandbox.path(p)))
+        .ok();
+    let undone = lab.offsite(&["list", "--short"]).run();
+    assert_eq!(undone.stdout().lines().count(), 1, "{undone}\n{}", transactions());
+    // Without --append-only, space is given back.
+    lab.add_account(&["/home/bob/.ssh/its key.pub"]).ok();
+    lab.offsite(&["delete", "::latest"]).ok();
+    lab.offsite(&["compact", "--threshold", "0"]).ok();
+    assert!(segments() < before + 2);
+}
+
+#[test]
+fn the_set_up_can_be_repeated_and_takes_nothing_from_anybody() {
+    let Some(lab) = lab() else { return };
+    let key = "/home/bob/.ssh/its key.pub";
+    let state = || {
+        let script =
+            "getent passwd machine; cat ~machine/.ssh/authorized_keys; ls -lan ~machine ~machine/.ssh";
+        lab.root(script).ok().stdout().lines().filter(|l| !l.contains(" .")).collect::<Vec<_>>().join("\n")
+    };
+    lab.root("touch ~machine/backup/kept").ok();
+    let first = state();
+    assert!(first.contains("restrict,command=\"/usr/local/bin/backupsh\" ssh-ed25519 "), "{first}");
+    lab.add_account(&[key]).ok();
+    assert!(lab.on_server("var/backups/machine/backup/kept").exists());
+    lab.root("ssh-keygen -q -t ed25519 -N '' -f /run/new").ok();
+    assert!(lab.add_account(&["/run/new.pub"]).fails().contains("another key already"));
+    assert_eq!(state(), first);
+    let rehearsed =
+        lab.add_account(&["--dry-run", "--append-only", "--replace-key", "/run/new.pub"]).ok().stdout();
+    assert!(rehearsed.contains("would write: /var/backups/machine/append-only"), "{rehearsed}");
+    assert_eq!(state(), first);
+    lab.add_account(&["--replace-key", "/run/new.pub"]).ok();
+    assert!(lab.ssh(&["machine@milena", "borg serve"]).fails().contains("Permission denied"));
+
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/server/add-backup-account");
+    let fails = |account: &str, key: &str| lab.inside(script).args([account, key]).fails();
+    assert!(fails("bob", "/run/new.pub").contains("already, for something else"));
+    assert!(fails("root", "/run/new.pub").contains("already, for something else"));
+    assert!(fails("../x", "/run/new.pub").contains("is no name for an account"));
+    assert!(fails("new", "/run/new").contains("public key"), "a private key");
+    lab.root("(echo -n 'command=\"sh\" '; cat /run/new.pub) > /run/sly.pub; cat /run/new.pub /run/new.pub > /run/two.pub").ok();
+    assert!(fails("new", "/run/sly.pub").contains("this is no public key"));
+    assert!(fails("new", "/run/two.pub").contains("one public key"));
+    lab.root("! getent passwd new; ! test -e /var/backups/new").ok();
+    let dry = lab.inside(script).args(["--dry-run", "new", "/run/new.pub"]).ok().stdout();
+    assert!(dry.contains("would run: useradd"), "{dry}");
+    lab.root("! getent passwd new; ! test -e /var/backups/new").ok();
+}
+
+/// The block of commands in a page that has `word` in it.
+fn page(page: &str, word: &str) -> String {
+    let text = std::fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(word)).unwrap_or_else(|| panic!("{page} has no `{word}`")).to_owned()
+}
+
+#[test]
+fn the_page_about_the_server_can_be_followed_to_the_letter() {
+    let Some(lab) = lab() else { return };
+    let made = page("docs/server.md", "ssh-keygen -t ed25519");
+    lab.inside("su").args(["bob", "-c", &format!("cd ~; HOME=/home/bob; {made}")]).ok();
+    lab.root(&format!(
+        "mkdir /run/there; cp -r '{}/contrib' ~bob/.ssh/id_ed25519.pub /run/there",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .ok();
+    lab.root(
+        "cd /run/there; mv id_ed25519.pub machine.pub; userdel --force machine; rm -r /var/backups/machine",
+    )
+    .ok();
+    for word in ["--dry-run machine", "--append-only machine machine.pub\n"] {
+        let block = page("docs/server.md", word);
+        let ours = block.lines().filter(|line| line.starts_with("contrib/server"));
+        let told = lab.root(&format!("cd /run/there\n{}", ours.collect::<Vec<_>>().join("\n"))).ok().stdout();
+        assert!(
+            told.contains("machine is ready") && told.contains("\"/var/backups/machine/backup\""),
+            "{told}"
+        );
+    }
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/server.md")).unwrap();
+    let line = lab.root("cat ~machine/.ssh/authorized_keys").ok().stdout();
+    assert!(text.contains(&line[..line.find("AAAA").unwrap() + 4]), "{line}");
+    lab.root("sed -i 's/its key/id_ed25519/' ~bob/.ssh/config").ok();
+    let said = lab.ssh(&["machine@milena"]).fails();
+    let answer = "backupsh: this account only serves backups: borg serve";
+    assert!(said.contains(answer) && text.contains(answer), "{said}");
+    let port = lab.port();
+    lab.root(&format!("ssh-keyscan -p {port} 127.0.0.1 >> ~bob/.ssh/known_hosts")).ok();
+    let example = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let example = example.replace("backup.example.org", &format!("127.0.0.1:{port}"));
+    std::fs::write(lab.sandbox.config(), example.replacen('{', "{\"ssh_from\": \"bob\",", 1)).unwrap();
+    lab.offsite(&["init", "-v", "-e", "keyfile-blake2"]).ok();
+}
+
+#[test]
+fn the_servers_scripts_are_clean_to_shellcheck() {
+    if !std::path::Path::new("/usr/bin/shellcheck").exists() {
+        return crate::common::needs::left_out("there is no shellcheck; `scripts/setup.sh test` installs it");
+    }
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/server/");
+    Program::new("shellcheck")
+        .args(["backupsh", "add-backup-account"].map(|name| format!("{dir}{name}")))
+        .ok();
+}
