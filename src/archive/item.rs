@@ -2,6 +2,9 @@
 
 use super::path::ItemPath;
 
+/// Owns what has no owner.
+pub const NOBODY: u32 = 65_534;
+
 /// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -34,6 +37,32 @@ pub struct Item {
     pub damaged: bool,
     /// A checkpoint's part of a file, not a file of its own.
     pub part: bool,
+}
+
+impl Item {
+    /// A file of which nothing but this is known; it belongs to nobody.
+    pub fn new(path: ItemPath, mode: u32) -> Self {
+        Item {
+            number: 0,
+            path,
+            mode,
+            uid: NOBODY,
+            gid: NOBODY,
+            user: None,
+            group: None,
+            mtime: 0,
+            atime: None,
+            ctime: None,
+            size: 0,
+            rdev: 0,
+            source: None,
+            xattrs: Vec::new(),
+            acl_access: None,
+            acl_default: None,
+            damaged: false,
+            part: false,
+        }
+    }
 }
 
 /// Name and value of an extended attribute.

@@ -28,6 +28,8 @@ const MEMORY: u64 = 64 << 20;
 const MEMORY_ALONE: u64 = 512 << 20;
 /// The scratch file takes at most this, unless more is asked for.
 const SCRATCH: u64 = 64 << 30;
+/// Folder in that of the cache for lists of files.
+const CATALOGS: &str = "catalogs";
 /// Less than this is not worth a file.
 const LEAST_SCRATCH: u64 = 1 << 20;
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line
@@ -83,7 +85,9 @@ pub struct Opened {
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
 pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
-    let cache = Arc::new(Cache::new(&cache_limits(&request)?)?);
+    let on_disk = cache_limits(&request)?;
+    let catalogs = (on_disk.scratch > 0).then(|| on_disk.dir.join(CATALOGS));
+    let cache = Arc::new(Cache::new(&on_disk)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
@@ -97,7 +101,7 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
     let (catalog, source): (Arc<dyn Catalog>, _) = match request.source {
         Source::Stream => (Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"),
         Source::Native => match NativeCatalog::open(borg, filter, limits.lock_wait)? {
-            Ok(catalog) => (Arc::new(catalog), "native"),
+            Ok(catalog) => (Arc::new(catalog.saving_in(catalogs)), "native"),
             Err(why) => {
                 return Err(Error::usage(format!(
                     "the native source cannot read {}: {why}",

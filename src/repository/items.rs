@@ -3,13 +3,11 @@
 
 use super::id::Id;
 use super::msgpack::{Reader, Stop, Token};
-use crate::archive::item::{Item, Xattr};
+use crate::archive::item::{Item, NOBODY, Xattr};
 use crate::archive::path::ItemPath;
 
 /// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
 const LONGEST: usize = 512 << 20;
-/// Nobody owns a file whose owner is -1 or missing.
-const NOBODY: u32 = 65_534;
 
 /// One chunk of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +151,7 @@ impl ItemParser {
 fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
     let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
     let mut path = None;
-    let mut item = empty();
+    let mut item = Item::new(ItemPath::root(), 0);
     let mut chunks = C::default();
     for _ in 0..fields {
         let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
@@ -192,29 +190,6 @@ fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
     let Some(path) = ItemPath::new(path) else { return Ok(None) };
     item.path = path;
     Ok(Some((item, chunks)))
-}
-
-fn empty() -> Item {
-    Item {
-        number: 0,
-        path: ItemPath::root(),
-        mode: 0,
-        uid: NOBODY,
-        gid: NOBODY,
-        user: None,
-        group: None,
-        mtime: 0,
-        atime: None,
-        ctime: None,
-        size: 0,
-        rdev: 0,
-        source: None,
-        xattrs: Vec::new(),
-        acl_access: None,
-        acl_default: None,
-        damaged: false,
-        part: false,
-    }
 }
 
 fn bytes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Stop> {

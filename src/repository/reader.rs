@@ -101,6 +101,12 @@ impl Repository {
         self.crypto.mode()
     }
 
+    /// A key for `purpose`, which only who has the repository's key can make; in a repository
+    /// without encryption whoever knows its id. `None` when the cipher fails.
+    pub fn derive(&self, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        self.crypto.derive(purpose, &self.id())
+    }
+
     /// The manifest as it was when the repository was opened or last refreshed.
     pub fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&lock(&self.manifest))

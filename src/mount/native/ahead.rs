@@ -55,7 +55,7 @@ impl Ahead {
     }
 
     /// A read of `span` begins: asks for the chunks after it, if it follows the one before.
-    pub fn follow(&self, files: &Files, content: ContentId, item: u64, span: &Range<u64>) {
+    pub fn follow(&self, files: &Files, content: ContentId, item: u32, span: &Range<u64>) {
         let mut readers = self.readers.lock().unwrap_or_else(|e| e.into_inner());
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
             readers.clear();
@@ -72,7 +72,7 @@ impl Ahead {
         for _ in 0..window {
             let Some(next) = files.lists.span(item, at) else { break };
             at = next.end;
-            if next.end <= reading.asked || next.zeros {
+            if next.end <= reading.asked || next.chunk.is_none() {
                 continue;
             }
             // A full queue has enough to do.

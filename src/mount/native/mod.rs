@@ -10,6 +10,8 @@ mod ahead;
 mod catalog;
 mod flights;
 mod lists;
+mod saved;
+mod sealed;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,28 +42,33 @@ struct Files {
 
 /// Chunks as the cache keeps them.
 struct Chunked {
+    catalog: Arc<catalog::Shared>,
     tree: Arc<Tree>,
     lists: Arc<Lists>,
 }
 
 impl Layout for Chunked {
     fn piece(&self, content: ContentId, at: u64) -> Option<Piece> {
-        self.lists.span(self.tree.content(content)?.item, at)?.piece(at)
+        self.lists.piece(self.tree.content(content)?.item, at, &self.catalog.numbers)
     }
 
     fn holes(&self, content: ContentId) -> u64 {
-        self.tree.content(content).map_or(0, |content| self.lists.zeros(content.item))
+        self.tree.content(content).map_or(0, |content| self.lists.holes(content.item))
     }
 }
 
 impl Files {
-    /// The plain bytes of the chunk that stands at `span` of `content`; they are kept.
+    /// The plain bytes of the chunk that stands at `span` of `content`, which is not zeros; they
+    /// are kept.
     fn chunk(&self, content: ContentId, span: &Span) -> Result<Arc<Vec<u8>>, ReadError> {
         if self.catalog.ending() {
             return Err(ReadError::Ending);
         }
-        self.flights.once(span.number, || {
-            let chunk = self.catalog.chunk(span.number);
+        let number = self.lists.number(span, &self.catalog.numbers);
+        let (Some(number), Some(chunk)) = (number, self.lists.chunk(span)) else {
+            return Err(ReadError::Failed("there are too many chunks".into()));
+        };
+        self.flights.once(number, || {
             let bytes = self.catalog.repository.read_chunk(&chunk).map_err(|e| self.failure(e))?;
             self.kept.put(content, span.start, &bytes);
             Ok(bytes)
@@ -95,7 +102,7 @@ impl ContentSource for Native {
             let span = span.ok_or_else(|| ReadError::Incomplete(format!("no chunk has the byte {at}")))?;
             let end = span.end.min(wanted.end);
             let range = (at - span.start) as usize..(end - span.start) as usize;
-            if span.zeros {
+            if span.chunk.is_none() {
                 bytes.resize(bytes.len() + range.len(), 0);
             } else {
                 let chunk = files.chunk(content, &span)?;
