@@ -1,5 +1,7 @@
 //! One item of an archive: everything that borg stores about a file, but its bytes.
 
+use std::sync::Arc;
+
 use super::path::ItemPath;
 
 /// Owns what has no owner.
@@ -16,8 +18,8 @@ pub struct Item {
     pub uid: u32,
     pub gid: u32,
     /// Name of the owner where the backup machine knew it.
-    pub user: Option<Box<[u8]>>,
-    pub group: Option<Box<[u8]>>,
+    pub user: Option<Arc<[u8]>>,
+    pub group: Option<Arc<[u8]>>,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
     pub atime: Option<i64>,

@@ -28,6 +28,8 @@ const MEMORY: u64 = 64 << 20;
 const MEMORY_ALONE: u64 = 512 << 20;
 /// The scratch file takes at most this, unless more is asked for.
 const SCRATCH: u64 = 64 << 30;
+/// Folder in that of the cache for chunks.
+const CHUNKS: &str = "chunks";
 /// Folder in that of the cache for lists of files.
 const CATALOGS: &str = "catalogs";
 /// Less than this is not worth a file.
@@ -85,7 +87,8 @@ pub struct Opened {
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
 pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
-    let on_disk = cache_limits(&request)?;
+    let mut on_disk = cache_limits(&request)?;
+    let chunks = kept_chunks(borg, &request, &mut on_disk);
     let catalogs = (on_disk.scratch > 0).then(|| on_disk.dir.join(CATALOGS));
     let cache = Arc::new(Cache::new(&on_disk)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
@@ -101,7 +104,14 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
     let (catalog, source): (Arc<dyn Catalog>, _) = match request.source {
         Source::Stream => (Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"),
         Source::Native => match NativeCatalog::open(borg, filter, limits.lock_wait)? {
-            Ok(catalog) => (Arc::new(catalog.saving_in(catalogs)), "native"),
+            Ok(catalog) => {
+                let catalog = catalog.saving_in(catalogs);
+                let catalog = match chunks {
+                    Some((dir, limit)) => catalog.keeping_chunks_in(dir, limit),
+                    None => catalog,
+                };
+                (Arc::new(catalog), "native")
+            }
             Err(why) => {
                 return Err(Error::usage(format!(
                     "the native source cannot read {}: {why}",
@@ -237,6 +247,16 @@ fn cache_limits(request: &Request) -> Result<CacheLimits> {
         scratch if scratch < LEAST_SCRATCH => Ok(none),
         scratch => Ok(CacheLimits { memory: MEMORY, scratch, dir }),
     }
+}
+
+/// Where chunks of a server are kept for the next mount, and up to how many bytes: in a folder that
+/// the user names, with half of what the cache may take.
+fn kept_chunks(borg: &Borg, request: &Request, on_disk: &mut CacheLimits) -> Option<(PathBuf, u64)> {
+    if borg.local().is_some() || request.cache_dir.is_none() || on_disk.scratch == 0 {
+        return None;
+    }
+    on_disk.scratch /= 2;
+    Some((on_disk.dir.join(CHUNKS), on_disk.scratch))
 }
 
 fn free_space(dir: &Path) -> Result<u64> {

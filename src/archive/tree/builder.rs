@@ -1,9 +1,9 @@
 //! From items to the arrays of a tree.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::records::{
     ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Place, Text, XattrRecord,
@@ -26,7 +26,7 @@ pub struct TreeBuilder {
     folders: HashMap<Box<[u8]>, Text>,
     /// Possible hard-link masters, shown or not, by their path in the archive.
     masters: HashTable<(Place, NodeId)>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     owner_numbers: HashMap<[Option<Box<[u8]>>; 2], u32>,
     last_owner: Option<(Owner, u32)>,
     made: i64,
@@ -50,7 +50,7 @@ impl TreeBuilder {
             last: Folder { text: Text::NONE, shown: None },
             folders: HashMap::new(),
             masters: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             owner_numbers: HashMap::new(),
             last_owner: None,
             made,
@@ -139,10 +139,7 @@ impl TreeBuilder {
     /// The node of a hard link's master.
     fn master(&self, source: &[u8]) -> Option<NodeId> {
         let path = ItemPath::new(source)?;
-        self.find_master(split(path.as_bytes()))
-    }
-
-    fn find_master(&self, path: (&[u8], &[u8])) -> Option<NodeId> {
+        let path = split(path.as_bytes());
         let same = |(place, _): &(Place, NodeId)| self.path(*place) == path;
         self.masters.find(self.hasher.hash_one(path), same).map(|(_, node)| *node)
     }
@@ -152,38 +149,43 @@ impl TreeBuilder {
         let halves = |[low, high]: [u32; 2]| [low, high, 0];
         let body = match kind {
             Kind::Symlink => halves(self.keep(item.source.as_deref().unwrap_or_default())?.halves()),
-            Kind::File => [self.content_of(place, item)?, 0, 0],
+            Kind::File => [self.new_content(place, item)?, 0, 0],
             _ => halves([item.rdev as u32, (item.rdev >> 32) as u32]),
         };
         let id = self.new_node(kind, body)?;
         self.describe(id, item)?;
-        if kind != Kind::Symlink {
-            self.add_master(place, id);
+        if kind == Kind::Symlink {
+            return Some(id);
+        }
+        let earlier = self.add_master(place, id).map(|node| self.tree.nodes[node as usize]);
+        if let Some(earlier) = earlier.filter(|node| Kind::of(node.kind) == Kind::File)
+            && kind == Kind::File
+        {
+            self.add_neighbour(earlier.body[0], body[0], item.size);
         }
         Some(id)
     }
 
-    /// From here on links to this path are names of `node`.
-    fn add_master(&mut self, place: Place, node: NodeId) {
+    /// From here on links to this path are names of `node`; returns of which node they were before.
+    fn add_master(&mut self, place: Place, node: NodeId) -> Option<NodeId> {
         let (texts, hasher) = (&self.tree.texts, &self.hasher);
         let path = |place: Place| (stretch(texts, place.folder), stretch(texts, place.name));
         let hash = |(place, _): &(Place, NodeId)| hasher.hash_one(path(*place));
         let wanted = path(place);
         let entry = self.masters.entry(hasher.hash_one(wanted), |(other, _)| path(*other) == wanted, hash);
         match entry {
-            hashbrown::hash_table::Entry::Occupied(mut known) => known.get_mut().1 = node,
+            hashbrown::hash_table::Entry::Occupied(mut known) => {
+                Some(std::mem::replace(&mut known.get_mut().1, node))
+            }
             hashbrown::hash_table::Entry::Vacant(free) => {
                 free.insert((place, node));
+                None
             }
         }
     }
 
-    fn content_of(&mut self, place: Place, item: &Item) -> Option<ContentId> {
+    fn new_content(&mut self, place: Place, item: &Item) -> Option<ContentId> {
         let id = ContentId::try_from(self.tree.contents.len()).ok()?;
-        let before = self.find_master(self.path(place)).map(|node| self.tree.nodes[node as usize]);
-        if let Some(earlier) = before.filter(|node| Kind::of(node.kind) == Kind::File) {
-            self.add_neighbour(earlier.body[0], id, item.size);
-        }
         let item_number = u32::try_from(item.number).ok()?;
         let damaged = item.damaged.into();
         self.tree.contents.push(ContentRecord { size: item.size, place, item: item_number, damaged });

@@ -16,6 +16,7 @@ use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
+use crate::folders;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::repository::id::Id;
 use crate::repository::items::{Chunk, ChunkLists};
@@ -102,6 +103,18 @@ impl NativeCatalog {
         self
     }
 
+    /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
+    /// repository, up to `limit` bytes.
+    pub fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
+        match (folders::make_private(&dir), Arc::get_mut(&mut self.shared)) {
+            (Ok(()), Some(shared)) => shared.repository.keep_objects_in(dir, limit),
+            (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
+            // Nobody else has it yet.
+            (_, None) => {}
+        }
+        self
+    }
+
     fn listed(&self, archive: &Archive) -> Arc<Lists> {
         lock(&self.lists).get(&archive.id).cloned().unwrap_or_default()
     }
@@ -159,7 +172,7 @@ impl Catalog for NativeCatalog {
         }
         let mut lists = Lists::default();
         let mut complete = true;
-        let mut take = |item: Item, chunks: ChunkLists| {
+        let mut take = |item: Item, chunks: &ChunkLists| {
             if !chunks.chunks.is_empty() {
                 let number = u32::try_from(item.number).ok();
                 let is_zero = |chunk: &Chunk| repository.is_zero(chunk);
