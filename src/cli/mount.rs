@@ -129,6 +129,7 @@ impl Mount {
     fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
         daemon::forbid_core_dumps();
+        daemon::share_free_memory();
         let point = open::mount_point(dir, borg.local())?;
         let opened = open::open(borg, request, &|entries| {
             if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {

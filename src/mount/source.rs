@@ -52,6 +52,10 @@ pub trait ContentSource: Send + Sync {
     /// # Errors
     /// [`ReadError`]; bytes that cannot be vouched for are never returned.
     fn fetch(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError>;
+
+    /// Told of a read that the cache has answered, so that the source can work ahead of the reader.
+    /// Never blocks.
+    fn passed(&self, _content: ContentId, _span: &Range<u64>) {}
 }
 
 /// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.

@@ -28,6 +28,10 @@ const LARGEST_CHUNK: u32 = 32 << 20;
 /// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
 /// each, so this fills a line of 100 Mbit/s with 300 ms of round trip.
 const WINDOW: usize = 32;
+/// Buffers that are kept to be used again: as many as are in use at once by two threads.
+const BUFFERS: usize = 2 * TOGETHER;
+/// And none larger, in bytes: most chunks fit, and the few that do not shall not make all as large.
+const LARGEST_BUFFER: usize = 4 << 20;
 /// Objects that are opened together, since so many are hashed side by side.
 const TOGETHER: usize = 4;
 
@@ -278,7 +282,7 @@ impl Repository {
     fn open_object(&self, Arrived { id, size, mut object }: Arrived) -> Result<(Id, Vec<u8>)> {
         let plain = decompress(self.crypto.decrypt(object.bytes_mut()), size);
         let mut buffers = lock(&self.buffers);
-        if buffers.len() < WINDOW {
+        if buffers.len() < BUFFERS && object.buffer.capacity() <= LARGEST_BUFFER {
             buffers.push(object.buffer);
         }
         drop(buffers);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::ahead::Ahead;
-use super::flights::Flights;
+use super::fetchers::Desk;
 use super::lists::{Lists, Numbers};
 use super::saved::Saved;
 use super::{Chunked, Files, Native};
@@ -229,7 +229,8 @@ impl Catalog for NativeCatalog {
             tree,
             lists: self.listed(archive),
             kept,
-            flights: Flights::default(),
+            flights: Arc::default(),
+            desk: Desk::new(),
         });
         Arc::new(Native { ahead: Ahead::new(&files), files })
     }

@@ -133,6 +133,13 @@ impl Lists {
         Some(Span { chunk, start, end })
     }
 
+    /// Up to `count` chunks of the item's content, from that with the byte `at` on.
+    pub fn ahead(&self, item: u32, at: u64, count: usize) -> Vec<Span> {
+        let next = |at: &u64| self.span(item, *at);
+        let first = Some(at).filter(|_| count > 0).as_ref().and_then(next);
+        std::iter::successors(first, |span| next(&span.end)).take(count).collect()
+    }
+
     /// The chunk at `span`, unless it is zeros.
     pub fn chunk(&self, span: &Span) -> Option<Chunk> {
         let found = self.chunks.get(span.chunk? as usize)?;
