@@ -104,6 +104,9 @@ def measure_loop(lab, table, way):
             subprocess.run(["umount", inside], check=True)
         finally:
             subprocess.run(["losetup", "--detach", device], check=True)
+            # The kernel lets go of the image a moment later.
+            while subprocess.run(["losetup", "--associated", lab.mnt / "image"], capture_output=True).stdout:
+                time.sleep(0.01)
 
 
 def measure_remote(lab, table, drop_page_cache):
@@ -179,13 +182,16 @@ def run(threads, work):
 def write_file_system(folder, mib):
     """An ext4 image full of what is in /usr."""
     tree = folder / "tree"
-    left = mib * MIB * 3 // 4
+    left = mib * MIB * 2 // 3
     for above, _, names in os.walk("/usr"):
         for name in names:
             source = Path(above) / name
-            if not source.is_file() or source.is_symlink() or source.stat().st_size > left:
+            if not source.is_file() or source.is_symlink():
                 continue
-            left -= source.stat().st_size
+            blocks = -(-source.stat().st_size // PAGE) * PAGE
+            if blocks > left:
+                continue
+            left -= blocks
             target = tree / source.relative_to("/usr")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
