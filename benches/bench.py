@@ -3,6 +3,9 @@
 The ways take turns in each round; the table shows medians, and how many times as fast as the other
 way ours is. Memory is the highest sum over the daemon and all processes below it. Run by root, since
 the kernel's page cache is dropped between the measurements. Nothing here passes or fails.
+
+Rows that begin with `native:` are of `--source native`, with what the goal is; all others are of
+streams.
 """
 
 import argparse
@@ -17,6 +20,9 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+import native
+import server
 
 ROOT = Path(__file__).resolve().parent.parent
 BORG = ROOT / ".venv/bin/borg"
@@ -33,10 +39,16 @@ def main():
         say("making the repository")
         lab.make_repository()
         table = Table()
-        for image in ["mixed", "usr"]:
-            measure_image(lab, table, image)
-        measure_small_files(lab, table)
-        measure_first_listing(lab, table)
+        if options.only != "native":
+            for image in ["mixed", "usr"]:
+                measure_image(lab, table, image)
+            measure_small_files(lab, table)
+            measure_first_listing(lab, table)
+        if options.only != "streams":
+            say("measuring the native source")
+            native.measure(lab, table, drop_page_cache)
+            if options.remote:
+                native.measure_remote(lab, table, drop_page_cache)
         say(f"{lab.borg_version()}, {os.cpu_count()} processors, medians of {options.rounds} rounds\n")
         table.show()
 
@@ -50,6 +62,8 @@ def parse():
     parser.add_argument("--small-files", type=int, default=200)
     parser.add_argument("--many-files", type=int, default=200_000)
     parser.add_argument("--random-seconds", type=float, default=5)
+    parser.add_argument("--only", choices=["streams", "native"], help="leave the other one out")
+    parser.add_argument("--remote", action="store_true", help="over an sshd on the loopback, too")
     options = parser.parse_args()
     options.binary = options.binary.resolve()
     return options
@@ -82,7 +96,7 @@ class Lab:
         for name in ["home", "mnt"]:
             (work / name).mkdir()
         self.config = work / "bench.conf"
-        self.config.write_text('{"backup_path": "%s"}\n' % self.repository)
+        self.configure(self.repository)
 
     def run(self, *command, **keywords):
         return subprocess.run(command, env=self.environment, check=True, **keywords)
@@ -92,12 +106,12 @@ class Lab:
 
     def make_repository(self):
         self.run(BORG, "init", "--encryption", "repokey-blake2", self.repository, stderr=subprocess.DEVNULL)
-        for name, write in [
-            ("mixed", self.write_mixed),
-            ("usr", self.write_usr),
-            ("small", self.write_small),
-            ("many", self.write_many),
-        ]:
+        archives = {"many": self.write_many}
+        if self.options.only != "native":
+            archives |= {"mixed": self.write_mixed, "usr": self.write_usr, "small": self.write_small}
+        if self.options.only != "streams":
+            archives["files"] = lambda folder: native.write_file_system(folder, self.options.image_mib)
+        for name, write in archives.items():
             folder = self.work / "source"
             folder.mkdir()
             write(folder)
@@ -150,17 +164,37 @@ class Lab:
                         pass
 
     def mount_command(self, way, archive):
-        if way == "ours":
-            return [self.options.binary, "--quiet", "--config", self.config, "mount", f"::{archive}", self.mnt]
-        return [BORG, "mount", f"{self.repository}::{archive}", self.mnt]
+        if way == "borg mount":
+            return [BORG, "mount", f"{self.place}::{archive}", self.mnt]
+        source = "native" if way == "native" else "stream"
+        ours = [self.options.binary, "--quiet", "--config", self.config, "mount", "--source", source]
+        return [*ours, f"::{archive}", self.mnt]
+
+    def configure(self, place):
+        """From here on the repository is reached at `place`."""
+        self.place = place
+        self.config.write_text('{"backup_path": "%s"}\n' % place)
+
+    @contextmanager
+    def served(self, delay):
+        """The repository behind an sshd, with a round trip of `delay` milliseconds."""
+        with server.sshd(self.work) as (port, rsh), server.relayed(port, delay) as near:
+            self.environment |= {"BORG_RSH": rsh, "BORG_REMOTE_PATH": str(BORG)}
+            self.environment["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"
+            self.configure(f"ssh://root@127.0.0.1:{near}{self.repository}")
+            try:
+                yield
+            finally:
+                self.configure(self.repository)
 
     @property
     def mnt(self):
         return self.work / "mnt"
 
     @contextmanager
-    def mounted(self, way, archive):
-        shutil.rmtree(self.work / "home/.cache/borg-offsite-backup", ignore_errors=True)
+    def mounted(self, way, archive, fresh=True):
+        if fresh:
+            shutil.rmtree(self.work / "home/.cache/borg-offsite-backup", ignore_errors=True)
         # Its outputs are no pipes: the daemon of `borg mount` keeps them open.
         self.run(*self.mount_command(way, archive), stdout=subprocess.DEVNULL)
         memory = Memory(daemon_at(self.mnt))
@@ -350,12 +384,13 @@ class Table:
         self.rows.setdefault(what, {}).setdefault(way, []).append(value)
 
     def show(self):
-        say("| measured | ours | borg extract | borg mount | x borg extract | x borg mount |")
-        say("|---|---:|---:|---:|---:|---:|")
+        say("| measured | ours | borg extract | borg mount | x borg extract | x borg mount | goal |")
+        say("|---|---:|---:|---:|---:|---:|---:|")
         for what, ways in self.rows.items():
             medians = {way: statistics.median(values) for way, values in ways.items()}
             cells = [number(medians.get(way)) for way in self.WAYS]
             cells += [self.ratio(what, medians, way) for way in self.WAYS[1:]]
+            cells.append(str(native.GOALS.get(what, "")))
             say(f"| {what} | {' | '.join(cells)} |")
 
     @staticmethod

@@ -9,7 +9,7 @@ type Items = Result<(Vec<(Item, ChunkLists)>, u64), &'static str>;
 fn parse(pieces: &[&[u8]]) -> Items {
     let (mut parser, mut items) = (ItemParser::default(), Vec::new());
     for piece in pieces {
-        parser.feed_chunks(piece, |item, chunks| items.push((item, chunks)))?;
+        parser.feed_chunks(piece, |item, chunks: &ChunkLists| items.push((item, chunks.clone())))?;
     }
     Ok((items, parser.finish()?))
 }

@@ -1,6 +1,11 @@
 //! One item of an archive: everything that borg stores about a file, but its bytes.
 
+use std::sync::Arc;
+
 use super::path::ItemPath;
+
+/// Owns what has no owner.
+pub const NOBODY: u32 = 65_534;
 
 /// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +18,8 @@ pub struct Item {
     pub uid: u32,
     pub gid: u32,
     /// Name of the owner where the backup machine knew it.
-    pub user: Option<Box<[u8]>>,
-    pub group: Option<Box<[u8]>>,
+    pub user: Option<Arc<[u8]>>,
+    pub group: Option<Arc<[u8]>>,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
     pub atime: Option<i64>,
@@ -34,6 +39,32 @@ pub struct Item {
     pub damaged: bool,
     /// A checkpoint's part of a file, not a file of its own.
     pub part: bool,
+}
+
+impl Item {
+    /// A file of which nothing but this is known; it belongs to nobody.
+    pub fn new(path: ItemPath, mode: u32) -> Self {
+        Item {
+            number: 0,
+            path,
+            mode,
+            uid: NOBODY,
+            gid: NOBODY,
+            user: None,
+            group: None,
+            mtime: 0,
+            atime: None,
+            ctime: None,
+            size: 0,
+            rdev: 0,
+            source: None,
+            xattrs: Vec::new(),
+            acl_access: None,
+            acl_default: None,
+            damaged: false,
+            part: false,
+        }
+    }
 }
 
 /// Name and value of an extended attribute.

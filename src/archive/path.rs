@@ -23,6 +23,9 @@ impl ItemPath {
         if bytes.contains(&0) {
             return None;
         }
+        if is_clean(bytes) {
+            return Some(ItemPath(bytes.into()));
+        }
         let mut clean = Vec::with_capacity(bytes.len());
         for part in bytes.split(|b| *b == b'/') {
             match part {
@@ -62,6 +65,16 @@ impl ItemPath {
             None => false,
         }
     }
+}
+
+/// Whether nothing has to be forgiven or refused, as in nearly all paths that borg stores.
+fn is_clean(bytes: &[u8]) -> bool {
+    let mut start = 0;
+    memchr::memchr_iter(b'/', bytes).chain([bytes.len()]).all(|end| {
+        let part = &bytes[start..end];
+        start = end + 1;
+        !matches!(part, b"" | b"." | b"..")
+    })
 }
 
 /// For people: bytes that are no UTF-8 and control characters are shown escaped.

@@ -53,7 +53,9 @@ pub struct Mount {
     /// is free, up to 64 GiB].
     #[arg(long, value_name = "SIZE", value_parser = mount_options::size)]
     cache_size: Option<u64>,
-    /// Where the cache is [default: /var/cache/borg-offsite-backup, or below ~/.cache].
+    /// Where the cache is [default: /var/cache/borg-offsite-backup, or below ~/.cache]. In a folder
+    /// that is named here, what comes from a server stays for the next mount, encrypted as it is in
+    /// the repository.
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Leave out the first N components of each path.
@@ -127,6 +129,7 @@ impl Mount {
     fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
         daemon::forbid_core_dumps();
+        daemon::share_free_memory();
         let point = open::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;
         let opened = open::open(borg, request, &|entries| {

@@ -13,7 +13,7 @@ use super::reader::{Reader, Shelf};
 use super::source::{Catalog, FRAME, ReadError};
 use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
-use crate::archive::tree::{Body, Content, ContentId, Extra, Node, NodeId, Tree, TreeBuilder, View};
+use crate::archive::tree::{Body, Content, ContentId, Extra, NodeId, Tree, TreeBuilder, View};
 use crate::error::{Error, Result};
 
 /// Inode number of the mount's root.
@@ -142,8 +142,8 @@ impl FileSystem {
     /// What is in the archive that is shown by itself.
     pub fn summary(&self) -> Option<Summary> {
         let volume = self.shown.first().filter(|_| self.single)?.volume.get()?;
-        let images = volume.tree.contents().iter().filter(|c| c.path.starts_with(b"dev/zvol/"));
-        let volumes = images.map(|c| (c.path.to_vec(), c.size)).collect();
+        let images = volume.tree.contents().filter(|c| is_volume(c.folder));
+        let volumes = images.map(|c| (c.path(), c.size)).collect();
         Some(Summary { entries: volume.tree.len() as u64 - 1, volumes })
     }
 
@@ -190,7 +190,7 @@ impl FileSystem {
         match self.place(ino).ok_or(Errno::ENOENT)? {
             Place::Top => Err(Errno::EINVAL),
             Place::Latest => Ok(self.latest_name().ok_or(Errno::ENOENT)?.as_bytes().to_vec()),
-            Place::In(n, node) => match &self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
+            Place::In(n, node) => match self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
                 Body::Symlink(target) => Ok(target.to_vec()),
                 _ => Err(Errno::EINVAL),
             },
@@ -236,12 +236,12 @@ impl FileSystem {
             }
             Place::In(n, node) => {
                 let volume = self.volume(n)?;
-                let Body::Directory { children, .. } = &volume.tree.node(node).ok_or(Errno::ENOENT)?.body
+                let Body::Directory { children, .. } = volume.tree.node(node).ok_or(Errno::ENOENT)?.body
                 else {
                     return Err(Errno::ENOTDIR);
                 };
                 for (name, child) in children.iter().skip(skip) {
-                    if !give(name, self.node_attr(n, &volume, *child)?) {
+                    if !give(name, self.node_attr(n, &volume, child)?) {
                         return Ok(());
                     }
                 }
@@ -262,7 +262,7 @@ impl FileSystem {
         if content.damaged && !self.rules.allow_damaged_files {
             tracing::warn!(
                 "{}: chunks of it are lost and were replaced by zeros; -o allow_damaged_files opens it",
-                content.path.escape_ascii()
+                content.path().escape_ascii()
             );
             return Err(Errno::EIO);
         }
@@ -295,7 +295,8 @@ impl FileSystem {
         }
         volume.reader.read(id, span).map_err(|e| {
             if e != ReadError::Ending {
-                let (archive, path) = (&self.shown[n].archive.name, content.path.escape_ascii());
+                let (archive, path) =
+                    (&self.shown[n].archive.name, content.path().escape_ascii().to_string());
                 tracing::error!("{archive}: cannot read {path} at {offset}: {e}");
             }
             Errno::EIO
@@ -334,17 +335,17 @@ impl FileSystem {
             return Ok(Vec::new());
         }
         let volume = self.volume(n)?;
-        let Some(extra) = &volume.tree.node(node).ok_or(Errno::ENOENT)?.meta.extra else {
+        let Some(extra) = volume.tree.extra(node) else {
             return Ok(Vec::new());
         };
-        let Extra { xattrs, acl_access, acl_default } = &**extra;
+        let Extra { xattrs, acl_access, acl_default } = extra;
         let acl = |name: &[u8], text: &Option<Box<[u8]>>| {
             let value = acl::encode(text.as_ref()?, &self.rules.owners)?;
             Some((name.into(), value.into()))
         };
-        let access = acl(b"system.posix_acl_access", acl_access);
-        let default = acl(b"system.posix_acl_default", acl_default);
-        Ok(xattrs.iter().cloned().chain(access).chain(default).collect())
+        let access = acl(b"system.posix_acl_access", &acl_access);
+        let default = acl(b"system.posix_acl_default", &acl_default);
+        Ok(xattrs.into_iter().chain(access).chain(default).collect())
     }
 
     /// Bytes of all files and number of all entries, as far as they are loaded.
@@ -377,8 +378,8 @@ impl FileSystem {
         if node == Tree::ROOT {
             return Ok(ROOT);
         }
-        match &self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
-            Body::Directory { parent, .. } => Ok(self.ino(n, *parent)),
+        match self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
+            Body::Directory { parent, .. } => Ok(self.ino(n, parent)),
             _ => Err(Errno::ENOTDIR),
         }
     }
@@ -407,7 +408,26 @@ impl FileSystem {
 
     fn load(&self, n: usize, progress: &dyn Fn(u64)) -> Result<Arc<Volume>> {
         let archive = &self.shown[n].archive;
-        let mut builder = TreeBuilder::new(self.rules.view.clone(), archive.start_ns());
+        let tree = match self.catalog.remembered(archive, &self.rules.view) {
+            Some(tree) => Arc::new(tree),
+            None => self.build(archive, progress)?,
+        };
+        if tree.strange() > 0 {
+            tracing::warn!(
+                "{}: {} items of unknown kind or without their hard-link master are not shown",
+                archive.name,
+                tree.strange()
+            );
+        }
+        let layout = self.catalog.layout(archive, n as u32, &tree);
+        let shelf = Shelf::new(Arc::clone(&self.cache), layout);
+        let source = self.catalog.contents(archive, Arc::clone(&tree), Arc::new(shelf.clone()));
+        Ok(Arc::new(Volume { tree, reader: Reader::new(shelf, source) }))
+    }
+
+    fn build(&self, archive: &Archive, progress: &dyn Fn(u64)) -> Result<Arc<Tree>> {
+        let view = &self.rules.view;
+        let mut builder = TreeBuilder::new(view.clone(), archive.start_ns());
         let mut entries = 0;
         self.catalog.items(archive, &mut |item| {
             entries += 1;
@@ -415,17 +435,8 @@ impl FileSystem {
             builder.add(item);
         })?;
         let tree = Arc::new(builder.finish());
-        if tree.strange > 0 {
-            tracing::warn!(
-                "{}: {} items of unknown kind or without their hard-link master are not shown",
-                archive.name,
-                tree.strange
-            );
-        }
-        let layout = self.catalog.layout(archive, n as u32, &tree);
-        let shelf = Shelf::new(Arc::clone(&self.cache), layout);
-        let source = self.catalog.contents(archive, Arc::clone(&tree), Arc::new(shelf.clone()));
-        Ok(Arc::new(Volume { tree, reader: Reader::new(shelf, source) }))
+        self.catalog.remember(archive, view, &tree);
+        Ok(tree)
     }
 
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
@@ -452,12 +463,12 @@ impl FileSystem {
     }
 
     fn node_attr(&self, n: usize, volume: &Volume, id: NodeId) -> Result<Attr, Errno> {
-        let node: &Node = volume.tree.node(id).ok_or(Errno::ENOENT)?;
-        let meta = &node.meta;
-        let (size, data) = match &node.body {
+        let node = volume.tree.node(id).ok_or(Errno::ENOENT)?;
+        let meta = node.meta;
+        let (size, data) = match node.body {
             Body::File(content) => {
-                let size = volume.tree.content(*content).map_or(0, |c| c.size);
-                (size, volume.reader.data_size(*content, size))
+                let size = volume.tree.content(content).map_or(0, |c| c.size);
+                (size, volume.reader.data_size(content, size))
             }
             Body::Symlink(target) => (target.len() as u64, target.len() as u64),
             _ => (0, 0),
@@ -468,8 +479,8 @@ impl FileSystem {
             data,
             mode: meta.mode & !self.rules.owners.rules.umask,
             nlink: node.nlink,
-            uid: self.rules.owners.uid(meta.user.as_deref(), meta.uid),
-            gid: self.rules.owners.gid(meta.group.as_deref(), meta.gid),
+            uid: self.rules.owners.uid(meta.user, meta.uid),
+            gid: self.rules.owners.gid(meta.group, meta.gid),
             rdev: meta.rdev,
             atime: meta.atime,
             mtime: meta.mtime,
@@ -478,12 +489,17 @@ impl FileSystem {
     }
 }
 
-fn content(volume: &Volume, node: NodeId) -> Result<(ContentId, &Content), Errno> {
+fn content(volume: &Volume, node: NodeId) -> Result<(ContentId, Content<'_>), Errno> {
     match volume.tree.node(node).ok_or(Errno::ENOENT)?.body {
         Body::File(id) => Ok((id, volume.tree.content(id).ok_or(Errno::EIO)?)),
         Body::Directory { .. } => Err(Errno::EISDIR),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Whether images of volumes stand in this folder.
+fn is_volume(folder: &[u8]) -> bool {
+    folder.strip_prefix(b"dev/zvol").is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// What of a read lies within the file.

@@ -114,7 +114,6 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_CACHE_SYMLINKS;
         // Each only makes it faster, so an old kernel does without.
         let _ = config.add_capabilities(wanted & config.capabilities());

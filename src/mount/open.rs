@@ -23,11 +23,15 @@ use crate::tools::borg::{ArchiveFilter, Borg};
 use crate::tools::mounts;
 
 /// File contents in memory, in bytes. Little, since the kernel keeps what was read, too.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 48 << 20;
 /// The same where there is no scratch file.
 const MEMORY_ALONE: u64 = 512 << 20;
 /// The scratch file takes at most this, unless more is asked for.
 const SCRATCH: u64 = 64 << 30;
+/// Folder in that of the cache for chunks.
+const CHUNKS: &str = "chunks";
+/// Folder in that of the cache for lists of files.
+const CATALOGS: &str = "catalogs";
 /// Less than this is not worth a file.
 const LEAST_SCRATCH: u64 = 1 << 20;
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line
@@ -85,7 +89,10 @@ pub struct Opened {
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
 pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
-    let cache = Arc::new(Cache::new(&cache_limits(&request)?)?);
+    let mut on_disk = cache_limits(&request)?;
+    let chunks = kept_chunks(borg, &request, &mut on_disk);
+    let catalogs = (on_disk.scratch > 0).then(|| on_disk.dir.join(CATALOGS));
+    let cache = Arc::new(Cache::new(&on_disk)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
@@ -96,7 +103,11 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let (catalog, source) = catalog(borg, request.source, filter, limits)?;
+    let keep = |catalog: NativeCatalog| match chunks {
+        Some((dir, limit)) => catalog.saving_in(catalogs).keeping_chunks_in(dir, limit),
+        None => catalog.saving_in(catalogs),
+    };
+    let (catalog, source) = catalog(borg, request.source, filter, limits, keep)?;
     let archives = catalog.archives()?;
     let rules = Rules {
         view: request.view,
@@ -133,10 +144,11 @@ fn catalog(
     source: Source,
     filter: ArchiveFilter,
     limits: Limits,
+    keep: impl FnOnce(NativeCatalog) -> NativeCatalog,
 ) -> Result<(Arc<dyn Catalog>, &'static str)> {
     if source != Source::Stream {
         match NativeCatalog::open(borg, filter.clone(), limits.lock_wait, limits.stall)? {
-            Ok(catalog) => return Ok((Arc::new(catalog), "native")),
+            Ok(catalog) => return Ok((Arc::new(keep(catalog)), "native")),
             Err(why) if source == Source::Native => {
                 return Err(Error::usage(format!(
                     "the native source cannot read {}: {why}",
@@ -247,6 +259,16 @@ fn cache_limits(request: &Request) -> Result<CacheLimits> {
         scratch if scratch < LEAST_SCRATCH => Ok(none),
         scratch => Ok(CacheLimits { memory: MEMORY, scratch, dir }),
     }
+}
+
+/// Where chunks of a server are kept for the next mount, and up to how many bytes: in a folder that
+/// the user names, with half of what the cache may take.
+fn kept_chunks(borg: &Borg, request: &Request, on_disk: &mut CacheLimits) -> Option<(PathBuf, u64)> {
+    if borg.local().is_some() || request.cache_dir.is_none() || on_disk.scratch == 0 {
+        return None;
+    }
+    on_disk.scratch /= 2;
+    Some((on_disk.dir.join(CHUNKS), on_disk.scratch))
 }
 
 fn free_space(dir: &Path) -> Result<u64> {

@@ -131,7 +131,11 @@ impl Reader {
 
     /// The bytes `span` if all of them are in the cache; never blocks on the source.
     pub fn cached(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
-        self.shelf.get(content, span)
+        let bytes = self.shelf.get(content, span.clone());
+        if bytes.is_some() {
+            self.source.passed(content, &span);
+        }
+        bytes
     }
 
     /// The bytes `span`, which must end within the content: all of them, or an error.
@@ -174,5 +178,46 @@ impl Reader {
     /// Bytes of a content of `size` bytes that are no hole.
     pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
         size.saturating_sub(self.shelf.layout.holes(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::path::ItemPath;
+    use crate::archive::tree::{TreeBuilder, View};
+    use crate::mount::cache::Limits;
+    use std::sync::Mutex;
+
+    /// Gives zeros, and notes what the cache answered in its place.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<Range<u64>>>);
+
+    impl ContentSource for Noted {
+        fn fetch(&self, _: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
+            Ok(vec![0; (span.end - span.start) as usize])
+        }
+
+        fn passed(&self, _: ContentId, span: &Range<u64>) {
+            self.0.lock().unwrap().push(span.clone());
+        }
+    }
+
+    #[test]
+    fn a_source_is_told_of_the_reads_that_the_cache_answers() {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        let file = Item::new(ItemPath::new(b"f").unwrap(), libc::S_IFREG | 0o644);
+        builder.add(Item { size: 2 * FRAME, ..file });
+        let limits = Limits { memory: 1 << 20, scratch: 0, dir: Default::default() };
+        let cache = Arc::new(Cache::new(&limits).unwrap());
+        let layout = Arc::new(Frames::new(Arc::new(builder.finish()), 0));
+        let source = Arc::new(Noted::default());
+        let reader = Reader::new(Shelf::new(cache, layout), Arc::clone(&source) as _);
+        assert_eq!(reader.cached(0, 10..20), None);
+        assert_eq!(reader.read(0, 10..20).unwrap(), [0; 10]);
+        assert!(source.0.lock().unwrap().is_empty(), "these it has seen itself");
+        assert!(reader.cached(0, 20..30).is_some() && reader.cached(0, FRAME..FRAME + 1).is_none());
+        assert_eq!(*source.0.lock().unwrap(), vec![20u64..30]);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
-use crate::archive::tree::{ContentId, Tree};
+use crate::archive::tree::{ContentId, Tree, View};
 use crate::error::Result;
 
 /// What is in the repository.
@@ -23,6 +23,14 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// When the archive cannot be read to its end, or is no longer the one with this id.
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()>;
+
+    /// The tree of `archive` as `view` shows it, if it is known without reading the archive's items.
+    fn remembered(&self, _archive: &Archive, _view: &View) -> Option<Tree> {
+        None
+    }
+
+    /// Told of each tree that was made of [`Catalog::items`], which may be worth remembering.
+    fn remember(&self, _archive: &Archive, _view: &View, _tree: &Arc<Tree>) {}
 
     /// How the cache keeps the bytes of this archive, which is number `number` of the mount.
     fn layout(&self, archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout>;
@@ -44,6 +52,10 @@ pub trait ContentSource: Send + Sync {
     /// # Errors
     /// [`ReadError`]; bytes that cannot be vouched for are never returned.
     fn fetch(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError>;
+
+    /// Told of a read that the cache has answered, so that the source can work ahead of the reader.
+    /// Never blocks.
+    fn passed(&self, _content: ContentId, _span: &Range<u64>) {}
 }
 
 /// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.

@@ -3,7 +3,7 @@
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};
 use ctr::Ctr128BE;
-use ring::{digest, hmac};
+use ring::{digest, hkdf, hmac};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -147,6 +147,14 @@ impl Crypto {
     /// What keys for the authentication of metadata are derived from.
     pub fn material(&self) -> &[u8] {
         &self.material
+    }
+
+    /// A key for `purpose` that is no help in finding any other.
+    pub fn derive(&self, purpose: &[u8], repository: &Id) -> Option<Zeroizing<[u8; 32]>> {
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &repository.0).extract(&self.material);
+        let mut key = Zeroizing::new([0; 32]);
+        extracted.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *key)).ok()?;
+        Some(key)
     }
 
     /// Authenticates `object` and decrypts it in place; returns the compressed data.
@@ -333,6 +341,17 @@ mod tests {
             let wrong: Vec<usize> = (0..9).filter(|n| crypto.check(&plain)[*n].is_err()).collect();
             assert_eq!(wrong, [7]);
         }
+    }
+
+    #[test]
+    fn derived_keys_differ_by_purpose_repository_and_key() {
+        let (one, other) = (Id([1; 32]), Id([2; 32]));
+        let derive = |mode, purpose: &[u8], id| crypto(mode).derive(purpose, id).unwrap();
+        let key = derive(Mode::RepoKey, b"a", &one);
+        assert_eq!(key, derive(Mode::RepoKey, b"a", &one));
+        assert_ne!(key, derive(Mode::RepoKey, b"b", &one));
+        assert_ne!(key, derive(Mode::RepoKey, b"a", &other));
+        assert_ne!(key, derive(Mode::RepoKeyBlake2, b"a", &one));
     }
 
     #[test]

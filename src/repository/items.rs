@@ -1,15 +1,15 @@
 //! The stream of items that the metadata of an archive is: msgpack maps back to back, cut into
 //! chunks at any byte.
 
+use std::sync::Arc;
+
 use super::id::Id;
 use super::msgpack::{Reader, Stop, Token};
-use crate::archive::item::{Item, Xattr};
+use crate::archive::item::{Item, NOBODY, Xattr};
 use crate::archive::path::ItemPath;
 
 /// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
 const LONGEST: usize = 512 << 20;
-/// Nobody owns a file whose owner is -1 or missing.
-const NOBODY: u32 = 65_534;
 
 /// One chunk of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub struct Chunk {
 
 /// Where the chunk lists of an item go.
 pub trait Chunks: Default {
+    /// Another item begins.
+    fn clear(&mut self);
+
     /// The next chunk of the content.
     fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
 
@@ -46,6 +49,8 @@ pub struct Listed<'a> {
 impl Chunks for () {
     const KEPT: bool = false;
 
+    fn clear(&mut self) {}
+
     fn put(&mut self, _: &Listed<'_>) -> Result<(), &'static str> {
         Ok(())
     }
@@ -66,6 +71,11 @@ pub struct ChunkLists {
 
 impl Chunks for ChunkLists {
     const KEPT: bool = true;
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.healthy.clear();
+    }
 
     fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str> {
         self.chunks.push(chunk.try_into()?);
@@ -88,6 +98,21 @@ impl TryFrom<&Listed<'_>> for Chunk {
     }
 }
 
+/// The names of owner and group that came last: a few own all files.
+#[derive(Default)]
+struct Names {
+    user: Arc<[u8]>,
+    group: Arc<[u8]>,
+}
+
+fn name(last: &mut Arc<[u8]>, bytes: Option<&[u8]>) -> Option<Arc<[u8]>> {
+    let bytes = bytes?;
+    if **last != *bytes {
+        *last = bytes.into();
+    }
+    Some(Arc::clone(last))
+}
+
 /// Makes items of the bytes of an archive's metadata, fed chunk by chunk.
 #[derive(Default)]
 pub struct ItemParser {
@@ -97,6 +122,7 @@ pub struct ItemParser {
     count: u64,
     /// Items with a path that no extract would accept (`..`, NUL).
     refused: u64,
+    names: Names,
 }
 
 impl ItemParser {
@@ -105,7 +131,7 @@ impl ItemParser {
     /// # Errors
     /// When the bytes are no items.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
-        self.feed_chunks(chunk, |item, ()| each(item))
+        self.feed_chunks(chunk, |item, (): &()| each(item))
     }
 
     /// As [`ItemParser::feed`], and gives the chunks of each item too: of type [`ChunkLists`].
@@ -115,16 +141,18 @@ impl ItemParser {
     pub fn feed_chunks<C: Chunks>(
         &mut self,
         chunk: &[u8],
-        mut each: impl FnMut(Item, C),
+        mut each: impl FnMut(Item, &C),
     ) -> Result<(), &'static str> {
         self.pending.extend_from_slice(chunk);
         let mut reader = Reader::new(&self.pending);
         let mut done = 0;
+        let mut chunks = C::default();
         while reader.remaining() > 0 {
-            match item(&mut reader) {
-                Ok(Some((mut item, chunks))) => {
+            chunks.clear();
+            match item(&mut reader, &mut self.names, &mut chunks) {
+                Ok(Some(mut item)) => {
                     item.number = self.count;
-                    each(item, chunks);
+                    each(item, &chunks);
                 }
                 Ok(None) => self.refused += 1,
                 Err(Stop::More) => break,
@@ -150,20 +178,19 @@ impl ItemParser {
 }
 
 /// One item; `None` when its path is refused.
-fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
+fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Option<Item>, Stop> {
     let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
     let mut path = None;
-    let mut item = empty();
-    let mut chunks = C::default();
+    let mut item = Item::new(ItemPath::root(), 0);
     for _ in 0..fields {
-        let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
-        match name {
+        let Token::Bytes(field) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
+        match field {
             b"path" => path = Some(bytes(reader)?.unwrap_or_default()),
             b"mode" => item.mode = number(reader)? as u32,
             b"uid" => item.uid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
             b"gid" => item.gid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
-            b"user" => item.user = bytes(reader)?.map(Into::into),
-            b"group" => item.group = bytes(reader)?.map(Into::into),
+            b"user" => item.user = name(&mut names.user, bytes(reader)?),
+            b"group" => item.group = name(&mut names.group, bytes(reader)?),
             b"mtime" => item.mtime = time(reader)?,
             b"atime" => item.atime = Some(time(reader)?),
             b"ctime" => item.ctime = Some(time(reader)?),
@@ -191,30 +218,7 @@ fn item<C: Chunks>(reader: &mut Reader<'_>) -> Result<Option<(Item, C)>, Stop> {
     let Some(path) = path else { return Err(Stop::Broken("an item without a path")) };
     let Some(path) = ItemPath::new(path) else { return Ok(None) };
     item.path = path;
-    Ok(Some((item, chunks)))
-}
-
-fn empty() -> Item {
-    Item {
-        number: 0,
-        path: ItemPath::root(),
-        mode: 0,
-        uid: NOBODY,
-        gid: NOBODY,
-        user: None,
-        group: None,
-        mtime: 0,
-        atime: None,
-        ctime: None,
-        size: 0,
-        rdev: 0,
-        source: None,
-        xattrs: Vec::new(),
-        acl_access: None,
-        acl_default: None,
-        damaged: false,
-        part: false,
-    }
+    Ok(Some(item))
 }
 
 fn bytes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Stop> {
@@ -377,13 +381,13 @@ mod tests {
     fn chunks_are_given_to_those_who_want_them() {
         let mut all: Vec<ChunkLists> = Vec::new();
         let mut parser = ItemParser::default();
-        parser.feed_chunks(&stream(), |_, chunks| all.push(chunks)).unwrap();
+        parser.feed_chunks(&stream(), |_, chunks: &ChunkLists| all.push(chunks.clone())).unwrap();
         let chunk = |id, size, stored| Chunk { id: Id([id; 32]), size, stored };
         assert_eq!(all[1].chunks, [chunk(7, 3, 9), chunk(7, 70_000, 9)]);
         assert_eq!(all[1].healthy, [chunk(8, 70_003, 10)]);
         assert_eq!((&all[0], &all[2]), (&ChunkLists::default(), &ChunkLists::default()));
         let no_id = b"\x82\xa4path\xa1x\xa6chunks\x91\x93\xa1i\x01\x01";
-        assert!(ItemParser::default().feed_chunks(no_id, |_, _: ChunkLists| ()).is_err());
+        assert!(ItemParser::default().feed_chunks(no_id, |_, _: &ChunkLists| ()).is_err());
     }
 
     #[test]
@@ -416,7 +420,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse(&[&bytes]);
-            let _ = ItemParser::default().feed_chunks(&bytes, |_, _: ChunkLists| ());
+            let _ = ItemParser::default().feed_chunks(&bytes, |_, _: &ChunkLists| ());
         }
     }
 }

@@ -6,6 +6,7 @@
 //! manifest | archive | items | security  what is in a repository
 //! tam
 //! key | crypto | compression             from an object to its plain bytes
+//! cached                                 objects of a server, kept on disk
 //! local | remote                         from an id to an object: a folder, a server
 //! index, segment, config                 the files of a folder
 //! ```
@@ -14,6 +15,7 @@
 //! of sizes is believed before memory is taken.
 
 pub mod archive;
+pub mod cached;
 pub mod compression;
 pub mod config;
 pub mod crypto;

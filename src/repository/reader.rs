@@ -8,6 +8,7 @@ use crossbeam_channel::bounded;
 use zeroize::Zeroizing;
 
 use super::archive::Archive;
+use super::cached::Cached;
 use super::compression::{Size, decompress};
 use super::crypto::{Crypto, Mode, Secrets};
 use super::error::{Error, Result};
@@ -27,6 +28,12 @@ const LARGEST_CHUNK: u32 = 32 << 20;
 /// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
 /// each, so this fills a line of 100 Mbit/s with 300 ms of round trip.
 const WINDOW: usize = 32;
+/// Buffers that are kept to be used again: as many as are in use at once by two threads.
+const BUFFERS: usize = 2 * TOGETHER;
+/// And none larger, in bytes: most chunks fit, and the few that do not shall not make all as large.
+const LARGEST_BUFFER: usize = 4 << 20;
+/// Objects that are opened together, since so many are hashed side by side.
+const TOGETHER: usize = 4;
 
 /// Where the key is, and what opens it.
 pub struct Credentials<'a> {
@@ -115,6 +122,17 @@ impl Repository {
         self.crypto.mode()
     }
 
+    /// From here on objects are kept in `dir`, as they are in the repository; see [`Cached`].
+    pub fn keep_objects_in(&mut self, dir: PathBuf, limit: u64) {
+        self.store = Arc::new(Cached::new(Arc::clone(&self.store), dir, limit));
+    }
+
+    /// A key for `purpose`, which only who has the repository's key can make; in a repository
+    /// without encryption whoever knows its id. `None` when the cipher fails.
+    pub fn derive(&self, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        self.crypto.derive(purpose, &self.id())
+    }
+
     /// The manifest as it was when the repository was opened or last refreshed.
     pub fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&lock(&self.manifest))
@@ -155,7 +173,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the archive cannot be read to its end; `each` got the items before.
-    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, ChunkLists)) -> Result<u64> {
+    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, &ChunkLists)) -> Result<u64> {
         let broken = |why| Error::integrity(format!("the items of the archive {}: {why}", archive.id));
         let mut parser = ItemParser::default();
         self.stream(&archive.items, |bytes| parser.feed_chunks(bytes, &mut each).map_err(broken))?;
@@ -166,30 +184,32 @@ impl Repository {
     fn stream(&self, ids: &[Id], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len());
         std::thread::scope(|scope| {
-            let (jobs, taken) = bounded::<(Request, crossbeam_channel::Sender<_>)>(WINDOW);
+            let (jobs, taken) = bounded::<(Vec<Request>, crossbeam_channel::Sender<_>)>(WINDOW);
             for _ in 0..workers {
                 let taken = taken.clone();
                 scope.spawn(move || {
-                    for (request, answer) in taken {
-                        let _ = answer.send(self.receive(request));
+                    for (requests, answer) in taken {
+                        let _ = answer.send(self.receive_all(requests));
                     }
                 });
             }
             drop(taken);
             let panicked = || Error::integrity("an object made its reader panic");
-            let mut ids = ids.iter();
+            let together = (ids.len() / workers.max(1)).clamp(1, TOGETHER);
+            let mut batches = ids.chunks(together);
             let mut waiting = VecDeque::new();
             loop {
-                while waiting.len() < WINDOW
-                    && let Some(id) = ids.next()
+                while waiting.len() < WINDOW / together
+                    && let Some(batch) = batches.next()
                 {
                     let (answer, plain) = bounded(1);
-                    jobs.send((self.request_metadata(id), answer)).map_err(|_| panicked())?;
+                    let requests = batch.iter().map(|id| self.request_metadata(id)).collect();
+                    jobs.send((requests, answer)).map_err(|_| panicked())?;
                     waiting.push_back(plain);
                 }
-                match waiting.pop_front() {
-                    Some(plain) => each(&plain.recv().map_err(|_| panicked())??)?,
-                    None => return Ok(()),
+                let Some(plain) = waiting.pop_front() else { return Ok(()) };
+                for object in plain.recv().map_err(|_| panicked())? {
+                    each(&object?)?;
                 }
             }
         })
@@ -238,6 +258,18 @@ impl Repository {
     /// As [`Repository::receive`], for several requests; in their order. With keys of the BLAKE2
     /// kind four or more at once are hashed in less than half the time of one by one.
     pub fn receive_all(&self, requests: Vec<Request>) -> Vec<Result<Vec<u8>>> {
+        let asked: Vec<_> = requests.iter().map(|request| (request.id, request.size)).collect();
+        let mut plain = self.receive_once(requests);
+        for ((id, size), plain) in asked.into_iter().zip(&mut plain) {
+            if matches!(plain, Err(Error::Integrity(_))) && self.store.distrust(&id) {
+                let pending = Arc::clone(&self.store).request(id, None);
+                *plain = self.receive_once(vec![Request { id, size, pending }]).remove(0);
+            }
+        }
+        plain
+    }
+
+    fn receive_once(&self, requests: Vec<Request>) -> Vec<Result<Vec<u8>>> {
         let arrived = requests.into_iter().map(|request| self.arrive(request)).collect();
         let authentic = judged(
             arrived,
@@ -264,7 +296,7 @@ impl Repository {
     fn open_object(&self, Arrived { id, size, mut object }: Arrived) -> Result<(Id, Vec<u8>)> {
         let plain = decompress(self.crypto.decrypt(object.bytes_mut()), size);
         let mut buffers = lock(&self.buffers);
-        if buffers.len() < WINDOW {
+        if buffers.len() < BUFFERS && object.buffer.capacity() <= LARGEST_BUFFER {
             buffers.push(object.buffer);
         }
         drop(buffers);

@@ -29,6 +29,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the repository cannot be read any more.
     fn refresh(&self) -> Result<()>;
+
+    /// Told of an object that was not authentic; whether there is another to be had.
+    fn distrust(&self, _id: &Id) -> bool {
+        false
+    }
 }
 
 /// An object that was asked for. Dropped, the answer is passed over.

@@ -59,7 +59,7 @@ fn keeps_the_contract(catalog: &dyn Catalog, wanted: &str, files: &HashMap<Vec<u
     catalog.items(wanted, &mut |item| builder.add(item)).unwrap();
     let tree = Arc::new(builder.finish());
     let right: HashMap<ContentId, Vec<u8>> =
-        (0..).zip(tree.contents()).map(|(id, content)| (id, files[&*content.path].clone())).collect();
+        (0..).zip(tree.contents()).map(|(id, content)| (id, files[&content.path()].clone())).collect();
     assert_eq!(right.len(), files.len(), "each file has a content");
     for (id, bytes) in &right {
         assert_eq!(tree.content(*id).unwrap().size, bytes.len() as u64);
@@ -117,11 +117,11 @@ fn what_is_not_within_a_file_is_an_error(source: &dyn ContentSource, tree: &Tree
         assert!(source.fetch(id, 0..content.size + 1).is_err());
         assert!(source.fetch(id, 0..0).is_err());
     }
-    assert!(source.fetch(tree.contents().len() as ContentId, 0..1).is_err());
+    assert!(source.fetch(tree.content_count(), 0..1).is_err());
 }
 
 /// Small and large files, with sizes around what matters.
-fn files() -> HashMap<Vec<u8>, Vec<u8>> {
+pub fn files() -> HashMap<Vec<u8>, Vec<u8>> {
     let mut random = Random::new(5);
     let frame = FRAME as usize;
     let sizes = [0, 1, 4096, frame - 1, frame, frame + 1, 1 << 20, (1 << 20) + 1, 5 * frame + 123, 3_000_000];
@@ -153,7 +153,7 @@ fn a_source_in_memory_keeps_the_contract() {
 }
 
 /// A sandbox whose repository has `files` as the archive `x`; this process has its environment.
-fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Sandbox, Repository) {
+pub fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Sandbox, Repository) {
     let sandbox = Sandbox::new(flavour);
     let repository = Repository::init(&sandbox, "repokey-blake2");
     for (path, bytes) in files {

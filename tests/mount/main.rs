@@ -7,3 +7,4 @@ mod common;
 mod contract;
 mod memory;
 mod model;
+mod remembered;

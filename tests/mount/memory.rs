@@ -101,7 +101,7 @@ impl ContentSource for MemorySource {
         }
         self.fetched.fetch_add(1, Ordering::Relaxed);
         let content = self.tree.content(id).ok_or_else(|| ReadError::Failed("no such content".into()))?;
-        let all = &self.bytes[&*content.path];
+        let all = &self.bytes[&content.path()];
         if span.is_empty() || span.end > content.size {
             return Err(ReadError::Failed("not within the file".into()));
         }

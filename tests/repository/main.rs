@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cached;
 mod compressions;
 mod damage;
 mod matrix;

@@ -57,7 +57,7 @@ fn serve(sandbox: &Sandbox, arguments: &[&str], pid: &AtomicU32) -> io::Result<C
 }
 
 /// The repository at `path`, and how many servers were started for it.
-fn remote(sandbox: &Arc<Sandbox>, path: &Path) -> (Result<Remote>, Arc<AtomicUsize>) {
+pub fn remote(sandbox: &Arc<Sandbox>, path: &Path) -> (Result<Remote>, Arc<AtomicUsize>) {
     let started = Arc::new(AtomicUsize::new(0));
     let (sandbox, count) = (Arc::clone(sandbox), Arc::clone(&started));
     let connect = move || {

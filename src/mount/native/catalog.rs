@@ -1,19 +1,23 @@
 //! What is in the repository, read by ourselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::ahead::Ahead;
-use super::flights::Flights;
+use super::fetchers::Desk;
 use super::lists::{Lists, Numbers};
 use super::opening::{self, Cannot, Opened};
+use super::saved::Saved;
 use super::{Chunked, Files, Native};
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
-use crate::archive::tree::Tree;
+use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
+use crate::folders;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::repository::Repository;
 use crate::repository::id::Id;
@@ -23,6 +27,8 @@ use crate::tools::borg::{ArchiveFilter, Borg, Server, has_workaround, not_authen
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
+/// For what the key is that seals lists of files on disk.
+const SAVED: &[u8] = b"lists of files";
 
 /// A repository of borg 1.x.
 pub struct NativeCatalog {
@@ -33,22 +39,23 @@ pub struct NativeCatalog {
     shared: Arc<Shared>,
     /// The chunk lists of archives that were read and are not shown yet.
     lists: Mutex<HashMap<String, Arc<Lists>>>,
+    /// Where lists of files are kept for the next mount, if anywhere.
+    saved: Option<Arc<Saved>>,
+    /// Archives that are read only since the user said so: each mount must look at them anew.
+    doubtful: Mutex<HashSet<String>>,
+    saving: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What all archives have in common.
 pub struct Shared {
     pub repository: Repository,
-    numbers: Mutex<Numbers>,
+    pub numbers: Numbers,
     ending: AtomicBool,
 }
 
 impl Shared {
     pub fn ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
-    }
-
-    pub fn chunk(&self, number: u32) -> Chunk {
-        lock(&self.numbers).get(number).chunk
     }
 }
 
@@ -69,9 +76,38 @@ impl NativeCatalog {
             Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
             Err(Cannot::Failed(error)) => return Err(error),
         };
-        let shared = Shared { repository, numbers: Mutex::default(), ending: AtomicBool::new(false) };
+        let shared = Shared { repository, numbers: Numbers::default(), ending: AtomicBool::new(false) };
         let (borg, shared) = (borg.clone(), Arc::new(shared));
-        Ok(Ok(NativeCatalog { borg, filter, lock_wait, server, shared, lists: Mutex::default() }))
+        Ok(Ok(NativeCatalog {
+            borg,
+            filter,
+            lock_wait,
+            server,
+            shared,
+            lists: Mutex::default(),
+            saved: None,
+            doubtful: Mutex::default(),
+            saving: Mutex::default(),
+        }))
+    }
+
+    /// Lists of files are kept in `dir`, if there is one, for the next mount.
+    pub fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
+        let secret = self.shared.repository.derive(SAVED);
+        self.saved = dir.zip(secret).map(|(dir, secret)| Arc::new(Saved::new(dir, secret)));
+        self
+    }
+
+    /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
+    /// repository, up to `limit` bytes.
+    pub fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
+        match (folders::make_private(&dir), Arc::get_mut(&mut self.shared)) {
+            (Ok(()), Some(shared)) => shared.repository.keep_objects_in(dir, limit),
+            (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
+            // Nobody else has it yet.
+            (_, None) => {}
+        }
+        self
     }
 
     fn listed(&self, archive: &Archive) -> Arc<Lists> {
@@ -113,32 +149,60 @@ impl Catalog for NativeCatalog {
         if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
             return Err(not_authentic(&format!("read the archive {}", archive.name)));
         }
+        if meta.authenticity == Authenticity::Wrong {
+            lock(&self.doubtful).insert(archive.id.clone());
+        }
         let mut lists = Lists::default();
         let mut complete = true;
-        let mut take = |item: Item, chunks: ChunkLists| {
+        let mut take = |item: Item, chunks: &ChunkLists| {
             if !chunks.chunks.is_empty() {
-                let mut numbers = lock(&self.shared.numbers);
-                let number = |chunk: &Chunk| {
-                    let number = numbers.number(chunk, || repository.is_zero(chunk))?;
-                    Some((number, numbers.get(number).zeros))
-                };
-                complete &= lists.add(item.number, &chunks.chunks, number).is_some();
+                let number = u32::try_from(item.number).ok();
+                let is_zero = |chunk: &Chunk| repository.is_zero(chunk);
+                complete &= number.and_then(|n| lists.add(n, &chunks.chunks, is_zero)).is_some();
             }
             each(item);
         };
         let refused = repository.items(&meta, &mut take).map_err(|e| cannot().because(e))?;
         if !complete {
-            return Err(cannot().because("a chunk stands in it with two sizes, or is beyond all sizes"));
+            return Err(cannot().because("it has more chunks than can be counted"));
         }
         if refused > 0 {
             tracing::warn!("{}: {refused} items with unusable paths are not shown", archive.name);
         }
+        lists.finish();
         lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
         Ok(())
     }
 
+    fn remembered(&self, archive: &Archive, view: &View) -> Option<Tree> {
+        let (tree, lists) = self.saved.as_ref()?.load(&archive.id, view)?;
+        lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
+        Some(tree)
+    }
+
+    fn remember(&self, archive: &Archive, view: &View, tree: &Arc<Tree>) {
+        let Some(saved) = self.saved.clone().filter(|_| !lock(&self.doubtful).contains(&archive.id)) else {
+            return;
+        };
+        let (archive, view, tree, lists) =
+            (archive.clone(), view.clone(), Arc::clone(tree), self.listed(archive));
+        // The mount does not wait for it.
+        let save = move || {
+            if let Err(e) = saved.save(&archive.id, &view, &tree, &lists) {
+                tracing::info!("the list of files of {} is not kept: {e}", archive.name);
+            }
+        };
+        if let Ok(thread) = std::thread::Builder::new().name("save".into()).spawn(save) {
+            lock(&self.saving).push(thread);
+        }
+    }
+
     fn layout(&self, archive: &Archive, _number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
-        Arc::new(Chunked { tree: Arc::clone(tree), lists: self.listed(archive) })
+        Arc::new(Chunked {
+            catalog: Arc::clone(&self.shared),
+            tree: Arc::clone(tree),
+            lists: self.listed(archive),
+        })
     }
 
     fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
@@ -147,7 +211,8 @@ impl Catalog for NativeCatalog {
             tree,
             lists: self.listed(archive),
             kept,
-            flights: Flights::default(),
+            flights: Arc::default(),
+            desk: Desk::new(),
         });
         Arc::new(Native { ahead: Ahead::new(&files), files })
     }
@@ -156,6 +221,10 @@ impl Catalog for NativeCatalog {
         self.shared.ending.store(true, Ordering::Release);
         if let Some(server) = &self.server {
             server.end();
+        }
+        for thread in lock(&self.saving).drain(..) {
+            // It has told what it could not do.
+            let _ = thread.join();
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::extract::Extract;
 use super::{SMALL, Shared};
-use crate::archive::tree::{Content, ContentId};
+use crate::archive::tree::{Content, ContentId, Tree};
 use crate::mount::source::{FRAME, ReadError};
 use crate::tools::borg;
 
@@ -56,27 +56,23 @@ impl Walk {
 }
 
 impl Folders {
-    pub fn new(contents: &[Content]) -> Self {
-        let entry = |(id, c): (usize, &Content)| (hash(folder(&c.path)), id as ContentId);
-        let small = contents.iter().enumerate().filter(|(_, c)| is_small(c));
+    pub fn new(tree: &Tree) -> Self {
+        let entry = |(id, c): (ContentId, Content)| (hash(c.folder), id);
+        let small = (0..).zip(tree.contents()).filter(|(_, c)| is_small(c));
         let mut by_folder: Vec<_> = small.map(entry).collect();
         by_folder.sort_unstable();
         Folders { by_folder }
     }
 
     /// The small files in the folder of `content`, in the order of the archive.
-    fn siblings<'a>(
-        &'a self,
-        contents: &'a [Content],
-        content: &'a Content,
-    ) -> impl Iterator<Item = ContentId> + 'a {
-        let wanted = hash(folder(&content.path));
+    fn siblings<'a>(&'a self, tree: &'a Tree, content: Content<'a>) -> impl Iterator<Item = ContentId> + 'a {
+        let wanted = hash(content.folder);
         let start = self.by_folder.partition_point(|(hash, _)| *hash < wanted);
         self.by_folder[start..]
             .iter()
             .take_while(move |(hash, _)| *hash == wanted)
             .map(|(_, id)| *id)
-            .filter(|id| folder(&contents[*id as usize].path) == folder(&content.path))
+            .filter(move |id| tree.content(*id).is_some_and(|sibling| sibling.folder == content.folder))
     }
 }
 
@@ -94,7 +90,7 @@ pub fn fetch(shared: &Shared, folders: &Folders, id: ContentId) -> Result<Arc<[u
             return Ok(bytes.into());
         }
         let ahead = state.walk.step(id);
-        let mut members = choose(shared, folders, id, ahead);
+        let mut members = choose(shared, folders, id, ahead)?;
         members.retain(|m| *m == id || !(state.alone.contains(m) || state.batches.contains_key(m)));
         if state.alone.contains(&id) {
             members = vec![id];
@@ -126,18 +122,23 @@ pub fn fetch(shared: &Shared, folders: &Folders, id: ContentId) -> Result<Arc<[u
 
 /// The files of a batch for `id`, in the order of the archive: those of its folder, and `ahead`
 /// files after it.
-fn choose(shared: &Shared, folders: &Folders, id: ContentId, ahead: usize) -> Vec<ContentId> {
-    let contents = shared.tree.contents();
-    let content = &contents[id as usize];
-    let siblings: Vec<ContentId> = folders.siblings(contents, content).collect();
+fn choose(
+    shared: &Shared,
+    folders: &Folders,
+    id: ContentId,
+    ahead: usize,
+) -> Result<Vec<ContentId>, ReadError> {
+    let content = shared.content(id)?;
+    let siblings: Vec<ContentId> = folders.siblings(&shared.tree, content).collect();
     let here = siblings.partition_point(|s| *s < id);
-    let following = (id + 1..contents.len() as ContentId).take(4 * ahead);
+    let following = (id + 1..shared.tree.content_count()).take(4 * ahead);
     // From the file on, then what is before it in the folder, then what follows in the archive.
     let in_folder = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
-    let candidates = in_folder.chain(following).filter(|c| {
-        let content = &contents[*c as usize];
-        is_small(content) && !shared.kept.has_all(*c, content.size)
-    });
+    let is_wanted = |c: &ContentId| {
+        let content = shared.tree.content(*c);
+        content.is_some_and(|content| is_small(&content) && !shared.kept.has_all(*c, content.size))
+    };
+    let candidates = in_folder.chain(following).filter(is_wanted);
     let mut room =
         Room { files: siblings.len().max(ahead).clamp(1, FILES), bytes: BYTES, arguments: ARGUMENTS };
     let mut chosen = BTreeSet::new();
@@ -145,14 +146,14 @@ fn choose(shared: &Shared, folders: &Folders, id: ContentId, ahead: usize) -> Ve
         if chosen.contains(&candidate) {
             continue;
         }
-        if !room.take(&contents[candidate as usize]) {
+        if !room.take(&shared.content(candidate)?) {
             break;
         }
         chosen.insert(candidate);
     }
     // A name longer than the room is still worth a try.
     chosen.insert(id);
-    chosen.into_iter().collect()
+    Ok(chosen.into_iter().collect())
 }
 
 struct Room {
@@ -163,7 +164,7 @@ struct Room {
 
 impl Room {
     fn take(&mut self, content: &Content) -> bool {
-        let argument = borg::argument_length(&borg::exact_path(&content.path));
+        let argument = borg::argument_length(&borg::exact_path(&content.path()));
         if self.files == 0 || self.bytes < content.size || self.arguments < argument {
             return false;
         }
@@ -177,8 +178,7 @@ impl Room {
 /// Streams the files and cuts them apart.
 fn run(shared: &Shared, members: &[ContentId]) -> Result<Files, ReadError> {
     let slot = shared.slots.acquire()?;
-    let contents = shared.tree.contents();
-    let wanted: Vec<&Content> = members.iter().map(|m| &contents[*m as usize]).collect();
+    let wanted = members.iter().map(|m| shared.content(*m)).collect::<Result<Vec<Content>, _>>()?;
     let expected: u64 = wanted.iter().map(|c| c.size).sum();
     let mut extract = Extract::start(shared, &wanted)?;
     // One byte more than expected, to see whether there is one.
@@ -230,11 +230,6 @@ fn is_small(content: &Content) -> bool {
     (1..=SMALL).contains(&content.size) && !content.damaged && content.before == 0 && content.after == 0
 }
 
-/// The path without its last component.
-fn folder(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|b| *b == b'/').map_or(&[], |at| &path[..at])
-}
-
 fn hash(bytes: &[u8]) -> u64 {
     use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -245,24 +240,32 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::path::ItemPath;
+    use crate::archive::tree::{TreeBuilder, View};
 
-    fn content(path: &str, size: u64) -> Content {
-        Content { item: 0, path: Arc::from(path.as_bytes()), size, before: 0, after: 0, damaged: false }
+    fn tree(files: &[(&str, u64)]) -> Tree {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        for (path, size) in files {
+            let path = ItemPath::new(path.as_bytes()).unwrap();
+            builder.add(Item { size: *size, ..Item::new(path, libc::S_IFREG | 0o644) });
+        }
+        builder.finish()
     }
 
     #[test]
     fn siblings_are_those_of_the_same_folder_and_small() {
-        let contents = [
-            content("a/x", 5),
-            content("ab/x", 5),
-            content("a/b/x", 5),
-            content("a/y", 5),
-            content("a/big", SMALL + 1),
-            content("a/empty", 0),
-            content("top", 1),
-        ];
-        let folders = Folders::new(&contents);
-        let of = |i: usize| folders.siblings(&contents, &contents[i]).collect::<Vec<_>>();
+        let tree = tree(&[
+            ("a/x", 5),
+            ("ab/x", 5),
+            ("a/b/x", 5),
+            ("a/y", 5),
+            ("a/big", SMALL + 1),
+            ("a/empty", 0),
+            ("top", 1),
+        ]);
+        let folders = Folders::new(&tree);
+        let of = |id| folders.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
         assert_eq!(of(0), [0, 3]);
         assert_eq!(of(6), [6]);
     }

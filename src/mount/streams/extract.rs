@@ -24,14 +24,14 @@ pub struct Extract<'a> {
 
 impl<'a> Extract<'a> {
     /// Starts the extract of these contents, which must not be empty.
-    pub fn start(shared: &'a Shared, contents: &[&Content]) -> Result<Self, ReadError> {
+    pub fn start(shared: &'a Shared, contents: &[Content]) -> Result<Self, ReadError> {
         let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
         let command = shared
             .borg
             .command("extract --stdout", shared.limits.lock_wait)
             .map_err(failed)?
             .arg(borg::archive_argument(&shared.archive.name))
-            .args(contents.iter().map(|c| borg::exact_path(&c.path)));
+            .args(contents.iter().map(|c| borg::exact_path(&c.path())));
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
         let mut child = command

@@ -196,7 +196,7 @@ impl Stream {
 
     fn run(&self, shared: &Shared, id: ContentId, slot: Slot) {
         let result = shared.content(id).and_then(|content| {
-            let result = self.pump(shared, id, content);
+            let result = self.pump(shared, id, &content);
             if let Err(ReadError::Incomplete(_)) = &result
                 && self.lock().position >= content.size
             {
@@ -206,7 +206,7 @@ impl Stream {
             if let Err(e) = &result
                 && !matches!(e, ReadError::Ending)
             {
-                tracing::warn!("{}: {e}", shown(content));
+                tracing::warn!("{}: {e}", shown(&content));
             }
             result
         });
@@ -229,7 +229,7 @@ impl Stream {
     }
 
     fn pump(&self, shared: &Shared, id: ContentId, content: &Content) -> Result<(), ReadError> {
-        let mut extract = Extract::start(shared, &[content])?;
+        let mut extract = Extract::start(shared, &[*content])?;
         let total = content.before + content.size + content.after;
         let mut buffer = vec![0; BUFFER];
         let mut frame = Vec::with_capacity(FRAME as usize);

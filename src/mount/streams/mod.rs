@@ -98,14 +98,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn content(&self, id: ContentId) -> Result<&Content, ReadError> {
+    fn content(&self, id: ContentId) -> Result<Content<'_>, ReadError> {
         self.tree.content(id).ok_or_else(|| ReadError::Failed(format!("content {id} is not in the archive")))
     }
 }
 
 impl Streams {
     fn new(shared: Shared) -> Self {
-        let folders = Folders::new(shared.tree.contents());
+        let folders = Folders::new(&shared.tree);
         Streams { shared: Arc::new(shared), folders }
     }
 
@@ -137,11 +137,11 @@ impl ContentSource for Streams {
             match result {
                 Err(ReadError::Failed(why)) if failures < RETRIES => {
                     failures += 1;
-                    tracing::warn!("{}: {why}; trying again", shown(content));
+                    tracing::warn!("{}: {why}; trying again", shown(&content));
                     self.shared.slots.pause(Duration::from_secs(u64::from(failures)))?;
                 }
                 Err(ReadError::Cut(why)) if cut_for(&mut cut_since) < self.shared.limits.stall => {
-                    tracing::warn!("{}: {why}; connecting again", shown(content));
+                    tracing::warn!("{}: {why}; connecting again", shown(&content));
                     self.shared.slots.pause(RECONNECT)?;
                 }
                 result => return result,
@@ -157,7 +157,7 @@ fn cut_for(since: &mut Option<Instant>) -> Duration {
 
 /// The path of a content, for people.
 fn shown(content: &Content) -> String {
-    content.path.escape_ascii().to_string()
+    content.path().escape_ascii().to_string()
 }
 
 /// A span within a file that is in memory.

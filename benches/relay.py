@@ -1,0 +1,48 @@
+"""A line with a round trip: passes every connection on to a port of this machine, each byte some
+time later, in both directions. `relay.py PORT MILLISECONDS` prints the port on which it listens."""
+
+import asyncio
+import sys
+
+STEP = 1 << 16
+
+
+async def pump(reader, writer, delay):
+    """What came is sent when its time has come, while more comes in."""
+    loop = asyncio.get_running_loop()
+    queue = asyncio.Queue(maxsize=4096)
+
+    async def send():
+        while (due := await queue.get())[1]:
+            await asyncio.sleep(max(0, due[0] - loop.time()))
+            writer.write(due[1])
+            await writer.drain()
+        writer.close()
+
+    sender = asyncio.create_task(send())
+    data = True
+    while data:
+        try:
+            data = await reader.read(STEP)
+        except ConnectionError:
+            data = b""
+        await queue.put((loop.time() + delay, data))
+    await sender
+
+
+async def relay(port, delay):
+    async def connected(reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(pump(reader, far_writer, delay), pump(far_reader, writer, delay))
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    # Half of the round trip each way.
+    asyncio.run(relay(int(sys.argv[1]), float(sys.argv[2]) / 2000))

@@ -1,0 +1,141 @@
+//! Objects of a server, kept in a folder for the next time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use borg_offsite_backup::repository::cached::Cached;
+use borg_offsite_backup::repository::error::Result;
+use borg_offsite_backup::repository::id::Id;
+use borg_offsite_backup::repository::store::{Pending, Store};
+use zeroize::Zeroizing;
+
+use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox};
+use crate::scene::{assert_right, open_store, put};
+use crate::serve::remote;
+
+/// Notes what is asked of a store.
+struct Noted {
+    inner: Arc<dyn Store>,
+    asked: Mutex<Vec<Id>>,
+}
+
+impl Store for Noted {
+    fn id(&self) -> Id {
+        self.inner.id()
+    }
+
+    fn key(&self) -> Result<Zeroizing<String>> {
+        self.inner.key()
+    }
+
+    fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending> {
+        self.asked.lock().unwrap().push(id);
+        Arc::clone(&self.inner).request(id, length)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.inner.refresh()
+    }
+}
+
+/// Reads the whole archive `a` over a new server, with objects kept in `cache`; returns how many
+/// objects the server was asked for, besides the manifest.
+fn read(sandbox: &Arc<Sandbox>, borg: &Repository, limit: u64) -> usize {
+    let (store, _) = remote(sandbox, borg.dir());
+    let noted = Arc::new(Noted { inner: Arc::new(store.unwrap()), asked: Mutex::default() });
+    let cached = Cached::new(Arc::clone(&noted) as _, sandbox.path("cache"), limit);
+    let repository = open_store(sandbox, Arc::new(cached)).unwrap();
+    assert_right(sandbox, borg, &repository, "a");
+    let asked = noted.asked.lock().unwrap();
+    asked.iter().filter(|id| **id != Id::MANIFEST).count()
+}
+
+fn kept(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let list = |dir: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    };
+    list(&sandbox.path("cache")).iter().flat_map(|folder| list(folder)).collect()
+}
+
+fn made(flavour: Flavour, mode: &str) -> (Arc<Sandbox>, Repository) {
+    let sandbox = Arc::new(Sandbox::new(flavour));
+    NastyTree::make(sandbox.source().join("tree"));
+    put(&sandbox, "text", &b"words that nobody may read ".repeat(50_000));
+    put(&sandbox, "noise", &Random::new(3).bytes(3 << 20));
+    let borg = Repository::init(&sandbox, mode);
+    borg.create_with(&sandbox, "a", &["--compression", "none"]);
+    (sandbox, borg)
+}
+
+#[test]
+fn what_was_fetched_once_is_not_fetched_again_and_is_on_disk_as_it_is_in_the_repository() {
+    let Some(flavour) = Flavour::any() else { return };
+    for mode in ["repokey-blake2", "keyfile"] {
+        let (sandbox, borg) = made(flavour, mode);
+        let first = read(&sandbox, &borg, u64::MAX);
+        assert!(first > 5);
+        assert_eq!(read(&sandbox, &borg, u64::MAX), 0);
+        assert!(!kept(&sandbox).is_empty());
+        for file in kept(&sandbox) {
+            let bytes = std::fs::read(file).unwrap();
+            assert!(!bytes.windows(12).any(|w| w == b"nobody may r"));
+        }
+    }
+}
+
+#[test]
+fn a_broken_entry_is_fetched_again_and_is_right_from_then_on() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = made(flavour, "repokey-blake2");
+    read(&sandbox, &borg, u64::MAX);
+    let all = kept(&sandbox);
+    for (n, file) in all.iter().enumerate() {
+        let mut bytes = std::fs::read(file).unwrap();
+        match n % 4 {
+            0 => bytes.clear(),
+            1 => bytes.truncate(bytes.len() - 1),
+            2 => *bytes.last_mut().unwrap() ^= 1,
+            // One that is authentic, but another.
+            _ => bytes = std::fs::read(&all[n - 1]).unwrap(),
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+    assert!(read(&sandbox, &borg, u64::MAX) >= all.len());
+    assert_eq!(read(&sandbox, &borg, u64::MAX), 0);
+}
+
+#[test]
+fn nothing_is_kept_that_is_not_encrypted() {
+    let Some(flavour) = Flavour::any() else { return };
+    for mode in ["none", "authenticated-blake2"] {
+        let (sandbox, borg) = made(flavour, mode);
+        assert_eq!(read(&sandbox, &borg, u64::MAX), read(&sandbox, &borg, u64::MAX));
+        assert!(kept(&sandbox).is_empty(), "{mode}");
+    }
+}
+
+#[test]
+fn those_that_were_not_used_for_longest_make_room() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = made(flavour, "repokey-blake2");
+    let length = |files: &[PathBuf]| files.iter().map(|f| std::fs::metadata(f).unwrap().len()).sum::<u64>();
+    read(&sandbox, &borg, u64::MAX);
+    let all = length(&kept(&sandbox));
+    std::fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    let limit = all / 2;
+    assert!(read(&sandbox, &borg, limit) > 5);
+    let bytes = length(&kept(&sandbox));
+    assert!(0 < bytes && bytes <= limit, "{bytes} of {limit} bytes");
+    // What is there from before is counted, too.
+    read(&sandbox, &borg, limit / 2);
+    let bytes = length(&kept(&sandbox));
+    assert!(bytes <= limit / 2, "{bytes} of {} bytes", limit / 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_does_no_harm() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = made(flavour, "repokey-blake2");
+    std::fs::write(sandbox.path("cache"), "in the way").unwrap();
+    assert_eq!(read(&sandbox, &borg, u64::MAX), read(&sandbox, &borg, u64::MAX));
+}
