@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::mounted::wait_until;
-use crate::common::{Flavour, Need, Random, available, binary, each_borg};
+use crate::common::{Flavour, Need, Random, SOURCES, available, binary, each_borg};
 use crate::lab::Lab;
 
 /// Longer than a read bears any other failure.
@@ -21,15 +21,21 @@ fn a_reader_of_a_mount_sees_no_more_than_a_pause_while_the_server_starts_anew() 
     if !available(&[Need::Root, Need::Fuse, Need::Sshd]) {
         return;
     }
+    for source in SOURCES {
+        sees_no_more_than_a_pause(source);
+    }
+}
+
+fn sees_no_more_than_a_pause(source: &str) {
     let Some(flavour) = Flavour::any() else { return };
     let mut lab = lab_with(flavour, "image", 40 << 20);
     lab.offsite(&["create"]).ok();
     let point = lab.sandbox.mount_point();
-    lab.offsite(&["mount", "::latest", point.to_str().unwrap()]).ok();
+    lab.offsite(&["mount", "--source", source, "::latest", point.to_str().unwrap()]).ok();
     let image = format!("{}{}/image", point.display(), lab.sandbox.source().display());
     let head = lab.inside("dd").args([&format!("if={image}"), "bs=64k", "count=1"]).ok();
     assert_eq!(head.stdout.len(), 65536);
-    assert!(wait_until(Duration::from_secs(10), || lab.sessions() > 0), "a stream waits");
+    assert!(wait_until(Duration::from_secs(10), || lab.sessions() > 0), "a line is there");
     lab.stop_sshd();
     let mut reader = lab.inside("dd").args([&format!("if={image}"), "of=/run/copy", "bs=64k"]).spawn();
     std::thread::sleep(OUTAGE);
