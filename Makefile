@@ -21,6 +21,7 @@ demo:
 test:
 	scripts/setup.sh test
 	$(CARGO) test
+	scripts/fuzz.sh
 
 # Side by side with borg; see `benches/bench.py --help` for the sizes.
 bench:

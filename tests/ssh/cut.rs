@@ -49,6 +49,32 @@ fn sees_no_more_than_a_pause(source: &str) {
 }
 
 #[test]
+fn a_reader_that_pauses_longer_than_an_outage_reads_on() {
+    if !available(&[Need::Root, Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let mut lab = lab_with(flavour, "image", 40 << 20);
+    lab.offsite(&["create"]).ok();
+    let point = lab.sandbox.mount_point();
+    for source in SOURCES {
+        lab.offsite(&["mount", "--source", source, "::latest", point.to_str().unwrap()]).ok();
+        let image = format!("{}{}/image", point.display(), lab.sandbox.source().display());
+        // It writes until the pipe is full.
+        let reader = lab.inside("dd").args([&format!("if={image}"), "bs=64k"]).spawn();
+        std::thread::sleep(Duration::from_secs(2));
+        lab.stop_sshd();
+        std::thread::sleep(OUTAGE);
+        lab.start_sshd();
+        let output = reader.wait_with_output().unwrap();
+        let log = lab.root("cat /run/borg-offsite-backup/mount-*.log").run().stdout();
+        assert!(output.status.success(), "{source}: {} {log}", output.status);
+        assert!(output.stdout == Random::new(7).bytes(40 << 20), "{source}: the bytes are others");
+        lab.offsite(&["umount", point.to_str().unwrap()]).ok();
+    }
+}
+
+#[test]
 fn create_goes_on_over_a_new_line_with_the_same_tree() {
     if !available(&[Need::Root, Need::Sshd]) {
         return;
