@@ -123,8 +123,8 @@ kill -KILL $run
 wait $run 2>/dev/null && fail "it was done before it was killed"
 until ! pgrep -f "borg create" >/dev/null; do sleep 0.1; done
 [ "$(in_zfs)" != "$left_over" ] || fail "a killed run that left nothing proves nothing"
-zpool export -f tank
-zpool export -f second
+export_pool tank
+export_pool second
 rm -rf /run/borg-offsite-backup
 zpool import -d /dev tank
 zpool import -d /dev second

@@ -18,6 +18,14 @@ device() { echo "/dev/zvol/${1// /+}"; }
 # All that there is in ZFS, but for the bookmarks, which runs leave on purpose.
 in_zfs() { zfs list -H -t filesystem,volume,snapshot -o name; }
 no_mounts() { ! grep -s /run/borg-offsite-backup/ /proc/[0-9]*/mountinfo; }
+# The kernel lets go of the mounts of a killed process a moment later.
+export_pool() {
+    for _ in $(seq 100); do
+        if zpool export -f "$1" 2>exported; then return; fi
+        sleep 0.2
+    done
+    fail "zpool export: $(cat exported)"
+}
 next_day() { date -s "@$(($(date +%s) + 86400))" >/dev/null; }
 
 # A borg that takes no time, for what is not about archives; it runs $AT_CREATE in the staged tree.
@@ -29,8 +37,9 @@ case " $* " in
     *" list "*) echo '{"archives": []}' ;;
     *" create "*)
         eval "${AT_CREATE:-}"
-        echo '{"archive": {"start": "2026-11-24T00:00:00.000000", "stats": {"compressed_size": 1,
-            "deduplicated_size": 1, "nfiles": 1, "original_size": 1}}}'
+        echo '{"archive": {"id": "00ff", "start": "2026-11-24T00:00:00.000000", "end": "2026-11-24T00:00:01.000000",
+            "stats": {"compressed_size": 1, "deduplicated_size": 1, "nfiles": 1, "original_size": 1}},
+            "repository": {"last_modified": "2026-11-24T00:00:01.000000"}}'
         ;;
 esac
 END
