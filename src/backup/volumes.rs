@@ -29,6 +29,8 @@ use crate::tools::mounts;
 const TTL: Duration = Duration::from_secs(24 * 3600);
 /// borg reads one file after the other; the second thread answers what is asked meanwhile.
 const THREADS: usize = 2;
+/// In KiB. borg takes 8 MiB at a time and then works on them; by the next time they shall be there.
+const READ_AHEAD: u32 = 16 * 1024;
 const ROOT: u64 = 1;
 
 thread_local! {
@@ -264,7 +266,7 @@ impl Mounted {
                 .because(e)
                 .hint("it needs FUSE: `modprobe fuse` if there is no /dev/fuse")
         })?;
-        mounts::raise_read_ahead(dir);
+        mounts::raise_read_ahead(dir, READ_AHEAD);
         Ok(Mounted { dir: dir.to_owned(), session: Some(session) })
     }
 

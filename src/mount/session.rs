@@ -20,6 +20,8 @@ use crate::tools::mounts;
 /// Threads that take requests from the kernel. Two are enough for the processor, a cold cache file
 /// wants four.
 const THREADS: usize = 4;
+/// In KiB. Larger requests, fewer of them: about a third more throughput.
+const READ_AHEAD: u32 = 1024;
 
 /// Who besides the one who mounted may look into the mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl Session {
         };
         let session = Session { dir: dir.to_owned(), catalog, ended, up: true };
         std::thread::Builder::new().name("session".into()).spawn(wait).map_err(cannot)?;
-        mounts::raise_read_ahead(dir);
+        mounts::raise_read_ahead(dir, READ_AHEAD);
         Ok(session)
     }
 

@@ -12,10 +12,6 @@ use crate::process::{Command, Ended};
 /// The type under which our own mounts stand in the mount table.
 pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
 
-/// How far the kernel reads ahead in a file system of ours, in KiB: 128 is all that a mount may ask
-/// for, root may set more.
-const READ_AHEAD_KB: &str = "1024";
-
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -113,13 +109,13 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     }
 }
 
-/// Makes the kernel read further ahead in what is mounted at `dir`: larger requests, fewer of them.
-/// About a third more throughput. Only root may, and it is no loss when it cannot be done.
-pub fn raise_read_ahead(dir: &Path) {
+/// Makes the kernel read `kib` KiB ahead in what is mounted at `dir`. A mount may ask for no more
+/// than 128; only root may set more, and it is no loss when it cannot be done.
+pub fn raise_read_ahead(dir: &Path, kib: u32) {
     use std::os::unix::fs::MetadataExt;
     let Ok(meta) = std::fs::metadata(dir) else { return };
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KB);
+    let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string());
 }
 
 /// The processes and loop devices that have something open in the mount at `dir`, as far as this
