@@ -3,18 +3,18 @@
 . /lab/lib.sh
 zpool create -f -O mountpoint=/tank -O compression=lz4 tank "$pool"
 zpool create -f -O mountpoint=/second second "$pool2"
-zfs create -V 192M tank/v
+zfs create -V 128M tank/v
 zfs create tank/home
-tar -cf - /usr/lib 2>/dev/null | head -c 96M >data
-dd if=/dev/urandom bs=1M count=32 status=none >>data
+{ tar -cf - /usr/lib 2>/dev/null || :; } | head -c 64M >data
+dd if=/dev/urandom bs=1M count=16 status=none >>data
 udevadm settle
 dd if=data of="$(device tank/v)" bs=1M conv=fsync status=none
-head -c 48M data >/tank/home/f
+head -c 16M data >/tank/home/f
 rm data
 cat >x.conf <<END
 {"backup_path": "/second/repo", "datasets_to_backup": ["tank/home", "tank/v"]}
 END
-took() { local begun=$EPOCHREALTIME; "$@" >said 2>&1 || fail "$*: $(cat said)"; echo "$EPOCHREALTIME - $begun" | bc; }
+took() { local begun=$EPOCHREALTIME; "$@" >said 2>&1 || fail "$*: $(cat said)"; python3 -c "print(round($EPOCHREALTIME - $begun, 1))"; }
 bare() {
     zfs snapshot tank/v@bare tank/home@bare
     zfs clone -o readonly=on tank/v@bare tank/bare
@@ -32,7 +32,7 @@ bare() {
     zfs destroy tank/home@bare
 }
 fresh() { rm -rf /second/repo ~/.cache/borg; $B init -e none >/dev/null 2>&1; sync; }
-for round in 1 2 3; do
+for _ in 1 2 3; do
     fresh
     echo "bare borg create: $(bare) s"
     fresh
