@@ -5,6 +5,7 @@
 //! ```text
 //! main                      parse, hand over, exit code
 //! cli                       the command line; the one place that prints and picks exit codes
+//! image                     what one does with a volume in an archive: attach, restore, verify
 //! mount | backup            a FUSE tree of the archives | making the archive (neither knows the other)
 //! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
 //! config | process | archive | folders | error
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod folders;
+pub mod image;
 pub mod mount;
 pub mod process;
 pub mod repository;

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// A room, and those that it may use.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
-    ("cli", &["mount", "backup", "tools", "config", "process", "archive", "folders", "error"]),
+    ("cli", &["image", "mount", "backup", "tools", "config", "process", "archive", "folders", "error"]),
+    (
+        "image",
+        &["mount", "backup", "repository", "tools", "config", "process", "archive", "folders", "error"],
+    ),
     ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error"]),
     ("backup", &["tools", "config", "process", "archive", "folders", "error"]),
     ("repository", &["archive", "error"]),

@@ -1,0 +1,3 @@
+//! What one does with a volume in an archive.
+
+pub mod naming;
