@@ -15,6 +15,8 @@ pub enum Kind {
     Busy,
     /// What was named does not exist.
     NotFound,
+    /// What is to be made is there already.
+    Exists,
     /// The line to the server was cut; on a new one the same call may work.
     Cut,
     /// A signal asked for the end.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 
 use super::monitor::{Event, Monitor};
@@ -84,8 +85,27 @@ impl Archiver<'_> {
                 .because(e)
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
-        let (Made { id, start, end, stats }, modified) = made;
+        let (Made { id, start, end, stats, .. }, modified) = made;
         Ok(Archived { id, start, end, modified, statistics: stats, warnings: seen.warnings() })
+    }
+
+    /// The archive `name`, if this machine has begun it since `since`, in UTC: of an archive that is
+    /// whole while only the answer got lost. What was warned of while it was made is not known.
+    ///
+    /// # Errors
+    /// When it is another one; else what borg said, explained.
+    pub fn find(&self, name: &str, since: NaiveDateTime) -> Result<Archived> {
+        let doing = format!("look at the archive {name}");
+        let command = self.borg.command("info", self.lock_wait)?.arg("--json");
+        let output = self.borg.run(command.arg(borg::archive_argument(name)).die_with_parent(), &doing)?;
+        let (Made { id, start, end, hostname, stats }, modified) = parse_found(&output.stdout)
+            .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))?;
+        let begun = start.parse::<NaiveDateTime>().is_ok_and(|start| start >= since);
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        if !begun || hostname.is_none_or(|name| host != *name) {
+            return Err(exists_already(self.borg.repository(), name));
+        }
+        Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default() })
     }
 
     /// Tells what would be looked at, and makes nothing.
@@ -244,7 +264,7 @@ fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
 
 /// The error for an archive that is there before it is made.
 pub fn exists_already(repository: &str, name: &str) -> Error {
-    Error::new(Kind::Failed, format!("there is an archive {name} in {repository} already"))
+    Error::new(Kind::Exists, format!("there is an archive {name} in {repository} already"))
         .hint("`--if-exists replace` makes it anew, and removes the old one when the new one stands")
         .hint("`--if-exists skip` is content with it")
 }
@@ -254,22 +274,36 @@ struct Made {
     id: String,
     start: String,
     end: String,
+    /// Told by `info` alone.
+    hostname: Option<String>,
     stats: Statistics,
 }
 
-/// The archive, and when the repository changed with it.
+#[derive(Deserialize)]
+struct Repository {
+    last_modified: String,
+}
+
+/// Of `create --json`: the archive, and when the repository changed with it.
 fn parse_made(json: &[u8]) -> serde_json::Result<(Made, String)> {
     #[derive(Deserialize)]
     struct Report {
         archive: Made,
         repository: Repository,
     }
-    #[derive(Deserialize)]
-    struct Repository {
-        last_modified: String,
-    }
     let report: Report = serde_json::from_slice(json)?;
     Ok((report.archive, report.repository.last_modified))
+}
+
+/// The same of `info --json` of one archive.
+fn parse_found(json: &[u8]) -> serde_json::Result<(Made, String)> {
+    #[derive(Deserialize)]
+    struct Report {
+        archives: [Made; 1],
+        repository: Repository,
+    }
+    let Report { archives: [made], repository } = serde_json::from_slice(json)?;
+    Ok((made, repository.last_modified))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{Datelike, Local, NaiveDate};
+use chrono::{Datelike, Local, NaiveDate, TimeDelta, Utc};
 
 use super::archiver::{Archived, Archiver, exists_already};
 use super::bookmarks;
@@ -22,7 +22,7 @@ use super::retention::{self, Retention};
 use super::stage::{self, Stage};
 use crate::archive::name::{Archive, as_date};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
 use crate::tools::{mounts, zfs};
@@ -278,9 +278,17 @@ impl Run<'_> {
     }
 
     /// When the line is cut, borg goes on from its last checkpoint: the tree is still the same. (The
-    /// next prune removes what a checkpoint left.)
+    /// next prune removes what a checkpoint left.) It may also be cut when the archive is whole.
     fn make(&self, archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
-        persistently(&**self.monitor, || archiver.archive(name, Arc::clone(monitor)))
+        // borg may tell it in whole seconds.
+        let (since, mut tries) = (Utc::now().naive_utc() - TimeDelta::seconds(1), 0);
+        persistently(&**self.monitor, || {
+            tries += 1;
+            match archiver.archive(name, Arc::clone(monitor)) {
+                Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name, since),
+                archived => archived,
+            }
+        })
     }
 
     fn delete_after(&self, name: &str) -> Result<()> {

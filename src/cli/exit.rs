@@ -54,7 +54,7 @@ impl From<&Error> for Exit {
         match error.kind() {
             Kind::Usage => Exit::Usage,
             Kind::Busy => Exit::Busy,
-            Kind::Failed | Kind::NotFound | Kind::Cut | Kind::Interrupted => Exit::Failed,
+            Kind::Failed | Kind::NotFound | Kind::Exists | Kind::Cut | Kind::Interrupted => Exit::Failed,
         }
     }
 }

@@ -13,6 +13,28 @@ fn world() -> World {
     world
 }
 
+/// A borg that makes the archive, and then says that the line was cut before it knew.
+const UNANSWERED: &str = r#"
+if [ "$1" = create ] && ! [ -e "$0.asked" ]; then
+    touch "$0.asked"
+    real "$@" > /dev/null
+    echo '{"type": "log_message", "levelname": "ERROR", "msgid": "ConnectionClosed", "message": "closed"}' >&2
+    exit 2
+fi
+"#;
+
+#[test]
+fn one_whose_answer_got_lost_is_known_as_our_own() {
+    let mut world = World::new();
+    world.write("data/x", "new!");
+    world.list(&["data"]);
+    let output = world.with_borg(UNANSWERED, &["create"]).output().unwrap();
+    Ran::from(output).succeeds().says("trying again in 5 s");
+    assert_eq!(world.archives(), [today()]);
+    assert_eq!(world.content(&today(), "data/x"), "new!");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn it_is_an_error_that_tells_the_ways_out() {
     let world = world();

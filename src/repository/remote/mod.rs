@@ -60,7 +60,7 @@ pub struct Remote {
 
 struct Current {
     line: Arc<Line>,
-    /// When no line could be had last, and why.
+    /// When the last attempt that failed began, and why it failed.
     failed: Option<(Instant, String)>,
 }
 
@@ -95,16 +95,18 @@ impl Remote {
         if let Some((when, why)) = &current.failed
             && *when >= asked
         {
-            // Each of many readers would try for as long again.
+            // Each of many readers would try for as long again. Who has asked after it began is
+            // worth a try of his own: the server may be there again.
             return Err(Error::Gone(why.clone()));
         }
+        let began = Instant::now();
         match self.connect_again() {
             Ok(line) => {
                 *current = Current { line: Arc::new(line), failed: None };
                 Ok(Arc::clone(&current.line))
             }
             Err(error) => {
-                current.failed = Some((Instant::now(), error.to_string()));
+                current.failed = Some((began, error.to_string()));
                 Err(error)
             }
         }
