@@ -319,6 +319,12 @@ impl FileSystem {
         }
     }
 
+    /// Whether anything in the mount may have xattrs or ACLs: not when it is one archive without any.
+    pub fn may_have_xattrs(&self) -> bool {
+        let tree = self.shown.first().filter(|_| self.single).and_then(|shown| shown.volume.get());
+        tree.is_none_or(|volume| volume.tree.has_extras())
+    }
+
     pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>, Errno> {
         self.xattrs(ino)?.into_iter().find(|(n, _)| **n == *name).map(|(_, v)| v.into()).ok_or(Errno::ENODATA)
     }

@@ -234,11 +234,18 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.fs.may_have_xattrs() {
+            // The kernel remembers it and asks no more: `ls -l` asks twice for each file.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let name = name.as_bytes().to_vec();
         self.answer(ino, move |fs| give_xattr(fs.xattr(ino.0, &name), size, reply));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.fs.may_have_xattrs() {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         self.answer(ino, move |fs| give_xattr(fs.xattr_names(ino.0), size, reply));
     }
 

@@ -197,6 +197,11 @@ impl Tree {
         Some(Node { meta, body, nlink: record.nlink })
     }
 
+    /// Whether any node has xattrs or ACLs.
+    pub fn has_extras(&self) -> bool {
+        !self.extras.is_empty()
+    }
+
     /// The xattrs and ACLs of a node.
     pub fn extra(&self, id: NodeId) -> Option<Extra> {
         let number = self.nodes.get(id as usize)?.extra.checked_sub(1)?;

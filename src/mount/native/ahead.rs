@@ -21,6 +21,9 @@ const BYTES: u64 = 16 << 20;
 const NEAR: u64 = 4 << 20;
 /// Files whose reads are followed at once.
 const FOLLOWED: usize = 64;
+/// Places in a file from which reads go on at once: a file system in an image is read in its tables,
+/// folders and files by turns.
+const HEADS: usize = 8;
 
 /// The readers of an archive's files, and the way to the threads that work ahead of them.
 pub struct Ahead {
@@ -28,10 +31,17 @@ pub struct Ahead {
     jobs: Sender<Group>,
 }
 
+/// The heads of a file, that which moved last at the end.
 #[derive(Default)]
-struct Reading {
+struct Reading(Vec<Head>);
+
+/// A place in a file from which reads go on.
+#[derive(Default)]
+struct Head {
+    /// Where they have come to.
     end: u64,
-    window: usize,
+    /// Bytes that were read in a row. Twice as many are read ahead.
+    run: u64,
     /// Chunks before this byte were asked for.
     asked: u64,
 }
@@ -43,45 +53,44 @@ impl Ahead {
         Ahead { readers: Mutex::default(), jobs }
     }
 
-    /// A read of `span` begins: asks for the chunks after it, if it follows the one before.
+    /// A read of `span` begins: asks for the chunks after it, if it follows one before.
     pub fn follow(&self, files: &Files, content: ContentId, item: u32, span: &Range<u64>) {
         let mut readers = self.readers.lock().unwrap_or_else(|e| e.into_inner());
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
             readers.clear();
         }
-        let reading = readers.entry(content).or_default();
-        reading.step(span);
-        let ahead = files.lists.ahead(item, span.end, reading.window);
-        let ends = ahead.len() < reading.window;
-        let wanted = |next: &Span| next.end > reading.asked && next.chunk.is_some();
-        let next: Vec<Span> = ahead.into_iter().filter(wanted).collect();
-        for group in groups(&next, reading.together(), ends) {
+        let head = readers.entry(content).or_default().step(span);
+        let known = files.lists.ahead(item, head.end, if head.run > 0 { CHUNKS } else { 0 });
+        let near = known.iter().take_while(|next| next.start < head.end + 2 * head.run).count();
+        let ends = near == known.len() && near < CHUNKS;
+        let wanted = |next: &&Span| next.end > head.asked && next.chunk.is_some();
+        let next: Vec<Span> = known.iter().take(near).filter(wanted).cloned().collect();
+        for group in groups(&next, TOGETHER.min(near.div_ceil(2)), ends) {
             // A full queue has enough to do.
             let (Some(last), Ok(())) = (group.last(), self.jobs.try_send((content, group.to_vec()))) else {
                 return;
             };
-            reading.asked = last.end;
+            head.asked = last.end;
         }
     }
 }
 
 impl Reading {
-    fn step(&mut self, span: &Range<u64>) {
-        let follows = span.start.abs_diff(self.end) < NEAR && span.start > 0;
-        self.window = match follows {
-            false => 0,
-            true if self.window == 0 => 1,
-            true => (self.window * 2).min(CHUNKS),
+    /// The head that a read of `span` moves; a new one, unless it is near one that there is.
+    fn step(&mut self, span: &Range<u64>) -> &mut Head {
+        let Reading(heads) = self;
+        let mut head = match heads.iter().position(|head| span.start.abs_diff(head.end) < NEAR) {
+            Some(at) => heads.remove(at),
+            None => Head { end: span.end, ..Head::default() },
         };
-        if !follows {
-            self.asked = 0;
+        head.run += span.end.saturating_sub(head.end).min(span.end - span.start);
+        head.end = head.end.max(span.end);
+        if heads.len() == HEADS {
+            heads.remove(0);
         }
-        self.end = span.end;
-    }
-
-    /// How many chunks are asked for together.
-    fn together(&self) -> usize {
-        TOGETHER.min(self.window.div_ceil(2))
+        heads.push(head);
+        let last = heads.len() - 1;
+        &mut heads[last]
     }
 }
 
@@ -127,16 +136,26 @@ mod tests {
     }
 
     #[test]
-    fn the_window_grows_while_reads_follow_each_other_and_is_shut_by_one_that_jumps() {
+    fn more_is_read_ahead_the_longer_reads_follow_each_other_and_nothing_for_one_that_jumps() {
         let mut reading = Reading::default();
-        let windows: Vec<usize> = (0..8)
-            .map(|n| {
-                reading.step(&(n << 20..(n + 1) << 20));
-                reading.window
-            })
-            .collect();
-        assert_eq!(windows, [0, 1, 2, 4, 8, 12, 12, 12]);
-        reading.step(&(1 << 30..(1 << 30) + 4096));
-        assert_eq!((reading.window, reading.asked), (0, 0));
+        let mut run = |start: u64, length: u64| reading.step(&(start..start + length)).run;
+        let runs: Vec<u64> = (0..4).map(|n| run(n << 20, 1 << 20)).collect();
+        assert_eq!(runs, [0, 1 << 20, 2 << 20, 3 << 20]);
+        assert_eq!(run(1 << 30, 4096), 0);
+        assert_eq!(run(5 << 20, 4096), (3 << 20) + 4096, "the one from before goes on");
+        assert_eq!(run(5 << 20, 4096), (3 << 20) + 4096, "what was read before is no way ahead");
+    }
+
+    #[test]
+    fn the_head_that_has_not_moved_for_longest_makes_way() {
+        let mut reading = Reading::default();
+        for n in 0..HEADS as u64 {
+            reading.step(&(n << 30..(n << 30) + 4096));
+        }
+        assert_eq!(reading.step(&(4096..8192)).run, 4096);
+        reading.step(&(1 << 40..(1 << 40) + 1));
+        assert_eq!(reading.0.len(), HEADS);
+        assert_eq!(reading.step(&(8192..8200)).run, 4104, "it moved");
+        assert_eq!(reading.step(&((1 << 30) + 4096..(1 << 30) + 8192)).run, 0, "it did not");
     }
 }
