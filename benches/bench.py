@@ -9,6 +9,7 @@ streams.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -96,7 +97,7 @@ class Lab:
         for name in ["home", "mnt"]:
             (work / name).mkdir()
         self.config = work / "bench.conf"
-        self.configure(self.repository)
+        self.configure()
 
     def run(self, *command, **keywords):
         return subprocess.run(command, env=self.environment, check=True, **keywords)
@@ -170,22 +171,25 @@ class Lab:
         ours = [self.options.binary, "--quiet", "--config", self.config, "mount", "--source", source]
         return [*ours, f"::{archive}", self.mnt]
 
-    def configure(self, place):
-        """From here on the repository is reached at `place`."""
-        self.place = place
-        self.config.write_text('{"backup_path": "%s"}\n' % place)
+    def configure(self, server=None):
+        """From here on the repository is reached on `server`; without one in its folder."""
+        self.place = f"ssh://root@{server}{self.repository}" if server else self.repository
+        where = {"backup_path": str(self.repository)}
+        if server:
+            where |= {"backup_server": server, "backup_user": "root"}
+        self.config.write_text(json.dumps(where))
 
     @contextmanager
     def served(self, delay):
         """The repository behind an sshd, with a round trip of `delay` milliseconds."""
         with server.sshd(self.work) as (port, rsh), server.relayed(port, delay) as near:
-            self.environment |= {"BORG_RSH": rsh, "BORG_REMOTE_PATH": str(BORG)}
+            self.environment |= {"BORG_RSH": f"{rsh} -p {near}", "BORG_REMOTE_PATH": str(BORG)}
             self.environment["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"
-            self.configure(f"ssh://root@127.0.0.1:{near}{self.repository}")
+            self.configure("127.0.0.1")
             try:
                 yield
             finally:
-                self.configure(self.repository)
+                self.configure()
 
     @property
     def mnt(self):

@@ -22,8 +22,9 @@ use crate::folders;
 use crate::tools::borg::{ArchiveFilter, Borg};
 use crate::tools::mounts;
 
-/// File contents in memory, in bytes. Little, since the kernel keeps what was read, too.
-const MEMORY: u64 = 48 << 20;
+/// File contents in memory, in bytes. Little, since the kernel keeps what
+/// was read, too, and pages of the scratch.
+const MEMORY: u64 = 8 << 20;
 /// The same where there is no scratch file.
 const MEMORY_ALONE: u64 = 512 << 20;
 /// The scratch file takes at most this, unless more is asked for.

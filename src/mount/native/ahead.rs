@@ -13,7 +13,7 @@ use super::lists::Span;
 use crate::archive::tree::ContentId;
 
 /// Chunks ahead of a reader at most. Each has 2 MiB as a rule, 8 at most.
-const CHUNKS: usize = 12;
+const CHUNKS: usize = 20;
 /// Chunks that are fetched together have no more bytes than this, unless it is one.
 const BYTES: u64 = 16 << 20;
 /// Reads that start this near to the last one's end follow it: the kernel's own read-ahead does not

@@ -12,9 +12,10 @@ use super::lists::Span;
 use crate::archive::tree::ContentId;
 use crate::repository::Request;
 
-/// Chunks that are fetched together at most.
-pub const TOGETHER: usize = 4;
-/// Threads: one for each processor, but no more, since each holds up to four chunks.
+/// Chunks that are fetched together at most: twice as many as are hashed side by side, so that a long
+/// one is not hashed alone for long.
+pub const TOGETHER: usize = 8;
+/// Threads: one for each processor, but no more, since each holds up to eight chunks.
 const MOST_THREADS: usize = 8;
 
 /// A chunk that was asked for.
