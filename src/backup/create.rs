@@ -20,11 +20,12 @@ use super::reconnect::persistently;
 use super::report::{NEW, Outcome, Report, in_the_making};
 use super::retention::{self, Retention};
 use super::stage::{self, Stage};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Archive, as_date};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
-use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
+use crate::tools::borg::{Borg, Need, archive_argument};
 use crate::tools::{mounts, zfs};
 
 /// What is done about an archive of today that is there already.

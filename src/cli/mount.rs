@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use super::args::Globals;
 use super::console::{Console, count, duration, redraw, size};
 use super::{Exit, mount_options};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
@@ -21,7 +22,7 @@ use crate::mount::fs::Summary;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
-use crate::tools::borg::{ArchiveFilter, Borg, Need, Reached};
+use crate::tools::borg::{Borg, Need, Reached};
 
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;

@@ -9,11 +9,12 @@ use clap::CommandFactory;
 
 use super::args::{Cli, Globals};
 use super::{Exit, init};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Wanted, date_name};
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::process::Command;
-use crate::tools::borg::{ArchiveFilter, Borg, Need, archive_argument};
+use crate::tools::borg::{Borg, Need, archive_argument};
 
 /// The commands of borg 1.x, without those that are ours.
 pub(super) const BORG_COMMANDS: [&str; 23] = [

@@ -15,11 +15,12 @@ use super::owners::{Owners, Ownership};
 use super::session::{Access, Session, Settings};
 use super::source::Catalog;
 use super::streams::{BorgCatalog, Limits};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Wanted;
 use crate::archive::tree::View;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
-use crate::tools::borg::{ArchiveFilter, Borg};
+use crate::tools::borg::Borg;
 use crate::tools::mounts;
 
 /// File contents in memory, in bytes. Little, since the kernel keeps what

@@ -136,6 +136,11 @@ fn a_locked_repository_is_mounted_and_read_by_its_chunks() {
         let _holder = Exclusive::new(&sandbox, &repository);
         let mounted = Mounted::by("native", &sandbox, ARCHIVE, &["-o", "lock_wait=1"]);
         assert_same_bytes(&mounted.path("file"), &sandbox.source().join("file"));
+        mounted.umount(&sandbox);
+        // All of them, too, and those that are chosen.
+        let options = ["--last", "1", "-a", "2026-*", "-o", "lock_wait=1"];
+        let mounted = Mounted::by("native", &sandbox, "::", &options);
+        assert_same_bytes(&mounted.path(format!("{DAY}/file")), &sandbox.source().join("file"));
     });
 }
 

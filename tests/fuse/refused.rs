@@ -126,4 +126,6 @@ fn an_archive_with_a_wrong_signature_is_refused_unless_the_user_knows_why_it_is_
         assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
         mounted.umount(&sandbox);
     }
+    // Nothing was kept of it that would go round the signature.
+    assert_eq!(refusals(&sandbox, "::2026-03-15", &sandbox.mount_point()), said);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use borg_offsite_backup::archive::filter::ArchiveFilter;
 use borg_offsite_backup::archive::name::Archive;
 use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::View;
@@ -14,7 +15,7 @@ use borg_offsite_backup::mount::native::NativeCatalog;
 use borg_offsite_backup::mount::owners::{Owners, Ownership};
 use borg_offsite_backup::mount::source::Catalog;
 use borg_offsite_backup::mount::streams::Limits;
-use borg_offsite_backup::tools::borg::{ArchiveFilter, Borg};
+use borg_offsite_backup::tools::borg::Borg;
 
 use crate::common::{Flavour, Sandbox};
 use crate::contract::{archived, files};

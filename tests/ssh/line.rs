@@ -69,6 +69,36 @@ fn a_line_that_is_cut_again_and_again_in_mid_read_is_only_a_pause() {
 }
 
 #[test]
+fn what_came_from_a_server_is_kept_where_the_user_says_and_is_not_asked_for_again() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let kept = ["--cache-dir", cache.path().to_str().unwrap()];
+    let (sandbox, repository, _server, mounted, bytes) = scene(flavour, &kept);
+    assert!(std::fs::read(mounted.path("image")).unwrap() == bytes);
+    mounted.umount(&sandbox);
+    damage_the_largest_segment(repository.dir());
+
+    let mounted = Mounted::by("native", &sandbox, ARCHIVE, &kept);
+    assert!(std::fs::read(mounted.path("image")).unwrap() == bytes);
+    mounted.umount(&sandbox);
+    let mounted = Mounted::by("native", &sandbox, ARCHIVE, &[]);
+    assert!(std::fs::read(mounted.path("image")).is_err(), "nothing is damaged");
+}
+
+/// Flips a bit in the middle of it.
+fn damage_the_largest_segment(repository: &std::path::Path) {
+    let segments = std::fs::read_dir(repository.join("data/0")).unwrap().map(|e| e.unwrap().path());
+    let largest = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+}
+
+#[test]
 fn a_silent_server_is_replaced_and_no_read_waits_for_ever() {
     if !available(&[Need::Fuse, Need::Sshd]) {
         return;

@@ -13,6 +13,7 @@ use super::lists::{Lists, Numbers};
 use super::opening::{self, Cannot, Opened};
 use super::saved::Saved;
 use super::{Chunked, Files, Native};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, View};
@@ -23,7 +24,7 @@ use crate::repository::Repository;
 use crate::repository::id::Id;
 use crate::repository::items::{Chunk, ChunkLists};
 use crate::repository::tam::Authenticity;
-use crate::tools::borg::{ArchiveFilter, Borg, Server, has_workaround, not_authentic};
+use crate::tools::borg::{Borg, Server, has_workaround, not_authentic};
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
@@ -117,28 +118,16 @@ impl NativeCatalog {
 
 impl Catalog for NativeCatalog {
     fn archives(&self) -> Result<Vec<Archive>> {
-        if self.filter
-            != (ArchiveFilter {
-                consider_checkpoints: self.filter.consider_checkpoints,
-                ..Default::default()
-            })
-        {
-            // Which archives these are is borg's to say.
-            return self.borg.archives(&self.filter, self.lock_wait);
-        }
         // It was read a moment ago, and to look again would take a new server.
         let manifest = self.shared.repository.manifest();
-        let shown = |name: &str| self.filter.consider_checkpoints || !name.contains(".checkpoint");
-        let mut archives: Vec<Archive> = manifest
-            .archives
-            .iter()
-            .filter_map(|entry| {
-                let name = String::from_utf8(entry.name.clone()).ok().filter(|name| shown(name))?;
-                Some(Archive { name, id: entry.id.to_string(), start: entry.time.clone() })
-            })
-            .collect();
-        archives.sort_by(|a, b| a.start.cmp(&b.start));
-        Ok(archives)
+        let named = manifest.archives.iter().filter_map(|entry| {
+            let name = String::from_utf8(entry.name.clone()).ok()?;
+            Some(Archive { name, id: entry.id.to_string(), start: entry.time.clone() })
+        });
+        match self.filter.choose(named.collect()) {
+            Some(archives) => Ok(archives),
+            None => self.borg.archives(&self.filter, self.lock_wait),
+        }
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::pin::Pin;
 use super::slots::Slots;
 use super::{Limits, Shared, Streams};
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
@@ -22,7 +23,7 @@ use crate::mount::reader::Frames;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::repository::items::ItemParser;
-use crate::tools::borg::{self, ArchiveFilter, Borg, Line};
+use crate::tools::borg::{self, Borg, Line};
 
 /// Between two chunks of metadata nothing may come for this long: borg may first have to look
 /// through all of a slow repository.

@@ -4,10 +4,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::error::Kind;
 use crate::mount::source::ReadError;
-use crate::tools::borg::{ArchiveFilter, Borg};
+use crate::tools::borg::Borg;
 
 /// An archive's name and id, and until when they are known to belong together.
 pub struct Pin {

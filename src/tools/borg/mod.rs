@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -60,16 +61,6 @@ pub struct Borg {
     path: String,
     key_file: PathBuf,
     passphrase: Passphrase,
-}
-
-/// Which archives of a repository are meant, in the terms of `borg list`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ArchiveFilter {
-    pub first: Option<u64>,
-    pub last: Option<u64>,
-    pub glob: Option<String>,
-    pub sort_by: Option<String>,
-    pub consider_checkpoints: bool,
 }
 
 impl Borg {
