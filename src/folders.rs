@@ -64,6 +64,11 @@ pub fn in_memory() -> Result<tempfile::TempDir> {
     })
 }
 
+/// Where attachments of images are remembered, a folder for each.
+pub const ATTACHED_DIR: &str = "/run/borg-offsite-backup/attached";
+/// Where archives are mounted for attachments.
+pub const ARCHIVES_DIR: &str = "/run/borg-offsite-backup/archives";
+
 /// The log of a mount in the background, in the state folder.
 ///
 /// # Errors

@@ -121,7 +121,11 @@ fn open_stages() -> Result<Vec<Leftover>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Vec::new());
     }
-    let staged = |m: &mounts::Mount| m.kind != mounts::FUSE_TYPE && m.dir.starts_with(stage::ROOT);
+    let staged = |m: &mounts::Mount| {
+        m.kind != mounts::FUSE_TYPE
+            && m.dir.starts_with(stage::ROOT)
+            && !m.dir.starts_with(folders::ATTACHED_DIR)
+    };
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
-use super::{bridge, check_config, cleanup, create, generate, mount, telemetry, umount};
+use super::{
+    attach, attached, bridge, check_config, cleanup, create, detach, generate, mount, telemetry, umount,
+};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -14,6 +16,8 @@ const EXAMPLES: &str = "\
 Get data back:
   borg-offsite-backup mount ::yesterday /mnt/restore    look around, copy from it
   borg-offsite-backup umount /mnt/restore
+  borg-offsite-backup attach ::latest tank/work --mount /mnt/disk
+  borg-offsite-backup detach /mnt/disk                  a disk image, as a disk
   borg-offsite-backup list                              which days there are
   borg-offsite-backup extract ::latest home/me/letter   into this folder
   borg-offsite-backup extract --stdout ::2026-11-23 dev/zvol/tank/work |
@@ -74,6 +78,9 @@ pub enum LogFormat {
 pub enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
+    Attach(attach::Attach),
+    Detach(detach::Detach),
+    Attached(attached::Attached),
     Create(create::Create),
     Cleanup(cleanup::Cleanup),
     CheckConfig(check_config::CheckConfig),

@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::args::Globals;
 use super::progress::{could_not_remove, leftover};
-use super::{Exit, console};
+use super::{Exit, attached, console, report};
 use crate::backup;
 use crate::error::Result;
+use crate::image::detach;
 
 /// Remove what a killed run left behind. What a live run or mount uses is left alone.
 #[derive(Args)]
@@ -23,8 +24,19 @@ pub struct Cleanup {
 impl Cleanup {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let console = globals.console();
+        let attachments = detach::clear_dead(self.dry_run)?;
         let done = backup::cleanup(self.dry_run, self.old_tool)?;
         let verb = if self.dry_run { "would remove" } else { "removed" };
+        for (attachment, result) in &attachments {
+            let name = attached::name(attachment);
+            match result {
+                Ok(()) => console::print(&format!("{verb} the dead attachment {name}"))?,
+                Err(e) => {
+                    console.warn(&format!("cannot end the dead attachment {name}"));
+                    report::error(console, e);
+                }
+            }
+        }
         for removed in &done.removed {
             console::print(&format!("{verb} {}", leftover(removed)))?;
         }
@@ -41,9 +53,10 @@ impl Cleanup {
             console
                 .say("`cleanup --old-tool` removes what the Python tool left, if it does not run any more");
         }
-        if done.removed.is_empty() && done.failed.is_empty() {
+        if done.removed.is_empty() && done.failed.is_empty() && attachments.is_empty() {
             console.say("There is nothing to clean up");
         }
-        Ok(if done.failed.is_empty() { Exit::Done } else { Exit::Failed })
+        let all_done = done.failed.is_empty() && attachments.iter().all(|(_, result)| result.is_ok());
+        Ok(if all_done { Exit::Done } else { Exit::Failed })
     }
 }

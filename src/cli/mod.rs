@@ -1,11 +1,14 @@
 //! The command line: the one place that prints and picks exit codes. One file per command.
 
 pub mod args;
+mod attach;
+mod attached;
 mod bridge;
 mod check_config;
 mod cleanup;
 pub mod console;
 mod create;
+mod detach;
 mod exit;
 mod generate;
 mod init;
@@ -80,6 +83,9 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Create(create) => create.run(&cli.globals),
         Command::Mount(mount) => mount.run(&cli.globals),
         Command::Umount(umount) => umount.run(),
+        Command::Attach(attach) => attach.run(&cli.globals),
+        Command::Detach(detach) => detach.run(&cli.globals),
+        Command::Attached(attached) => attached.run(&cli.globals),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),

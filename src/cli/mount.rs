@@ -1,9 +1,7 @@
 //! `mount`
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,8 +15,8 @@ use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
 use crate::error::{Error, Result};
-use crate::folders;
 use crate::mount::fs::Summary;
+use crate::mount::log::Log;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
@@ -28,7 +26,7 @@ use crate::tools::borg::{Borg, Need, Reached};
 const VOLUMES_SHOWN: usize = 10;
 
 /// The progress line is drawn anew after so many entries of the archive.
-const ENTRIES_DRAWN: u64 = 10_000;
+pub(super) const ENTRIES_DRAWN: u64 = 10_000;
 
 /// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
@@ -119,7 +117,7 @@ impl Mount {
                 interrupt::heed()?;
                 let up = self.bring_up(&borg, &dir, request, globals.console())?;
                 let log = Log::new()?;
-                ready.send(up.banner.as_bytes(), &log.file)?;
+                ready.send(up.banner.as_bytes(), log.file())?;
                 let result = up.session.wait();
                 log.close();
                 result.map(|()| Exit::Done)
@@ -213,7 +211,11 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
                 lines.push(format!("  and {} more", volumes.len() - VOLUMES_SHOWN));
             }
             if let Some((path, _)) = volumes.first() {
-                lines.push(format!("Attach one:  losetup -r -f --show {dir}/{}", path.escape_ascii()));
+                let name = path.strip_prefix(b"dev/zvol/").unwrap_or(path);
+                lines.push(format!(
+                    "Attach one:  borg-offsite-backup attach ::{what} {}",
+                    name.escape_ascii()
+                ));
             }
         }
         None => {
@@ -223,31 +225,4 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
     }
     lines.push(format!("End it:      borg-offsite-backup umount {dir}"));
     lines.join("\n")
-}
-
-/// What a mount in the background has to say.
-struct Log {
-    file: File,
-    path: PathBuf,
-}
-
-impl Log {
-    fn new() -> Result<Self> {
-        let path = folders::mount_log()?;
-        path.parent().map_or(Ok(()), folders::make_private)?;
-        let file = File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| Error::failed(format!("cannot write the log {}", path.display())).because(e))?;
-        Ok(Log { file, path })
-    }
-
-    /// A log in which nothing stands is of no use.
-    fn close(self) {
-        if self.file.metadata().is_ok_and(|m| m.len() == 0) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }

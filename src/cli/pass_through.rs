@@ -43,10 +43,7 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "help",
 ];
 /// What this version does not have yet, and what does the same meanwhile.
-const LATER: [(&str, &str); 5] = [
-    ("attach", "meanwhile: `borg-offsite-backup mount ::ARCHIVE DIR`, then `losetup -r -f --show DIR/PATH`"),
-    ("attached", "meanwhile: `losetup --list`"),
-    ("detach", "meanwhile: `losetup -d DEVICE`"),
+const LATER: [(&str, &str); 2] = [
     ("restore", "meanwhile: `borg-offsite-backup extract [--stdout] ::ARCHIVE PATH`"),
     ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
 ];

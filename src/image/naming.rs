@@ -4,7 +4,7 @@ use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 
 /// Where archives have their volumes.
-const VOLUMES: &[u8] = b"dev/zvol/";
+pub const VOLUMES: &[u8] = b"dev/zvol/";
 
 /// The paths that `said` may stand for, the likeliest first: as it was said (a leading `/` is
 /// forgiven), and as the name of a volume (`tank/qubes/work/private`).

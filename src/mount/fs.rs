@@ -15,6 +15,7 @@ use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Body, Content, ContentId, Extra, NodeId, Tree, TreeBuilder, View};
 use crate::error::{Error, Result};
+use crate::tools::mounts::ARCHIVE_XATTR;
 
 /// Inode number of the mount's root.
 pub const ROOT: u64 = 1;
@@ -145,6 +146,12 @@ impl FileSystem {
         let images = volume.tree.contents().filter(|c| is_volume(c.folder));
         let volumes = images.map(|c| (c.path(), c.size)).collect();
         Some(Summary { entries: volume.tree.len() as u64 - 1, volumes })
+    }
+
+    /// The id of the archive that is shown, if nothing is left out and nothing is made up.
+    fn whole_archive(&self) -> Option<&str> {
+        let whole = self.single && self.rules.view == View::default() && !self.rules.allow_damaged_files;
+        whole.then(|| self.shown[0].archive.id.as_str())
     }
 
     /// Whether an operation on this inode can be answered without waiting for the source.
@@ -326,6 +333,9 @@ impl FileSystem {
     }
 
     pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        if ino == ROOT && name == ARCHIVE_XATTR.as_bytes() {
+            return self.whole_archive().map(|id| id.as_bytes().to_vec()).ok_or(Errno::ENODATA);
+        }
         self.xattrs(ino)?.into_iter().find(|(n, _)| **n == *name).map(|(_, v)| v.into()).ok_or(Errno::ENODATA)
     }
 

@@ -9,6 +9,7 @@ mod acl;
 pub mod cache;
 pub mod fs;
 mod fuse;
+pub mod log;
 pub mod native;
 pub mod open;
 pub mod owners;

@@ -16,7 +16,7 @@ use super::session::{Access, Session, Settings};
 use super::source::Catalog;
 use super::streams::{BorgCatalog, Limits};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::Wanted;
+use crate::archive::name::{Archive, Wanted};
 use crate::archive::tree::View;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
@@ -91,6 +91,28 @@ pub struct Opened {
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
 pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
+    find(borg, request)?.read(progress)
+}
+
+/// What is to be mounted, found in the repository, but not read yet.
+pub struct Found {
+    /// `None`: all of them.
+    pub archive: Option<Archive>,
+    /// Under which the mount stands in the mount table.
+    pub name: String,
+    catalog: Arc<dyn Catalog>,
+    source: &'static str,
+    archives: Vec<Archive>,
+    cache: Arc<Cache>,
+    rules: Rules,
+    settings: Settings,
+}
+
+/// Finds what is to be shown.
+///
+/// # Errors
+/// As [`open`].
+pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let mut on_disk = cache_limits(&request)?;
     let chunks = kept_chunks(borg, &request, &mut on_disk);
     let catalogs = (on_disk.scratch > 0).then(|| on_disk.dir.join(CATALOGS));
@@ -116,27 +138,42 @@ pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Ope
         owners: Owners::new(request.ownership),
         allow_damaged_files: request.allow_damaged_files,
     };
-    let (fs, what) = match &request.archive {
-        Some(wanted) => {
-            let archive = wanted.find(&archives, borg.repository(), Local::now().date_naive())?.clone();
-            let name = archive.name.clone();
-            (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
-        }
-        None => {
-            let what = match archives.len() {
-                1 => "1 archive".to_owned(),
-                n => format!("{n} archives"),
-            };
-            (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, archives), what)
-        }
+    let today = Local::now().date_naive();
+    let archive = match &request.archive {
+        Some(wanted) => Some(wanted.find(&archives, borg.repository(), today)?.clone()),
+        None => None,
     };
-    let name = match &request.archive {
-        Some(_) => format!("{}::{what}", borg.repository()),
+    let name = match &archive {
+        Some(archive) => format!("{}::{}", borg.repository(), archive.name),
         None => borg.repository().to_owned(),
     };
-    let settings =
-        Settings { name, access: request.access, permissions: !request.ignore_permissions, deadline };
-    Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })
+    let permissions = !request.ignore_permissions;
+    let settings = Settings { name: name.clone(), access: request.access, permissions, deadline };
+    Ok(Found { archive, name, catalog, source, archives, cache, rules, settings })
+}
+
+impl Found {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn read(self, progress: &dyn Fn(u64)) -> Result<Opened> {
+        let Found { catalog, cache, rules, settings, source, .. } = self;
+        let (fs, what) = match self.archive {
+            Some(archive) => {
+                let name = archive.name.clone();
+                (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
+            }
+            None => {
+                let what = match self.archives.len() {
+                    1 => "1 archive".to_owned(),
+                    n => format!("{n} archives"),
+                };
+                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, self.archives), what)
+            }
+        };
+        Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })
+    }
 }
 
 /// The source that was asked for, and its name. What only borg can read streams read; what nobody

@@ -2,13 +2,22 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, setsid};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
 
+use super::interrupt;
 use crate::error::{Error, Result};
+
+/// How often the foreground half looks whether a signal asked it to end: in milliseconds.
+const LOOK: u8 = 100;
+/// How long the background half may take to end after such a signal.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The two processes after [`split`].
 pub enum Half {
@@ -33,8 +42,7 @@ pub fn split() -> Result<Half> {
     match unsafe { fork() }.map_err(|e| cannot(e.into()))? {
         ForkResult::Parent { child } => {
             drop(write);
-            let mut ready = Vec::new();
-            read.read_to_end(&mut ready).map_err(cannot)?;
+            let ready = listen(&mut read, child).map_err(cannot)?;
             if !ready.is_empty() {
                 return Ok(Half::Foreground { ready: Some(ready), code: 0 });
             }
@@ -48,6 +56,32 @@ pub fn split() -> Result<Half> {
             drop(read);
             setsid().map_err(|e| cannot(e.into()))?;
             Ok(Half::Background(Ready(write)))
+        }
+    }
+}
+
+/// What the background half says. A signal that asks us to end, where it is heeded, is passed on
+/// to it, since its end is then ours.
+fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut told: Option<Instant> = None;
+    loop {
+        if interrupt::requested() {
+            let signal = match told {
+                None => Some(Signal::SIGTERM),
+                Some(at) => (at.elapsed() > GRACE).then_some(Signal::SIGKILL),
+            };
+            told = told.or_else(|| Some(Instant::now()));
+            signal.map(|signal| kill(child, signal));
+        }
+        let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::from(LOOK)), Ok(n) if n > 0) {
+            continue;
+        }
+        let mut piece = [0; 4096];
+        match read.read(&mut piece)? {
+            0 => return Ok(said),
+            len => said.extend_from_slice(&piece[..len]),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One typed file per outside program or kernel facility.
 
+pub mod blockdev;
 pub mod borg;
+pub mod loopdev;
 pub mod mounts;
 pub mod qubes;
 pub mod ssh;
+pub mod tar;
 pub mod zfs;

@@ -1,16 +1,22 @@
 //! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 
+use super::loopdev;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 
 /// The type under which our own mounts stand in the mount table.
 pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
+/// What the marks of our loop devices begin with.
+pub const OUR_LOOPS: &str = "borg-offsite-backup:";
+/// The xattr of a mount's root, listed nowhere, that holds the archive's id, if all of the archive
+/// is shown.
+pub const ARCHIVE_XATTR: &str = "trusted.borg-offsite-backup.archive";
 
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub struct Mount {
     /// `ext4`, `fuse.borg-offsite-backup`, …
     pub kind: String,
     pub source: OsString,
+    /// Who made it, where it is a FUSE.
+    pub user: Option<u32>,
 }
 
 impl Mount {
@@ -55,7 +63,9 @@ fn parse(table: &[u8]) -> Vec<Mount> {
         let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
         let kind = String::from_utf8_lossy(rest.next()?).into_owned();
         let source = OsString::from_vec(unescape(rest.next()?));
-        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source })
+        let options = String::from_utf8_lossy(rest.next().unwrap_or_default()).into_owned();
+        let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
+        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source, user })
     };
     table.split(|b| *b == b'\n').filter_map(line).collect()
 }
@@ -121,30 +131,64 @@ pub fn raise_read_ahead(dir: &Path, kib: u32) {
 /// The processes and loop devices that have something open in the mount at `dir`, as far as this
 /// user may see them: `smbd (pid 812), which has /mnt/x/y open`.
 pub fn users(dir: &Path) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.filter_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let file = open_in(&entry.path(), dir)?;
-        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        Some(format!("{} (pid {pid}), which has {} open", name.trim(), file.display()))
-    });
     let loops = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let loops = loops.filter_map(|entry| {
         let file = std::fs::read(entry.path().join("loop/backing_file")).ok()?;
         let file = PathBuf::from(OsString::from_vec(file.trim_ascii_end().to_vec()));
-        let name = entry.file_name();
-        let hint = format!("`losetup -d /dev/{}` frees it", name.display());
+        let device = Path::new("/dev").join(entry.file_name());
+        let ours = loopdev::mark(&device).is_some_and(|mark| mark.starts_with(OUR_LOOPS));
+        let frees = if ours { "borg-offsite-backup detach" } else { "losetup -d" };
+        let device = device.display();
         file.starts_with(dir)
-            .then(|| format!("/dev/{}, attached to {}; {hint}", name.display(), file.display()))
+            .then(|| format!("{device}, attached to {}; `{frees} {device}` frees it", file.display()))
     });
-    processes.chain(loops).collect()
+    processes(|file| file.starts_with(dir)).into_iter().chain(loops).collect()
 }
 
-/// A file below `dir` that the process (its folder in /proc) uses.
-fn open_in(process: &Path, dir: &Path) -> Option<PathBuf> {
+/// The other processes that have a file open that `is_it` is true of, as far as this user may see:
+/// `smbd (pid 812), which has /mnt/x/y open`.
+pub fn processes(is_it: impl Fn(&Path) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let holders = entries.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok().filter(|pid| *pid != std::process::id())?;
+        let file = open_in(&entry.path(), &is_it)?;
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        Some(format!("{} (pid {pid}), which has {} open", name.trim(), file.display()))
+    });
+    holders.collect()
+}
+
+/// A file that `is_it` is true of and that the process (its folder in /proc) uses.
+fn open_in(process: &Path, is_it: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
     let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
-    fds.chain(places).filter_map(|link| std::fs::read_link(link).ok()).find(|file| file.starts_with(dir))
+    fds.chain(places).filter_map(|link| std::fs::read_link(link).ok()).find(|file| is_it(file))
+}
+
+/// Mounts the file system of `kind` on `device` at `dir`.
+///
+/// # Errors
+/// With what mount(8) says.
+pub fn mount_device(device: &Path, kind: &str, options: &str, dir: &Path) -> Result<()> {
+    let command = Command::new("mount").args(["-t", kind, "-o", options, "--"]).arg(device).arg(dir);
+    let output = command.output()?;
+    if output.ended == Ended::Code(0) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr.join(&b' ')).trim().to_owned();
+    Err(Error::failed(format!("cannot mount the {kind} on {} at {}", device.display(), dir.display()))
+        .because(said))
+}
+
+/// The id of the archive that the mount of ours at `dir` shows, if it shows all of it.
+pub fn archive_at(dir: &Path) -> Option<String> {
+    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let name = CString::new(ARCHIVE_XATTR).ok()?;
+    let mut id = [0u8; 64];
+    // SAFETY: both names end with a NUL, and the buffer is as long as is said.
+    let len = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), id.as_mut_ptr().cast(), id.len()) };
+    let id = id.get(..usize::try_from(len).ok()?)?;
+    String::from_utf8(id.to_vec()).ok()
 }
 
 #[cfg(test)]
@@ -157,7 +201,8 @@ mod tests {
             40 36 0:55 / /mnt/c ro - fuse.borg-offsite-backup /srv/r::x\\134y ro,user_id=0\n";
         let mounts = parse(table);
         assert_eq!(mounts[0].dir.as_os_str().as_encoded_bytes(), b"/mnt/a b\xff");
-        assert_eq!(mounts[0].kind, "ext4");
+        assert_eq!((&*mounts[0].kind, mounts[0].user), ("ext4", None));
+        assert_eq!(mounts[1].user, Some(0));
         assert_eq!(mounts[1].kind, FUSE_TYPE);
         assert_eq!(mounts[1].source, "/srv/r::x\\y");
     }

@@ -118,6 +118,48 @@ pub fn run(qube: &str, user: Option<&str>, words: &[OsString]) -> Result<Ended> 
     Ok(ended)
 }
 
+/// Whether this machine hands devices to qubes: dom0, or a qube that does its work.
+pub fn is_admin() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Path::new("/etc/qubes-release").exists()
+        || std::env::split_paths(&path).any(|dir| dir.join("qvm-block").is_file())
+}
+
+/// Hands the block device to the qube, read-only unless `writable`; which must be running.
+///
+/// # Errors
+/// When there is no such qube, or on a machine that is no dom0.
+pub fn attach_block(qube: &str, device: &Path, writable: bool) -> Result<()> {
+    let mut command = Command::new("qvm-block").arg("attach");
+    if !writable {
+        command = command.arg("--ro");
+    }
+    let output = command.args([qube, &block_name(device)]).output()?;
+    match output.ended {
+        Ended::Code(0) => Ok(()),
+        _ => Err(failed(format!("cannot hand {} to the qube {qube}", device.display()), &output.stderr)
+            .hint("`qvm-ls` shows all qubes; it must be running, or `qvm-start` starts it")),
+    }
+}
+
+/// Takes it back.
+///
+/// # Errors
+/// When the qube does not have it.
+pub fn detach_block(qube: &str, device: &Path) -> Result<()> {
+    let command = Command::new("qvm-block").args(["detach", qube, &block_name(device)]);
+    let output = command.finish(PATIENCE)?;
+    match output.ended {
+        Ended::Code(0) => Ok(()),
+        _ => Err(failed(format!("cannot take {} from the qube {qube}", device.display()), &output.stderr)),
+    }
+}
+
+/// As `qvm-block` knows it: `dom0:loop7`.
+fn block_name(device: &Path) -> String {
+    format!("dom0:{}", device.file_name().unwrap_or_default().display())
+}
+
 fn is_running(qube: &str) -> Result<bool> {
     let output = Command::new("qvm-check").args(["--quiet", "--running", qube]).output()?;
     match output.ended {

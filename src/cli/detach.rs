@@ -1,0 +1,48 @@
+//! `detach`
+
+use std::path::PathBuf;
+
+use chrono::Local;
+use clap::Args;
+
+use super::args::Globals;
+use super::{Exit, report};
+use crate::error::Result;
+use crate::image::attachment::Attachment;
+use crate::image::detach::{self, Named};
+
+/// End what `attach` made: mounts, devices, changes that are not kept.
+#[derive(Args)]
+pub struct Detach {
+    /// The device, the folder where it is mounted, or an archive: then all that is attached of it.
+    #[arg(value_name = "DEVICE|DIR|::ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
+    what: Option<PathBuf>,
+    /// Everything that is attached.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Detach {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let named = match &self.what {
+            Some(what) => Named::parse(what, Local::now().date_naive())?,
+            None => Named::All,
+        };
+        let found = named.of(Attachment::all()?)?;
+        let console = globals.console();
+        if found.is_empty() {
+            console.say("Nothing is attached");
+        }
+        let mut exit = Exit::Done;
+        for attachment in found {
+            match detach::take_down(&attachment) {
+                Ok(()) => console.say(&format!("{} is detached", super::attached::name(&attachment))),
+                Err(e) => {
+                    report::error(console, &e);
+                    exit = Exit::from(&e);
+                }
+            }
+        }
+        Ok(exit)
+    }
+}

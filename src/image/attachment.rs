@@ -1,0 +1,214 @@
+//! What is attached: a folder in /run for each, with a record that is written before anything is
+//! made. What stands in it is believed only as far as the kernel says the same.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::folders::{self, ARCHIVES_DIR, ATTACHED_DIR};
+use crate::tools::{loopdev, mounts};
+
+const RECORD: &str = "attachment.json";
+const LOCK: &str = "attached.lock";
+/// In the folder of an attachment: where its changes are shown, and where its file system is
+/// mounted to copy from it.
+const CHANGES: &str = "changes";
+const INSIDE: &str = "inside";
+
+/// An image of an archive as a device, or on its way to be one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub id: String,
+    /// Of the process that makes it, and when that started; it is none of ours when it is done.
+    maker: (u32, u64),
+    /// What the person called the archive: `::latest`.
+    pub said: String,
+    pub archive: String,
+    pub archive_id: String,
+    pub repository: String,
+    /// The image's path in the archive.
+    pub path: OsString,
+    /// Where the archive is mounted.
+    pub mount: OsString,
+    /// That mount is ours, and ends with the last attachment that uses it.
+    pub private: bool,
+    pub writable: bool,
+    /// The file of the changes that stay.
+    pub changes: Option<OsString>,
+    pub device: Option<OsString>,
+    pub partition: Option<u32>,
+    /// Where the file system in it is mounted by us.
+    pub mounted: Option<OsString>,
+    pub qube: Option<String>,
+}
+
+/// How an attachment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Up,
+    /// A live process makes it just now.
+    Starting,
+    /// What it stands on is gone: only its end is left.
+    Dead(&'static str),
+}
+
+impl Attachment {
+    /// A new one, with a folder of its own.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn begin(said: &str) -> Result<Attachment> {
+        let dir = Path::new(ATTACHED_DIR);
+        folders::make_private(dir)?;
+        let made = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(dir);
+        let made =
+            made.map_err(|e| Error::failed(format!("cannot make a folder in {ATTACHED_DIR}")).because(e))?;
+        let id = made.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let maker = std::process::id();
+        let attachment = Attachment {
+            id,
+            maker: (maker, started(maker).unwrap_or_default()),
+            said: said.to_owned(),
+            ..Attachment::default()
+        };
+        attachment.save()?;
+        let _ = made.keep();
+        Ok(attachment)
+    }
+
+    /// All of them, by their devices.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn all() -> Result<Vec<Attachment>> {
+        let cannot = |e: std::io::Error| Error::failed(format!("cannot read {ATTACHED_DIR}")).because(e);
+        let entries = match fs::read_dir(ATTACHED_DIR) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(cannot)?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            // Without a record it ends, or begins, at this moment.
+            all.extend(Self::load(&entry.map_err(cannot)?.file_name().to_string_lossy()));
+        }
+        all.sort_by(|a, b| (&a.device, &a.id).cmp(&(&b.device, &b.id)));
+        Ok(all)
+    }
+
+    fn load(id: &str) -> Option<Attachment> {
+        let text = fs::read(Path::new(ATTACHED_DIR).join(id).join(RECORD)).ok()?;
+        serde_json::from_slice(&text).ok().filter(|found: &Attachment| found.id == id)
+    }
+
+    /// The same as it stands on disk now.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn again(&self) -> Result<Attachment> {
+        Self::load(&self.id).ok_or_else(|| Error::failed("the attachment was ended meanwhile"))
+    }
+
+    /// Writes the record, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let path = self.dir().join(RECORD);
+        let cannot = |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(e);
+        let text = serde_json::to_vec(self).map_err(|e| cannot(e.into()))?;
+        let mut file = tempfile::NamedTempFile::new_in(self.dir()).map_err(cannot)?;
+        file.write_all(&text).map_err(cannot)?;
+        file.persist(&path).map(drop).map_err(|e| cannot(e.error))
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        Path::new(ATTACHED_DIR).join(&self.id)
+    }
+
+    /// Where its changes are shown.
+    pub fn changes_dir(&self) -> PathBuf {
+        self.dir().join(CHANGES)
+    }
+
+    /// Where its file system is mounted when only we look into it.
+    pub fn inside_dir(&self) -> PathBuf {
+        self.dir().join(INSIDE)
+    }
+
+    /// Where its archive is mounted if nobody else has it mounted.
+    pub fn archive_dir(&self) -> PathBuf {
+        Path::new(ARCHIVES_DIR).join(&self.id)
+    }
+
+    /// What its loop device bears.
+    pub fn mark(&self) -> String {
+        format!("{}{}", mounts::OUR_LOOPS, self.id)
+    }
+
+    /// The loop devices that bear the mark; one, unless something went wrong.
+    pub fn devices(&self) -> Vec<PathBuf> {
+        let mark = self.mark();
+        loopdev::marked(&mark).into_iter().filter(|(_, found)| *found == mark).map(|(path, _)| path).collect()
+    }
+
+    pub fn state(&self) -> State {
+        if self.device.is_none() {
+            let (pid, since) = self.maker;
+            let alive = started(pid) == Some(since);
+            return if alive { State::Starting } else { State::Dead("it was killed while it was made") };
+        }
+        if self.devices().is_empty() {
+            return State::Dead("its device is gone");
+        }
+        match self.stands_on().iter().all(|dir| is_live(dir)) {
+            true => State::Up,
+            false => State::Dead("the process that serves it was killed"),
+        }
+    }
+
+    fn stands_on(&self) -> Vec<PathBuf> {
+        let changes = self.writable.then(|| self.changes_dir());
+        changes.into_iter().chain([PathBuf::from(&self.mount)]).collect()
+    }
+}
+
+fn is_live(dir: &Path) -> bool {
+    mounts::at(dir).ok().flatten().is_some_and(|m| m.kind == mounts::FUSE_TYPE && !m.is_dead())
+}
+
+/// When the process started, in the kernel's ticks; `None` when it is gone.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Makes a folder that only its owner can look into.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().mode(0o700).create(dir);
+    made.map_err(|e| Error::failed(format!("cannot make the folder {}", dir.display())).because(e))
+}
+
+/// Held while it is decided which mounts are used and which can go.
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+impl Lock {
+    /// Waits for it; it is held for moments only.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn take() -> Result<Lock> {
+        let path = folders::state_dir()?.join(LOCK);
+        let cannot = |e: std::io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(cannot)?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive);
+        locked.map(Lock).map_err(|(_, e)| cannot(e.into()))
+    }
+}

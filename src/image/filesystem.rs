@@ -1,0 +1,125 @@
+//! The file system in an image: how it is mounted without being changed, and what is no file system.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::tools::blockdev::{self, Content, Partition};
+use crate::tools::mounts;
+
+/// Whatever is inside comes from a backup, and may be anybody's.
+const HARMLESS: &str = "nodev,nosuid,noexec";
+
+/// The options with which a file system of `kind` is mounted. What was being written when it was
+/// backed up has a journal to be replayed; where that cannot be written it must be passed by.
+pub fn options(kind: &str, writable: bool) -> String {
+    let own = match (kind, writable) {
+        ("ext3" | "ext4", false) => ",noload",
+        ("xfs", false) => ",norecovery,nouuid",
+        ("xfs", true) => ",nouuid",
+        ("btrfs", false) => ",rescue=nologreplay",
+        _ => "",
+    };
+    format!("{},{HARMLESS}{own}", if writable { "rw" } else { "ro" })
+}
+
+/// What to do with what is no file system; `None` when it may be one.
+pub fn how_to_go_on(kind: &str, device: &Path) -> Option<String> {
+    let device = device.display();
+    Some(match kind {
+        "LVM2_member" => format!(
+            "it belongs to LVM, whose volume groups are never activated by themselves: their names may be \
+             in use here. With `--writable`: `vgimportclone --basevgname restored {device}`, then \
+             `vgchange --activate y restored`, and before `detach` the same with n"
+        ),
+        "crypto_LUKS" => format!(
+            "it is encrypted: `cryptsetup open --readonly {device} restored`, then mount \
+             /dev/mapper/restored; before `detach`: `cryptsetup close restored`"
+        ),
+        "zfs_member" => format!(
+            "it belongs to a ZFS pool: `zpool import -d {device} -o readonly=on -N -R /mnt POOL NEW_NAME`; \
+             before `detach`: `zpool export NEW_NAME`"
+        ),
+        "linux_raid_member" => {
+            format!("it belongs to a RAID: `mdadm --assemble --readonly --run /dev/md/restored {device}`")
+        }
+        "swap" => "it is swap space; there are no files in it".to_owned(),
+        _ => return None,
+    })
+}
+
+/// Mounts what is on `device` at `dir`.
+///
+/// # Errors
+/// When it is no file system, or cannot be mounted.
+pub fn mount(device: &Path, dir: &Path, writable: bool) -> Result<()> {
+    let Content { kind, table } = blockdev::content(device)?;
+    let cannot = || Error::failed(format!("cannot mount {}", device.display()));
+    let Some(kind) = kind else {
+        return Err(match table {
+            Some(table) => {
+                let error =
+                    cannot().because(format!("it has partitions ({table}), and no file system itself"));
+                let partitions = blockdev::partitions(device)?;
+                let error = error.hint("`--partition N` takes one of them");
+                partitions.iter().fold(error, |error, partition| error.hint(shown(partition)))
+            }
+            None => cannot().because("there is no file system in it that is known here"),
+        });
+    };
+    if let Some(how) = how_to_go_on(&kind, device) {
+        return Err(cannot()
+            .because(format!("it holds {kind}"))
+            .hint(how)
+            .hint("`attach` it without `--mount`"));
+    }
+    mounts::mount_device(device, &kind, &options(&kind, writable), dir).map_err(|e| match writable {
+        false => e.hint("`--writable` lets it replay its journal, in changes that are thrown away"),
+        true => e.hint("attached `--writable` without `--mount`, it can be checked with fsck"),
+    })
+}
+
+/// Where partition `number` of `device` is.
+///
+/// # Errors
+/// When there is no such one; the others are named.
+pub fn partition(device: &Path, number: u32) -> Result<Partition> {
+    let all = blockdev::partitions(device)?;
+    let Some(found) = all.iter().find(|partition| partition.number == number) else {
+        let error = Error::usage(format!("there is no partition {number} in it"));
+        return Err(match all.is_empty() {
+            true => error.hint("it has no partitions: leave `--partition` out"),
+            false => all.iter().fold(error, |error, partition| error.hint(shown(partition))),
+        });
+    };
+    Ok(found.clone())
+}
+
+fn shown(partition: &Partition) -> String {
+    format!(
+        "partition {}: {} MiB, {} MiB from the beginning",
+        partition.number,
+        partition.size >> 20,
+        partition.start >> 20
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_journal_is_replayed_where_nothing_can_be_written() {
+        assert_eq!(options("ext4", false), "ro,nodev,nosuid,noexec,noload");
+        assert_eq!(options("xfs", false), "ro,nodev,nosuid,noexec,norecovery,nouuid");
+        assert_eq!(options("btrfs", false), "ro,nodev,nosuid,noexec,rescue=nologreplay");
+        assert_eq!(options("vfat", false), "ro,nodev,nosuid,noexec");
+        assert_eq!(options("ext4", true), "rw,nodev,nosuid,noexec");
+    }
+
+    #[test]
+    fn what_is_no_file_system_comes_with_a_way_to_go_on() {
+        let how = how_to_go_on("LVM2_member", Path::new("/dev/loop9")).unwrap();
+        assert!(how.contains("/dev/loop9") && how.contains("vgimportclone"));
+        assert_eq!(how_to_go_on("ext4", Path::new("/dev/loop9")), None);
+    }
+}

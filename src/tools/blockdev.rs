@@ -1,0 +1,100 @@
+//! What is on a block device, as util-linux's libblkid tells it.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended};
+
+/// In which `partx` counts, whatever the sectors of the device are.
+const SECTOR: u64 = 512;
+
+/// What is on a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// `ext4`, `xfs`, `LVM2_member`, …
+    pub kind: Option<String>,
+    /// The type of its partition table: `dos`, `gpt`, …
+    pub table: Option<String>,
+}
+
+/// A partition; both in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    pub number: u32,
+    pub start: u64,
+    pub size: u64,
+}
+
+/// # Errors
+/// When blkid is not there or cannot read the device.
+pub fn content(device: &Path) -> Result<Content> {
+    let output = Command::new("blkid").args(["--probe", "--output", "export", "--"]).arg(device).output()?;
+    match output.ended {
+        // 2: nothing that it knows.
+        Ended::Code(0 | 2) => Ok(parse_content(&output.stdout)),
+        _ => Err(cannot("see what is on", device, &output.stderr)),
+    }
+}
+
+fn parse_content(text: &[u8]) -> Content {
+    let text = String::from_utf8_lossy(text);
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    Content { kind: value("TYPE"), table: value("PTTYPE") }
+}
+
+/// The partitions in the device's table, in its order; none when there is no table.
+///
+/// # Errors
+/// When partx is not there or cannot read the device.
+pub fn partitions(device: &Path) -> Result<Vec<Partition>> {
+    let command = Command::new("partx").args(["--show", "--raw", "--noheadings", "--output"]);
+    let output = command.args(["NR,START,SECTORS", "--"]).arg(device).output()?;
+    match output.ended {
+        // 1: no table.
+        Ended::Code(0 | 1) => Ok(parse_partitions(&output.stdout)),
+        _ => Err(cannot("read the partition table of", device, &output.stderr)),
+    }
+}
+
+fn parse_partitions(text: &[u8]) -> Vec<Partition> {
+    let text = String::from_utf8_lossy(text);
+    let partition = |line: &str| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u64>().ok());
+        Some(Partition {
+            number: u32::try_from(fields.next()??).ok()?,
+            start: fields.next()??.checked_mul(SECTOR)?,
+            size: fields.next()??.checked_mul(SECTOR)?,
+        })
+    };
+    text.lines().filter_map(partition).collect()
+}
+
+fn cannot(what: &str, device: &Path, said: &[Vec<u8>]) -> Error {
+    let said = String::from_utf8_lossy(&said.join(&b' ')).into_owned();
+    Error::failed(format!("cannot {what} {}", device.display())).because(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blkids_words_are_read() {
+        let text = b"DEVNAME=/dev/loop0\nUUID=9f\nTYPE=ext4\nUSAGE=filesystem\n";
+        assert_eq!(parse_content(text), Content { kind: Some("ext4".into()), table: None });
+        let text = b"DEVNAME=/dev/loop0\nPTUUID=1\nPTTYPE=gpt\n";
+        assert_eq!(parse_content(text), Content { kind: None, table: Some("gpt".into()) });
+        assert_eq!(parse_content(b""), Content::default());
+    }
+
+    #[test]
+    fn partitions_are_read_in_bytes() {
+        let found = parse_partitions(b"1 2048 20480\n5 22528 4096\n");
+        assert_eq!(found[1], Partition { number: 5, start: 22528 * 512, size: 4096 * 512 });
+        assert_eq!(found.len(), 2);
+        assert_eq!(parse_partitions(b""), []);
+    }
+}
