@@ -14,7 +14,7 @@ use crate::archive::name::Wanted;
 use crate::error::{Error, Result};
 use crate::image::attach::{self, Request, Then};
 use crate::image::attachment::Attachment;
-use crate::image::filesystem;
+use crate::image::filesystem::{self, Mode};
 use crate::mount::open;
 use crate::tools::blockdev;
 use crate::tools::borg::Borg;
@@ -38,8 +38,8 @@ pub struct Attach {
     /// The changes stay in FILE, unencrypted, and are there again the next time.
     #[arg(long, value_name = "FILE", requires = "writable")]
     keep_changes: Option<PathBuf>,
-    /// Mount the file system in it, too: nodev, nosuid, noexec, and read-only without --writable, even
-    /// if it was being written to when it was backed up.
+    /// Mount the file system in it, too: nodev, nosuid, noexec, and without --writable read-only. Then
+    /// its journal is not replayed: what was written last before the backup may not be seen.
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
     /// The device is only this partition of the image.
@@ -119,7 +119,12 @@ impl Attach {
         };
         console.say(&format!("{what} of {of} is at {shown} ({how})."));
         match (&self.mount, &self.to_qube) {
-            (Some(dir), _) => console.say(&format!("Its files:   {}", dir.display())),
+            (Some(dir), _) => {
+                console.say(&format!("Its files:   {}", dir.display()));
+                if !self.writable {
+                    console.say("  What was written last before the backup may be in its journal only; `--writable` replays it");
+                }
+            }
             (None, Some(qube)) => console.say(&format!(
                 "In {qube}:  sudo mount -o {} /dev/xvdi /mnt    (the next free of xvdi, xvdj, …)",
                 if self.writable { "nosuid" } else { "ro,nosuid,noload" }
@@ -140,7 +145,8 @@ impl Attach {
             (Some(kind), _) => match filesystem::how_to_go_on(&kind, device) {
                 Some(how) => vec![format!("It holds {kind}: {how}")],
                 None => {
-                    let options = filesystem::options(&kind, self.writable);
+                    let mode = if self.writable { Mode::Writable } else { Mode::ReadOnly };
+                    let options = filesystem::options(&kind, mode);
                     vec![format!("Mount it:    mount -o {options} {shown} DIR")]
                 }
             },

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::attachment::{Attachment, Lock, make_dir};
+use super::filesystem::Mode;
 use super::overlay::{Origin, Overlay};
 use super::writable::{self, Shown};
 use super::{background, detach, filesystem, naming};
@@ -54,7 +55,7 @@ pub enum Then {
     Nothing,
     /// Its file system is mounted at this folder, absolute and without links.
     Mount(PathBuf),
-    /// The same, in a folder of our own ([`Attachment::inside_dir`]).
+    /// The same in a folder of our own ([`Attachment::inside_dir`]), where nobody changes a file.
     LookInside,
     /// It is handed to this qube.
     Qube(String),
@@ -150,9 +151,14 @@ fn hand_over(attachment: &mut Attachment, device: &Path, then: &Then) -> Result<
             attachment.inside_dir()
         }
     };
+    let mode = match (then, attachment.writable) {
+        (_, false) => Mode::ReadOnly,
+        (Then::LookInside, true) => Mode::Replayed,
+        (_, true) => Mode::Writable,
+    };
     attachment.mounted = Some(dir.clone().into());
     attachment.save()?;
-    filesystem::mount(device, &dir, attachment.writable)
+    filesystem::mount(device, &dir, mode)
 }
 
 /// Finds the archive; if nobody has it mounted, mounts it for us. Runs in the process that serves it.

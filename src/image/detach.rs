@@ -93,8 +93,11 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
         })?;
     }
     if attachment.writable {
-        end_fuse(&attachment.changes_dir())?;
-        attachment.changes.as_ref().map_or(Ok(()), |file| wait_for(Path::new(file)))?;
+        let stood = end_fuse(&attachment.changes_dir())?;
+        // Else whoever has the file is another attachment.
+        if let Some(file) = attachment.changes.as_ref().filter(|_| stood) {
+            wait_for(Path::new(file))?;
+        }
     }
     let _lock = Lock::take()?;
     let others = Attachment::all()?;
@@ -120,10 +123,11 @@ fn unmount_of(dir: &Path, devices: &[PathBuf]) -> Result<()> {
     }
 }
 
-fn end_fuse(dir: &Path) -> Result<()> {
+/// Whether there was something to end.
+fn end_fuse(dir: &Path) -> Result<bool> {
     match mounts::at(dir)? {
-        Some(mount) => unmount(dir, mount.is_dead()),
-        None => Ok(()),
+        Some(mount) => unmount(dir, mount.is_dead()).map(|()| true),
+        None => Ok(false),
     }
 }
 

@@ -9,17 +9,27 @@ use crate::tools::mounts;
 /// Whatever is inside comes from a backup, and may be anybody's.
 const HARMLESS: &str = "nodev,nosuid,noexec";
 
+/// How a file system is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The device is read-only: what is only in the journal is not seen.
+    ReadOnly,
+    /// Nobody changes files, but the journal is replayed: the device is writable.
+    Replayed,
+    Writable,
+}
+
 /// The options with which a file system of `kind` is mounted. What was being written when it was
-/// backed up has a journal to be replayed; where that cannot be written it must be passed by.
-pub fn options(kind: &str, writable: bool) -> String {
-    let own = match (kind, writable) {
-        ("ext3" | "ext4", false) => ",noload",
-        ("xfs", false) => ",norecovery,nouuid",
-        ("xfs", true) => ",nouuid",
-        ("btrfs", false) => ",rescue=nologreplay",
+/// backed up has a journal to be replayed; where that cannot be done it must be passed over.
+pub fn options(kind: &str, mode: Mode) -> String {
+    let own = match (kind, mode) {
+        ("ext3" | "ext4", Mode::ReadOnly) => ",noload",
+        ("xfs", Mode::ReadOnly) => ",norecovery,nouuid",
+        ("xfs", _) => ",nouuid",
+        ("btrfs", Mode::ReadOnly) => ",rescue=nologreplay",
         _ => "",
     };
-    format!("{},{HARMLESS}{own}", if writable { "rw" } else { "ro" })
+    format!("{},{HARMLESS}{own}", if mode == Mode::Writable { "rw" } else { "ro" })
 }
 
 /// What to do with what is no file system; `None` when it may be one.
@@ -51,7 +61,7 @@ pub fn how_to_go_on(kind: &str, device: &Path) -> Option<String> {
 ///
 /// # Errors
 /// When it is no file system, or cannot be mounted.
-pub fn mount(device: &Path, dir: &Path, writable: bool) -> Result<()> {
+pub fn mount(device: &Path, dir: &Path, mode: Mode) -> Result<()> {
     let Content { kind, table } = blockdev::content(device)?;
     let cannot = || Error::failed(format!("cannot mount {}", device.display()));
     let Some(kind) = kind else {
@@ -66,15 +76,15 @@ pub fn mount(device: &Path, dir: &Path, writable: bool) -> Result<()> {
             None => cannot().because("there is no file system in it that is known here"),
         });
     };
-    if let Some(how) = how_to_go_on(&kind, device) {
+    if let Some(how) = how_to_go_on(&kind, Path::new("DEVICE")) {
         return Err(cannot()
             .because(format!("it holds {kind}"))
             .hint(how)
             .hint("`attach` it without `--mount`"));
     }
-    mounts::mount_device(device, &kind, &options(&kind, writable), dir).map_err(|e| match writable {
-        false => e.hint("`--writable` lets it replay its journal, in changes that are thrown away"),
-        true => e.hint("attached `--writable` without `--mount`, it can be checked with fsck"),
+    mounts::mount_device(device, &kind, &options(&kind, mode), dir).map_err(|e| match mode {
+        Mode::ReadOnly => e.hint("`--writable` lets it replay its journal, in changes that are thrown away"),
+        _ => e.hint("attached `--writable` without `--mount`, it can be checked with fsck"),
     })
 }
 
@@ -109,11 +119,12 @@ mod tests {
 
     #[test]
     fn no_journal_is_replayed_where_nothing_can_be_written() {
-        assert_eq!(options("ext4", false), "ro,nodev,nosuid,noexec,noload");
-        assert_eq!(options("xfs", false), "ro,nodev,nosuid,noexec,norecovery,nouuid");
-        assert_eq!(options("btrfs", false), "ro,nodev,nosuid,noexec,rescue=nologreplay");
-        assert_eq!(options("vfat", false), "ro,nodev,nosuid,noexec");
-        assert_eq!(options("ext4", true), "rw,nodev,nosuid,noexec");
+        assert_eq!(options("ext4", Mode::ReadOnly), "ro,nodev,nosuid,noexec,noload");
+        assert_eq!(options("xfs", Mode::ReadOnly), "ro,nodev,nosuid,noexec,norecovery,nouuid");
+        assert_eq!(options("btrfs", Mode::ReadOnly), "ro,nodev,nosuid,noexec,rescue=nologreplay");
+        assert_eq!(options("xfs", Mode::Replayed), "ro,nodev,nosuid,noexec,nouuid");
+        assert_eq!(options("vfat", Mode::ReadOnly), "ro,nodev,nosuid,noexec");
+        assert_eq!(options("ext4", Mode::Writable), "rw,nodev,nosuid,noexec");
     }
 
     #[test]

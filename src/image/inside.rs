@@ -1,4 +1,5 @@
-//! Files out of a volume: attached, mounted read-only, copied, and taken down again.
+//! Files out of a volume: attached with changes that are thrown away (so that the journal can be
+//! replayed), mounted read-only, copied, and taken down again.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -25,8 +26,6 @@ pub struct Volume {
     /// As `list` prints it, or the name of a volume.
     pub image: Vec<u8>,
     pub partition: Option<u32>,
-    /// Its journal is replayed, in changes that are thrown away.
-    pub writable: bool,
     /// On Qubes OS: dom0's kernel may look into it.
     pub in_host: bool,
 }
@@ -61,7 +60,8 @@ impl Inside {
             archive: volume.archive.clone(),
             said: volume.said.clone(),
             image: volume.image.clone(),
-            writable: volume.writable,
+            // So that its journal is replayed, and no file is missing that was safe.
+            writable: true,
             keep_changes: None,
             partition: volume.partition,
             sector_size: None,

@@ -50,7 +50,7 @@ fn parse_content(text: &[u8]) -> Content {
 /// # Errors
 /// When partx is not there or cannot read the device.
 pub fn partitions(device: &Path) -> Result<Vec<Partition>> {
-    let command = Command::new("partx").args(["--show", "--raw", "--noheadings", "--output"]);
+    let command = Command::new("partx").args(["--raw", "--noheadings", "--output"]);
     let output = command.args(["NR,START,SECTORS", "--"]).arg(device).output()?;
     match output.ended {
         // 1: no table.

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::loopdev;
@@ -34,7 +35,9 @@ impl Mount {
     /// connected" until it is unmounted.
     pub fn is_dead(&self) -> bool {
         // Not a stat: the kernel would answer it from what the dead process told it.
-        nix::sys::statvfs::statvfs(&self.dir) == Err(nix::errno::Errno::ENOTCONN)
+        let answer = nix::sys::statvfs::statvfs(&self.dir);
+        // The second for a moment, while the kernel clears up after the process.
+        matches!(answer, Err(Errno::ENOTCONN | Errno::ECONNABORTED))
     }
 }
 
@@ -100,8 +103,8 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     let cannot = |kind| Error::new(kind, format!("cannot unmount {}", dir.display()));
     match umount2(dir, flags) {
         Ok(()) => Ok(()),
-        Err(nix::errno::Errno::EBUSY) => Err(cannot(Kind::Busy).because(nix::errno::Errno::EBUSY)),
-        Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => {
+        Err(Errno::EBUSY) => Err(cannot(Kind::Busy).because(Errno::EBUSY)),
+        Err(Errno::EPERM) if !nix::unistd::geteuid().is_root() => {
             let mut command = Command::new("fusermount3").arg("-u");
             if detach {
                 command = command.arg("-z");

@@ -4,15 +4,22 @@ use std::path::{Path, PathBuf};
 
 use super::program::Program;
 
-/// A read-only loop device on a file, and the mount of it if there is one.
+/// A loop device on a file, and the mount of it if there is one.
 pub struct Loop {
     device: PathBuf,
     mounted: Option<PathBuf>,
 }
 
 impl Loop {
+    /// Read-only.
     pub fn attach(file: &Path) -> Self {
         let run = Program::new("losetup").args(["--read-only", "--find", "--show"]).arg(file).ok();
+        Loop { device: run.stdout().trim_end().into(), mounted: None }
+    }
+
+    /// The same, writable.
+    pub fn writable(file: &Path) -> Self {
+        let run = Program::new("losetup").args(["--find", "--show"]).arg(file).ok();
         Loop { device: run.stdout().trim_end().into(), mounted: None }
     }
 

@@ -1,0 +1,178 @@
+//! Files out of a volume: `VOLUME:/PATH`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Local};
+use clap::Args;
+
+use super::Exit;
+use super::args::Globals;
+use super::console::{self, Console, redraw, size};
+use crate::archive::name::Wanted;
+use crate::error::{Error, Result};
+use crate::image::inside::{self, Entry, Volume};
+use crate::tools::borg::Borg;
+
+/// A line of progress for so many bytes.
+const DRAWN: u64 = 8 << 20;
+
+/// Files out of the file system in a volume.
+#[derive(Args)]
+pub struct Inside {
+    /// The archive.
+    #[arg(value_name = "::ARCHIVE")]
+    archive: String,
+    /// The volume, and paths in it: tank/qubes/work/private:/home/user/letter. All of the same volume.
+    #[arg(value_name = "VOLUME:/PATH", required = true)]
+    paths: Vec<OsString>,
+    /// The folder that they are copied to.
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    to: Option<PathBuf>,
+    /// Only show what is there.
+    #[arg(long, conflicts_with = "to")]
+    list: bool,
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Which file system of a volume is meant, and how it is mounted.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// For VOLUME:/PATH: the partition of the volume that is looked into.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// For VOLUME:/PATH, on Qubes OS: dom0 mounts the file system, which can be made so that it attacks
+    /// the kernel. `attach --to-qube VM` does without.
+    #[arg(long)]
+    pub in_host: bool,
+}
+
+/// What is done with the files.
+pub enum Act<'a> {
+    List,
+    /// Into this folder; whether what is there may be replaced.
+    Copy(&'a Path, bool),
+}
+
+impl Inside {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let act = match &self.to {
+            Some(dir) => Act::Copy(dir, self.overwrite),
+            None => Act::List,
+        };
+        run(globals, &self.archive, &self.paths, &self.options, &act)
+    }
+}
+
+/// Lists or copies `paths` (each `VOLUME:/PATH`, of one volume) of the archive `said`.
+pub fn run(globals: &Globals, said: &str, paths: &[OsString], options: &Options, act: &Act) -> Result<Exit> {
+    let (image, paths) = same_volume(paths)?;
+    let volume = Volume {
+        archive: Wanted::parse(said)?,
+        said: said.to_owned(),
+        image,
+        partition: options.partition,
+        in_host: options.in_host,
+    };
+    let config = globals.config()?;
+    let borg = Borg::new(&config)?;
+    let inside = inside::Inside::open(&borg, &volume, &|_| ())?;
+    for path in &paths {
+        match act {
+            Act::List => inside.list(path)?.iter().try_for_each(|entry| console::print(&line(entry)))?,
+            Act::Copy(to, overwrite) => copy(&inside, path, to, *overwrite, globals.console())?,
+        }
+    }
+    inside.close()?;
+    Ok(Exit::Done)
+}
+
+/// The volume, and the paths in it.
+fn same_volume(words: &[OsString]) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
+    let mut volume: Option<&[u8]> = None;
+    let mut paths = Vec::new();
+    for word in words {
+        let (image, path) = inside::split(word.as_bytes()).ok_or_else(|| {
+            Error::usage(format!("`{}` names no path in a volume", word.display())).hint("write VOLUME:/PATH")
+        })?;
+        if volume.get_or_insert(image) != &image {
+            return Err(Error::usage("the paths are in several volumes").hint("take one volume at a time"));
+        }
+        paths.push(path.to_vec());
+    }
+    Ok((volume.unwrap_or_default().to_vec(), paths))
+}
+
+fn copy(inside: &inside::Inside, path: &[u8], to: &Path, overwrite: bool, console: Console) -> Result<()> {
+    let shown = path.escape_ascii();
+    let total = inside.size(path)?;
+    let mut drawn = 0;
+    let copied = inside.copy(path, to, overwrite, &mut |done| {
+        if console.is_interactive() && done >= drawn + DRAWN {
+            drawn = done;
+            redraw(&format!("  copied     {} of {}   {shown}", size(done.min(total)), size(total)));
+        }
+    });
+    if console.is_interactive() {
+        redraw("");
+    }
+    copied?;
+    console.say(&format!("{shown} is in {} ({})", to.display(), size(total)));
+    Ok(())
+}
+
+/// `-rw-r--r--  1000:1000   3000000  2026-03-14 07:00  letter`
+fn line(entry: &Entry) -> String {
+    let m = &entry.metadata;
+    let time = DateTime::from_timestamp(m.mtime(), 0).unwrap_or_default().with_timezone(&Local);
+    let name = entry.name.as_bytes().escape_ascii();
+    format!(
+        "{}  {:>5}:{:<5} {:>14}  {}  {name}",
+        mode(m.mode()),
+        m.uid(),
+        m.gid(),
+        m.size(),
+        time.format("%Y-%m-%d %H:%M")
+    )
+}
+
+/// `drwxr-xr-x`
+fn mode(mode: u32) -> String {
+    let kind = match mode & libc::S_IFMT {
+        libc::S_IFDIR => 'd',
+        libc::S_IFLNK => 'l',
+        libc::S_IFREG => '-',
+        libc::S_IFBLK => 'b',
+        libc::S_IFCHR => 'c',
+        libc::S_IFIFO => 'p',
+        _ => 's',
+    };
+    let bits = "rwxrwxrwx".chars().enumerate();
+    let bits = bits.map(|(n, letter)| if mode & (0o400 >> n) != 0 { letter } else { '-' });
+    std::iter::once(kind).chain(bits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_paths_must_be_in_one_volume() {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let (volume, paths) = same_volume(&words(&["tank/v:/a", "tank/v:/b c"])).unwrap();
+        assert_eq!((&volume[..], paths.len(), &paths[1][..]), (&b"tank/v"[..], 2, &b"/b c"[..]));
+        assert!(same_volume(&words(&["tank/v:/a", "tank/w:/a"])).is_err());
+        assert!(same_volume(&words(&["tank/v"])).is_err());
+    }
+
+    #[test]
+    fn modes_are_shown_as_ls_does() {
+        assert_eq!(mode(0o100_644), "-rw-r--r--");
+        assert_eq!(mode(0o040_751), "drwxr-x--x");
+    }
+}

@@ -1,0 +1,253 @@
+//! An image becomes a device, and its file system is mounted.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, symlink};
+
+use serial_test::serial;
+
+use crate::common::{Mounted, Need, Program, assert_same_bytes, available, each_borg};
+use crate::images::{ARCHIVE, KINDS, Scene, is_free, letter, write_ext4};
+
+#[test]
+#[serial]
+fn an_image_becomes_a_device_and_nothing_is_left_when_it_is_detached() {
+    if !available(&[Need::Root, Need::Fuse, Need::LoopDevices]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let scene = Scene::with(flavour, |tank| std::fs::write(tank.join("v"), letter()).unwrap());
+        // A device has whole sectors.
+        let whole = &letter()[..letter().len() / 512 * 512];
+        for said in ["tank/v", "dev/zvol/tank/v", "/dev/zvol/tank/v"] {
+            let device = scene.attach(said, &[]);
+            assert_eq!(std::fs::read(&device).unwrap(), whole);
+            assert!(
+                File::options()
+                    .write(true)
+                    .open(&device)
+                    .is_err_and(|e| e.raw_os_error() == Some(libc::EACCES))
+                    || File::options().write(true).open(&device).unwrap().write_at(b"x", 0).is_err()
+            );
+            let [attached] = &scene.attached()[..] else { panic!("{:?}", scene.attached()) };
+            assert_eq!(attached["path"], "dev/zvol/tank/v");
+            assert_eq!((&attached["state"], &attached["writable"]), (&"up".into(), &false.into()));
+            scene.detach(&device);
+            assert!(is_free(&device));
+            scene.assert_nothing_left();
+        }
+    });
+}
+
+#[test]
+#[serial]
+fn file_systems_that_were_being_written_to_are_mounted_read_only() {
+    for kind in KINDS {
+        let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
+        let dir = scene.folder("inside");
+        let run = scene.command("tank/v", &["--mount", dir.to_str().unwrap()]).ok();
+        assert!(std::fs::read(dir.join("letter")).unwrap() == letter(), "{kind:?}");
+        let options = Program::new("findmnt").args(["-n", "-o", "FSTYPE,OPTIONS"]).arg(&dir).ok().stdout();
+        for option in [kind.name(), "ro,", "nosuid", "nodev", "noexec"] {
+            assert!(options.contains(option), "{options}");
+        }
+        assert!(std::fs::write(dir.join("x"), "").is_err());
+        assert_same_bytes(std::path::Path::new(run.stdout().trim()), &scene.original("tank/v"));
+        scene.detach(&dir);
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+#[serial]
+fn the_next_step_that_is_printed_works() {
+    let Some(scene) = Scene::plain() else { return };
+    let run = scene.command("tank/v", &[]).ok();
+    let said = run.stderr();
+    let next = said.lines().find_map(|line| line.strip_prefix("Mount it:")).unwrap().trim();
+    let dir = scene.folder("by hand");
+    let words: Vec<_> =
+        next.split(' ').map(|word| if word == "DIR" { dir.to_str().unwrap() } else { word }).collect();
+    Program::new(words[0]).args(&words[1..]).ok();
+    assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
+    // Whoever has it mounted is told how to go on.
+    let refused = scene.sandbox.offsite("detach").arg(run.stdout().trim()).run();
+    assert_eq!(refused.code(), Some(75), "{refused}");
+    assert!(refused.stderr().contains(&format!("umount {}", dir.display())), "{refused}");
+    Program::new("umount").arg(&dir).ok();
+    let end = said.lines().find_map(|line| line.strip_prefix("End it:")).unwrap().trim();
+    let words: Vec<_> = end.split(' ').skip(1).collect();
+    scene.sandbox.offsite(words[0]).args(&words[1..]).ok();
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn a_mount_that_shows_all_of_the_archive_is_used_and_stays() {
+    let Some(scene) = Scene::plain() else { return };
+    let backing = |device: &std::path::Path| {
+        let name = device.file_name().unwrap().to_str().unwrap();
+        std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap()
+    };
+    let mounted = Mounted::new(&scene.sandbox, ARCHIVE, &[]);
+    let device = scene.attach("tank/v", &[]);
+    assert!(backing(&device).starts_with(mounted.dir().to_str().unwrap()), "{}", backing(&device));
+    let refused = scene.sandbox.offsite("umount").arg(mounted.dir()).fails();
+    assert!(refused.contains(&format!("`borg-offsite-backup detach {}`", device.display())), "{refused}");
+    scene.detach(ARCHIVE);
+    assert!(mounted.path("dev/zvol/tank/v").exists());
+    mounted.umount(&scene.sandbox);
+    // One that shows a part is not: another file could stand under the path.
+    let part = Mounted::new(&scene.sandbox, ARCHIVE, &["--strip-components", "0", "dev"]);
+    let device = scene.attach("tank/v", &[]);
+    assert!(!backing(&device).starts_with(part.dir().to_str().unwrap()), "{}", backing(&device));
+    scene.detach(&device);
+    part.umount(&scene.sandbox);
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn an_archive_that_took_the_name_of_the_mounted_one_is_not_taken_for_it() {
+    let Some(scene) = Scene::new(|tank| std::fs::write(tank.join("v"), [b'a'; 8192]).unwrap()) else {
+        return;
+    };
+    let old = Mounted::new(&scene.sandbox, ARCHIVE, &[]);
+    scene.repository.borg(&scene.sandbox, "delete").arg(ARCHIVE).ok();
+    std::fs::write(scene.original("tank/v"), [b'b'; 8192]).unwrap();
+    scene.repository.create(&scene.sandbox, &ARCHIVE[2..]);
+    let device = scene.attach("tank/v", &[]);
+    assert_eq!(std::fs::read(&device).unwrap(), [b'b'; 8192]);
+    scene.detach(&device);
+    old.umount(&scene.sandbox);
+}
+
+#[test]
+#[serial]
+fn a_partition_is_attached_and_mounted_by_its_number() {
+    let Some(scene) = Scene::new(|tank| {
+        let content = tempfile::tempdir().unwrap();
+        std::fs::write(content.path().join("letter"), letter()).unwrap();
+        write_ext4(&content.path().with_extension("fs"), content.path());
+        let fs = std::fs::read(content.path().with_extension("fs")).unwrap();
+        std::fs::remove_file(content.path().with_extension("fs")).unwrap();
+        let disk = File::create(tank.join("disk")).unwrap();
+        disk.set_len(40 << 20).unwrap();
+        // 4 MiB of nothing, then the file system.
+        let table = "label: gpt\nstart=2048, size=8192\nstart=16384, size=49152\n";
+        let script = tank.join("table");
+        std::fs::write(&script, table).unwrap();
+        Program::new("sh").arg("-c").arg("sfdisk -q disk <table && rm table").current_dir(tank).ok();
+        disk.write_all_at(&fs, 16384 * 512).unwrap();
+    }) else {
+        return;
+    };
+    let dir = scene.folder("inside");
+    let mount = dir.to_str().unwrap();
+    let device = scene.attach("tank/disk", &["--partition", "2", "--mount", mount]);
+    assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
+    assert_eq!(
+        Program::new("blockdev").arg("--getsize64").arg(&device).ok().stdout().trim(),
+        (49152 * 512).to_string()
+    );
+    scene.detach(&device);
+    let said = scene.command("tank/disk", &["--partition", "3"]).fails();
+    assert!(said.contains("partition 2: 24 MiB, 8 MiB from the beginning"), "{said}");
+    let said = scene.command("tank/disk", &["--mount", mount]).fails();
+    assert!(
+        said.contains("gpt") && said.contains("--partition N") && said.contains("partition 1: 4 MiB"),
+        "{said}"
+    );
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn partitions_and_sectors_are_as_they_are_asked_for() {
+    let Some(scene) = Scene::new(|tank| {
+        File::create(tank.join("disk")).unwrap().set_len(8 << 20).unwrap();
+        Program::new("sh").arg("-c").arg("echo start=2048 | sfdisk -q disk").current_dir(tank).ok();
+    }) else {
+        return;
+    };
+    // Not every kernel knows partitions; each tells whether it was to look for them.
+    let part = |device: &std::path::Path| {
+        let name = device.file_name().unwrap().to_str().unwrap().to_owned();
+        std::fs::read_to_string(format!("/sys/block/{name}/loop/partscan")).unwrap().trim() == "1"
+    };
+    let sector = |device: &std::path::Path| Program::new("blockdev").arg("--getss").arg(device).ok().stdout();
+    let device = scene.attach("tank/disk", &[]);
+    assert!(!part(&device) && sector(&device).trim() == "512");
+    scene.detach(&device);
+    let device = scene.attach("tank/disk", &["--partscan"]);
+    assert!(part(&device));
+    scene.detach(&device);
+    let device = scene.attach("tank/disk", &["--sector-size", "4096"]);
+    assert!(sector(&device).trim() == "4096");
+    scene.detach(&device);
+    let said = scene.command("tank/disk", &["--sector-size", "1000"]).fails();
+    assert!(said.contains("512, 1024, 2048 or 4096"), "{said}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn what_is_no_file_system_is_named_and_never_activated() {
+    let Some(scene) = Scene::new(|tank| {
+        let mut luks = vec![0; 2 << 20];
+        luks[..8].copy_from_slice(b"LUKS\xba\xbe\x00\x01");
+        std::fs::write(tank.join("secret"), luks).unwrap();
+        std::fs::write(tank.join("empty"), vec![0; 1 << 20]).unwrap();
+    }) else {
+        return;
+    };
+    let run = scene.command("tank/secret", &[]).ok();
+    let device = run.stdout().trim().to_owned();
+    assert!(run.stderr().contains(&format!("cryptsetup open --readonly {device}")), "{run}");
+    scene.detach(&device);
+    let dir = scene.folder("inside");
+    let mount = ["--mount", dir.to_str().unwrap()];
+    let said = scene.command("tank/secret", &mount).fails();
+    assert!(said.contains("crypto_LUKS") && said.contains("cryptsetup"), "{said}");
+    let said = scene.command("tank/empty", &mount).fails();
+    assert!(said.contains("no file system"), "{said}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive() {
+    let Some(scene) = Scene::new(|tank| {
+        std::fs::write(tank.join("one"), [1; 4096]).unwrap();
+        std::fs::create_dir(tank.join("deep")).unwrap();
+        std::fs::write(tank.join("deep/two"), [2; 4096]).unwrap();
+        symlink("/etc/hostname", tank.join("link")).unwrap();
+        symlink("/etc", tank.join("folder")).unwrap();
+    }) else {
+        return;
+    };
+    for said in ["tank/three", "tank/link", "tank/folder/hostname"] {
+        let said = scene.command(said, &[]).fails();
+        assert!(said.contains("there is no image") && said.contains("it has tank/deep/two"), "{said}");
+        assert!(said.contains("it has tank/one"), "{said}");
+    }
+    let said = scene.command("tank/deep", &[]).fails();
+    assert!(said.contains("is no file"), "{said}");
+    let said = scene.sandbox.offsite("attach").args(["::2026-03-15", "tank/one"]).fails();
+    assert!(said.contains("there is no archive 2026-03-15") && said.contains("the nearest is"), "{said}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[serial]
+fn who_is_not_root_is_told_that_root_is_needed() {
+    let Some(scene) = Scene::plain() else { return };
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(scene.sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    // Wherever it was built, nobody may run it.
+    let program = scene.sandbox.path("offsite");
+    std::fs::copy(crate::common::binary(), &program).unwrap();
+    let run = scene.sandbox.program("setpriv").args(["--reuid", "65534", "--clear-groups"]).arg(program);
+    let run = run.arg("--config").arg(scene.sandbox.config()).args(["attach", ARCHIVE, "tank/v"]).run();
+    assert_eq!(run.code(), Some(2), "{run}");
+    assert!(run.stderr().contains("only root"), "{run}");
+}

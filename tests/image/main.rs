@@ -1,0 +1,11 @@
+//! What one does with a volume in an archive, on real borg and real loop devices.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attach;
+mod ended;
+mod handed;
+mod images;
+mod inside;
+mod writable;
