@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, symlink};
 
-use serial_test::serial;
+use serial_test::parallel;
 
 use crate::common::{Mounted, Need, Program, assert_same_bytes, available, each_borg};
 use crate::images::{ARCHIVE, KINDS, Scene, is_free, letter, write_ext4};
 
 #[test]
-#[serial]
+#[parallel]
 fn an_image_becomes_a_device_and_nothing_is_left_when_it_is_detached() {
     if !available(&[Need::Root, Need::Fuse, Need::LoopDevices]) {
         return;
@@ -39,7 +39,7 @@ fn an_image_becomes_a_device_and_nothing_is_left_when_it_is_detached() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn file_systems_that_were_being_written_to_are_mounted_read_only() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
@@ -58,7 +58,7 @@ fn file_systems_that_were_being_written_to_are_mounted_read_only() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn the_next_step_that_is_printed_works() {
     let Some(scene) = Scene::plain() else { return };
     let run = scene.command("tank/v", &[]).ok();
@@ -81,7 +81,7 @@ fn the_next_step_that_is_printed_works() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_mount_that_shows_all_of_the_archive_is_used_and_stays() {
     let Some(scene) = Scene::plain() else { return };
     let backing = |device: &std::path::Path| {
@@ -106,7 +106,7 @@ fn a_mount_that_shows_all_of_the_archive_is_used_and_stays() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn an_archive_that_took_the_name_of_the_mounted_one_is_not_taken_for_it() {
     let Some(scene) = Scene::new(|tank| std::fs::write(tank.join("v"), [b'a'; 8192]).unwrap()) else {
         return;
@@ -122,7 +122,7 @@ fn an_archive_that_took_the_name_of_the_mounted_one_is_not_taken_for_it() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_partition_is_attached_and_mounted_by_its_number() {
     let Some(scene) = Scene::new(|tank| {
         let content = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn a_partition_is_attached_and_mounted_by_its_number() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn partitions_and_sectors_are_as_they_are_asked_for() {
     let Some(scene) = Scene::new(|tank| {
         File::create(tank.join("disk")).unwrap().set_len(8 << 20).unwrap();
@@ -190,7 +190,7 @@ fn partitions_and_sectors_are_as_they_are_asked_for() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn what_is_no_file_system_is_named_and_never_activated() {
     let Some(scene) = Scene::new(|tank| {
         let mut luks = vec![0; 2 << 20];
@@ -214,7 +214,7 @@ fn what_is_no_file_system_is_named_and_never_activated() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive() {
     let Some(scene) = Scene::new(|tank| {
         std::fs::write(tank.join("one"), [1; 4096]).unwrap();
@@ -238,7 +238,7 @@ fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive()
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn who_is_not_root_is_told_that_root_is_needed() {
     let Some(scene) = Scene::plain() else { return };
     use std::os::unix::fs::PermissionsExt;

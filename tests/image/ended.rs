@@ -1,4 +1,5 @@
-//! How attachments end: in any order, busy, killed, interrupted.
+//! How attachments end: in any order, busy, killed, interrupted. `cleanup` and `--all` are about all
+//! attachments of the machine, so each of these runs alone.
 
 use std::fs::File;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serial_test::serial;
+use serial_test::parallel;
 
 use crate::images::{ARCHIVE, Scene, letter};
 
@@ -23,7 +23,7 @@ fn calls(qubes: &Path) -> Vec<String> {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_qube_gets_the_device_read_only_and_gives_it_back() {
     let Some((scene, qubes)) = on_qubes() else { return };
     let run = scene.command("tank/v", &["--to-qube", "work"]).ok();
@@ -42,7 +42,7 @@ fn a_qube_gets_the_device_read_only_and_gives_it_back() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_writable_device_is_writable_in_the_qube() {
     let Some((scene, qubes)) = on_qubes() else { return };
     let device = scene.attach("tank/v", &["--to-qube", "work", "--writable"]);
@@ -55,7 +55,7 @@ fn a_writable_device_is_writable_in_the_qube() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_qube_that_does_not_take_it_leaves_nothing() {
     let Some((scene, qubes)) = on_qubes() else { return };
     std::fs::remove_file(qubes.join("work.running")).unwrap();
@@ -65,7 +65,7 @@ fn a_qube_that_does_not_take_it_leaves_nothing() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn dom0_mounts_nothing_unless_it_is_told_to() {
     let Some((scene, _qubes)) = on_qubes() else { return };
     let dir = scene.folder("inside");

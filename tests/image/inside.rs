@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use serial_test::serial;
+use serial_test::parallel;
 
 use crate::common::{NastyTree, Program, assert_same_trees};
 use crate::images::{ARCHIVE, KINDS, Scene, letter, write_ext4};
@@ -15,7 +15,7 @@ fn restore(scene: &Scene, path: &str) -> Program {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_file_comes_out_of_every_file_system_in_one_command() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
@@ -27,7 +27,7 @@ fn a_file_comes_out_of_every_file_system_in_one_command() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn folders_come_with_everything_that_their_files_have() {
     let Some(scene) = Scene::new(|tank| {
         let content = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ fn folders_come_with_everything_that_their_files_have() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn what_is_there_already_stays_unless_it_may_be_replaced() {
     let Some(scene) = Scene::plain() else { return };
     let out = scene.folder("out of it");
@@ -73,7 +73,7 @@ fn what_is_there_already_stays_unless_it_may_be_replaced() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn links_in_the_volume_lead_nowhere_else() {
     let Some(scene) = Scene::new(|tank| {
         let content = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn links_in_the_volume_lead_nowhere_else() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn folders_are_listed() {
     let Some(scene) = Scene::plain() else { return };
     let run = restore(&scene, "tank/v:/").arg("--list").ok();
@@ -113,7 +113,7 @@ fn folders_are_listed() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn a_copy_that_fails_takes_everything_down() {
     let Some(scene) = Scene::plain() else { return };
     let small = scene.folder("small");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use serial_test::serial;
+use serial_test::parallel;
 
 use crate::common::{Program, assert_same_bytes};
 use crate::images::{KINDS, Kind, Scene, letter, write_ext4};
@@ -20,7 +20,7 @@ fn assert_clean(kind: Kind, device: &Path) {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn file_systems_that_were_being_written_to_come_clean_and_the_archive_stays_as_it_is() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
@@ -42,7 +42,7 @@ fn file_systems_that_were_being_written_to_come_clean_and_the_archive_stays_as_i
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn fsck_repairs_what_is_writable() {
     let Some(scene) = Scene::new(|tank| Kind::Ext4.write_dirty(&tank.join("v"))) else { return };
     let device = scene.attach("tank/v", &["--writable"]);
@@ -53,7 +53,7 @@ fn fsck_repairs_what_is_writable() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn kept_changes_that_were_synced_survive_the_killing_of_the_daemon() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
@@ -84,7 +84,7 @@ fn kept_changes_that_were_synced_survive_the_killing_of_the_daemon() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn changes_are_kept_for_one_image_and_one_attachment() {
     let Some(scene) = Scene::new(|tank| {
         std::fs::write(tank.join("v"), [1; 8192]).unwrap();
@@ -111,7 +111,7 @@ fn changes_are_kept_for_one_image_and_one_attachment() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn writers_are_told_when_there_is_no_room_for_the_changes() {
     let Some(scene) = Scene::plain() else { return };
     let small = scene.folder("small");
@@ -137,7 +137,7 @@ fn writers_are_told_when_there_is_no_room_for_the_changes() {
 }
 
 #[test]
-#[serial]
+#[parallel]
 fn what_is_discarded_reads_as_zeros_and_takes_no_room() {
     let Some(scene) = Scene::new(|tank| write_ext4(&tank.join("v"), Path::new("/etc/dpkg"))) else { return };
     let file = scene.sandbox.path("changes");
