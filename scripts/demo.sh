@@ -17,12 +17,10 @@ mkdir home bin data mnt inside
 ln -s "$binary" bin/borg-offsite-backup
 PATH=$work/bin:$PATH
 
-device=
 take_down() {
     trap - EXIT INT TERM
     cd /
-    if mountpoint -q "$work/inside"; then umount "$work/inside"; fi
-    if [ -n "$device" ]; then losetup --detach "$device"; fi
+    if mountpoint -q "$work/inside"; then borg-offsite-backup detach "$work/inside"; fi
     if mountpoint -q "$work/mnt"; then borg-offsite-backup umount "$work/mnt"; fi
     rm -rf "$work"
 }
@@ -71,17 +69,12 @@ run cmp "$there/letters/photo" data/letters/photo
 
 if is_root; then
     say "The disk image as a disk, without copying it first."
-    show "losetup --read-only --find --show $there/disk.img"
-    device=$(losetup --read-only --find --show "$there/disk.img")
-    echo "$device"
-    run mount -t ext4 -o ro,noload "$device" inside
+    run borg-offsite-backup --config demo.conf attach ::today "$work/data/disk.img" --mount inside
     run ls -l inside
     run cmp inside/video data/disk/video
-    run umount inside
-    run losetup --detach "$device"
-    device=
+    run borg-offsite-backup detach inside
 else
-    say "Left out, because only root may attach a disk image: losetup and mount."
+    say "Left out, because only root may attach a disk image."
 fi
 
 say "The disk image as a whole; of= can as well be a disk."

@@ -15,7 +15,7 @@ use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Body, Content, ContentId, Extra, NodeId, Tree, TreeBuilder, View};
 use crate::error::{Error, Result};
-use crate::tools::mounts::ARCHIVE_XATTR;
+use crate::tools::mounts::{MARK, MARK_INO};
 
 /// Inode number of the mount's root.
 pub const ROOT: u64 = 1;
@@ -98,6 +98,8 @@ enum Place {
     /// The folder of all archives.
     Top,
     Latest,
+    /// The link that tells which archive this is.
+    Mark,
     In(usize, NodeId),
 }
 
@@ -172,9 +174,13 @@ impl FileSystem {
                 // Not the archive's own attributes: listing all archives must not load them.
                 self.folder_attr(at.ok_or(Errno::ENOENT)?)
             }
-            Place::Latest => Err(Errno::ENOTDIR),
+            Place::Latest | Place::Mark => Err(Errno::ENOTDIR),
             Place::In(n, dir) => {
                 let volume = self.volume(n)?;
+                let is_mark = dir == Tree::ROOT && name == MARK.as_bytes();
+                if is_mark && self.whole_archive().is_some() && volume.tree.child(dir, name).is_none() {
+                    return self.attr(MARK_INO);
+                }
                 let child = volume.tree.child(dir, name).ok_or(Errno::ENOENT)?;
                 self.node_attr(n, &volume, child)
             }
@@ -188,6 +194,10 @@ impl FileSystem {
                 let target = self.latest_name().ok_or(Errno::ENOENT)?;
                 Ok(self.plain(LATEST_INO, libc::S_IFLNK | 0o777, 1, target.len() as u64, 0))
             }
+            Place::Mark => {
+                let id = self.whole_archive().ok_or(Errno::ENOENT)?;
+                Ok(self.plain(MARK_INO, libc::S_IFLNK | 0o777, 1, id.len() as u64, 0))
+            }
             Place::In(n, Tree::ROOT) if !self.single => self.folder_attr(n),
             Place::In(n, node) => self.node_attr(n, &*self.volume(n)?, node),
         }
@@ -197,6 +207,7 @@ impl FileSystem {
         match self.place(ino).ok_or(Errno::ENOENT)? {
             Place::Top => Err(Errno::EINVAL),
             Place::Latest => Ok(self.latest_name().ok_or(Errno::ENOENT)?.as_bytes().to_vec()),
+            Place::Mark => Ok(self.whole_archive().ok_or(Errno::ENOENT)?.as_bytes().to_vec()),
             Place::In(n, node) => match self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
                 Body::Symlink(target) => Ok(target.to_vec()),
                 _ => Err(Errno::EINVAL),
@@ -219,7 +230,7 @@ impl FileSystem {
         };
         let place = self.place(ino).ok_or(Errno::ENOENT)?;
         let above = match place {
-            Place::Latest => return Err(Errno::ENOTDIR),
+            Place::Latest | Place::Mark => return Err(Errno::ENOTDIR),
             Place::Top => ROOT,
             Place::In(n, node) => self.parent(n, node)?,
         };
@@ -253,7 +264,7 @@ impl FileSystem {
                     }
                 }
             }
-            Place::Latest => {}
+            Place::Latest | Place::Mark => {}
         }
         Ok(())
     }
@@ -333,9 +344,6 @@ impl FileSystem {
     }
 
     pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        if ino == ROOT && name == ARCHIVE_XATTR.as_bytes() {
-            return self.whole_archive().map(|id| id.as_bytes().to_vec()).ok_or(Errno::ENODATA);
-        }
         self.xattrs(ino)?.into_iter().find(|(n, _)| **n == *name).map(|(_, v)| v.into()).ok_or(Errno::ENODATA)
     }
 
@@ -372,6 +380,9 @@ impl FileSystem {
     }
 
     fn place(&self, ino: u64) -> Option<Place> {
+        if ino == MARK_INO {
+            return self.single.then_some(Place::Mark);
+        }
         let at = ino.checked_sub(ROOT)?;
         let (slot, node) = ((at >> 32) as usize, at as NodeId);
         if self.single {

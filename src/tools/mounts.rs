@@ -1,7 +1,8 @@
 //! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -15,9 +16,11 @@ use crate::process::{Command, Ended};
 pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
 /// What the marks of our loop devices begin with.
 pub const OUR_LOOPS: &str = "borg-offsite-backup:";
-/// The xattr of a mount's root, listed nowhere, that holds the archive's id, if all of the archive
-/// is shown.
-pub const ARCHIVE_XATTR: &str = "trusted.borg-offsite-backup.archive";
+/// A link in the root of a mount that shows all of an archive, listed nowhere: it leads to the
+/// archive's id.
+pub const MARK: &str = ".borg-offsite-backup-archive";
+/// Its inode number, which nothing in an archive has.
+pub const MARK_INO: u64 = 1 << 63;
 
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +128,6 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
 /// Makes the kernel read `kib` KiB ahead in what is mounted at `dir`. A mount may ask for no more
 /// than 128; only root may set more, and it is no loss when it cannot be done.
 pub fn raise_read_ahead(dir: &Path, kib: u32) {
-    use std::os::unix::fs::MetadataExt;
     let Ok(meta) = std::fs::metadata(dir) else { return };
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
     let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string());
@@ -185,13 +187,9 @@ pub fn mount_device(device: &Path, kind: &str, options: &str, dir: &Path) -> Res
 
 /// The id of the archive that the mount of ours at `dir` shows, if it shows all of it.
 pub fn archive_at(dir: &Path) -> Option<String> {
-    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
-    let name = CString::new(ARCHIVE_XATTR).ok()?;
-    let mut id = [0u8; 64];
-    // SAFETY: both names end with a NUL, and the buffer is as long as is said.
-    let len = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), id.as_mut_ptr().cast(), id.len()) };
-    let id = id.get(..usize::try_from(len).ok()?)?;
-    String::from_utf8(id.to_vec()).ok()
+    let mark = dir.join(MARK);
+    let is_ours = std::fs::symlink_metadata(&mark).is_ok_and(|meta| meta.ino() == MARK_INO);
+    std::fs::read_link(mark).ok().filter(|_| is_ours)?.into_os_string().into_string().ok()
 }
 
 #[cfg(test)]
