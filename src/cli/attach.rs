@@ -43,7 +43,7 @@ pub struct Attach {
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
     /// The device is only this partition of the image.
-    #[arg(long, value_name = "N", conflicts_with = "partscan")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["partscan", "to_qube"])]
     partition: Option<u32>,
     /// Bytes of a sector: 512 unless it is said.
     #[arg(long, value_name = "BYTES")]
@@ -54,7 +54,7 @@ pub struct Attach {
     /// Hand the device to a running qube, unread by dom0.
     #[arg(long, value_name = "VM", conflicts_with = "mount")]
     to_qube: Option<String>,
-    /// On Qubes OS: let --mount be done in dom0. The file system was written by the qube, and can be
+    /// On Qubes OS: let --mount, --partition and --partscan be done in dom0. The file system was written by the qube, and can be
     /// made so that it attacks the kernel that mounts it; in dom0 that would be the end of the
     /// separation of all qubes. --to-qube is the way to go.
     #[arg(long)]

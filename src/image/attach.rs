@@ -90,7 +90,8 @@ pub fn attach(borg: &Borg, request: &Request, progress: &dyn Fn(u64)) -> Result<
 
 fn check_host(request: &Request) -> Result<()> {
     let mounts = matches!(request.then, Then::Mount(_) | Then::LookInside);
-    if mounts && !request.in_host && qubes::is_admin() {
+    let looks = mounts || request.partition.is_some() || request.partscan;
+    if looks && !request.in_host && qubes::is_admin() {
         return Err(Error::usage("on Qubes OS an image is looked into in a qube, not in dom0")
             .hint("`attach --to-qube VM` hands it over unread; in there, `mount` it")
             .hint("a file system that a qube has written can attack the kernel that mounts it: `--in-host` if it shall"));

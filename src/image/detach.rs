@@ -86,6 +86,9 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
     if let Some(dir) = &attachment.mounted {
         unmount_of(Path::new(dir), &devices)?;
     }
+    if let Some(file) = attachment.changes.as_ref().filter(|_| attachment.state() == State::Up) {
+        flush(&devices, Path::new(file))?;
+    }
     for device in &devices {
         loopdev::detach(device).map_err(|e| match &from_qube {
             Some(Err(why)) => e.hint(why.chain()),
@@ -113,6 +116,22 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
         remove_dir(&dir)?;
     }
     std::fs::remove_dir_all(attachment.dir()).map_err(cannot)
+}
+
+/// Puts what was written to the devices into the file of the changes, as long as somebody can be told
+/// that there is no room for it. That the disk fails is told once; trying again would not help.
+fn flush(devices: &[PathBuf], changes: &Path) -> Result<()> {
+    for device in devices {
+        let flushed = File::options().write(true).open(device).and_then(|device| device.sync_all());
+        let Err(e) = flushed else { continue };
+        let full = e.raw_os_error() == Some(libc::ENOSPC);
+        let error = Error::failed(format!("the last changes are not in {}", changes.display())).because(e);
+        if full {
+            return Err(error.hint("make room there, and detach again"));
+        }
+        tracing::error!("{}", error.chain());
+    }
+    Ok(())
 }
 
 /// Unmounts `dir`, if one of `devices` is mounted there.

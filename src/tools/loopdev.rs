@@ -105,7 +105,9 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
         let error = Error::failed("cannot make a loop device");
         let error = match e.kind() {
             io::ErrorKind::NotFound => error.hint("load the module with `modprobe loop`"),
-            io::ErrorKind::InvalidInput => error.hint("a sector has 512, 1024, 2048 or 4096 bytes"),
+            io::ErrorKind::InvalidInput if setup.sector_size.is_some() => {
+                error.hint("a sector has 512, 1024, 2048 or 4096 bytes")
+            }
             _ => error,
         };
         error.because(e)
@@ -215,7 +217,12 @@ pub fn detach(device: &Path) -> Result<()> {
     }
     // The kernel lets go of the file when the last one who looked at the device has closed it.
     let deadline = Instant::now() + PATIENCE;
-    while mark(device).is_some() && Instant::now() < deadline {
+    while mark(device).is_some() {
+        if Instant::now() > deadline {
+            let error =
+                cannot(Kind::Busy, Errno::EBUSY.into()).hint("it goes when it is closed by the last user");
+            return Err(users(device).into_iter().fold(error, |e, user| e.hint(format!("held by: {user}"))));
+        }
         std::thread::sleep(LOOK);
     }
     Ok(())

@@ -70,9 +70,11 @@ fn dom0_mounts_nothing_unless_it_is_told_to() {
     let Some((scene, _qubes)) = on_qubes() else { return };
     let dir = scene.folder("inside");
     let mount = ["--mount", dir.to_str().unwrap()];
-    let run = scene.command("tank/v", &mount).run();
-    assert_eq!(run.code(), Some(2), "{run}");
-    assert!(run.stderr().contains("--to-qube VM") && run.stderr().contains("--in-host"), "{run}");
+    for looks in [&mount[..], &["--partition", "1"], &["--partscan"]] {
+        let run = scene.command("tank/v", looks).run();
+        assert_eq!(run.code(), Some(2), "{run}");
+        assert!(run.stderr().contains("--to-qube VM") && run.stderr().contains("--in-host"), "{run}");
+    }
     scene.assert_nothing_left();
     scene.attach("tank/v", &[&mount[..], &["--in-host"]].concat());
     assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
