@@ -16,7 +16,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::attachment::{Attachment, Lock, make_dir};
 use super::filesystem::Mode;
-use super::overlay::{Origin, Overlay};
+use super::origin::Origin;
+use super::overlay::Overlay;
 use super::writable::{self, Shown};
 use super::{background, detach, filesystem, naming};
 use crate::archive::name::Wanted;

@@ -14,7 +14,6 @@
 //! are) under a key that only this process has. A block of zeros stands for zeros there: no
 //! ciphertext looks like that.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -24,36 +23,14 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use aes::Aes256;
 use aes::cipher::KeyInit;
 use ring::rand::{SecureRandom, SystemRandom};
-use serde::{Deserialize, Serialize};
 use xts_mode::{Xts128, get_tweak_default};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Kind, Result};
+use super::blocks::{BLOCK, MAP_AT, Map, PAGE, map_len, read_or_zeros};
+use super::origin::Origin;
+use crate::error::{Error, Result};
 
-const BLOCK: u64 = 4096;
-const MAP_AT: u64 = 64 << 10;
 const ALIGN: u64 = 1 << 20;
-/// Bytes of the map that are written at once.
-const PAGE: u64 = 4096;
-const FORMAT: u32 = 1;
-
-/// Whose changes these are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    format: u32,
-    /// Of borg: 64 hex digits.
-    archive: String,
-    /// In the archive; other bytes than ASCII are escaped.
-    path: String,
-    /// Of the image, in bytes.
-    size: u64,
-}
-
-impl Origin {
-    pub fn new(archive: &str, path: &[u8], size: u64) -> Origin {
-        Origin { format: FORMAT, archive: archive.to_owned(), path: path.escape_ascii().to_string(), size }
-    }
-}
 
 /// An image, writable.
 pub struct Overlay {
@@ -66,36 +43,6 @@ pub struct Overlay {
     flush: Mutex<bool>,
     /// Of changes that are thrown away.
     cipher: Option<Xts128<Aes256>>,
-}
-
-/// Which blocks are in the store.
-#[derive(Default)]
-struct Map {
-    bits: Vec<u8>,
-    /// Pages that are not on disk as they are here.
-    dirty: BTreeSet<u64>,
-}
-
-impl Map {
-    fn new(size: u64) -> Map {
-        Map { bits: vec![0; map_len(size) as usize], dirty: BTreeSet::new() }
-    }
-
-    fn has(&self, block: u64) -> bool {
-        self.bits[(block / 8) as usize] >> (block % 8) & 1 == 1
-    }
-
-    fn add(&mut self, block: u64) {
-        if !self.has(block) {
-            self.bits[(block / 8) as usize] |= 1 << (block % 8);
-            self.dirty.insert(block / 8 / PAGE);
-        }
-    }
-}
-
-/// Whole pages.
-fn map_len(size: u64) -> u64 {
-    size.div_ceil(BLOCK).div_ceil(8).next_multiple_of(PAGE)
 }
 
 impl Overlay {
@@ -120,16 +67,14 @@ impl Overlay {
     /// changes are then there again.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when the file holds something else, or changes to another image.
+    /// [`crate::error::Kind::Usage`] when the file holds something else, or changes to another image.
     pub fn kept(base: File, size: u64, store: File, origin: &Origin) -> Result<Overlay> {
         let cannot = |e: io::Error| Error::failed("cannot use the file of the changes").because(e);
         let mut map = Map::new(size);
         if store.metadata().map_err(cannot)?.len() == 0 {
-            let header = serde_json::to_vec(origin).map_err(|e| cannot(e.into()))?;
-            let page = [&header[..], b"\n"].concat();
-            store.write_all_at(&page, 0).and_then(|()| store.sync_all()).map_err(cannot)?;
+            origin.write(&store).and_then(|()| store.sync_all()).map_err(cannot)?;
         } else {
-            check(&store, origin)?;
+            origin.check(&store)?;
             read_or_zeros(&store, MAP_AT, &mut map.bits).map_err(cannot)?;
         }
         let blocks_at = (MAP_AT + map_len(size)).next_multiple_of(ALIGN);
@@ -244,9 +189,7 @@ impl Overlay {
         }
         let pages: Vec<(u64, Vec<u8>)> = {
             let mut map = self.map.write().unwrap_or_else(|e| e.into_inner());
-            let dirty = std::mem::take(&mut map.dirty);
-            let page = |n: u64| map.bits[(n * PAGE) as usize..((n + 1) * PAGE) as usize].to_vec();
-            dirty.into_iter().map(|n| (n, page(n))).collect()
+            map.take_dirty()
         };
         let durable = |file: &File, failed: &mut bool| file.sync_data().inspect_err(|_| *failed = true);
         durable(&self.store, &mut failed)?;
@@ -293,40 +236,6 @@ impl Overlay {
             _ => Err(io::Error::last_os_error()),
         }
     }
-}
-
-/// # Errors
-/// [`Kind::Usage`] when the header does not name `origin`.
-fn check(store: &File, origin: &Origin) -> Result<()> {
-    let mut header = vec![0; MAP_AT as usize];
-    read_or_zeros(store, 0, &mut header)
-        .map_err(|e| Error::failed("cannot read the file of the changes").because(e))?;
-    let line = header.split(|b| *b == b'\n').next().unwrap_or_default();
-    let found: Origin = serde_json::from_slice(line)
-        .map_err(|_| Error::usage("the file holds no changes that this version knows"))?;
-    if found == *origin {
-        return Ok(());
-    }
-    let Origin { archive, path, size, .. } = found;
-    let whose = format!("they are of {path} ({size} bytes) in the archive with the id {archive}");
-    Err(Error::new(Kind::Usage, "the file holds changes to another image").hint(whose))
-}
-
-/// What is past the end of the file is zeros, as what is in a hole of it.
-fn read_or_zeros(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(&mut bytes[done..], offset + done as u64) {
-            Ok(0) => {
-                bytes[done..].fill(0);
-                return Ok(());
-            }
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
