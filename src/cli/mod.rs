@@ -4,18 +4,21 @@ pub mod args;
 mod bridge;
 mod check_config;
 mod cleanup;
+mod confirm;
 pub mod console;
 mod create;
 mod exit;
 mod generate;
 mod init;
 mod log;
+mod meter;
 mod mount;
 mod mount_helper;
 mod mount_options;
 mod pass_through;
 mod progress;
 mod report;
+mod restore;
 mod telemetry;
 mod umount;
 
@@ -28,6 +31,7 @@ use crate::error::{Error, Result};
 use args::{Cli, Command, LogFormat};
 use console::Console;
 pub use exit::Exit;
+use mount::Source as SourceArg;
 use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
@@ -80,6 +84,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Create(create) => create.run(&cli.globals),
         Command::Mount(mount) => mount.run(&cli.globals),
         Command::Umount(umount) => umount.run(),
+        Command::Restore(restore) => restore.run(&cli.globals),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),

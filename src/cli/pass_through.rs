@@ -43,11 +43,10 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "help",
 ];
 /// What this version does not have yet, and what does the same meanwhile.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("attach", "meanwhile: `borg-offsite-backup mount ::ARCHIVE DIR`, then `losetup -r -f --show DIR/PATH`"),
     ("attached", "meanwhile: `losetup --list`"),
     ("detach", "meanwhile: `losetup -d DEVICE`"),
-    ("restore", "meanwhile: `borg-offsite-backup extract [--stdout] ::ARCHIVE PATH`"),
     ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
 ];
 /// How long the look for the latest archive waits for a lock.

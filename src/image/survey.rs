@@ -1,0 +1,117 @@
+//! Holding a target against the chunks of an image, without fetching any.
+
+use std::ops::Range;
+
+use super::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use super::compare::{common, length};
+use super::progress::{Counts, add};
+use super::target::Target;
+use super::workers::Failure;
+use crate::error::Result;
+
+/// What of the target is looked at.
+pub struct Survey<'a> {
+    pub chunks: &'a Chunks,
+    /// `None`: it does not exist yet.
+    pub target: Option<&'a Target>,
+    /// [Merged](super::compare::merge); what is outside is right. `None`: nothing is known.
+    pub may_differ: Option<&'a [Range<u64>]>,
+    /// Nothing is right.
+    pub full: bool,
+    pub counts: &'a Counts,
+}
+
+/// How a piece of the image stands on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Right,
+    /// It differs, or cannot be told without its bytes.
+    Differs,
+}
+
+impl Survey<'_> {
+    /// Looks at pieces until there are no more; each is given to `each`. To be called from as many
+    /// threads as are to share the work.
+    ///
+    /// # Errors
+    /// When the target cannot be read, on a signal, and what `each` says.
+    pub fn run(
+        &self,
+        pieces: &Pieces<'_>,
+        failure: &Failure,
+        each: &(dyn Fn(Piece, Verdict) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let mut buffers = vec![Vec::new(); TOGETHER];
+        loop {
+            let batch = pieces.take()?;
+            if batch.is_empty() || failure.ended()? {
+                return Ok(());
+            }
+            for (piece, verdict) in self.judge(batch, &mut buffers)? {
+                if verdict == Verdict::Right {
+                    add(&self.counts.right, piece.range.end - piece.range.start);
+                }
+                each(piece, verdict)?;
+            }
+        }
+    }
+
+    fn judge(&self, batch: Vec<Piece>, buffers: &mut [Vec<u8>]) -> Result<Vec<(Piece, Verdict)>> {
+        let mut verdicts = Vec::with_capacity(batch.len());
+        // Which buffer has the bytes of which piece.
+        let mut read = Vec::new();
+        for (n, piece) in batch.iter().enumerate() {
+            let verdict = self.judge_unhashed(piece, &mut buffers[n])?;
+            verdicts.push(verdict.unwrap_or(Verdict::Differs));
+            if let (None, Some(chunk)) = (verdict, piece.chunk) {
+                read.push((n, chunk));
+            }
+        }
+        let listed: Vec<_> = read.iter().map(|(n, chunk)| (*chunk, &*buffers[*n])).collect();
+        for ((n, _), right) in read.iter().zip(self.chunks.are(&listed)) {
+            if right {
+                verdicts[*n] = Verdict::Right;
+            }
+        }
+        Ok(batch.into_iter().zip(verdicts).collect())
+    }
+
+    /// `None` when the hash will tell: then `buffer` has the target's bytes.
+    fn judge_unhashed(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<Option<Verdict>> {
+        let open = spans(self.may_differ, &piece.range);
+        if open.is_empty() {
+            return Ok(Some(Verdict::Right));
+        }
+        let Some(target) = self.target.filter(|target| !target.is_blank()) else {
+            let zeros = piece.chunk.is_none() && !self.full;
+            return Ok(Some(if zeros { Verdict::Right } else { Verdict::Differs }));
+        };
+        let outside = piece.range.end > target.size();
+        if self.full
+            || outside
+            || piece.chunk.is_some() && length(&open) < piece.range.end - piece.range.start
+        {
+            return Ok(Some(Verdict::Differs));
+        }
+        add(&self.counts.read, length(&open));
+        if piece.chunk.is_none() {
+            for span in &open {
+                if !target.is_zero(span, buffer)? {
+                    return Ok(Some(Verdict::Differs));
+                }
+            }
+            return Ok(Some(Verdict::Right));
+        }
+        buffer.resize((piece.range.end - piece.range.start) as usize, 0);
+        target.read(buffer, piece.range.start)?;
+        Ok(None)
+    }
+}
+
+/// The part of `range` that may differ.
+pub fn spans(may_differ: Option<&[Range<u64>]>, range: &Range<u64>) -> Vec<Range<u64>> {
+    match may_differ {
+        Some(ranges) => common(ranges, range),
+        None => vec![range.clone()],
+    }
+}

@@ -1,0 +1,176 @@
+//! Putting bytes where they belong on a target, as far as they are not there, and reading them back.
+
+use std::hash::Hasher;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use xxhash_rust::xxh64::Xxh64;
+
+use super::compare::{self, Run};
+use super::progress::{Counts, Meter, Monitor, Step, add};
+use super::survey::spans;
+use super::target::Target;
+use super::workers;
+use crate::error::{Error, Result};
+
+/// Bytes that are read back at once.
+const STEP: u64 = 4 << 20;
+
+/// Writes to one target, from any number of threads.
+pub struct Writer<'a> {
+    pub target: &'a Target,
+    /// [Merged](compare::merge); outside of it nothing is read or written. `None`: everything may.
+    pub may_differ: Option<&'a [Range<u64>]>,
+    /// Also what is there already.
+    pub full: bool,
+    pub counts: &'a Counts,
+    touched: Mutex<Vec<Touched>>,
+}
+
+/// A stretch in which something was written, and what is to be found there.
+struct Touched {
+    range: Range<u64>,
+    /// Checksum of those of its bytes that may differ; `None`: they are zeros.
+    sum: Option<u64>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        target: &'a Target,
+        may_differ: Option<&'a [Range<u64>]>,
+        full: bool,
+        counts: &'a Counts,
+    ) -> Self {
+        Writer { target, may_differ, full, counts, touched: Mutex::default() }
+    }
+
+    /// Makes the target hold `bytes` at `at`.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn put(&self, bytes: &[u8], at: u64) -> Result<()> {
+        let range = at..at + bytes.len() as u64;
+        let mut touched = false;
+        for span in spans(self.may_differ, &range) {
+            let part = &bytes[(span.start - at) as usize..(span.end - at) as usize];
+            for run in self.runs(part, span.start)? {
+                let place = span.start + run.range.start as u64;
+                self.write(&part[run.range.clone()], place, run.zeros)?;
+                touched = true;
+            }
+        }
+        if touched {
+            let sum = Some(self.sum_of(&range, |span| Ok(&bytes[within(span, at)]))?);
+            self.touch(Touched { range, sum });
+        }
+        Ok(())
+    }
+
+    /// Makes the target hold zeros in `range`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn zero(&self, range: Range<u64>) -> Result<()> {
+        for span in spans(self.may_differ, &range) {
+            self.target.zero(&span)?;
+            add(&self.counts.zeroed, span.end - span.start);
+        }
+        self.touch(Touched { range, sum: None });
+        Ok(())
+    }
+
+    fn runs(&self, part: &[u8], at: u64) -> Result<Vec<Run>> {
+        if self.full {
+            return Ok(compare::all(part, at));
+        }
+        if self.target.is_blank() {
+            return Ok(compare::runs_on_blank(part, at));
+        }
+        let mut old = vec![0; part.len()];
+        self.target.read(&mut old, at)?;
+        let runs = compare::runs(&old, part, at);
+        let wrong: usize = runs.iter().map(|run| run.range.len()).sum();
+        add(&self.counts.right, (part.len() - wrong) as u64);
+        Ok(runs)
+    }
+
+    fn write(&self, bytes: &[u8], at: u64, zeros: bool) -> Result<()> {
+        let length = bytes.len() as u64;
+        if zeros {
+            self.target.zero(&(at..at + length))?;
+            add(&self.counts.zeroed, length);
+        } else {
+            self.target.write(bytes, at)?;
+            add(&self.counts.written, length);
+        }
+        Ok(())
+    }
+
+    fn touch(&self, touched: Touched) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).push(touched);
+    }
+
+    fn sum_of<'b>(
+        &self,
+        range: &Range<u64>,
+        mut bytes: impl FnMut(&Range<u64>) -> Result<&'b [u8]>,
+    ) -> Result<u64> {
+        let mut sum = Xxh64::new(0);
+        for span in spans(self.may_differ, range) {
+            sum.write(bytes(&span)?);
+        }
+        Ok(sum.finish())
+    }
+
+    /// Reads from the disk what was written, and holds it against what it should be. Returns how
+    /// many bytes that were.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is something else.
+    pub fn read_back(self, monitor: Monitor<'_>) -> Result<u64> {
+        self.target.forget();
+        let mut touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        touched.sort_by_key(|touched| touched.range.start);
+        let total = touched.iter().map(|touched| touched.range.end - touched.range.start).sum();
+        let meter = Meter::new(Step::ReadBack, total, monitor);
+        let queue = Mutex::new(touched.into_iter());
+        workers::run(|failure| {
+            let mut buffer = Vec::new();
+            while !failure.ended()? {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(touched) = next else { return Ok(()) };
+                self.check(&touched, &mut buffer)?;
+                meter.add(touched.range.end - touched.range.start);
+            }
+            Ok(())
+        })?;
+        Ok(total)
+    }
+
+    fn check(&self, touched: &Touched, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut sum = Xxh64::new(0);
+        let mut zeros = true;
+        for span in spans(self.may_differ, &touched.range) {
+            let mut at = span.start;
+            while at < span.end {
+                let end = span.end.min(at + STEP);
+                buffer.resize((end - at) as usize, 0);
+                self.target.read(buffer, at)?;
+                sum.write(buffer);
+                zeros &= compare::is_zero(buffer);
+                at = end;
+            }
+        }
+        let right = touched.sum.map_or(zeros, |expected| sum.finish() == expected);
+        if right {
+            return Ok(());
+        }
+        let (shown, Range { start, end }) = (self.target.place().shown(), &touched.range);
+        Err(Error::failed(format!("{shown} does not hold what was written to it, in bytes {start} to {end}"))
+            .hint("its disk is failing, or somebody else writes to it"))
+    }
+}
+
+fn within(span: &Range<u64>, at: u64) -> Range<usize> {
+    (span.start - at) as usize..(span.end - at) as usize
+}

@@ -1,0 +1,7 @@
+//! What one does with a volume in an archive, on real borg and real loop devices.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod device;
+mod restore;
