@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
-use super::{bridge, check_config, cleanup, create, generate, mount, restore, telemetry, umount};
+use super::{bridge, check_config, cleanup, create, generate, mount, restore, telemetry, umount, verify};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -75,6 +75,7 @@ pub enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
     Restore(restore::Restore),
+    Verify(verify::Verify),
     Create(create::Create),
     Cleanup(cleanup::Cleanup),
     CheckConfig(check_config::CheckConfig),

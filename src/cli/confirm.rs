@@ -10,7 +10,8 @@ use crate::error::{Error, Kind, Result};
 /// [`Kind::Usage`] where nobody can be asked, [`Kind::Failed`] when the answer is no.
 pub fn ask(question: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Error::usage(format!("{question} Nobody can be asked here")).hint("`--yes` answers it"));
+        return Err(Error::usage(format!("{question} Nobody can be asked here"))
+            .hint("`--yes` answers it; `--dry-run` shows what would be done"));
     }
     let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
     let mut answer = String::new();

@@ -21,6 +21,7 @@ mod report;
 mod restore;
 mod telemetry;
 mod umount;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Mount(mount) => mount.run(&cli.globals),
         Command::Umount(umount) => umount.run(),
         Command::Restore(restore) => restore.run(&cli.globals),
+        Command::Verify(verify) => verify.run(&cli.globals),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),

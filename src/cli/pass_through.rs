@@ -43,11 +43,10 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "help",
 ];
 /// What this version does not have yet, and what does the same meanwhile.
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("attach", "meanwhile: `borg-offsite-backup mount ::ARCHIVE DIR`, then `losetup -r -f --show DIR/PATH`"),
     ("attached", "meanwhile: `losetup --list`"),
     ("detach", "meanwhile: `losetup -d DEVICE`"),
-    ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
 ];
 /// How long the look for the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
 use super::args::Globals;
 use super::console::{self, Console, size};
@@ -14,6 +16,7 @@ use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::image::archived::{Archived, Found, Image};
+use crate::image::bill::{self, Bill};
 use crate::image::restore::{self, Report};
 use crate::image::target::{Kept, Place};
 use crate::process::interrupt;
@@ -35,6 +38,9 @@ pub struct Restore {
     /// Make the target, which does not exist yet.
     #[arg(long)]
     create: bool,
+    /// Only tell what would be fetched and written, and how long it would take.
+    #[arg(long)]
+    dry_run: bool,
     /// Write everything, also what is there already.
     #[arg(long)]
     full: bool,
@@ -95,6 +101,9 @@ impl Restore {
         }
         let place = Place::at(&self.to)?;
         place.check(image.size, self.overwrite)?;
+        if self.dry_run {
+            return self.bill(image, place, console);
+        }
         self.ask(image, &place)?;
         interrupt::heed()?;
         let target = place.open(image.size)?;
@@ -103,10 +112,24 @@ impl Restore {
         let report = restore::restore(image, &target, &request, &|progress| drawn.tell(progress));
         drawn.end();
         let report = report?;
-        console.say(&summary(image, target.place().shown(), &report));
         if self.json {
-            console::print(&serde_json::json!({ "restored": report }).to_string())?;
+            console::print(&json!({ "restored": report }).to_string())?;
         }
+        console.say(&summary(image, target.place().shown(), &report));
+        Ok(Exit::Done)
+    }
+
+    fn bill(&self, image: &Image, place: Place, console: Console) -> Result<Exit> {
+        interrupt::heed()?;
+        let target = place.shown().to_owned();
+        let drawn = Drawn::new(console);
+        let bill = bill::bill(image, place, None, self.full, &|progress| drawn.tell(progress));
+        drawn.end();
+        let bill = bill?;
+        console::print(&match self.json {
+            true => json!({ "bill": bill }).to_string(),
+            false => bill_text(image, &target, &bill),
+        })?;
         Ok(Exit::Done)
     }
 
@@ -138,4 +161,28 @@ fn summary(image: &Image, target: &str, report: &Report) -> String {
         size(report.size),
         size(report.fetched)
     )
+}
+
+fn bill_text(image: &Image, target: &str, bill: &Bill) -> String {
+    let mut lines =
+        vec![format!("{} onto {target}, {}; nothing was written:", image.name(), size(bill.size))];
+    let mut line = |label: &str, text: String| lines.push(format!("  {label:<13}  {text}"));
+    match bill.right {
+        Some(right) => line("right already", size(right)),
+        None => line("right already", "only a stream of all bytes would tell".to_owned()),
+    }
+    let chunks = match bill.chunks_to_fetch {
+        0 => String::new(),
+        n => format!(", {} chunks", console::count(n)),
+    };
+    line("to fetch", format!("{}{chunks}", size(bill.to_fetch)));
+    line("to write", format!("at most {}", size(bill.to_write)));
+    line("to make zeros", size(bill.to_zero));
+    line("space", format!("at most {} more", size(bill.space)));
+    if let Some(seconds) = bill.seconds {
+        let rate = bill.rate.map(|rate| format!(" (fetching {}/s, as just measured)", size(rate)));
+        let about = console::duration(Duration::from_secs(seconds));
+        line("time", format!("about {about}{}", rate.unwrap_or_default()));
+    }
+    lines.join("\n")
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::mount::native::NativeCatalog;
+use crate::process::interrupt;
 use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
 use crate::repository::items::Chunk;
@@ -62,6 +63,9 @@ impl Chunks {
     }
 
     fn told(&self, e: Unreadable) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
         let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Cut } else { Kind::Failed };
         let hint = match e {
             Unreadable::NotFound(_) => "the archive was deleted meanwhile, or the repository is damaged",

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::mount::cache::{Cache, Limits};
 use crate::mount::reader::{Reader, Shelf};
 use crate::mount::source::{Catalog, ReadError};
+use crate::process::interrupt;
 
 /// Bytes that are taken at once.
 const STEP: u64 = 4 << 20;
@@ -54,6 +55,9 @@ impl Streamed {
     }
 
     fn told(&self, e: ReadError) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
         let kind = if matches!(e, ReadError::Cut(_)) { Kind::Cut } else { Kind::Failed };
         Error::new(kind, format!("cannot read the archive {}", self.archive)).because(e)
     }

@@ -123,7 +123,7 @@ fn log_lines_in_a_file_have_the_time() {
 #[test]
 fn commands_of_later_versions_are_told_with_what_does_meanwhile() {
     let home = Home::new();
-    for command in ["attach", "detach", "attached", "verify"] {
+    for command in ["attach", "detach", "attached"] {
         let output = home.ours([command, "::today"]).output().unwrap();
         ends_with_code(&output, 2);
         let told = home.text(&output.stderr);

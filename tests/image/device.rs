@@ -1,5 +1,6 @@
 //! Devices to write to, and images to write.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::common::program::Run;
@@ -88,4 +89,25 @@ pub fn told(run: &Run) -> serde_json::Value {
 #[track_caller]
 pub fn number(told: &serde_json::Value, name: &str) -> u64 {
     told[name].as_u64().unwrap_or_else(|| panic!("no {name} in {told}"))
+}
+
+/// Flips a bit of a file, or device, in place.
+pub fn flip(path: &Path, at: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    file.sync_all().unwrap();
+}
+
+/// The segment of the repository that has most of its data.
+pub fn largest_segment(repository: &Repository) -> PathBuf {
+    let segments = std::fs::read_dir(repository.dir().join("data/0")).unwrap().map(|e| e.unwrap().path());
+    segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+/// Flips a bit in the middle of the repository's data.
+pub fn damage(repository: &Repository) {
+    let segment = largest_segment(repository);
+    flip(&segment, segment.metadata().unwrap().len() / 2);
 }

@@ -3,5 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod broken;
 mod device;
+mod refused;
 mod restore;
+mod verify;
