@@ -75,7 +75,7 @@ impl Restore {
         let _reached = borg.reach("restore from it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
         match archived.find(self.paths[0].as_bytes())? {
-            Found::Image(image) => self.image(&image, globals.console()),
+            Found::Image(image) => self.image(&image, &borg, globals.console()),
             Found::Folder(_) => self.files(),
             Found::Other(path) => Err(not_restorable(&path)),
         }
@@ -94,12 +94,13 @@ impl Restore {
     }
 
     /// An image onto a block device or into a file.
-    fn image(&self, image: &Image, console: Console) -> Result<Exit> {
+    fn image(&self, image: &Image, borg: &Borg, console: Console) -> Result<Exit> {
         if self.create {
             return Err(Error::usage("`--create` is not there yet")
                 .hint("make the volume with `zfs create -V SIZE POOL/VOLUME`, or name a file"));
         }
         let place = Place::at(&self.to)?;
+        place.is_outside(borg.local())?;
         place.check(image.size, self.overwrite)?;
         if self.dry_run {
             return self.bill(image, place, console);

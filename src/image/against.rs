@@ -46,8 +46,7 @@ pub fn against(image: &Image, target: &Target, monitor: Monitor<'_>) -> Result<C
     match &image.bytes {
         Bytes::Chunks(chunks) => {
             let counts = Counts::default();
-            let survey =
-                Survey { chunks, target: Some(target), may_differ: None, full: false, counts: &counts };
+            let survey = Survey { target: Some(target), may_differ: None, full: false, counts: &counts };
             let pieces = Pieces::of(chunks);
             workers::run(|failure| {
                 survey.run(&pieces, failure, &|piece, verdict| {

@@ -65,7 +65,7 @@ pub fn bill(
     let target = same.then(|| place.open_to_read()).transpose()?;
     let start = Instant::now();
     let (counts, missing) = (Counts::default(), Mutex::new(Missing::default()));
-    let survey = Survey { chunks, target: target.as_ref(), may_differ, full, counts: &counts };
+    let survey = Survey { target: target.as_ref(), may_differ, full, counts: &counts };
     let pieces = Pieces::of(chunks);
     let meter = Meter::new(Step::Compare, image.size, monitor);
     workers::run(|failure| {

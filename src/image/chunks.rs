@@ -89,6 +89,10 @@ impl<'a> Pieces<'a> {
         Pieces { chunks, next: Mutex::new(0) }
     }
 
+    pub fn chunks(&self) -> &'a Chunks {
+        self.chunks
+    }
+
     /// The next pieces that stand together, up to [`TOGETHER`]; none at the end.
     ///
     /// # Errors

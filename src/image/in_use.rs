@@ -27,12 +27,14 @@ fn uses(path: &Path) -> Vec<String> {
     let mut uses = Vec::new();
     let mut devices = vec![path.to_owned()];
     devices.extend(partitions(path));
+    if devices.iter().any(|device| holds_root(device)) {
+        uses.push("the running system is on it".into());
+    }
     let mounted = mounts::list().unwrap_or_default();
     for device in &devices {
         let shown = device.display();
         for mount in mounted.iter().filter(|mount| same(Path::new(&mount.source), device)) {
-            let system = if mount.dir == Path::new("/") { " (the running system)" } else { "" };
-            uses.push(format!("{shown} is mounted at {}{system}", mount.dir.display()));
+            uses.push(format!("{shown} is mounted at {}", mount.dir.display()));
         }
         if swaps().iter().any(|swap| same(swap, device)) {
             uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
@@ -41,6 +43,13 @@ fn uses(path: &Path) -> Vec<String> {
         uses.extend(mounts::users(device));
     }
     uses
+}
+
+/// Also where the mount table calls it by no name that exists, such as `/dev/root`.
+fn holds_root(device: &Path) -> bool {
+    let number = std::fs::metadata(device).ok().filter(|meta| meta.file_type().is_block_device());
+    let root = std::fs::metadata("/").map(|meta| meta.dev());
+    number.zip(root.ok()).is_some_and(|(meta, root)| meta.rdev() == root)
 }
 
 fn same(one: &Path, other: &Path) -> bool {
@@ -73,4 +82,30 @@ fn partitions(device: &Path) -> Vec<PathBuf> {
     let Some(dir) = in_sys(device) else { return Vec::new() };
     let names = names_in(&dir).into_iter().filter(|name| dir.join(name).join("partition").exists());
     names.map(|name| Path::new("/dev").join(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_of_the_running_system_is_in_use() {
+        let root = std::fs::metadata("/").unwrap().dev();
+        let link = format!("/sys/dev/block/{}:{}", libc::major(root), libc::minor(root));
+        // A root of ZFS, btrfs or an overlay is on no block device of its own.
+        let Ok(dir) = std::fs::canonicalize(link) else { return };
+        let device = Path::new("/dev").join(dir.file_name().unwrap());
+        if device.exists() {
+            assert!(uses(&device).contains(&"the running system is on it".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_nobody_has_open_is_free_and_one_that_is_open_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().canonicalize().unwrap();
+        assert!(uses(&path).iter().any(|by| by.contains(&format!("(pid {})", std::process::id()))));
+        let closed = file.into_temp_path();
+        assert_eq!(uses(&closed.canonicalize().unwrap()), Vec::<String>::new());
+    }
 }

@@ -92,8 +92,8 @@ fn write(
     let meter = Meter::new(Step::Restore, image.size, monitor);
     match &image.bytes {
         Bytes::Chunks(chunks) => {
-            let survey = Survey { chunks, target: Some(target), may_differ, full: request.full, counts };
-            by_chunks(&survey, &writer, &meter)?;
+            let survey = Survey { target: Some(target), may_differ, full: request.full, counts };
+            by_chunks(chunks, &survey, &writer, &meter)?;
         }
         Bytes::Stream(stream) => by_stream(stream, &writer, &meter)?,
     }
@@ -106,8 +106,8 @@ fn write(
 
 /// Some threads hold the target against the chunks' ids and ask for those that differ; others
 /// take what comes and write it.
-fn by_chunks(survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
-    let pieces = Pieces::of(survey.chunks);
+fn by_chunks(chunks: &Chunks, survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
+    let pieces = Pieces::of(chunks);
     let (asked, coming) = bounded::<(Piece, Chunk)>(ON_THE_WAY);
     let failure = Failure::default();
     std::thread::scope(|scope| {
@@ -117,11 +117,11 @@ fn by_chunks(survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Res
                 // Taken along, so that those who write end with the last of those who look.
                 let asked = asked;
                 survey.run(&pieces, &failure, &|piece, verdict| {
-                    settle(survey, writer, meter, &asked, piece, verdict)
+                    settle(chunks, writer, meter, &asked, piece, verdict)
                 })
             };
             scope.spawn(|| failure.note(look()));
-            scope.spawn(|| failure.note(fetch(survey.chunks, coming, writer, meter, &failure)));
+            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure)));
         }
         drop((asked, coming));
     });
@@ -130,7 +130,7 @@ fn by_chunks(survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Res
 
 /// Does what is to be done about a piece, or asks for its bytes.
 fn settle(
-    survey: &Survey<'_>,
+    chunks: &Chunks,
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     asked: &Sender<(Piece, Chunk)>,
@@ -138,7 +138,7 @@ fn settle(
     verdict: Verdict,
 ) -> Result<()> {
     if let (Verdict::Differs, Some(chunk)) = (verdict, &piece.chunk) {
-        let request = survey.chunks.request(chunk);
+        let request = chunks.request(chunk);
         // When a writer failed nobody takes it any more, and that is told.
         let _ = asked.send((piece, request));
         return Ok(());

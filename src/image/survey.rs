@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use super::chunks::{Piece, Pieces, TOGETHER};
 use super::compare::{common, length};
 use super::progress::{Counts, add};
 use super::target::Target;
@@ -11,7 +11,6 @@ use crate::error::Result;
 
 /// What of the target is looked at.
 pub struct Survey<'a> {
-    pub chunks: &'a Chunks,
     /// `None`: it does not exist yet.
     pub target: Option<&'a Target>,
     /// [Merged](super::compare::merge); what is outside is right. `None`: nothing is known.
@@ -47,7 +46,7 @@ impl Survey<'_> {
             if batch.is_empty() || failure.ended()? {
                 return Ok(());
             }
-            for (piece, verdict) in self.judge(batch, &mut buffers)? {
+            for (piece, verdict) in self.judge(pieces, batch, &mut buffers)? {
                 if verdict == Verdict::Right {
                     add(&self.counts.right, piece.range.end - piece.range.start);
                 }
@@ -56,7 +55,12 @@ impl Survey<'_> {
         }
     }
 
-    fn judge(&self, batch: Vec<Piece>, buffers: &mut [Vec<u8>]) -> Result<Vec<(Piece, Verdict)>> {
+    fn judge(
+        &self,
+        pieces: &Pieces<'_>,
+        batch: Vec<Piece>,
+        buffers: &mut [Vec<u8>],
+    ) -> Result<Vec<(Piece, Verdict)>> {
         let mut verdicts = Vec::with_capacity(batch.len());
         // Which buffer has the bytes of which piece.
         let mut read = Vec::new();
@@ -68,7 +72,7 @@ impl Survey<'_> {
             }
         }
         let listed: Vec<_> = read.iter().map(|(n, chunk)| (*chunk, &*buffers[*n])).collect();
-        for ((n, _), right) in read.iter().zip(self.chunks.are(&listed)) {
+        for ((n, _), right) in read.iter().zip(pieces.chunks().are(&listed)) {
             if right {
                 verdicts[*n] = Verdict::Right;
             }
@@ -113,5 +117,56 @@ pub fn spans(may_differ: Option<&[Range<u64>]>, range: &Range<u64>) -> Vec<Range
     match may_differ {
         Some(ranges) => common(ranges, range),
         None => vec![range.clone()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::target::Place;
+    use crate::repository::id::Id;
+    use crate::repository::items::Chunk;
+
+    /// How a piece is judged without its hash on a target of these bytes; and how many were read.
+    fn judged(
+        bytes: &[u8],
+        may_differ: Option<&[Range<u64>]>,
+        full: bool,
+        range: Range<u64>,
+        zeros: bool,
+    ) -> (Option<Verdict>, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("target");
+        std::fs::write(&path, bytes).unwrap();
+        let target = Place::at(&path).unwrap().open_to_read().unwrap();
+        let counts = Counts::default();
+        let survey = Survey { target: Some(&target), may_differ, full, counts: &counts };
+        let chunk = Chunk { id: Id([1; 32]), size: 1, stored: 1 };
+        let piece = Piece { range, chunk: (!zeros).then_some(chunk) };
+        let verdict = survey.judge_unhashed(&piece, &mut Vec::new()).unwrap();
+        (verdict, super::super::progress::of(&counts.read))
+    }
+
+    #[test]
+    fn what_is_proven_to_be_right_is_not_read_and_what_is_not_is() {
+        let bytes = [vec![0; 100], vec![1; 100]].concat();
+        let some = [50..60, 150..160];
+        let right = Some(Verdict::Right);
+        let differs = Some(Verdict::Differs);
+        assert_eq!(judged(&bytes, Some(&some), false, 60..150, false), (right, 0));
+        assert_eq!(judged(&bytes, Some(&some), false, 0..100, true), (right, 10));
+        assert_eq!(judged(&bytes, Some(&some), false, 100..200, true), (differs, 10));
+        // Only a whole chunk has a hash; of a part the bytes themselves are needed.
+        assert_eq!(judged(&bytes, Some(&some), false, 100..200, false), (differs, 0));
+        assert_eq!(judged(&bytes, Some(&some), false, 150..160, false), (None, 10));
+        assert_eq!(judged(&bytes, None, false, 0..100, false), (None, 100));
+    }
+
+    #[test]
+    fn nothing_is_right_when_all_is_to_be_written_or_beyond_the_end() {
+        let bytes = vec![0; 100];
+        assert_eq!(judged(&bytes, None, true, 0..100, true), (Some(Verdict::Differs), 0));
+        assert_eq!(judged(&bytes, None, false, 50..101, true), (Some(Verdict::Differs), 0));
+        assert_eq!(judged(&bytes, None, false, 50..100, true), (Some(Verdict::Right), 50));
     }
 }

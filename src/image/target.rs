@@ -94,6 +94,21 @@ impl Place {
         Ok(Place { path: parent.join(name), shown, kept: Kept::New, size: 0 })
     }
 
+    /// Makes sure that it is not a part of the repository that the image is read from.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when it is.
+    pub fn is_outside(&self, repository: Option<&Path>) -> Result<()> {
+        let repository = repository.and_then(|dir| dir.canonicalize().ok());
+        match repository.filter(|dir| self.path.starts_with(dir)) {
+            Some(dir) => {
+                let shown = &self.shown;
+                Err(Error::usage(format!("the target {shown} is inside the repository {}", dir.display())))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

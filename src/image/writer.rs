@@ -174,3 +174,70 @@ impl<'a> Writer<'a> {
 fn within(span: &Range<u64>, at: u64) -> Range<usize> {
     (span.start - at) as usize..(span.end - at) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::progress::of;
+    use crate::image::target::Place;
+    use std::os::unix::fs::FileExt;
+    use std::path::{Path, PathBuf};
+
+    fn file_of(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("target");
+        std::fs::write(&path, bytes).unwrap();
+        (dir, path)
+    }
+
+    fn open(path: &Path) -> Target {
+        let place = Place::at(path).unwrap();
+        let size = place.size;
+        place.open(size).unwrap()
+    }
+
+    #[test]
+    fn outside_of_what_may_differ_nothing_is_read_or_written() {
+        let (_dir, path) = file_of(&[1; 40_000]);
+        let (target, counts) = (open(&path), Counts::default());
+        let ranges = [8192..16384, 20_480..24_576];
+        let writer = Writer::new(&target, Some(&ranges), false, &counts);
+        writer.put(&[2; 10_000], 0).unwrap();
+        writer.put(&[1; 4096], 12_288).unwrap();
+        writer.zero(16_384..40_000).unwrap();
+        let mut expected = vec![1; 40_000];
+        expected[8192..10_000].fill(2);
+        expected[20_480..24_576].fill(0);
+        assert!(std::fs::read(&path).unwrap() == expected);
+        assert_eq!((of(&counts.written), of(&counts.zeroed)), (1808, 4096));
+        writer.read_back(&|_| ()).unwrap();
+    }
+
+    #[test]
+    fn what_the_disk_did_not_keep_is_found_when_it_is_read_back() {
+        for at in [0, 5000, 9999, 70_000, 150_000] {
+            let (_dir, path) = file_of(&[1; 200_000]);
+            let (target, counts) = (open(&path), Counts::default());
+            let writer = Writer::new(&target, None, false, &counts);
+            writer.put(&[2; 10_000], 0).unwrap();
+            writer.zero(60_000..160_000).unwrap();
+            let other = std::fs::File::options().write(true).open(&path).unwrap();
+            other.write_all_at(&[7], at).unwrap();
+            let error = writer.read_back(&|_| ()).unwrap_err();
+            assert!(error.to_string().contains("does not hold what was written to it"), "{at}: {error}");
+        }
+    }
+
+    #[test]
+    fn zeros_take_no_space_and_their_ends_are_zero_too() {
+        let (_dir, path) = file_of(&[1; 300_000]);
+        let (target, counts) = (open(&path), Counts::default());
+        Writer::new(&target, None, false, &counts).zero(1000..299_001).unwrap();
+        let mut expected = vec![0; 300_000];
+        expected[..1000].fill(1);
+        expected[299_001..].fill(1);
+        assert!(std::fs::read(&path).unwrap() == expected);
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
+        assert!(blocks * 512 <= 16_384, "{blocks}");
+    }
+}

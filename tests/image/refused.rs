@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{Flavour, Loop, Need, Program, Sandbox, available};
+use crate::common::{Flavour, Loop, Need, Program, Sandbox, available, binary};
 use crate::device::{ARCHIVE, Disk, MIB, archived, image, restore};
 
 /// Asserts that the restore is refused with `code` before anything is written, and why.
@@ -95,10 +95,12 @@ fn swap_space_and_parts_of_other_devices_are_refused() {
 #[test]
 fn what_cannot_be_a_target_is_refused() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let (sandbox, repository) = archived(flavour, &image(2, 0));
     assert_refused(&sandbox, Path::new("/dev/zvol/tank/typo"), 2, "its folder is not there");
     assert_refused(&sandbox, Path::new("/dev/offsite-typo"), 2, "there is no device /dev/offsite-typo");
     assert_refused(&sandbox, Path::new("/dev/null"), 2, "neither a block device nor a file");
+    let inside = repository.dir().join("data/file");
+    assert_refused(&sandbox, &inside, 2, "inside the repository");
     let missing = sandbox.offsite("restore").args([ARCHIVE, "tank/none", "--yes", "--to"]);
     let told = missing.arg(sandbox.path("out/x")).fails();
     assert!(told.contains("there is no tank/none in the archive"), "{told}");
@@ -115,4 +117,27 @@ fn nothing_is_overwritten_when_nobody_can_be_asked() {
     assert_eq!(run.code(), Some(2), "{run}");
     assert!(run.stderr().contains("--yes"), "{run}");
     assert!(std::fs::read(&file).unwrap() == vec![1; 2 * MIB]);
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(2, 0);
+    let (sandbox, _repository) = archived(flavour, &bytes);
+    let file = sandbox.path("out/old");
+    let command = format!(
+        "'{}' --config '{}' restore {ARCHIVE} tank/work --to '{}'",
+        binary().display(),
+        sandbox.config().display(),
+        file.display()
+    );
+    for (answer, code, restored) in [("n", 1, false), ("", 1, false), ("yes", 0, true)] {
+        std::fs::write(&file, vec![1; bytes.len()]).unwrap();
+        // script gives it a terminal.
+        let line = format!("echo '{answer}' | script -qec \"$COMMAND\" /dev/null");
+        let run = sandbox.program("sh").args(["-c", &line]).env("COMMAND", &command).run();
+        assert_eq!(run.code(), Some(code), "{run}");
+        assert!(run.stdout().contains("Go on? [y/N]"), "{run}");
+        assert_eq!(std::fs::read(&file).unwrap() == bytes, restored, "{run}");
+    }
 }
