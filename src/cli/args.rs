@@ -16,8 +16,7 @@ Get data back:
   borg-offsite-backup umount /mnt/restore
   borg-offsite-backup list                              which days there are
   borg-offsite-backup extract ::latest home/me/letter   into this folder
-  borg-offsite-backup extract --stdout ::2026-11-23 dev/zvol/tank/work |
-      dd of=/dev/zvol/tank/work bs=10M
+  borg-offsite-backup restore ::2026-11-23 tank/work --to /dev/zvol/tank/work
 
 Back up:
   borg-offsite-backup check-config                      is all set up well?

@@ -40,6 +40,7 @@ impl Comparison {
 /// # Errors
 /// When one of them cannot be read.
 pub fn against(image: &Image, target: &Target, monitor: Monitor<'_>) -> Result<Comparison> {
+    target.forget();
     let meter = Meter::new(Step::Compare, image.size, monitor);
     let differing = Mutex::new(Vec::new());
     let note = |range: Range<u64>| differing.lock().unwrap_or_else(PoisonError::into_inner).push(range);

@@ -61,7 +61,11 @@ pub struct Report {
 pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monitor<'_>) -> Result<Report> {
     let start = Instant::now();
     let counts = Counts::default();
-    let written = write(image, target, request, &counts, monitor).map_err(|e| state(e, target, &counts))?;
+    let may_differ = request.may_differ.as_deref();
+    let writer = Writer::new(target, may_differ, request.full, &counts);
+    write(image, &writer, monitor).map_err(|e| unfinished(e, target, &counts))?;
+    let verified =
+        if request.verify { writer.read_back(monitor).map_err(|e| unread(e, target))? } else { 0 };
     Ok(Report {
         size: image.size,
         right: image.size - of(&counts.written) - of(&counts.zeroed),
@@ -70,38 +74,27 @@ pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monit
         zeroed: of(&counts.zeroed),
         fetched_chunks: of(&counts.fetched_chunks),
         fetched: of(&counts.fetched),
-        verified: written,
+        verified,
         took: start.elapsed(),
     })
 }
 
-/// Returns how many bytes were read back.
-fn write(
-    image: &Image,
-    target: &Target,
-    request: &Request,
-    counts: &Counts,
-    monitor: Monitor<'_>,
-) -> Result<u64> {
+/// Until all of it is on the disk.
+fn write(image: &Image, writer: &Writer<'_>, monitor: Monitor<'_>) -> Result<()> {
+    let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
         let shown = target.place().shown();
         return Err(Error::usage(format!("{shown} has {} bytes, and not {}", target.size(), image.size)));
     }
-    let may_differ = request.may_differ.as_deref();
-    let writer = Writer::new(target, may_differ, request.full, counts);
     let meter = Meter::new(Step::Restore, image.size, monitor);
     match &image.bytes {
         Bytes::Chunks(chunks) => {
-            let survey = Survey { target: Some(target), may_differ, full: request.full, counts };
-            by_chunks(chunks, &survey, &writer, &meter)?;
+            let survey = Survey { target: Some(target), may_differ, full, counts };
+            by_chunks(chunks, &survey, writer, &meter)?;
         }
-        Bytes::Stream(stream) => by_stream(stream, &writer, &meter)?,
+        Bytes::Stream(stream) => by_stream(stream, writer, &meter)?,
     }
-    target.sync()?;
-    if !request.verify {
-        return Ok(0);
-    }
-    writer.read_back(monitor)
+    target.sync()
 }
 
 /// Some threads hold the target against the chunks' ids and ask for those that differ; others
@@ -184,7 +177,7 @@ fn by_stream(stream: &Streamed, writer: &Writer<'_>, meter: &Meter<'_>) -> Resul
 }
 
 /// Tells what the target holds now, and what to do.
-fn state(error: Error, target: &Target, counts: &Counts) -> Error {
+fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
     let shown = target.place().shown();
     if of(&counts.written) + of(&counts.zeroed) == 0 {
         return error.hint(format!("nothing was written to {shown} yet"));
@@ -192,4 +185,11 @@ fn state(error: Error, target: &Target, counts: &Counts) -> Error {
     error
         .hint(format!("{shown} holds a mixture of old and new bytes: do not use it as it is"))
         .hint("the same command, called again, goes on: what is right is not written again")
+}
+
+fn unread(error: Error, target: &Target) -> Error {
+    let shown = target.place().shown();
+    error
+        .hint(format!("all was written to {shown}, but not all of it was read back and found right"))
+        .hint("`borg-offsite-backup verify --against` tells what of it is right")
 }

@@ -48,7 +48,7 @@ pub struct Place {
 pub struct Target {
     file: File,
     place: Place,
-    /// It holds nothing but zeros.
+    /// It was made, or emptied.
     blank: bool,
     /// Bytes written since the disk was last waited for.
     unsynced: AtomicU64,
@@ -193,11 +193,11 @@ impl Place {
         if self.kept != Kept::Device {
             file.try_lock().map_err(|e| cannot(e.into()))?;
         }
-        if self.kept != Kept::Device && self.size != size {
+        let blank = self.kept != Kept::Device && self.size != size;
+        if blank {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(cannot)?;
             self.size = size;
         }
-        let blank = self.kept != Kept::Device && file.metadata().is_ok_and(|meta| meta.blocks() == 0);
         Ok(Target { file, place: self, blank, unsynced: AtomicU64::new(0) })
     }
 }
@@ -211,7 +211,7 @@ impl Target {
         self.place.size
     }
 
-    /// Whether it was nothing but a hole when it was opened.
+    /// Whether it was made, or emptied, when it was opened: it was nothing but zeros then.
     pub fn is_blank(&self) -> bool {
         self.blank
     }
@@ -224,26 +224,15 @@ impl Target {
         self.file.read_exact_at(buffer, at).map_err(|e| self.failed("read", at, e))
     }
 
-    /// Whether `range` is nothing but zeros. Holes of a file are not read.
+    /// Whether `range` is nothing but zeros. It is read: not every file system is to be believed
+    /// about its holes.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn is_zero(&self, range: &Range<u64>, buffer: &mut Vec<u8>) -> Result<bool> {
-        if self.place.kept != Kept::Device && self.is_hole(range) {
-            return Ok(true);
-        }
         buffer.resize((range.end - range.start) as usize, 0);
         self.read(buffer, range.start)?;
         Ok(super::compare::is_zero(buffer))
-    }
-
-    fn is_hole(&self, range: &Range<u64>) -> bool {
-        // SAFETY: lseek on a descriptor that is open; nobody reads where it then stands.
-        let data = unsafe { libc::lseek(self.file.as_raw_fd(), range.start as i64, libc::SEEK_DATA) };
-        match u64::try_from(data) {
-            Ok(data) => data >= range.end,
-            Err(_) => io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO),
-        }
     }
 
     /// # Errors

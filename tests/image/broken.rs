@@ -1,6 +1,7 @@
 //! A restore that does not come to its end.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::common::mounted::wait_until;
 use crate::common::program::Run;
-use crate::common::{Flavour, Need, Program, Random, Sandbox, available};
+use crate::common::{Flavour, Need, Program, Random, Sandbox, Sshd, available, sshd};
 use crate::device::{Disk, MIB, archived, damage, image, number, restore, told};
 
 /// Starts a restore to `disk`, sends `signal` once some bytes are written, and tells how many of the
@@ -143,4 +144,34 @@ fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target()
     assert_eq!(run.code(), Some(1), "{run}");
     assert!(run.stderr().contains("data integrity error"), "{run}");
     assert_tells_state(&run.stderr(), &file);
+}
+
+#[test]
+fn a_signal_ends_it_also_while_the_server_is_silent_and_it_goes_on_when_it_is_not() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = Random::new(4).bytes(64 * MIB);
+    let (mut sandbox, repository) = archived(flavour, &bytes);
+    let server = Sshd::start(&sandbox, repository.dir());
+    let _repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
+    sandbox.set("BORG_RSH", server.rsh());
+    sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+    let file = sandbox.path("out/file");
+    let mut child = restore(&sandbox, &file, &[]).spawn_piped();
+    let begun = || file.metadata().is_ok_and(|meta| meta.blocks() * 512 > 4 << 20);
+    assert!(wait_until(Duration::from_secs(60), begun), "nothing was written");
+    server.signal_sessions(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it was too fast");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(wait_until(Duration::from_secs(20), || child.try_wait().unwrap().is_some()), "it hangs");
+    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
+    assert!(said.contains("error: interrupted by SIGTERM\n"), "{said}");
+    assert_tells_state(&said, &file);
+
+    let told = told(&restore(&sandbox, &file, &[]).ok());
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    assert!(number(&told["restored"], "written") < bytes.len() as u64, "{told}");
 }

@@ -43,7 +43,7 @@ fn what_is_in_use_is_refused_with_who_uses_it() {
     let device = disk.device().to_str().unwrap();
 
     Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4", device]).ok();
-    Program::new("mount").arg(device).arg(sandbox.mount_point()).ok();
+    Program::new("mount").args(["-o", "ro", device]).arg(sandbox.mount_point()).ok();
     let dir = sandbox.mount_point();
     assert_refused(&sandbox, disk.device(), 75, &format!("is mounted at {}", dir.display()));
     Program::new("umount").arg(&dir).ok();

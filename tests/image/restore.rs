@@ -22,8 +22,9 @@ fn a_device_gets_the_bytes_of_the_volume_and_only_what_differs_is_fetched_and_wr
         assert!(disk.bytes() == bytes);
         let of = |name| number(&told["restored"], name);
         assert_eq!((of("size"), of("read")), (bytes.len() as u64, bytes.len() as u64), "{told}");
-        assert_eq!((of("fetched_chunks"), of("written")), (1, 4096), "{told}");
-        assert!(of("fetched") <= 513 << 10, "{told}");
+        assert_eq!(of("fetched_chunks"), 1, "{told}");
+        // Of the page as much as its chunk has; where chunks end is another place in each repository.
+        assert!((1..=4096).contains(&of("written")) && of("fetched") <= 513 << 10, "{told}");
         assert_eq!(of("zeroed"), 512 << 10, "{told}");
         assert_eq!(of("right"), of("size") - of("written") - of("zeroed"), "{told}");
         assert!(of("verified") > 0, "{told}");
