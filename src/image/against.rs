@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::archived::{Bytes, Image};
+use super::buffer::Buffer;
 use super::chunks::Pieces;
 use super::compare;
 use super::progress::{Counts, Meter, Monitor, Step};
@@ -59,18 +60,20 @@ pub fn against(image: &Image, target: &Target, monitor: Monitor<'_>) -> Result<C
                 })
             })?;
         }
-        Bytes::Stream(stream) => stream.each(|at, bytes| {
-            interrupt::check()?;
-            let there = target.size().saturating_sub(at).min(bytes.len() as u64) as usize;
-            let mut old = vec![0; there];
-            target.read(&mut old, at)?;
-            for run in compare::runs(&old, &bytes[..there], at) {
-                note(at + run.range.start as u64..at + run.range.end as u64);
-            }
-            note(at + there as u64..at + bytes.len() as u64);
-            meter.add(bytes.len() as u64);
-            Ok(())
-        })?,
+        Bytes::Stream(stream) => {
+            let mut buffer = Buffer::default();
+            stream.each(|at, bytes| {
+                interrupt::check()?;
+                let there = target.size().saturating_sub(at).min(bytes.len() as u64);
+                let old = target.read(&mut buffer, &(at..at + there))?;
+                for run in compare::runs(old, &bytes[..old.len()], at) {
+                    note(at + run.range.start as u64..at + run.range.end as u64);
+                }
+                note(at + there..at + bytes.len() as u64);
+                meter.add(bytes.len() as u64);
+                Ok(())
+            })?;
+        }
     }
     note(image.size..target.size().max(image.size));
     let differing = differing.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 pub mod against;
 pub mod archived;
 pub mod bill;
+mod buffer;
 pub mod chunks;
 pub mod compare;
 mod in_use;

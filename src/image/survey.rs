@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::buffer::Buffer;
 use super::chunks::{Piece, Pieces, TOGETHER};
-use super::compare::{common, length};
+use super::compare::{common, is_zero, length};
 use super::progress::{Counts, add};
 use super::target::Target;
 use super::workers::Failure;
@@ -40,7 +41,7 @@ impl Survey<'_> {
         failure: &Failure,
         each: &(dyn Fn(Piece, Verdict) -> Result<()> + Sync),
     ) -> Result<()> {
-        let mut buffers = vec![Vec::new(); TOGETHER];
+        let mut buffers: [Buffer; TOGETHER] = Default::default();
         loop {
             let batch = pieces.take()?;
             if batch.is_empty() || failure.ended()? {
@@ -59,7 +60,7 @@ impl Survey<'_> {
         &self,
         pieces: &Pieces<'_>,
         batch: Vec<Piece>,
-        buffers: &mut [Vec<u8>],
+        buffers: &mut [Buffer],
     ) -> Result<Vec<(Piece, Verdict)>> {
         let mut verdicts = Vec::with_capacity(batch.len());
         // Which buffer has the bytes of which piece.
@@ -81,7 +82,7 @@ impl Survey<'_> {
     }
 
     /// `None` when the hash will tell: then `buffer` has the target's bytes.
-    fn judge_unhashed(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<Option<Verdict>> {
+    fn judge_unhashed(&self, piece: &Piece, buffer: &mut Buffer) -> Result<Option<Verdict>> {
         let open = spans(self.may_differ, &piece.range);
         if open.is_empty() {
             return Ok(Some(Verdict::Right));
@@ -100,14 +101,13 @@ impl Survey<'_> {
         add(&self.counts.read, length(&open));
         if piece.chunk.is_none() {
             for span in &open {
-                if !target.is_zero(span, buffer)? {
+                if !is_zero(target.read(buffer, span)?) {
                     return Ok(Some(Verdict::Differs));
                 }
             }
             return Ok(Some(Verdict::Right));
         }
-        buffer.resize((piece.range.end - piece.range.start) as usize, 0);
-        target.read(buffer, piece.range.start)?;
+        target.read(buffer, &piece.range)?;
         Ok(None)
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         let survey = Survey { target: Some(&target), may_differ, full, counts: &counts };
         let chunk = Chunk { id: Id([1; 32]), size: 1, stored: 1 };
         let piece = Piece { range, chunk: (!zeros).then_some(chunk) };
-        let verdict = survey.judge_unhashed(&piece, &mut Vec::new()).unwrap();
+        let verdict = survey.judge_unhashed(&piece, &mut Buffer::default()).unwrap();
         (verdict, super::super::progress::of(&counts.read))
     }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::buffer::{Buffer, PAGE};
 use super::compare::BLOCK;
 use super::in_use;
 use crate::error::{Error, Kind, Result};
@@ -47,6 +48,8 @@ pub struct Place {
 /// An open target. Used by any number of threads at once.
 pub struct Target {
     file: File,
+    /// The same device, read past the page cache.
+    direct: Option<File>,
     place: Place,
     /// It was made, or emptied.
     blank: bool,
@@ -164,7 +167,7 @@ impl Place {
         let shown = &self.shown;
         let file = File::open(&self.path)
             .map_err(|e| Error::usage(format!("cannot read the target {shown}")).because(e))?;
-        Ok(Target { file, place: self, blank: false, unsynced: AtomicU64::new(0) })
+        Ok(self.opened(file, false))
     }
 
     /// Opens it for itself alone to be written: a device until it is closed cannot be mounted. A new
@@ -198,7 +201,15 @@ impl Place {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(cannot)?;
             self.size = size;
         }
-        Ok(Target { file, place: self, blank, unsynced: AtomicU64::new(0) })
+        Ok(self.opened(file, blank))
+    }
+
+    fn opened(self, file: File, blank: bool) -> Target {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECT);
+        // What cannot be read so is read through the cache.
+        let direct = if self.kept == Kept::Device { options.open(&self.path).ok() } else { None };
+        Target { file, direct, place: self, blank, unsynced: AtomicU64::new(0) }
     }
 }
 
@@ -216,23 +227,24 @@ impl Target {
         self.blank
     }
 
-    /// Fills `buffer` from `at` on.
+    /// The bytes `range`, in `buffer`; of a device past the page cache, which is faster, and true.
     ///
     /// # Errors
     /// When it cannot be read, or ends before.
-    pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<()> {
-        self.file.read_exact_at(buffer, at).map_err(|e| self.failed("read", at, e))
-    }
-
-    /// Whether `range` is nothing but zeros. It is read: not every file system is to be believed
-    /// about its holes.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn is_zero(&self, range: &Range<u64>, buffer: &mut Vec<u8>) -> Result<bool> {
-        buffer.resize((range.end - range.start) as usize, 0);
-        self.read(buffer, range.start)?;
-        Ok(super::compare::is_zero(buffer))
+    pub fn read<'b>(&self, buffer: &'b mut Buffer, range: &Range<u64>) -> Result<&'b [u8]> {
+        let wanted = (range.end - range.start / PAGE * PAGE) as usize;
+        let (pages, first) = buffer.pages_for(range);
+        let file = self.direct.as_ref().unwrap_or(&self.file);
+        let mut filled = 0;
+        while filled < wanted && !range.is_empty() {
+            match file.read_at(&mut pages[filled..], first + filled as u64) {
+                Ok(0) => return Err(self.failed("read", range.end, ErrorKind::UnexpectedEof.into())),
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.failed("read", first + filled as u64, e)),
+            }
+        }
+        Ok(buffer)
     }
 
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use xxhash_rust::xxh64::Xxh64;
 
+use super::buffer::Buffer;
 use super::compare::{self, Run};
 use super::progress::{Counts, Meter, Monitor, Step, add};
 use super::survey::spans;
@@ -86,9 +87,9 @@ impl<'a> Writer<'a> {
         if self.target.is_blank() {
             return Ok(compare::runs_on_blank(part, at));
         }
-        let mut old = vec![0; part.len()];
-        self.target.read(&mut old, at)?;
-        let runs = compare::runs(&old, part, at);
+        let mut buffer = Buffer::default();
+        let old = self.target.read(&mut buffer, &(at..at + part.len() as u64))?;
+        let runs = compare::runs(old, part, at);
         let wrong: usize = runs.iter().map(|run| run.range.len()).sum();
         add(&self.counts.right, (part.len() - wrong) as u64);
         Ok(runs)
@@ -135,7 +136,7 @@ impl<'a> Writer<'a> {
         let meter = Meter::new(Step::ReadBack, total, monitor);
         let queue = Mutex::new(touched.into_iter());
         workers::run(|failure| {
-            let mut buffer = Vec::new();
+            let mut buffer = Buffer::default();
             while !failure.ended()? {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(touched) = next else { return Ok(()) };
@@ -147,17 +148,16 @@ impl<'a> Writer<'a> {
         Ok(total)
     }
 
-    fn check(&self, touched: &Touched, buffer: &mut Vec<u8>) -> Result<()> {
+    fn check(&self, touched: &Touched, buffer: &mut Buffer) -> Result<()> {
         let mut sum = Xxh64::new(0);
         let mut zeros = true;
         for span in spans(self.may_differ, &touched.range) {
             let mut at = span.start;
             while at < span.end {
                 let end = span.end.min(at + STEP);
-                buffer.resize((end - at) as usize, 0);
-                self.target.read(buffer, at)?;
-                sum.write(buffer);
-                zeros &= compare::is_zero(buffer);
+                let bytes = self.target.read(buffer, &(at..end))?;
+                sum.write(bytes);
+                zeros &= compare::is_zero(bytes);
                 at = end;
             }
         }
