@@ -11,8 +11,11 @@ use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
 use crate::repository::items::Chunk;
 
-/// Chunks that are worked on together: so many are hashed side by side.
-pub const TOGETHER: usize = 4;
+/// Chunks that are worked on together at most: twice as many as are hashed side by side, so that a
+/// long one is not hashed alone for long.
+pub const TOGETHER: usize = 8;
+/// Bytes after which no other chunk joins them.
+const TOGETHER_BYTES: u64 = 16 << 20;
 
 /// An image as its chunks.
 pub struct Chunks {
@@ -93,14 +96,15 @@ impl<'a> Pieces<'a> {
         self.chunks
     }
 
-    /// The next pieces that stand together, up to [`TOGETHER`]; none at the end.
+    /// The next pieces that stand together, up to [`TOGETHER`], and some 16 MiB; none at the end.
     ///
     /// # Errors
     /// When the archive's list of chunks ends before the image.
     pub fn take(&self) -> Result<Vec<Piece>> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let mut pieces = Vec::new();
-        while pieces.len() < TOGETHER && *next < self.chunks.size {
+        let end = self.chunks.size.min(*next + TOGETHER_BYTES);
+        while pieces.len() < TOGETHER && *next < end {
             let piece = self.chunks.at(*next).filter(|piece| piece.range.start == *next);
             let piece = piece.ok_or_else(|| {
                 Error::failed(format!("the archive {} has no byte {next} of it", self.chunks.archive.name))

@@ -6,9 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
 
-/// As many as there are processors.
+/// Each holds some chunks.
+const MOST: usize = 8;
+
+/// One for each processor, but no more than eight.
 pub fn count() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
 }
 
 /// The first error of several threads.
@@ -45,7 +48,7 @@ impl Failure {
     }
 }
 
-/// Runs `work` on [as many threads](count) as there are processors, to the end of all of them.
+/// Runs `work` on [some threads](count), to the end of all of them.
 ///
 /// # Errors
 /// The first of theirs.

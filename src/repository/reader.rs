@@ -223,7 +223,7 @@ impl Repository {
     }
 
     /// Tells of each of several pieces of plain bytes whether it is what the chunk of this id
-    /// holds; nothing is fetched for it. Four at once are fastest, as with
+    /// holds; nothing is fetched for it. Several at once are faster, as with
     /// [`Repository::receive_all`].
     pub fn are(&self, pieces: &[(Id, &[u8])]) -> Vec<bool> {
         self.crypto.check(pieces).iter().map(Result::is_ok).collect()
