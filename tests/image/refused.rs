@@ -45,8 +45,10 @@ fn what_is_in_use_is_refused_with_who_uses_it() {
     Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4", device]).ok();
     Program::new("mount").args(["-o", "ro", device]).arg(sandbox.mount_point()).ok();
     let dir = sandbox.mount_point();
-    assert_refused(&sandbox, disk.device(), 75, &format!("is mounted at {}", dir.display()));
+    let mounted = restore(&sandbox, disk.device(), &[]).run();
     Program::new("umount").arg(&dir).ok();
+    assert_eq!(mounted.code(), Some(75), "{mounted}");
+    assert!(mounted.stderr().contains(&format!("is mounted at {}", dir.display())), "{mounted}");
 
     let above = Disk::on(disk.device());
     assert_refused(&sandbox, disk.device(), 75, &above.device().display().to_string());
