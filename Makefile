@@ -23,11 +23,12 @@ test:
 	$(CARGO) test
 	scripts/fuzz.sh
 
-# Side by side with borg; see `benches/bench.py --help` for the sizes.
+# Side by side with borg; see `--help` of benches/bench.py and benches/restore.py for the sizes.
 bench:
 	scripts/setup.sh bench
 	$(CARGO) build --release
 	/usr/bin/python3 benches/bench.py --binary $(BIN) $(BENCH_OPTIONS)
+	/usr/bin/python3 benches/restore.py --binary $(BIN)
 
 build:
 	$(CARGO) build --release

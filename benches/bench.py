@@ -180,9 +180,9 @@ class Lab:
         self.config.write_text(json.dumps(where))
 
     @contextmanager
-    def served(self, delay):
-        """The repository behind an sshd, with a round trip of `delay` milliseconds."""
-        with server.sshd(self.work) as (port, rsh), server.relayed(port, delay) as near:
+    def served(self, delay, megabits=None):
+        """The repository behind an sshd, with a round trip of `delay` milliseconds, and so many Mbit/s."""
+        with server.sshd(self.work) as (port, rsh), server.relayed(port, delay, megabits) as near:
             self.environment |= {"BORG_RSH": f"{rsh} -p {near}", "BORG_REMOTE_PATH": str(BORG)}
             self.environment["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"
             self.configure("127.0.0.1")

@@ -39,9 +39,9 @@ def sshd(work):
 
 
 @contextmanager
-def relayed(port, delay):
-    """The port of a line to `port` with a round trip of `delay` milliseconds."""
-    command = ["/usr/bin/python3", HERE / "relay.py", str(port), str(delay)]
+def relayed(port, delay, megabits=None):
+    """The port of a line to `port` with a round trip of `delay` milliseconds, as fast as so many Mbit/s."""
+    command = ["/usr/bin/python3", HERE / "relay.py", str(port), str(delay), *([str(megabits)] if megabits else [])]
     relay = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(relay.stdout.readline())

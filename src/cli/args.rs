@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
 use super::{
-    attach, attached, bridge, check_config, cleanup, create, detach, generate, inside, mount, telemetry,
-    umount,
+    attach, attached, bridge, check_config, cleanup, create, detach, generate, inside, mount, restore,
+    telemetry, umount, verify,
 };
 use crate::config::Config;
 use crate::error::Result;
@@ -21,8 +21,7 @@ Get data back:
   borg-offsite-backup detach /mnt/disk                  a disk image, as a disk
   borg-offsite-backup list                              which days there are
   borg-offsite-backup extract ::latest home/me/letter   into this folder
-  borg-offsite-backup extract --stdout ::2026-11-23 dev/zvol/tank/work |
-      dd of=/dev/zvol/tank/work bs=10M
+  borg-offsite-backup restore ::2026-11-23 tank/work --to /dev/zvol/tank/work
 
 Back up:
   borg-offsite-backup check-config                      is all set up well?
@@ -82,6 +81,8 @@ pub enum Command {
     Attach(attach::Attach),
     Detach(detach::Detach),
     Attached(attached::Attached),
+    Restore(restore::Restore),
+    Verify(verify::Verify),
     Create(create::Create),
     Cleanup(cleanup::Cleanup),
     CheckConfig(check_config::CheckConfig),

@@ -6,6 +6,7 @@ mod attached;
 mod bridge;
 mod check_config;
 mod cleanup;
+mod confirm;
 pub mod console;
 mod create;
 mod detach;
@@ -14,14 +15,17 @@ mod generate;
 mod init;
 mod inside;
 mod log;
+mod meter;
 mod mount;
 mod mount_helper;
 mod mount_options;
 mod pass_through;
 mod progress;
 mod report;
+mod restore;
 mod telemetry;
 mod umount;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,6 +36,7 @@ use crate::error::{Error, Result};
 use args::{Cli, Command, LogFormat};
 use console::Console;
 pub use exit::Exit;
+use mount::Source as SourceArg;
 use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
@@ -87,6 +92,8 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Attach(attach) => attach.run(&cli.globals),
         Command::Detach(detach) => detach.run(&cli.globals),
         Command::Attached(attached) => attached.run(&cli.globals),
+        Command::Restore(restore) => restore.run(&cli.globals),
+        Command::Verify(verify) => verify.run(&cli.globals),
         Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),

@@ -84,13 +84,23 @@ pub struct Mount {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Source {
+pub enum Source {
     /// The native source where it can read the repository, else streams.
     Auto,
     /// Streams of `borg extract`: borg's own bytes, but always from a file's beginning.
     Stream,
     /// A reader of our own: one seek costs one chunk, and the repository is never locked.
     Native,
+}
+
+impl From<Source> for open::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Auto => open::Source::Auto,
+            Source::Stream => open::Source::Stream,
+            Source::Native => open::Source::Native,
+        }
+    }
 }
 
 impl Mount {
@@ -158,11 +168,7 @@ impl Mount {
         let paths = paths.iter().map(|p| item_path(p)).collect::<Result<_>>()?;
         let mut request = Request {
             archive,
-            source: match self.source {
-                Source::Auto => open::Source::Auto,
-                Source::Stream => open::Source::Stream,
-                Source::Native => open::Source::Native,
-            },
+            source: self.source.into(),
             filter: ArchiveFilter {
                 first: self.first,
                 last: self.last,

@@ -42,11 +42,6 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "change-passphrase",
     "help",
 ];
-/// What this version does not have yet, and what does the same meanwhile.
-const LATER: [(&str, &str); 2] = [
-    ("restore", "meanwhile: `borg-offsite-backup extract [--stdout] ::ARCHIVE PATH`"),
-    ("verify", "meanwhile: `borg-offsite-backup extract --dry-run ::ARCHIVE [PATH]`"),
-];
 /// How long the look for the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
@@ -137,13 +132,10 @@ fn resolve(
 }
 
 fn unknown(word: &str) -> Error {
-    if let Some((name, meanwhile)) = LATER.iter().find(|(name, _)| *name == word) {
-        return Error::usage(format!("this version has no `{name}` yet")).hint(*meanwhile);
-    }
     let error = Error::usage(format!("there is no command `{word}`"));
     let cli = Cli::command();
     let ours = cli.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name());
-    let known: Vec<&str> = ours.chain(BORG_COMMANDS).chain(LATER.map(|(name, _)| name)).collect();
+    let known: Vec<&str> = ours.chain(BORG_COMMANDS).collect();
     let error = match nearest(word, &known) {
         Some(guess) => error.hint(format!("did you mean `{guess}`?")),
         None => error,

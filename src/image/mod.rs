@@ -5,14 +5,30 @@
 //!      \-> detach -> attachment (what is remembered)
 //! ```
 
+pub mod against;
+pub mod archived;
 pub mod attach;
 pub mod attachment;
 mod background;
+pub mod bill;
 mod blocks;
+mod buffer;
+pub mod chunks;
+pub mod compare;
 pub mod detach;
 pub mod filesystem;
+mod in_use;
 pub mod inside;
 pub mod naming;
 mod origin;
 mod overlay;
+pub mod progress;
+pub mod restore;
+mod sample;
+mod streamed;
+mod survey;
+pub mod target;
+pub mod verify;
+mod workers;
 mod writable;
+mod writer;

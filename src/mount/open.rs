@@ -33,7 +33,7 @@ const SCRATCH: u64 = 64 << 30;
 /// Folder in that of the cache for chunks.
 const CHUNKS: &str = "chunks";
 /// Folder in that of the cache for lists of files.
-const CATALOGS: &str = "catalogs";
+pub const CATALOGS: &str = "catalogs";
 /// Less than this is not worth a file.
 const LEAST_SCRATCH: u64 = 1 << 20;
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line
@@ -185,20 +185,38 @@ fn catalog(
     limits: Limits,
     keep: impl FnOnce(NativeCatalog) -> NativeCatalog,
 ) -> Result<(Arc<dyn Catalog>, &'static str)> {
-    if source != Source::Stream {
-        match NativeCatalog::open(borg, filter.clone(), limits.lock_wait, limits.stall)? {
-            Ok(catalog) => return Ok((Arc::new(keep(catalog)), "native")),
-            Err(why) if source == Source::Native => {
-                return Err(Error::usage(format!(
-                    "the native source cannot read {}: {why}",
-                    borg.repository()
-                ))
-                .hint("`--source stream` can"));
-            }
-            Err(why) => tracing::warn!("streams of borg are used, so far seeks are slow: {why}"),
+    match native(borg, source, filter.clone(), &limits)? {
+        Some(catalog) => Ok((Arc::new(keep(catalog)), "native")),
+        None => Ok((Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream")),
+    }
+}
+
+/// The native source, if it is wanted and can read the repository; `None`: streams it is to be, and
+/// the log says why.
+///
+/// # Errors
+/// When nobody should read the repository, or only the native source was to and cannot.
+pub fn native(
+    borg: &Borg,
+    source: Source,
+    filter: ArchiveFilter,
+    limits: &Limits,
+) -> Result<Option<NativeCatalog>> {
+    if source == Source::Stream {
+        return Ok(None);
+    }
+    match NativeCatalog::open(borg, filter, limits.lock_wait, limits.stall)? {
+        Ok(catalog) => Ok(Some(catalog)),
+        Err(why) if source == Source::Native => {
+            let repository = borg.repository();
+            Err(Error::usage(format!("the native source cannot read {repository}: {why}"))
+                .hint("`--source stream` can"))
+        }
+        Err(why) => {
+            tracing::warn!("streams of borg are used, so far seeks are slow: {why}");
+            Ok(None)
         }
     }
-    Ok((Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream"))
 }
 
 impl Opened {

@@ -222,6 +222,13 @@ impl Repository {
         self.zeros.is_zero(&self.crypto, chunk)
     }
 
+    /// Tells of each of several pieces of plain bytes whether it is what the chunk of this id
+    /// holds; nothing is fetched for it. Several at once are faster, as with
+    /// [`Repository::receive_all`].
+    pub fn are(&self, pieces: &[(Id, &[u8])]) -> Vec<bool> {
+        self.crypto.check(pieces).iter().map(Result::is_ok).collect()
+    }
+
     /// The plain bytes of `chunk`: authenticated, of the listed size, and with the listed id.
     /// Nothing is fetched for zeros.
     ///

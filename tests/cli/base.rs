@@ -121,21 +121,6 @@ fn log_lines_in_a_file_have_the_time() {
 }
 
 #[test]
-fn commands_of_later_versions_are_told_with_what_does_meanwhile() {
-    let home = Home::new();
-    for command in ["restore", "verify"] {
-        let output = home.ours([command, "::today"]).output().unwrap();
-        ends_with_code(&output, 2);
-        let told = home.text(&output.stderr);
-        assert!(
-            told.starts_with(&format!("error: this version has no `{command}` yet\n  meanwhile: ")),
-            "{told}"
-        );
-        assert_eq!(told.lines().count(), 2);
-    }
-}
-
-#[test]
 fn man_pages_and_completions_come_from_the_same_definitions() {
     let home = Home::new();
     ends_with_code(&home.command(PROGRAM).args(["generate", "out/pages"]).output().unwrap(), 0);

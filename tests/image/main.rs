@@ -4,8 +4,13 @@
 mod common;
 
 mod attach;
+mod broken;
+mod device;
 mod ended;
 mod handed;
 mod images;
 mod inside;
+mod refused;
+mod restore;
+mod verify;
 mod writable;

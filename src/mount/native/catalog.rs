@@ -1,6 +1,7 @@
 //! What is in the repository, read by ourselves.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -109,6 +110,19 @@ impl NativeCatalog {
             (_, None) => {}
         }
         self
+    }
+
+    /// The repository itself.
+    pub fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
+    /// What has the byte `at` of the item number `item` of `archive`, whose items were read or are
+    /// remembered: where it stands in the item's content, and its chunk (`None`: zeros).
+    pub fn chunk_at(&self, archive: &Archive, item: u32, at: u64) -> Option<(Range<u64>, Option<Chunk>)> {
+        let lists = self.listed(archive);
+        let span = lists.span(item, at)?;
+        Some((span.start..span.end, lists.chunk(&span)))
     }
 
     fn listed(&self, archive: &Archive) -> Arc<Lists> {

@@ -1,0 +1,24 @@
+//! Asking a person before something is lost.
+
+use std::io::{IsTerminal, Write};
+
+use crate::error::{Error, Kind, Result};
+
+/// Asks `question` on the terminal; only `y` and `yes` go on.
+///
+/// # Errors
+/// [`Kind::Usage`] where nobody can be asked, [`Kind::Failed`] when the answer is no.
+pub fn ask(question: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Error::usage(format!("{question} Nobody can be asked here"))
+            .hint("`--yes` answers it; `--dry-run` shows what would be done"));
+    }
+    let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|e| Error::failed("cannot read the answer").because(e))?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Error::new(Kind::Failed, "not done: the answer was no")),
+    }
+}

@@ -1,0 +1,233 @@
+//! `verify`
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::Globals;
+use super::console::{self, Console, count, size};
+use super::meter::Drawn;
+use super::{Exit, SourceArg};
+use crate::archive::name::Wanted;
+use crate::archive::path::ItemPath;
+use crate::error::{Error, Result};
+use crate::image::against::{self, Comparison};
+use crate::image::archived::{Archived, Found, Image};
+use crate::image::target::{Kept, Place};
+use crate::image::verify::{self, Reading};
+use crate::process::interrupt;
+use crate::tools::borg::{Borg, Need};
+
+/// Ranges and files that are shown; the rest is counted.
+const SHOWN: usize = 20;
+/// Ranges in JSON at most.
+const MOST_RANGES: usize = 10_000;
+
+/// See that an archive's data is right, or that a device still equals its volume in an archive.
+#[derive(Args)]
+pub struct Verify {
+    /// The archive.
+    #[arg(value_name = "::ARCHIVE")]
+    archive: String,
+    /// What of it, as `list` prints it; of a volume its name is enough [default: all].
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
+    /// Hold this device or file against the archive; nothing of its data is fetched.
+    #[arg(long, value_name = "TARGET", requires = "path")]
+    against: Option<PathBuf>,
+    /// Read only so much of the data, and each time another part until all was read.
+    #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "against")]
+    sample: Option<f64>,
+    /// Where the bytes come from.
+    #[arg(long, value_enum, default_value_t = SourceArg::Auto)]
+    source: SourceArg,
+    /// Tell what was found as JSON, on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let wanted = Wanted::parse(&self.archive)?;
+        let config = globals.config()?;
+        let borg = Borg::new(&config)?;
+        interrupt::heed()?;
+        let _reached = borg.reach("verify it", Need::Repository, false)?;
+        let archived = Archived::open(&borg, &wanted, self.source.into())?;
+        let console = globals.console();
+        match (&self.path, &self.against) {
+            (Some(path), Some(target)) => match archived.find(path.as_bytes())? {
+                Found::Image(image) => self.compare(&image, target, console),
+                Found::Folder(path) | Found::Other(path) => Err(Error::usage(format!(
+                    "{path} is no file in the archive, so no target can be held against it"
+                ))),
+            },
+            (path, _) => {
+                let path = path.as_ref().map(|path| archived.find(path.as_bytes())).transpose()?;
+                let path = path.map(|found| match found {
+                    Found::Image(Image { path, .. }) | Found::Folder(path) | Found::Other(path) => path,
+                });
+                self.read(&borg, &archived, path.as_ref(), console)
+            }
+        }
+    }
+
+    fn compare(&self, image: &Image, target: &Path, console: Console) -> Result<Exit> {
+        let place = Place::at(target)?;
+        if place.kept == Kept::New {
+            return Err(Error::usage(format!("there is no {}", place.shown())));
+        }
+        let target = place.open_to_read()?;
+        let (start, drawn) = (Instant::now(), Drawn::new(console));
+        let comparison = against::against(image, &target, &|progress| drawn.tell(progress));
+        drawn.end();
+        let comparison = comparison?;
+        if self.json {
+            console::print(&json_of(&comparison).to_string())?;
+        }
+        let (shown, name) = (target.place().shown(), image.name());
+        if comparison.is_equal() {
+            let took = console::duration(start.elapsed());
+            console.say(&format!("{shown} equals {name}: all {} ({took})", size(image.size)));
+            return Ok(Exit::Done);
+        }
+        if !self.json {
+            let lines = comparison.differing.iter().map(|range| format!("differs: {}", in_bytes(range)));
+            show(lines, comparison.differing.len())?;
+        }
+        Err(differs(shown, &name, &comparison))
+    }
+
+    fn read(
+        &self,
+        borg: &Borg,
+        archived: &Archived,
+        path: Option<&ItemPath>,
+        console: Console,
+    ) -> Result<Exit> {
+        let name = name(archived, path);
+        let start = Instant::now();
+        let Some(native) = &archived.native else {
+            if self.sample.is_some() {
+                return Err(Error::usage("`--sample` needs the native source, which cannot read this"));
+            }
+            verify::by_borg(borg, archived, path)?;
+            if self.json {
+                console::print(&json!({ "right": true }).to_string())?;
+            }
+            console.say(&format!("{name} is right, says borg ({})", console::duration(start.elapsed())));
+            return Ok(Exit::Done);
+        };
+        let drawn = Drawn::new(console);
+        let reading =
+            verify::by_chunks(archived, native, path, self.sample, &|progress| drawn.tell(progress));
+        drawn.end();
+        let reading = reading?;
+        if self.json {
+            console::print(&json_of_reading(&reading).to_string())?;
+        }
+        if reading.damaged_files == 0 {
+            console.say(&told(&name, &reading, &console::duration(start.elapsed())));
+            return Ok(Exit::Done);
+        }
+        if !self.json {
+            let lines = reading.damaged.iter().map(|file| {
+                let ranges: Vec<String> = file.ranges.iter().take(SHOWN).map(in_bytes).collect();
+                format!("damaged: {} {}: {}", file.path, ranges.join(", "), file.why)
+            });
+            show(lines, reading.damaged_files as usize)?;
+        }
+        let files = count(reading.damaged_files);
+        Err(Error::failed(format!("{name} is damaged: {files} of its files cannot be read as they were"))
+            .hint("`borg-offsite-backup check` tells what of the repository is wrong; other archives may have them"))
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
+    match number {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("a part is written as 5%, up to 100%".into()),
+    }
+}
+
+fn name(archived: &Archived, path: Option<&ItemPath>) -> String {
+    let name = &archived.archive.name;
+    path.map_or_else(|| format!("::{name}"), |path| format!("::{name} {path}"))
+}
+
+fn told(name: &str, reading: &Reading, took: &str) -> String {
+    let (read, total) = (size(reading.read), size(reading.total));
+    if reading.read == reading.total {
+        return format!("{name} is right: all {total} were read ({took})");
+    }
+    let rest = if reading.is_last { "; all has been read now" } else { "; the next look goes on after them" };
+    format!("{name} is right in the {read} of {total} that were read{rest} ({took})")
+}
+
+fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
+    let Comparison { size: listed, target_size, differing } = comparison;
+    let error = Error::failed(format!(
+        "{target} differs from {name}: {} in {}",
+        size(comparison.bytes()),
+        if differing.len() == 1 {
+            "one range".into()
+        } else {
+            format!("{} ranges", count(differing.len() as u64))
+        }
+    ));
+    let error = match listed == target_size {
+        true => error,
+        false => error.hint(format!("{target} has {target_size} bytes, the archive's {listed}")),
+    };
+    error.hint("`borg-offsite-backup restore --dry-run` tells what it takes to make them equal")
+}
+
+/// Prints up to [`SHOWN`] lines, and how many there are besides.
+fn show(lines: impl Iterator<Item = String>, all: usize) -> Result<()> {
+    let mut lines: Vec<String> = lines.take(SHOWN).collect();
+    if let Some(more) = all.checked_sub(lines.len()).filter(|more| *more > 0) {
+        lines.push(format!("and {} more", count(more as u64)));
+    }
+    console::print(&lines.join("\n"))
+}
+
+fn in_bytes(range: &Range<u64>) -> String {
+    format!("bytes {} to {} ({})", range.start, range.end, size(range.end - range.start))
+}
+
+fn pairs(ranges: &[Range<u64>]) -> Value {
+    ranges.iter().take(MOST_RANGES).map(|range| json!([range.start, range.end])).collect()
+}
+
+fn json_of(comparison: &Comparison) -> Value {
+    json!({
+        "equal": comparison.is_equal(),
+        "size": comparison.size,
+        "target_size": comparison.target_size,
+        "differing_bytes": comparison.bytes(),
+        "differing_ranges": comparison.differing.len(),
+        "ranges": pairs(&comparison.differing),
+    })
+}
+
+fn json_of_reading(reading: &Reading) -> Value {
+    let damaged = reading
+        .damaged
+        .iter()
+        .map(|file| json!({ "path": file.path.to_string(), "ranges": pairs(&file.ranges), "why": file.why }));
+    json!({
+        "right": reading.damaged_files == 0,
+        "size": reading.total,
+        "read": reading.read,
+        "chunks": reading.chunks,
+        "all_read": reading.is_last,
+        "damaged_files": reading.damaged_files,
+        "damaged": damaged.collect::<Value>(),
+    })
+}

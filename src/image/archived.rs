@@ -1,0 +1,135 @@
+//! An archive that was opened to take something out of it.
+
+use std::sync::Arc;
+
+use chrono::Local;
+
+use super::chunks::Chunks;
+use super::naming;
+use super::streamed::Streamed;
+use crate::archive::filter::ArchiveFilter;
+use crate::archive::name::{Archive, Wanted};
+use crate::archive::path::ItemPath;
+use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
+use crate::error::{Error, Kind, Result};
+use crate::folders;
+use crate::mount::native::NativeCatalog;
+use crate::mount::open::{self, CATALOGS, Source};
+use crate::mount::source::Catalog;
+use crate::mount::streams::{BorgCatalog, Limits};
+use crate::tools::borg::Borg;
+
+/// An archive, its files, and what gives their bytes.
+pub struct Archived {
+    pub archive: Archive,
+    pub tree: Arc<Tree>,
+    /// `None`: only borg can read the repository.
+    pub native: Option<Arc<NativeCatalog>>,
+    catalog: Arc<dyn Catalog>,
+}
+
+/// What a path in an archive is.
+pub enum Found {
+    /// A regular file, such as a volume's image.
+    Image(Image),
+    Folder(ItemPath),
+    /// A link, a device, a FIFO, a socket.
+    Other(ItemPath),
+}
+
+/// A regular file of an archive.
+pub struct Image {
+    pub archive: Archive,
+    /// As the archive has it.
+    pub path: ItemPath,
+    /// Bytes.
+    pub size: u64,
+    pub bytes: Bytes,
+}
+
+/// What gives an image's bytes.
+pub enum Bytes {
+    Chunks(Chunks),
+    Stream(Streamed),
+}
+
+impl Archived {
+    /// Opens the archive. Whoever gives it bytes ends when it is dropped.
+    ///
+    /// # Errors
+    /// When the repository or the archive cannot be read, or there is no such archive.
+    pub fn open(borg: &Borg, wanted: &Wanted, source: Source) -> Result<Self> {
+        let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
+        let limits = Limits::default();
+        let saved = folders::cache_dir().ok().map(|dir| dir.join(CATALOGS));
+        let native = open::native(borg, source, filter.clone(), &limits)?;
+        let native = native.map(|catalog| Arc::new(catalog.saving_in(saved)));
+        let catalog: Arc<dyn Catalog> = match &native {
+            Some(native) => native.clone(),
+            None => Arc::new(BorgCatalog::new(borg.clone(), filter, limits)),
+        };
+        let archives = catalog.archives()?;
+        let archive = wanted.find(&archives, borg.repository(), Local::now().date_naive())?.clone();
+        let view = View::default();
+        let tree = match catalog.remembered(&archive, &view) {
+            Some(tree) => Arc::new(tree),
+            None => {
+                let mut builder = TreeBuilder::new(view.clone(), archive.start_ns());
+                catalog.items(&archive, &mut |item| builder.add(item))?;
+                let tree = Arc::new(builder.finish());
+                catalog.remember(&archive, &view, &tree);
+                tree
+            }
+        };
+        Ok(Archived { archive, tree, native, catalog })
+    }
+
+    /// What `said` (as [`naming::candidates`] takes it) is in the archive.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when it is not there.
+    pub fn find(&self, said: &[u8]) -> Result<Found> {
+        let candidates = naming::candidates(said)?;
+        let found = candidates.into_iter().find_map(|path| Some((self.tree.find(&path)?, path)));
+        let name = &self.archive.name;
+        let (node, path) = found.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no {} in the archive {name}", said.escape_ascii()))
+                .hint(format!("`borg-offsite-backup list ::{name}` shows what is"))
+        })?;
+        self.at(node, path)
+    }
+
+    fn at(&self, node: NodeId, path: ItemPath) -> Result<Found> {
+        let content = match self.tree.node(node).map(|node| node.body) {
+            Some(Body::File(content)) => content,
+            Some(Body::Directory { .. }) => return Ok(Found::Folder(path)),
+            _ => return Ok(Found::Other(path)),
+        };
+        let listed = self.tree.content(content);
+        let listed = listed.ok_or_else(|| Error::failed(format!("{path} has no bytes in the archive")))?;
+        if listed.damaged {
+            return Err(Error::failed(format!("{path} is damaged in the archive {}", self.archive.name))
+                .because("`borg check --repair` put zeros in the place of chunks that were lost")
+                .hint("take it from another archive; `borg-offsite-backup extract` gives it as it is"));
+        }
+        let (archive, size) = (self.archive.clone(), listed.size);
+        let bytes = match &self.native {
+            Some(native) => Bytes::Chunks(Chunks::new(Arc::clone(native), &archive, listed.item, size)),
+            None => Bytes::Stream(Streamed::new(&*self.catalog, &archive, &self.tree, content, size)?),
+        };
+        Ok(Found::Image(Image { archive, path, size, bytes }))
+    }
+}
+
+impl Drop for Archived {
+    fn drop(&mut self) {
+        self.catalog.shut_down();
+    }
+}
+
+impl Image {
+    /// `::ARCHIVE PATH`, for people.
+    pub fn name(&self) -> String {
+        format!("::{} {}", self.archive.name, self.path)
+    }
+}

@@ -1,0 +1,117 @@
+//! The chunks that make an image.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::archive::name::Archive;
+use crate::error::{Error, Kind, Result};
+use crate::mount::native::NativeCatalog;
+use crate::process::interrupt;
+use crate::repository::Request;
+use crate::repository::error::Error as Unreadable;
+use crate::repository::items::Chunk;
+
+/// Chunks that are worked on together at most: twice as many as are hashed side by side, so that a
+/// long one is not hashed alone for long.
+pub const TOGETHER: usize = 8;
+/// Bytes after which no other chunk joins them.
+const TOGETHER_BYTES: u64 = 16 << 20;
+
+/// An image as its chunks.
+pub struct Chunks {
+    catalog: Arc<NativeCatalog>,
+    archive: Archive,
+    /// Number of the item that has the bytes.
+    item: u32,
+    size: u64,
+}
+
+/// A stretch of an image that one chunk has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it stands in the image, in bytes.
+    pub range: Range<u64>,
+    /// `None`: nothing but zeros.
+    pub chunk: Option<Chunk>,
+}
+
+impl Chunks {
+    pub fn new(catalog: Arc<NativeCatalog>, archive: &Archive, item: u32, size: u64) -> Self {
+        Chunks { catalog, archive: archive.clone(), item, size }
+    }
+
+    fn at(&self, offset: u64) -> Option<Piece> {
+        let (range, chunk) = self.catalog.chunk_at(&self.archive, self.item, offset)?;
+        Some(Piece { range, chunk })
+    }
+
+    /// Tells of each piece (with bytes as long as it is) whether the chunk holds these bytes.
+    pub fn are(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
+        let listed: Vec<_> = pieces.iter().map(|(chunk, bytes)| (chunk.id, *bytes)).collect();
+        self.catalog.repository().are(&listed)
+    }
+
+    /// Asks for a chunk; it is on its way from now on.
+    pub fn request(&self, chunk: &Chunk) -> Request {
+        self.catalog.repository().request_chunk(chunk)
+    }
+
+    /// The bytes of what was asked for, authenticated, in the same order.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; [`Kind::Cut`] when the line is gone.
+    pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
+        let received = self.catalog.repository().receive_all(requests);
+        received.into_iter().map(|bytes| bytes.map_err(|e| self.told(e))).collect()
+    }
+
+    fn told(&self, e: Unreadable) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
+        let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Cut } else { Kind::Failed };
+        let hint = match e {
+            Unreadable::NotFound(_) => "the archive was deleted meanwhile, or the repository is damaged",
+            Unreadable::Gone(_) => "the line to the server is gone",
+            _ => "`borg-offsite-backup check --verify-data` tells more",
+        };
+        Error::new(kind, format!("cannot read a chunk of the archive {}", self.archive.name))
+            .because(e)
+            .hint(hint)
+    }
+}
+
+/// Gives the pieces of an image out, in their order, to any number of threads.
+pub struct Pieces<'a> {
+    chunks: &'a Chunks,
+    next: Mutex<u64>,
+}
+
+impl<'a> Pieces<'a> {
+    pub fn of(chunks: &'a Chunks) -> Self {
+        Pieces { chunks, next: Mutex::new(0) }
+    }
+
+    pub fn chunks(&self) -> &'a Chunks {
+        self.chunks
+    }
+
+    /// The next pieces that stand together, up to [`TOGETHER`], and some 16 MiB; none at the end.
+    ///
+    /// # Errors
+    /// When the archive's list of chunks ends before the image.
+    pub fn take(&self) -> Result<Vec<Piece>> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pieces = Vec::new();
+        let end = self.chunks.size.min(*next + TOGETHER_BYTES);
+        while pieces.len() < TOGETHER && *next < end {
+            let piece = self.chunks.at(*next).filter(|piece| piece.range.start == *next);
+            let piece = piece.ok_or_else(|| {
+                Error::failed(format!("the archive {} has no byte {next} of it", self.chunks.archive.name))
+            })?;
+            *next = piece.range.end;
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+}

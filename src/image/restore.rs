@@ -1,0 +1,199 @@
+//! Putting an image back onto a target: only what differs is fetched and written.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::archived::{Bytes, Image};
+use super::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use super::progress::{Counts, Meter, Monitor, Step, add, of};
+use super::streamed::Streamed;
+use super::survey::{Survey, Verdict};
+use super::target::Target;
+use super::workers::{self, Failure};
+use super::writer::Writer;
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+use crate::repository::Request as Chunk;
+
+/// Chunks that are on their way at once, besides those that are worked on.
+const ON_THE_WAY: usize = 16;
+
+/// How an image is put back.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Which bytes of the target may differ from the image, [merged](super::compare::merge). All
+    /// others are proven to be right: they are neither read nor written. `None`: nothing is known,
+    /// so everything is read and hashed.
+    pub may_differ: Option<Vec<Range<u64>>>,
+    /// Write also what is right already.
+    pub full: bool,
+    /// Read back what was written.
+    pub verify: bool,
+}
+
+/// What came of it, in bytes unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    pub size: u64,
+    /// Were right already.
+    pub right: u64,
+    /// Read from the target to be held against the archive.
+    pub read: u64,
+    pub written: u64,
+    /// Made zeros without bytes being sent.
+    pub zeroed: u64,
+    /// A number of chunks.
+    pub fetched_chunks: u64,
+    /// Over the line, compressed; of a stream as many as the image has.
+    pub fetched: u64,
+    /// Read back from the disk and found right.
+    pub verified: u64,
+    #[serde(skip)]
+    pub took: Duration,
+}
+
+/// Makes `target` hold the bytes of `image`, which must be as long.
+///
+/// # Errors
+/// When the archive cannot be read or the target not be written; tells in what state the target is.
+pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monitor<'_>) -> Result<Report> {
+    let start = Instant::now();
+    let counts = Counts::default();
+    let may_differ = request.may_differ.as_deref();
+    let writer = Writer::new(target, may_differ, request.full, &counts);
+    write(image, &writer, monitor).map_err(|e| unfinished(e, target, &counts))?;
+    let verified =
+        if request.verify { writer.read_back(monitor).map_err(|e| unread(e, target))? } else { 0 };
+    Ok(Report {
+        size: image.size,
+        right: image.size - of(&counts.written) - of(&counts.zeroed),
+        read: of(&counts.read),
+        written: of(&counts.written),
+        zeroed: of(&counts.zeroed),
+        fetched_chunks: of(&counts.fetched_chunks),
+        fetched: of(&counts.fetched),
+        verified,
+        took: start.elapsed(),
+    })
+}
+
+/// Until all of it is on the disk.
+fn write(image: &Image, writer: &Writer<'_>, monitor: Monitor<'_>) -> Result<()> {
+    let Writer { target, may_differ, full, counts, .. } = *writer;
+    if target.size() != image.size {
+        let shown = target.place().shown();
+        return Err(Error::usage(format!("{shown} has {} bytes, and not {}", target.size(), image.size)));
+    }
+    let meter = Meter::new(Step::Restore, image.size, monitor);
+    match &image.bytes {
+        Bytes::Chunks(chunks) => {
+            let survey = Survey { target: Some(target), may_differ, full, counts };
+            by_chunks(chunks, &survey, writer, &meter)?;
+        }
+        Bytes::Stream(stream) => by_stream(stream, writer, &meter)?,
+    }
+    target.sync()
+}
+
+/// Some threads hold the target against the chunks' ids and ask for those that differ; others
+/// take what comes and write it.
+fn by_chunks(chunks: &Chunks, survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
+    let pieces = Pieces::of(chunks);
+    let (asked, coming) = bounded::<(Piece, Chunk)>(ON_THE_WAY);
+    let failure = Failure::default();
+    std::thread::scope(|scope| {
+        for _ in 0..workers::count() {
+            let (asked, coming) = (asked.clone(), coming.clone());
+            let look = || {
+                // Taken along, so that those who write end with the last of those who look.
+                let asked = asked;
+                survey.run(&pieces, &failure, &|piece, verdict| {
+                    settle(chunks, writer, meter, &asked, piece, verdict)
+                })
+            };
+            scope.spawn(|| failure.note(look()));
+            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure)));
+        }
+        drop((asked, coming));
+    });
+    failure.into_result()
+}
+
+/// Does what is to be done about a piece, or asks for its bytes.
+fn settle(
+    chunks: &Chunks,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    asked: &Sender<(Piece, Chunk)>,
+    piece: Piece,
+    verdict: Verdict,
+) -> Result<()> {
+    if let (Verdict::Differs, Some(chunk)) = (verdict, &piece.chunk) {
+        let request = chunks.request(chunk);
+        // When a writer failed nobody takes it any more, and that is told.
+        let _ = asked.send((piece, request));
+        return Ok(());
+    }
+    let length = piece.range.end - piece.range.start;
+    if verdict == Verdict::Differs {
+        writer.put(&vec![0; length as usize], piece.range.start)?;
+    }
+    meter.add(length);
+    Ok(())
+}
+
+fn fetch(
+    chunks: &Chunks,
+    coming: Receiver<(Piece, Chunk)>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    failure: &Failure,
+) -> Result<()> {
+    while let Ok(first) = coming.recv() {
+        if failure.ended()? {
+            return Ok(());
+        }
+        // Not more than a fair share, so that no other thread is idle.
+        let share = (coming.len() / workers::count()).min(TOGETHER - 1);
+        let (pieces, requests): (Vec<_>, Vec<_>) =
+            std::iter::once(first).chain(coming.try_iter().take(share)).unzip();
+        for (piece, bytes) in pieces.iter().zip(chunks.receive(requests)?) {
+            add(&writer.counts.fetched_chunks, 1);
+            add(&writer.counts.fetched, piece.chunk.map_or(0, |chunk| chunk.stored.into()));
+            writer.put(&bytes, piece.range.start)?;
+            meter.add(piece.range.end - piece.range.start);
+        }
+    }
+    Ok(())
+}
+
+fn by_stream(stream: &Streamed, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
+    stream.each(|at, bytes| {
+        interrupt::check()?;
+        let length = bytes.len() as u64;
+        add(&writer.counts.fetched, length);
+        writer.put(&bytes, at)?;
+        meter.add(length);
+        Ok(())
+    })
+}
+
+/// Tells what the target holds now, and what to do.
+fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
+    let shown = target.place().shown();
+    if of(&counts.written) + of(&counts.zeroed) == 0 {
+        return error.hint(format!("nothing was written to {shown} yet"));
+    }
+    error
+        .hint(format!("{shown} holds a mixture of old and new bytes: do not use it as it is"))
+        .hint("the same command, called again, goes on: what is right is not written again")
+}
+
+fn unread(error: Error, target: &Target) -> Error {
+    let shown = target.place().shown();
+    error
+        .hint(format!("all was written to {shown}, but not all of it was read back and found right"))
+        .hint("`borg-offsite-backup verify --against` tells what of it is right")
+}

@@ -1,0 +1,153 @@
+//! Which part of a repository's chunks is looked at this time, so that in time all are.
+//!
+//! Chunks are gone through in the order of their ids, whatever archive they are looked at for: an
+//! archive of each day shares most chunks with the one before, and those that were looked at need
+//! not be looked at again. So all that has to be remembered is where the last look ended; chunks
+//! that came meanwhile with lower ids have their turn in the next round.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::folders;
+use crate::repository::id::Id;
+use crate::repository::items::Chunk;
+
+/// Folder in that of the caches.
+const FOLDER: &str = "verified";
+
+/// Where the last look at the chunks of some paths of a repository ended.
+pub struct Mark {
+    file: PathBuf,
+    /// `None`: a round begins.
+    after: Option<Id>,
+}
+
+/// The chunks of one look.
+pub struct Sample {
+    pub chunks: Vec<Chunk>,
+    /// They are the last of the round.
+    pub is_last: bool,
+}
+
+impl Mark {
+    /// The mark for `what` (a hash of the paths, say) in the repository of this id.
+    ///
+    /// # Errors
+    /// When there is no folder for caches, or it cannot be read.
+    pub fn load(repository: &Id, what: &str) -> Result<Self> {
+        Self::in_folder(folders::cache_dir()?.join(FOLDER), repository, what)
+    }
+
+    fn in_folder(folder: PathBuf, repository: &Id, what: &str) -> Result<Self> {
+        let file = folder.join(format!("{repository}{what}"));
+        let after = match std::fs::read_to_string(&file) {
+            // What cannot be understood begins a round: no harm is done.
+            Ok(text) => Id::from_hex(text.trim()),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::failed(format!("cannot read {}", file.display())).because(e)),
+        };
+        Ok(Mark { file, after })
+    }
+
+    /// Of `chunks`, which are sorted by their ids, those after the mark, until they have `percent`
+    /// of the bytes of all, but at least one.
+    pub fn sample(&self, chunks: &[Chunk], percent: f64) -> Sample {
+        let total: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+        let wanted = total as f64 * percent / 100.0;
+        let first = self.after.map_or(0, |after| chunks.partition_point(|chunk| chunk.id <= after));
+        // All that the last round did not see came since: a new round begins with them.
+        let first = if first == chunks.len() { 0 } else { first };
+        let mut bytes = 0;
+        let taken = chunks[first..].iter().take_while(|chunk| {
+            let more = bytes == 0 || (bytes as f64) < wanted;
+            bytes += u64::from(chunk.size);
+            more
+        });
+        let chunks_taken: Vec<Chunk> = taken.copied().collect();
+        let is_last = first + chunks_taken.len() == chunks.len();
+        Sample { chunks: chunks_taken, is_last }
+    }
+
+    /// Remembers that `sample` was looked at, and was right.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn advance(&self, sample: &Sample) -> Result<()> {
+        let after = sample.chunks.last().filter(|_| !sample.is_last).map(|chunk| chunk.id);
+        let cannot = |e: io::Error| Error::failed(format!("cannot write {}", self.file.display())).because(e);
+        let Some(after) = after else {
+            return match std::fs::remove_file(&self.file) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(cannot(e)),
+                _ => Ok(()),
+            };
+        };
+        self.file.parent().map_or(Ok(()), folders::make_private)?;
+        let new = self.file.with_extension("new");
+        let mut options = std::fs::File::options();
+        let written = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+        written.and_then(|mut file| writeln!(file, "{after}")).map_err(cannot)?;
+        std::fs::rename(&new, &self.file).map_err(cannot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn chunk(first: u8, size: u32) -> Chunk {
+        let mut id = [0; 32];
+        id[0] = first;
+        Chunk { id: Id(id), size, stored: size }
+    }
+
+    fn mark(dir: &tempfile::TempDir) -> Mark {
+        Mark::in_folder(dir.path().join("verified"), &Id([7; 32]), "").unwrap()
+    }
+
+    #[test]
+    fn no_chunk_is_looked_at_twice_until_all_were_and_then_it_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let chunks: Vec<Chunk> = (0..50).map(|n| chunk(n * 5, 1 + u32::from(n % 7))).collect();
+        for percent in [0.01, 7.0, 30.0, 100.0] {
+            for _ in 0..2 {
+                let mut seen: HashMap<Id, u32> = HashMap::new();
+                loop {
+                    let mark = mark(&dir);
+                    let sample = mark.sample(&chunks, percent);
+                    assert!(!sample.chunks.is_empty());
+                    sample.chunks.iter().for_each(|chunk| *seen.entry(chunk.id).or_default() += 1);
+                    mark.advance(&sample).unwrap();
+                    if sample.is_last {
+                        break;
+                    }
+                }
+                assert_eq!((seen.len(), seen.values().max()), (50, Some(&1)), "{percent}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_has_as_many_bytes_as_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let chunks: Vec<Chunk> = (0..100).map(|n| chunk(n, 10)).collect();
+        assert_eq!(mark(&dir).sample(&chunks, 20.0).chunks.len(), 20);
+        assert_eq!(mark(&dir).sample(&chunks, 0.0).chunks.len(), 1);
+        assert!(mark(&dir).sample(&[], 50.0).is_last);
+    }
+
+    #[test]
+    fn what_came_between_two_looks_does_not_make_any_be_seen_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut chunks: Vec<Chunk> = (0..10).map(|n| chunk(n * 10, 10)).collect();
+        let first = mark(&dir).sample(&chunks, 50.0);
+        mark(&dir).advance(&first).unwrap();
+        chunks.insert(1, chunk(5, 10));
+        chunks.push(chunk(95, 10));
+        let second = mark(&dir).sample(&chunks, 100.0);
+        assert_eq!(second.chunks.len(), 6);
+        assert!(second.is_last && first.chunks.iter().all(|chunk| !second.chunks.contains(chunk)));
+    }
+}

@@ -1,0 +1,63 @@
+//! Threads that share one piece of work, of which the first error ends all.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+
+/// Each holds some chunks.
+const MOST: usize = 8;
+
+/// One for each processor, but no more than eight.
+pub fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
+}
+
+/// The first error of several threads.
+#[derive(Default)]
+pub struct Failure {
+    happened: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl Failure {
+    /// Keeps the error, if `result` is the first.
+    pub fn note(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            self.happened.store(true, Ordering::Release);
+            first.get_or_insert(error);
+        }
+    }
+
+    /// Whether there is no sense in going on: another thread failed.
+    ///
+    /// # Errors
+    /// When a signal asked this process to end.
+    pub fn ended(&self) -> Result<bool> {
+        interrupt::check()?;
+        Ok(self.happened.load(Ordering::Acquire))
+    }
+
+    /// # Errors
+    /// What was noted first.
+    pub fn into_result(self) -> Result<()> {
+        let error = self.error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        error.map_or(Ok(()), Err)
+    }
+}
+
+/// Runs `work` on [some threads](count), to the end of all of them.
+///
+/// # Errors
+/// The first of theirs.
+pub fn run(work: impl Fn(&Failure) -> Result<()> + Sync) -> Result<()> {
+    let failure = Failure::default();
+    std::thread::scope(|scope| {
+        for _ in 0..count() {
+            scope.spawn(|| failure.note(work(&failure)));
+        }
+    });
+    failure.into_result()
+}

@@ -1,0 +1,177 @@
+//! A restore that does not come to its end.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::mounted::wait_until;
+use crate::common::program::Run;
+use crate::common::{Flavour, Need, Program, Random, Sandbox, Sshd, available, sshd};
+use crate::device::{Disk, MIB, archived, damage, image, number, restore, told};
+
+/// Starts a restore to `disk`, sends `signal` once some bytes are written, and tells how many of the
+/// image's MiB are there then.
+fn interrupted(sandbox: &Sandbox, disk: &Disk, bytes: &[u8], signal: Signal) -> (usize, Option<i32>, String) {
+    let child = restore(sandbox, disk.device(), &["--no-verify"]).spawn_piped();
+    let begun = wait_until(Duration::from_secs(60), || {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse::<u64>().ok());
+        written.is_some_and(|bytes| bytes > 4 << 20)
+    });
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+    assert!(begun, "nothing was written");
+    let output = child.wait_with_output().unwrap();
+    let there = disk.bytes();
+    let is_there = |mib: &usize| there[mib * MIB..mib * MIB + 4096] == bytes[mib * MIB..mib * MIB + 4096];
+    let written = (0..bytes.len() / MIB).filter(is_there).count();
+    (written, output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The same on a disk that holds nothing of the image, tried until it is hit in the middle.
+fn interrupted_in_the_middle(sandbox: &Sandbox, bytes: &[u8], signal: Signal) -> (Disk, Option<i32>, String) {
+    for _ in 0..5 {
+        let disk = Disk::with(sandbox, "disk", &vec![0; bytes.len()]);
+        let (written, code, told) = interrupted(sandbox, &disk, bytes, signal);
+        eprintln!("{written} MiB were written");
+        if written < bytes.len() / MIB - 8 {
+            return (disk, code, told);
+        }
+    }
+    panic!("it was too fast each time");
+}
+
+/// Asserts that the restore, called again, writes only the rest.
+fn assert_goes_on(sandbox: &Sandbox, disk: &Disk, bytes: &[u8]) {
+    let told = told(&restore(sandbox, disk.device(), &[]).ok());
+    assert!(disk.bytes() == bytes);
+    assert!(number(&told["restored"], "right") > 0, "{told}");
+    assert!(number(&told["restored"], "written") < bytes.len() as u64, "{told}");
+}
+
+#[test]
+fn a_killed_restore_goes_on_when_it_is_called_again() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = Random::new(3).bytes(96 * MIB);
+    let (sandbox, _repository) = archived(flavour, &bytes);
+    let (disk, code, _) = interrupted_in_the_middle(&sandbox, &bytes, Signal::SIGKILL);
+    assert_eq!(code, None);
+    assert_goes_on(&sandbox, &disk, &bytes);
+}
+
+#[test]
+fn a_signal_ends_it_with_the_state_of_the_target_and_the_next_step() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = Random::new(3).bytes(96 * MIB);
+    let (sandbox, _repository) = archived(flavour, &bytes);
+    let (disk, code, told) = interrupted_in_the_middle(&sandbox, &bytes, Signal::SIGTERM);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.starts_with("error: interrupted by SIGTERM\n"), "{told}");
+    assert_tells_state(&told, disk.device());
+    assert_goes_on(&sandbox, &disk, &bytes);
+}
+
+fn assert_tells_state(told: &str, target: &Path) {
+    let state = format!("{} holds a mixture of old and new bytes", target.display());
+    assert!(told.contains(&state), "{told}");
+    assert!(told.contains("the same command, called again, goes on"), "{told}");
+}
+
+/// A folder in memory that is unmounted when dropped.
+struct Memory(std::path::PathBuf);
+
+impl Memory {
+    fn new(dir: &Path, mib: usize) -> Self {
+        let size = format!("size={mib}m");
+        Program::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(dir).ok();
+        Memory(dir.to_owned())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        Program::new("umount").args(["-l"]).arg(&self.0).run();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_under_the_target_is_told_and_the_restore_goes_on_when_it_is_not() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(32, 0);
+    let (sandbox, _repository) = archived(flavour, &bytes);
+    let memory = Memory::new(&sandbox.mount_point(), 12);
+    let backing = sandbox.mount_point().join("disk");
+    File::create(&backing).unwrap().set_len(bytes.len() as u64).unwrap();
+    let disk = Disk::on(&backing);
+    let run: Run = restore(&sandbox, disk.device(), &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert_tells_state(&run.stderr(), disk.device());
+
+    let file = sandbox.mount_point().join("file");
+    let run = restore(&sandbox, &file, &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("No space left on device"), "{run}");
+
+    Program::new("mount").args(["-o", "remount,size=80m"]).arg(sandbox.mount_point()).ok();
+    for target in [disk.device(), &file] {
+        restore(&sandbox, target, &[]).ok();
+    }
+    assert!(disk.bytes() == bytes && std::fs::read(&file).unwrap() == bytes);
+    drop(disk);
+    drop(memory);
+}
+
+#[test]
+fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target() {
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(8, 0);
+    let (sandbox, repository) = archived(flavour, &bytes);
+    let file = sandbox.path("out/file");
+    damage(&repository);
+    let run = restore(&sandbox, &file, &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("data integrity error"), "{run}");
+    assert_tells_state(&run.stderr(), &file);
+}
+
+#[test]
+fn a_signal_ends_it_also_while_the_server_is_silent_and_it_goes_on_when_it_is_not() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = Random::new(4).bytes(64 * MIB);
+    let (mut sandbox, repository) = archived(flavour, &bytes);
+    let server = Sshd::start(&sandbox, repository.dir());
+    let _repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
+    sandbox.set("BORG_RSH", server.rsh());
+    sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+    let file = sandbox.path("out/file");
+    let mut child = restore(&sandbox, &file, &[]).spawn_piped();
+    let begun = || file.metadata().is_ok_and(|meta| meta.blocks() * 512 > 4 << 20);
+    assert!(wait_until(Duration::from_secs(60), begun), "nothing was written");
+    server.signal_sessions(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it was too fast");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(wait_until(Duration::from_secs(20), || child.try_wait().unwrap().is_some()), "it hangs");
+    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
+    assert!(said.contains("error: interrupted by SIGTERM\n"), "{said}");
+    assert_tells_state(&said, &file);
+
+    let told = told(&restore(&sandbox, &file, &[]).ok());
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    assert!(number(&told["restored"], "written") < bytes.len() as u64, "{told}");
+}

@@ -1,0 +1,145 @@
+//! Targets that nothing is written to.
+
+use std::path::Path;
+
+use crate::common::{Flavour, Loop, Need, Program, Sandbox, available, binary};
+use crate::device::{ARCHIVE, Disk, MIB, archived, image, restore};
+
+/// Asserts that the restore is refused with `code` before anything is written, and why.
+#[track_caller]
+fn assert_refused(sandbox: &Sandbox, target: &Path, code: i32, why: &str) {
+    let before = std::fs::read(target).ok();
+    for options in [&[][..], &["--dry-run"]] {
+        let run = restore(sandbox, target, options).run();
+        assert_eq!(run.code(), Some(code), "{run}");
+        assert!(run.stderr().contains(why), "`{why}` is not in {run}");
+    }
+    assert!(std::fs::read(target).ok() == before);
+}
+
+#[test]
+fn a_device_of_another_size_is_refused() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let small = Disk::with(&sandbox, "small", &vec![1; 2 * MIB - 512]);
+    assert_refused(&sandbox, small.device(), 2, "has 2096640 bytes, less than the image's 2097152");
+    let large = Disk::with(&sandbox, "large", &vec![1; 2 * MIB + 512]);
+    assert_refused(&sandbox, large.device(), 2, "more than the image's");
+    let read_only = Loop::attach(&sandbox.source().join(crate::device::VOLUME));
+    assert_refused(&sandbox, read_only.device(), 2, "read-only");
+}
+
+#[test]
+fn what_is_in_use_is_refused_with_who_uses_it() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(8, 0));
+    let disk = Disk::with(&sandbox, "disk", &vec![0; 8 * MIB]);
+    let device = disk.device().to_str().unwrap();
+
+    Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4", device]).ok();
+    Program::new("mount").args(["-o", "ro", device]).arg(sandbox.mount_point()).ok();
+    let dir = sandbox.mount_point();
+    let mounted = restore(&sandbox, disk.device(), &[]).run();
+    Program::new("umount").arg(&dir).ok();
+    assert_eq!(mounted.code(), Some(75), "{mounted}");
+    assert!(mounted.stderr().contains(&format!("is mounted at {}", dir.display())), "{mounted}");
+
+    let above = Disk::on(disk.device());
+    assert_refused(&sandbox, disk.device(), 75, &above.device().display().to_string());
+    drop(above);
+
+    let mut shell = Program::new("sh").args(["-c", &format!("exec 3<{device}; echo; exec sleep 60")]).spawn();
+    std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    assert_refused(&sandbox, disk.device(), 75, &format!("(pid {})", shell.id()));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+
+    let file = sandbox.path("disk");
+    assert_refused(&sandbox, &file, 75, device);
+    drop(disk);
+    restore(&sandbox, &file, &[]).ok();
+}
+
+#[test]
+fn swap_space_and_parts_of_other_devices_are_refused() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(8, 0));
+    let disk = Disk::with(&sandbox, "disk", &vec![0; 8 * MIB]);
+    let device = disk.device().to_str().unwrap();
+    Program::new("mkswap").arg(device).ok();
+    Program::new("swapon").arg(device).ok();
+    let swap = restore(&sandbox, disk.device(), &[]).run();
+    Program::new("swapoff").arg(device).ok();
+    assert_eq!(swap.code(), Some(75), "{swap}");
+    assert!(swap.stderr().contains("swap space"), "{swap}");
+
+    let name = format!("offsite-test-{}", std::process::id());
+    let table = format!("0 8 linear {device} 0");
+    if Program::new("dmsetup").args(["create", &name, "--table", &table]).run().code() != Some(0) {
+        eprintln!("left out: no device mapper here");
+        return;
+    }
+    let part = restore(&sandbox, disk.device(), &[]).run();
+    Program::new("dmsetup").args(["remove", "--retry", &name]).ok();
+    assert_eq!(part.code(), Some(75), "{part}");
+    assert!(part.stderr().contains("is a part of /dev/dm-"), "{part}");
+}
+
+#[test]
+fn what_cannot_be_a_target_is_refused() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, &image(2, 0));
+    assert_refused(&sandbox, Path::new("/dev/zvol/tank/typo"), 2, "its folder is not there");
+    assert_refused(&sandbox, Path::new("/dev/offsite-typo"), 2, "there is no device /dev/offsite-typo");
+    assert_refused(&sandbox, Path::new("/dev/null"), 2, "neither a block device nor a file");
+    let inside = repository.dir().join("data/file");
+    assert_refused(&sandbox, &inside, 2, "inside the repository");
+    let missing = sandbox.offsite("restore").args([ARCHIVE, "tank/none", "--yes", "--to"]);
+    let told = missing.arg(sandbox.path("out/x")).fails();
+    assert!(told.contains("there is no tank/none in the archive"), "{told}");
+    assert!(!sandbox.path("out/x").exists());
+}
+
+#[test]
+fn nothing_is_overwritten_when_nobody_can_be_asked() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let file = sandbox.path("out/old");
+    std::fs::write(&file, vec![1; 2 * MIB]).unwrap();
+    let run = sandbox.offsite("restore").args([ARCHIVE, "tank/work", "--to"]).arg(&file).run();
+    assert_eq!(run.code(), Some(2), "{run}");
+    assert!(run.stderr().contains("--yes"), "{run}");
+    assert!(std::fs::read(&file).unwrap() == vec![1; 2 * MIB]);
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(2, 0);
+    let (sandbox, _repository) = archived(flavour, &bytes);
+    let file = sandbox.path("out/old");
+    let command = format!(
+        "'{}' --config '{}' restore {ARCHIVE} tank/work --to '{}'",
+        binary().display(),
+        sandbox.config().display(),
+        file.display()
+    );
+    for (answer, code, restored) in [("n", 1, false), ("", 1, false), ("yes", 0, true)] {
+        std::fs::write(&file, vec![1; bytes.len()]).unwrap();
+        // script gives it a terminal.
+        let line = format!("echo '{answer}' | script -qec \"$COMMAND\" /dev/null");
+        let run = sandbox.program("sh").args(["-c", &line]).env("COMMAND", &command).run();
+        assert_eq!(run.code(), Some(code), "{run}");
+        assert!(run.stdout().contains("Go on? [y/N]"), "{run}");
+        assert_eq!(std::fs::read(&file).unwrap() == bytes, restored, "{run}");
+    }
+}
