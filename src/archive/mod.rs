@@ -1,6 +1,7 @@
-//! Pure data: the name of an archive, the raw-byte path of an item, an item, and the tree that the
-//! items of an archive make.
+//! Pure data: the name of an archive, the raw-byte path of an item, an item, the tree that the items of
+//! an archive make, and what it says of its datasets.
 
+pub mod datasets;
 pub mod filter;
 pub mod item;
 pub mod name;

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::state;
 use super::times::Times;
 use super::volumes::{Content, Shown, Tree};
+use crate::archive::datasets;
 use crate::error::Result;
 use crate::tools::zfs::{self, DatasetKind, Mark};
 
@@ -47,7 +48,7 @@ impl Frozen {
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
         let content = Content::Bytes(manifest::manifest(plan, &moment, name)?);
         let time = now().max(newest + 1);
-        files.push(Shown { path: manifest::FILE.to_owned(), inode: u64::MAX, time, content });
+        files.push(Shown { path: datasets::FILE.to_owned(), inode: u64::MAX, time, content });
         let tree = Tree::new(files);
         Ok(Frozen { moment, times, bookmarks, read: tree.counter(), tree: Some(tree), size })
     }

@@ -1,11 +1,12 @@
 //! What a killed run left behind. The staged tree is none of it: that vanishes with the process.
 //!
 //! Snapshots and clones of a run bear its id ([`zfs::RUN`]). Only one run lives at a time, and it has the
-//! lock: whoever has the lock knows that all others are dead.
+//! lock: whoever has the lock knows that all others are dead. A restore has no lock; of its snapshot the
+//! id tells which process it is of.
 
 use std::path::{Path, PathBuf};
 
-use super::moment::{CONTAINER, SNAPSHOT_PREFIX};
+use super::moment::{CONTAINER, RESTORE_PREFIX, SNAPSHOT_PREFIX};
 use super::stage;
 use super::state::{Attempt, Run, RunLock, StateDir};
 use crate::archive::name::as_date;
@@ -134,8 +135,9 @@ fn in_zfs() -> Result<Vec<Leftover>> {
     if !asks_zfs() {
         return Ok(Vec::new());
     }
-    let mut names: Vec<String> = zfs::made_by_runs()?.into_iter().map(|(name, _)| name).collect();
-    names.retain(|name| is_ours(name));
+    let made = zfs::made_by_runs()?.into_iter();
+    let dead = made.filter(|(name, run)| is_ours(name) && !is_of_a_live_restore(name, run));
+    let mut names: Vec<String> = dead.map(|(name, _)| name).collect();
     names.sort_by_key(|name| order(name));
     Ok(names.into_iter().map(Leftover::Zfs).collect())
 }
@@ -162,6 +164,13 @@ fn asks_zfs() -> bool {
 /// Both the property and the name must be ours.
 fn is_ours(name: &str) -> bool {
     is_staged(name) || name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(SNAPSHOT_PREFIX))
+}
+
+/// The id of a run ends with the number of its process.
+fn is_of_a_live_restore(name: &str, run: &str) -> bool {
+    let of_restore = name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(RESTORE_PREFIX));
+    let pid = run.rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
+    of_restore && pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// Whether it is the container of clones, or a clone in it.
@@ -235,6 +244,16 @@ mod tests {
         {
             assert!(!is_ours(foreign), "{foreign}");
         }
+    }
+
+    #[test]
+    fn the_snapshot_of_a_restore_that_lives_is_left_alone() {
+        let (live, dead) = (super::super::run_id(), "20261124T101112000-4194305");
+        let name = |run: &str| format!("tank/v@{RESTORE_PREFIX}{run}");
+        assert!(is_ours(&name(&live)));
+        assert!(is_of_a_live_restore(&name(&live), &live));
+        assert!(!is_of_a_live_restore(&name(dead), dead));
+        assert!(!is_of_a_live_restore(&format!("tank/v@{SNAPSHOT_PREFIX}{live}"), &live));
     }
 
     #[test]

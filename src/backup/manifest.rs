@@ -1,50 +1,10 @@
-//! What an archive says of its datasets, so that a later restore can make them again: a JSON file
-//! beside the volumes.
-
-use serde::Serialize;
+//! The manifest of the datasets, made of what is backed up.
 
 use super::moment::Moment;
 use super::plan::{Plan, Source};
-use crate::error::{Error, Result};
+use crate::archive::datasets::{Datasets, Described, Snapshot};
+use crate::error::Result;
 use crate::tools::zfs::{Dataset, DatasetKind};
-
-/// Its name in `dev/zvol`. No pool can have it.
-pub const FILE: &str = ".borg-offsite-backup.json";
-
-#[derive(Serialize)]
-struct Manifest<'a> {
-    version: u32,
-    tool: &'static str,
-    archive: &'a str,
-    run: &'a str,
-    datasets: Vec<Described<'a>>,
-}
-
-/// Sizes in bytes, times in seconds since 1970.
-#[derive(Serialize)]
-struct Described<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    guid: u64,
-    createtxg: u64,
-    compression: &'a str,
-    /// In the archive.
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    volsize: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    volblocksize: Option<u64>,
-    snapshot: Snapshot<'a>,
-}
-
-#[derive(Serialize)]
-struct Snapshot<'a> {
-    name: &'a str,
-    guid: u64,
-    createtxg: u64,
-    creation: u64,
-}
 
 /// The manifest of the archive `name`, as JSON.
 ///
@@ -63,29 +23,26 @@ pub fn manifest(plan: &Plan, moment: &Moment, name: &str) -> Result<Vec<u8>> {
             }
         }
     }
-    let tool = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
-    let manifest = Manifest { version: 1, tool, archive: name, run: moment.run_id(), datasets };
-    serde_json::to_vec_pretty(&manifest)
-        .map_err(|e| Error::failed("cannot write the manifest of the datasets").because(e))
+    Datasets::new(name, moment.run_id(), datasets).to_json()
 }
 
-fn describe<'a>(dataset: &'a Dataset, path: String, moment: &'a Moment) -> Result<Described<'a>> {
-    let mark = moment.mark(&dataset.name)?;
+fn describe(dataset: &Dataset, path: String, moment: &Moment) -> Result<Described> {
+    let mark = moment.mark(&dataset.name)?.clone();
     let (kind, volblocksize) = match dataset.kind {
         DatasetKind::Filesystem { .. } => ("filesystem", None),
         DatasetKind::Volume { block_size, .. } => ("volume", Some(block_size)),
     };
     Ok(Described {
-        name: &dataset.name,
-        kind,
+        name: dataset.name.clone(),
+        kind: kind.to_owned(),
         guid: dataset.guid,
         createtxg: dataset.createtxg,
-        compression: &dataset.compression,
+        compression: dataset.compression.clone(),
         path,
         volsize: mark.volsize,
         volblocksize,
         snapshot: Snapshot {
-            name: &mark.name,
+            name: mark.name,
             guid: mark.guid,
             createtxg: mark.createtxg,
             creation: mark.creation,

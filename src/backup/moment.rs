@@ -13,6 +13,8 @@ use crate::tools::zfs::{self, Dataset, Mark};
 pub const CONTAINER: &str = ".borg-offsite-backup";
 /// What the snapshots of our runs are called; the run's id follows.
 pub const SNAPSHOT_PREFIX: &str = "borg-offsite-backup-";
+/// The same of a restore, which has the snapshot for seconds, and no lock.
+pub const RESTORE_PREFIX: &str = "borg-offsite-backup-restore-";
 
 /// What was made in ZFS for one run. Dropped, it is removed.
 pub struct Moment {

@@ -1,5 +1,8 @@
 //! ZFS, through `zfs`: what there is, and the few things that a backup makes and removes.
 
+mod stream;
+mod volume;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,9 @@ use std::time::Duration;
 use super::mounts;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended, Output};
+
+pub use stream::Changes;
+pub use volume::{changes, create_volume, lists_every_hole, volume_of};
 
 /// The user property that stands on all that a run of ours makes; its value is the run's id.
 pub const RUN: &str = "org.borg-offsite-backup:run";
@@ -86,15 +92,31 @@ pub fn is_here() -> bool {
     Path::new("/dev/zfs").exists()
 }
 
+const DATASETS: [&str; 6] = [
+    "list",
+    "-Hp",
+    "-t",
+    "filesystem,volume",
+    "-o",
+    "name,type,guid,createtxg,compression,keystatus,volsize,volblocksize,canmount,mounted,mountpoint",
+];
+
 /// All file systems and volumes, sorted as `zfs list` sorts them.
 ///
 /// # Errors
 /// When there is no `zfs`, or it fails.
 pub fn datasets() -> Result<Vec<Dataset>> {
-    const COLUMNS: &str =
-        "name,type,guid,createtxg,compression,keystatus,volsize,volblocksize,canmount,mounted,mountpoint";
-    let args = ["list", "-Hp", "-t", "filesystem,volume", "-o", COLUMNS];
-    parse_all(&run(&args, "list the ZFS datasets")?, parse_dataset)
+    parse_all(&run(&DATASETS, "list the ZFS datasets")?, parse_dataset)
+}
+
+/// One file system or volume.
+///
+/// # Errors
+/// When it does not exist, or `zfs` fails.
+pub fn dataset(name: &str) -> Result<Dataset> {
+    let listed = run(&[&DATASETS[..], &[name]].concat(), &format!("ask ZFS about {name}"))?;
+    let found = parse_all(&listed, parse_dataset)?.pop();
+    found.ok_or_else(|| Error::failed(format!("ZFS says nothing about {name}")))
 }
 
 /// Whether there is a file system or volume of this name.
@@ -132,6 +154,16 @@ pub fn snapshot_names() -> Result<Vec<String>> {
 pub fn bookmarks() -> Result<Vec<Mark>> {
     let args = ["list", "-Hp", "-t", "bookmark", "-o", "name,guid,createtxg,creation"];
     parse_all(&run(&args, "list the ZFS bookmarks")?, parse_mark)
+}
+
+/// The snapshots and bookmarks of one dataset.
+///
+/// # Errors
+/// When `zfs` fails.
+pub fn marks_of(dataset: &str) -> Result<Vec<Mark>> {
+    let args = ["list", "-Hp", "-d", "1", "-t", "snapshot,bookmark"];
+    let args = [&args[..], &["-o", "name,guid,createtxg,creation,volsize", dataset]].concat();
+    parse_all(&run(&args, &format!("list the snapshots and bookmarks of {dataset}"))?, parse_mark)
 }
 
 /// What has [`RUN`] set on itself, not inherited nor received, with the id of its run.

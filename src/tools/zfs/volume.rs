@@ -1,0 +1,93 @@
+//! What a restore wants of ZFS: a new volume, and what changed in an old one.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::stream::{self, Changes, Span};
+use super::{Mark, PATIENCE, run};
+use crate::error::{Error, Result};
+use crate::process::{Command, Ended, TimedPipe, interrupt};
+
+/// Whether a stream lists also the holes of which ZFS does not know when they came to be.
+const EVERY_HOLE: &str = "/sys/module/zfs/parameters/send_holes_without_birth_time";
+/// Bytes that are read of a stream at a time.
+const BUFFER: usize = 1 << 20;
+
+// BLKZNAME: the name of the volume that a device shows.
+nix::ioctl_read!(volume_name, 0x12, 125, [u8; 256]);
+
+/// The volume whose device is open; `None` for all other devices and files, and for partitions.
+pub fn volume_of(device: &File) -> Option<String> {
+    let number = device.metadata().ok()?.rdev();
+    let (major, minor) = (libc::major(number), libc::minor(number));
+    if Path::new(&format!("/sys/dev/block/{major}:{minor}/partition")).exists() {
+        return None;
+    }
+    let mut name = [0; 256];
+    // SAFETY: the kernel writes at most 256 bytes, of which the last is 0.
+    unsafe { volume_name(device.as_raw_fd(), &mut name) }.ok()?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    String::from_utf8(name.to_vec()).ok()
+}
+
+/// Makes a volume of `size` bytes that takes space only for what is written.
+///
+/// # Errors
+/// When `zfs` refuses.
+pub fn create_volume(name: &str, size: u64, block_size: u64, compression: &str) -> Result<()> {
+    let (size, block_size) = (size.to_string(), block_size.to_string());
+    let compression = format!("compression={compression}");
+    let args = ["create", "-s", "-V", &size, "-b", &block_size, "-o", &compression, name];
+    run(&args, &format!("make the volume {name}")).map(drop)
+}
+
+/// Whether ZFS is set to tell of every hole, as it is by default. Otherwise it leaves out such as were
+/// there from the beginning, and what is received over a volume may have a new beginning.
+pub fn lists_every_hole() -> bool {
+    std::fs::read(EVERY_HOLE).is_ok_and(|value| value.trim_ascii() == b"1")
+}
+
+/// What changed in a volume of `size` bytes between `from`, its bookmark or snapshot, and `to`, a later
+/// snapshot of it. ZFS reads what changed, and nothing else.
+///
+/// # Errors
+/// When `zfs` fails, or writes what we do not understand.
+pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&said);
+    let mut child = Command::new("zfs")
+        .args(["send", "-i", &from.name, &to.name])
+        .spawn(move |line| lock(&sink).push(String::from_utf8_lossy(line).into_owned()))?;
+    let cannot = || Error::failed(format!("cannot tell what changed in {} since {}", to.name, from.name));
+    let pipe = child.stdout().ok_or_else(cannot)?;
+    let stream = BufReader::with_capacity(BUFFER, TimedPipe::new(pipe, PATIENCE));
+    let found = stream::changes(stream, Span { from: from.guid, to: to.guid }, size);
+    interrupt::check()?;
+    let ended = if found.is_ok() { child.wait_or_interrupt()? } else { child.stop() };
+    let said = lock(&said).join("; ");
+    match found {
+        Ok(changes) if ended == Ended::Code(0) => Ok(changes),
+        Err(why) if said.is_empty() => Err(cannot().because(format!("its stream is not understood: {why}"))),
+        _ if said.is_empty() => Err(cannot().because(format!("`zfs send` ended with {ended}"))),
+        _ => Err(cannot().because(said)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_no_volume() {
+        assert_eq!(volume_of(&tempfile::tempfile().unwrap()), None);
+        assert_eq!(volume_of(&File::open("/dev/null").unwrap()), None);
+    }
+}
