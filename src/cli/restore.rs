@@ -1,8 +1,9 @@
 //! `restore`
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -17,8 +18,11 @@ use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::image::archived::{Archived, Found, Image};
 use crate::image::bill::{self, Bill};
+use crate::image::bookmark::{self, Since};
+use crate::image::compare;
+use crate::image::new_volume::NewVolume;
 use crate::image::restore::{self, Report};
-use crate::image::target::{Kept, Place};
+use crate::image::target::{Kept, Place, Target};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
 
@@ -35,8 +39,8 @@ pub struct Restore {
     /// Where it goes: for an image a block device or a file, for files a folder.
     #[arg(long, value_name = "TARGET")]
     to: PathBuf,
-    /// Make the target, which does not exist yet.
-    #[arg(long)]
+    /// Make the volume of ZFS that TARGET names, like the one that was archived.
+    #[arg(long, conflicts_with = "dry_run")]
     create: bool,
     /// Only tell what would be fetched and written, and how long it would take.
     #[arg(long)]
@@ -75,7 +79,7 @@ impl Restore {
         let _reached = borg.reach("restore from it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
         match archived.find(self.paths[0].as_bytes())? {
-            Found::Image(image) => self.image(&image, &borg, globals.console()),
+            Found::Image(image) => self.image(&archived, &image, &borg, globals.console()),
             Found::Folder(_) => self.files(),
             Found::Other(path) => Err(not_restorable(&path)),
         }
@@ -94,25 +98,36 @@ impl Restore {
     }
 
     /// An image onto a block device or into a file.
-    fn image(&self, image: &Image, borg: &Borg, console: Console) -> Result<Exit> {
-        if self.create {
-            return Err(Error::usage("`--create` is not there yet")
-                .hint("make the volume with `zfs create -V SIZE POOL/VOLUME`, or name a file"));
-        }
-        let place = Place::at(&self.to)?;
+    fn image(&self, archived: &Archived, image: &Image, borg: &Borg, console: Console) -> Result<Exit> {
+        interrupt::heed()?;
+        // Dropped after the target, which it may have to destroy.
+        let mut new = self.create.then(|| new_volume(&self.to, archived, image)).transpose()?;
+        let place = Place::at(new.as_ref().map_or(&self.to, |new| new.device()))?;
         place.is_outside(borg.local())?;
         place.check(image.size, self.overwrite)?;
         if self.dry_run {
-            return self.bill(image, place, console);
+            return self.bill(archived, image, place, console);
         }
-        self.ask(image, &place)?;
-        interrupt::heed()?;
+        if new.is_none() {
+            self.ask(image, &place)?;
+        }
         let target = place.open(image.size)?;
-        let request = restore::Request { may_differ: None, full: self.full, verify: !self.no_verify };
+        let target = if new.is_some() { target.new_volume() } else { target };
+        let (may_differ, looked_at) = match new {
+            None if !self.full => since(archived, image, &target, console)?,
+            _ => (None, 0),
+        };
+        let request = restore::Request { may_differ, full: self.full, verify: !self.no_verify };
         let drawn = Drawn::new(console);
         let report = restore::restore(image, &target, &request, &|progress| drawn.tell(progress));
         drawn.end();
-        let report = report?;
+        if let Some(new) = &mut new
+            && (report.is_ok() || target.is_touched())
+        {
+            new.keep();
+        }
+        let mut report = report?;
+        report.read += looked_at;
         if self.json {
             console::print(&json!({ "restored": report }).to_string())?;
         }
@@ -120,11 +135,16 @@ impl Restore {
         Ok(Exit::Done)
     }
 
-    fn bill(&self, image: &Image, place: Place, console: Console) -> Result<Exit> {
-        interrupt::heed()?;
+    fn bill(&self, archived: &Archived, image: &Image, place: Place, console: Console) -> Result<Exit> {
         let target = place.shown().to_owned();
+        let may_differ = match place.kept {
+            Kept::Device if !self.full => {
+                since(archived, image, &Place::at(&self.to)?.open_to_read()?, console)?.0
+            }
+            _ => None,
+        };
         let drawn = Drawn::new(console);
-        let bill = bill::bill(image, place, None, self.full, &|progress| drawn.tell(progress));
+        let bill = bill::bill(image, place, may_differ, self.full, &|progress| drawn.tell(progress));
         drawn.end();
         let bill = bill?;
         console::print(&match self.json {
@@ -140,6 +160,39 @@ impl Restore {
         }
         let (what, shown) = (size(place.size), place.shown());
         confirm::ask(&format!("All {what} on {shown} become {}. Go on?", image.name()))
+    }
+}
+
+fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume> {
+    let datasets = archived.datasets()?;
+    let described = datasets.as_ref().and_then(|datasets| datasets.volume(&image.path));
+    let described = described.ok_or_else(|| {
+        Error::usage(format!("{} does not tell what volume it was", image.name()))
+            .hint(format!("make one by hand: `zfs create -s -V {} POOL/VOLUME`", image.size))
+    })?;
+    NewVolume::make(to, described)
+}
+
+/// What of the target may differ, if ZFS knows it, and how many bytes were read to tell.
+fn since(
+    archived: &Archived,
+    image: &Image,
+    target: &Target,
+    console: Console,
+) -> Result<(Option<Vec<Range<u64>>>, u64)> {
+    let shown = target.place().shown();
+    match bookmark::changed_since(archived, image, target)? {
+        Since::MayDiffer { ranges, read } => {
+            let changed = size(compare::length(&ranges));
+            console.say(&format!("ZFS knows what changed on {shown} since then: {changed} at most"));
+            Ok((Some(ranges), read))
+        }
+        Since::NotProven(why) => {
+            console
+                .say(&format!("All of {shown} is read, since ZFS cannot tell what changed: {}", why.chain()));
+            Ok((None, 0))
+        }
+        Since::NoVolume => Ok((None, 0)),
     }
 }
 

@@ -8,6 +8,7 @@ use super::chunks::Chunks;
 use super::naming;
 use super::streamed::Streamed;
 use crate::archive::filter::ArchiveFilter;
+use crate::archive::datasets::{self, Datasets};
 use crate::archive::name::{Archive, Wanted};
 use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
@@ -18,6 +19,9 @@ use crate::mount::open::{self, CATALOGS, Source};
 use crate::mount::source::Catalog;
 use crate::mount::streams::{BorgCatalog, Limits};
 use crate::tools::borg::Borg;
+
+/// No list of datasets is longer, in bytes: some 400 a dataset.
+const MANIFEST: u64 = 16 << 20;
 
 /// An archive, its files, and what gives their bytes.
 pub struct Archived {
@@ -99,6 +103,18 @@ impl Archived {
         self.at(node, path)
     }
 
+    /// What the archive says of its ZFS datasets; `None` when it says nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn datasets(&self) -> Result<Option<Datasets>> {
+        match self.find(datasets::PATH) {
+            Ok(Found::Image(file)) => Datasets::from_json(&file.read(MANIFEST)?).map(Some),
+            Err(e) if e.kind() != Kind::NotFound => Err(e),
+            _ => Ok(None),
+        }
+    }
+
     fn at(&self, node: NodeId, path: ItemPath) -> Result<Found> {
         let content = match self.tree.node(node).map(|node| node.body) {
             Some(Body::File(content)) => content,
@@ -128,6 +144,22 @@ impl Drop for Archived {
 }
 
 impl Image {
+    /// All its bytes, if they are not more than `most`.
+    fn read(&self, most: u64) -> Result<Vec<u8>> {
+        if self.size > most {
+            return Err(Error::failed(format!("{} is too long: {} bytes", self.name(), self.size)));
+        }
+        let mut all = Vec::new();
+        match &self.bytes {
+            Bytes::Chunks(chunks) => chunks.each(|bytes| all.extend(bytes))?,
+            Bytes::Stream(stream) => stream.each(|_, bytes| {
+                all.extend(bytes);
+                Ok(())
+            })?,
+        }
+        Ok(all)
+    }
+
     /// `::ARCHIVE PATH`, for people.
     pub fn name(&self) -> String {
         format!("::{} {}", self.archive.name, self.path)

@@ -2,38 +2,84 @@
 //! that the archive left and a snapshot that is taken now. Neither volume nor archive is read for it.
 
 use std::fs::File;
+use std::ops::Range;
 
+use super::archived::{Archived, Bytes, Image};
+use super::buffer::Buffer;
+use super::compare::{common, merge};
+use super::target::Target;
 use crate::archive::datasets::Described;
 use crate::backup;
 use crate::error::{Error, Kind, Result};
 use crate::tools::zfs::{self, Changes, Dataset, DatasetKind, Mark};
 
+/// A hole of so many bytes, borg's longest chunk, was most likely there before.
+const LONG: u64 = 8 << 20;
+
 /// What ZFS can tell of a target.
 #[derive(Debug)]
 pub enum Since {
-    /// Outside of these the target is what was archived.
-    Proven(Changes),
+    /// Outside of `ranges`, which are sorted and do not touch, the target is what was archived.
+    /// `read` bytes of it were read to see that.
+    MayDiffer { ranges: Vec<Range<u64>>, read: u64 },
     /// For this reason nothing is known.
     NotProven(Error),
+    /// The target is no volume of ZFS.
+    NoVolume,
 }
 
-/// What changed in `target` since `archived` was. `target` is the device, open for our own use: what
-/// others wrote before is told, and nobody may write from now on.
+/// What of `target`, open for our own use, may differ from `image` of `archived`. What others wrote
+/// before is told; nobody may write from now on.
 ///
 /// # Errors
 /// Only when a signal asks us to end.
-pub fn changed_since(target: &File, archived: &Described) -> Result<Since> {
-    match prove(target, archived) {
-        Ok(changes) => Ok(Since::Proven(changes)),
+pub fn changed_since(archived: &Archived, image: &Image, target: &Target) -> Result<Since> {
+    let Some(volume) = zfs::volume_of(target.file()) else { return Ok(Since::NoVolume) };
+    let described = || {
+        let datasets = archived.datasets()?;
+        let found = datasets.as_ref().and_then(|datasets| datasets.volume(&image.path));
+        found
+            .cloned()
+            .ok_or_else(|| Error::failed(format!("{} does not tell which volume it was", image.name())))
+    };
+    let proven = described().and_then(|described| prove(target.file(), &volume, &described));
+    match proven.and_then(|changes| may_differ(changes, image, target)) {
+        Ok((ranges, read)) => Ok(Since::MayDiffer { ranges, read }),
         Err(e) if e.kind() == Kind::Interrupted => Err(e),
         Err(e) => Ok(Since::NotProven(e)),
     }
 }
 
-fn prove(target: &File, archived: &Described) -> Result<Changes> {
-    let name = zfs::volume_of(target).ok_or_else(|| Error::failed("the target is no volume of ZFS"))?;
-    let size = same(&zfs::dataset(&name)?, archived)?;
-    let marks = zfs::marks_of(&name)?;
+/// What was written, and of what was freed the rest: it is zeros, so it does not differ where the image
+/// has zeros, too. Of a volume that was never full nearly all is such.
+fn may_differ(changes: Changes, image: &Image, target: &Target) -> Result<(Vec<Range<u64>>, u64)> {
+    let Changes { written, freed } = changes;
+    let Bytes::Chunks(chunks) = &image.bytes else { return Ok((merge([written, freed].concat()), 0)) };
+    let (mut differs, mut read, mut buffer) = (Vec::new(), 0, Buffer::default());
+    for range in &freed {
+        for piece in chunks.meeting(range) {
+            let Some(chunk) = piece.chunk else { continue };
+            let both = range.start.max(piece.range.start)..range.end.min(piece.range.end);
+            // ZFS also tells of holes that were always there, and the chunks in which they begin and end
+            // would have to be fetched to see the zeros.
+            let is_long = range.end - range.start >= LONG;
+            let is_in_doubt = is_long && both != piece.range && common(&written, &piece.range).is_empty();
+            if is_in_doubt {
+                let bytes = target.read(&mut buffer, &piece.range)?;
+                read += bytes.len() as u64;
+                if chunks.are(&[(chunk, bytes)]) == [true] {
+                    continue;
+                }
+            }
+            differs.push(both);
+        }
+    }
+    Ok((merge([written, differs].concat()), read))
+}
+
+fn prove(target: &File, name: &str, archived: &Described) -> Result<Changes> {
+    let size = same(&zfs::dataset(name)?, archived)?;
+    let marks = zfs::marks_of(name)?;
     let then = marks.iter().find(|mark| is_of(mark, archived)).ok_or_else(|| {
         Error::failed(format!("{name} has no bookmark any more of the moment that was archived"))
     })?;
@@ -42,7 +88,7 @@ fn prove(target: &File, archived: &Described) -> Result<Changes> {
     }
     // What others wrote may still be on its way to ZFS.
     target.sync_all().map_err(|e| Error::failed(format!("cannot flush {name}")).because(e))?;
-    let now = Now::take(&name)?;
+    let now = Now::take(name)?;
     let changes = zfs::changes(then, &now.mark()?, size);
     if let Err(e) = now.close() {
         tracing::warn!("{}", e.chain());
@@ -141,12 +187,5 @@ mod tests {
             |guid, createtxg| Mark { name: "tank/v#x".into(), guid, createtxg, creation: 10, volsize: None };
         assert!(is_of(&mark(6, 9), &archived()));
         assert!(!is_of(&mark(6, 8), &archived()) && !is_of(&mark(5, 9), &archived()));
-    }
-
-    #[test]
-    fn what_is_no_volume_is_not_proven() {
-        let since = changed_since(&tempfile::tempfile().unwrap(), &archived()).unwrap();
-        let Since::NotProven(why) = since else { panic!("{since:?}") };
-        assert_eq!(why.to_string(), "the target is no volume of ZFS");
     }
 }

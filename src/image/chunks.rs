@@ -45,6 +45,16 @@ impl Chunks {
         Some(Piece { range, chunk })
     }
 
+    /// The pieces that `range` meets.
+    pub fn meeting(&self, range: &Range<u64>) -> impl Iterator<Item = Piece> {
+        let (mut at, end) = (range.start, range.end.min(self.size));
+        std::iter::from_fn(move || {
+            let piece = if at < end { self.at(at) } else { None }?;
+            at = piece.range.end;
+            Some(piece)
+        })
+    }
+
     /// Tells of each piece (with bytes as long as it is) whether the chunk holds these bytes.
     pub fn are(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
         let listed: Vec<_> = pieces.iter().map(|(chunk, bytes)| (chunk.id, *bytes)).collect();
@@ -63,6 +73,26 @@ impl Chunks {
     pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
         let received = self.catalog.repository().receive_all(requests);
         received.into_iter().map(|bytes| bytes.map_err(|e| self.told(e))).collect()
+    }
+
+    /// Gives the bytes to `each`, chunk by chunk, one after the other.
+    ///
+    /// # Errors
+    /// As [`Chunks::receive`].
+    pub fn each(&self, mut each: impl FnMut(Vec<u8>)) -> Result<()> {
+        let pieces = Pieces::of(self);
+        loop {
+            let batch = pieces.take()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for Piece { range, chunk } in batch {
+                match chunk {
+                    Some(chunk) => self.receive(vec![self.request(&chunk)])?.into_iter().for_each(&mut each),
+                    None => each(vec![0; (range.end - range.start) as usize]),
+                }
+            }
+        }
     }
 
     fn told(&self, e: Unreadable) -> Error {

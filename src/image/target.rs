@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::buffer::{Buffer, PAGE};
 use super::compare::BLOCK;
@@ -55,6 +55,8 @@ pub struct Target {
     blank: bool,
     /// Bytes written since the disk was last waited for.
     unsynced: AtomicU64,
+    /// Something was written to it.
+    touched: AtomicBool,
 }
 
 impl Place {
@@ -209,7 +211,14 @@ impl Place {
         options.read(true).custom_flags(libc::O_DIRECT);
         // What cannot be read so is read through the cache.
         let direct = if self.kept == Kept::Device { options.open(&self.path).ok() } else { None };
-        Target { file, direct, place: self, blank, unsynced: AtomicU64::new(0) }
+        Target {
+            file,
+            direct,
+            place: self,
+            blank,
+            unsynced: AtomicU64::new(0),
+            touched: AtomicBool::new(false),
+        }
     }
 }
 
@@ -225,6 +234,21 @@ impl Target {
     /// Whether it was made, or emptied, when it was opened: it was nothing but zeros then.
     pub fn is_blank(&self) -> bool {
         self.blank
+    }
+
+    /// The device or file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// To be said of a volume that was just made: it holds nothing but zeros.
+    pub fn new_volume(self) -> Target {
+        Target { blank: true, ..self }
+    }
+
+    /// Whether a write was tried since it was opened.
+    pub fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
     }
 
     /// The bytes `range`, in `buffer`; of a device past the page cache, which is faster, and true.
@@ -250,6 +274,7 @@ impl Target {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.touched.store(true, Ordering::Relaxed);
         self.file.write_all_at(bytes, at).map_err(|e| self.failed("write to", at, e))?;
         if self.unsynced.fetch_add(bytes.len() as u64, Ordering::Relaxed) >= SYNC {
             self.unsynced.store(0, Ordering::Relaxed);
@@ -263,6 +288,7 @@ impl Target {
     /// # Errors
     /// When it cannot be written.
     pub fn zero(&self, range: &Range<u64>) -> Result<()> {
+        self.touched.store(true, Ordering::Relaxed);
         let unit = self.unit();
         let start = range.start.next_multiple_of(unit).min(range.end);
         let end = (range.end / unit * unit).max(start);

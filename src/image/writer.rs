@@ -107,7 +107,8 @@ impl<'a> Writer<'a> {
         self.target.forget();
         let mut touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         touched.sort_by_key(|touched| touched.range.start);
-        let total = touched.iter().map(|touched| touched.range.end - touched.range.start).sum();
+        let length = |touched: &Touched| compare::length(&spans(self.may_differ, &touched.range));
+        let total = touched.iter().map(length).sum();
         let meter = Meter::new(Step::ReadBack, total, monitor);
         let queue = Mutex::new(touched.into_iter());
         workers::run(|failure| {
@@ -116,7 +117,7 @@ impl<'a> Writer<'a> {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(touched) = next else { return Ok(()) };
                 self.check(&touched, &mut buffer)?;
-                meter.add(touched.range.end - touched.range.start);
+                meter.add(length(&touched));
             }
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! `create` on real ZFS, in a virtual machine that `scripts/zfs-lab/setup.sh` makes: each test is a
+//! `create` and what is done with volumes on real ZFS, in a virtual machine that `scripts/zfs-lab/setup.sh` makes: each test is a
 //! script that runs in there, and that fails with what it found.
 
 #[path = "../common/mod.rs"]
@@ -68,4 +68,9 @@ fn a_run_that_is_killed_anywhere_leaves_nothing_that_is_not_cleaned_up() {
 #[test]
 fn only_what_can_be_backed_up_is_and_the_rest_is_told() {
     run("selection.sh");
+}
+
+#[test]
+fn a_volume_goes_back_to_an_earlier_day_and_zfs_tells_what_changed_since() {
+    run("images.sh");
 }
