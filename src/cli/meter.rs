@@ -66,6 +66,7 @@ fn text(progress: &Progress, time: Duration) -> String {
         Step::ReadBack => "read back",
         Step::Compare => "compare",
         Step::Read => "read",
+        Step::Extract => "extract",
     };
     let (done, total) = (console::size(progress.done), console::size(progress.total));
     let mut text = format!("  {label:<9}  {done} of {total}");

@@ -23,6 +23,7 @@ mod pass_through;
 mod progress;
 mod report;
 mod restore;
+mod restore_files;
 mod telemetry;
 mod umount;
 mod verify;

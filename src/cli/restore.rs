@@ -12,6 +12,7 @@ use serde_json::json;
 use super::args::Globals;
 use super::console::{self, Console, size};
 use super::meter::Drawn;
+use super::restore_files::{self, Wish};
 use super::{Exit, SourceArg, confirm};
 use crate::archive::name::Wanted;
 use crate::archive::path::ItemPath;
@@ -54,9 +55,12 @@ pub struct Restore {
     /// Do not ask.
     #[arg(long)]
     yes: bool,
-    /// A file that is there may be replaced by one of another size.
+    /// Files that are there may be replaced; without it an image may only replace one of its size.
     #[arg(long)]
     overwrite: bool,
+    /// Of files, take owners by number and not by name.
+    #[arg(long)]
+    numeric_ids: bool,
     /// Where the bytes come from.
     #[arg(long, value_enum, default_value_t = SourceArg::Auto)]
     source: SourceArg,
@@ -71,16 +75,17 @@ impl Restore {
         if self.paths.iter().any(|path| memchr::memmem::find(path.as_bytes(), b":/").is_some()) {
             return self.inside();
         }
-        if self.paths.len() > 1 || self.to.is_dir() || self.to.as_os_str().as_bytes().ends_with(b"/") {
-            return self.files();
-        }
         let config = globals.config()?;
         let borg = Borg::new(&config)?;
         let _reached = borg.reach("restore from it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
+        let files = || self.files(&borg, &archived, globals.console(), config.fail_on_warnings);
+        if self.paths.len() > 1 || self.to.is_dir() || self.to.as_os_str().as_bytes().ends_with(b"/") {
+            return files();
+        }
         match archived.find(self.paths[0].as_bytes())? {
             Found::Image(image) => self.image(&archived, &image, &borg, globals.console()),
-            Found::Folder(_) => self.files(),
+            Found::Folder(_) => files(),
             Found::Other(path) => Err(not_restorable(&path)),
         }
     }
@@ -92,9 +97,21 @@ impl Restore {
     }
 
     /// Files and folders of the archive into a folder.
-    fn files(&self) -> Result<Exit> {
-        Err(Error::usage("files cannot be restored to a folder yet")
-            .hint("`borg-offsite-backup extract ::ARCHIVE PATH...` puts them into the folder you are in"))
+    fn files(&self, borg: &Borg, archived: &Archived, console: Console, strict: bool) -> Result<Exit> {
+        let of_images = [("--create", self.create), ("--dry-run", self.dry_run), ("--full", self.full)];
+        if let Some((option, _)) = of_images.iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!(
+                "`{option}` is for images, and {} is a folder",
+                self.to.display()
+            )));
+        }
+        let said = self.paths.iter().map(|path| path.as_bytes());
+        let wish = Wish { to: &self.to, overwrite: self.overwrite, numeric_ids: self.numeric_ids };
+        let report = restore_files::restore(borg, archived, said, &wish, console)?;
+        if self.json {
+            console::print(&json!({ "restored": report }).to_string())?;
+        }
+        Ok(if report.warnings > 0 && strict { Exit::Warned } else { Exit::Done })
     }
 
     /// An image onto a block device or into a file.
@@ -144,7 +161,8 @@ impl Restore {
             _ => None,
         };
         let drawn = Drawn::new(console);
-        let bill = bill::bill(image, place, may_differ, self.full, &|progress| drawn.tell(progress));
+        let bill =
+            bill::bill(image, place, may_differ.as_deref(), self.full, &|progress| drawn.tell(progress));
         drawn.end();
         let bill = bill?;
         console::print(&match self.json {

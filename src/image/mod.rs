@@ -17,6 +17,7 @@ mod buffer;
 pub mod chunks;
 pub mod compare;
 pub mod detach;
+pub mod files;
 pub mod filesystem;
 mod in_use;
 pub mod inside;

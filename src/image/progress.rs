@@ -13,6 +13,8 @@ pub enum Step {
     Compare,
     /// Reading the archive's data.
     Read,
+    /// Files of the archive into a folder.
+    Extract,
 }
 
 /// Bytes done of all that there are to do.

@@ -16,7 +16,8 @@ cat >x.conf <<'END2'
 {"backup_path": "/second/repo", "datasets_to_backup": ["tank/v", "tank/one", "tank/e"]}
 END2
 $B init -e none >/dev/null 2>&1
-$B create >said 2>&1 || fail "create: $(cat said)"
+# Chunks of 128 KiB: the volumes here are small, too.
+$B create -- --chunker-params 15,19,17,4095 >said 2>&1 || fail "create: $(cat said)"
 cp --sparse=always "$v" /second/v
 cp "$one" /second/one
 cp "$e" /second/e

@@ -35,6 +35,11 @@ pub enum Line {
         text: String,
     },
     Progress(Progress),
+    /// How far `borg extract` is, in bytes.
+    Extracted {
+        done: u64,
+        total: u64,
+    },
     /// `borg create --list`: what was done with a file (A, M, U, E, …).
     File {
         status: char,
@@ -56,6 +61,10 @@ struct Raw {
     #[serde(default)]
     message: String,
     msgid: Option<String>,
+    #[serde(default)]
+    current: u64,
+    #[serde(default)]
+    total: u64,
     #[serde(default)]
     status: String,
     #[serde(default)]
@@ -80,6 +89,9 @@ impl Line {
                 Line::Message { level, id: raw.msgid, text: raw.message }
             }
             "archive_progress" => serde_json::from_slice(bytes).map_or(Line::Other, Line::Progress),
+            "progress_percent" if raw.msgid.as_deref() == Some("extract") && raw.total > 0 => {
+                Line::Extracted { done: raw.current, total: raw.total }
+            }
             "file_status" => Line::File { status: raw.status.chars().next().unwrap_or('?'), path: raw.path },
             "question_prompt" => Line::Question { id: raw.msgid.unwrap_or_default() },
             _ => Line::Other,
@@ -118,6 +130,9 @@ mod tests {
             Line::parse(b"bash: borg: command not found"),
             Line::Message { level: Level::Warning, id: None, text: "bash: borg: command not found".into() }
         );
+        let line = br#"{"message": "  0.0% Extracting: d/f", "current": 2, "total": 20, "info": ["d/f"],
+            "operation": 1, "msgid": "extract", "type": "progress_percent", "finished": false}"#;
+        assert_eq!(Line::parse(line), Line::Extracted { done: 2, total: 20 });
         assert_eq!(
             Line::parse(br#"{"type": "file_status", "status": "A", "path": "x/y"}"#),
             Line::File { status: 'A', path: "x/y".into() }

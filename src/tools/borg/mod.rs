@@ -318,6 +318,11 @@ pub fn exact_path(path: &[u8]) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// `pp:PATH`: this path and all that is below it, whatever bytes are in it.
+pub fn path_and_below(path: &[u8]) -> OsString {
+    OsString::from_vec([b"pp:", path].concat())
+}
+
 /// The bytes of an argument, for limits on the length of a command line.
 pub fn argument_length(argument: &OsStr) -> usize {
     argument.as_bytes().len() + 1

@@ -1,0 +1,73 @@
+//! `restore` of files and folders to a folder.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::console::{self, Console, count, size};
+use super::meter::Drawn;
+use crate::archive::path::ItemPath;
+use crate::error::Result;
+use crate::image::archived::{Archived, Found};
+use crate::image::files::{self, Event, Report, Request};
+use crate::image::progress::{Progress, Step};
+use crate::process::interrupt;
+use crate::tools::borg::Borg;
+
+/// How a person wants it.
+pub struct Wish<'a> {
+    pub to: &'a Path,
+    pub overwrite: bool,
+    pub numeric_ids: bool,
+}
+
+/// Restores what `said` names, in the words of a command line.
+pub fn restore<'a>(
+    borg: &Borg,
+    archived: &Archived,
+    said: impl Iterator<Item = &'a [u8]>,
+    wish: &Wish<'_>,
+    console: Console,
+) -> Result<Report> {
+    let paths = said.map(|said| Ok(path(archived.find(said)?))).collect::<Result<Vec<_>>>()?;
+    interrupt::heed()?;
+    let Wish { to, overwrite, numeric_ids } = *wish;
+    let begun = Instant::now();
+    let request = Request { archive: &archived.archive.name, paths: &paths, to, overwrite, numeric_ids };
+    let drawn = Arc::new(Drawn::new(console));
+    let told = Arc::clone(&drawn);
+    let report = files::restore(
+        borg,
+        &request,
+        &(Arc::new(move |event: Event<'_>| match event {
+            Event::Extracted { done, total } => told.tell(Progress { step: Step::Extract, done, total }),
+            Event::Warning(text) => {
+                told.end();
+                console.warn(text);
+            }
+        }) as files::Tell),
+    );
+    drawn.end();
+    let report = report?;
+    console.say(&summary(to, &report, &console::duration(begun.elapsed())));
+    Ok(report)
+}
+
+fn path(found: Found) -> ItemPath {
+    match found {
+        Found::Image(image) => image.path,
+        Found::Folder(path) | Found::Other(path) => path,
+    }
+}
+
+fn summary(to: &Path, report: &Report, took: &str) -> String {
+    let entries =
+        if report.entries == 1 { "1 entry".to_owned() } else { format!("{} entries", count(report.entries)) };
+    let mut text = format!("{entries}, {}, restored to {} ({took})", size(report.bytes), to.display());
+    match report.warnings {
+        0 => {}
+        1 => text.push_str(", with 1 warning (listed above)"),
+        many => text.push_str(&format!(", with {} warnings (listed above)", count(many))),
+    }
+    text
+}

@@ -1,0 +1,172 @@
+//! What is going to be extracted, as borg lists it, and whether all of it stays where it belongs.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Request;
+use crate::archive::path::ItemPath;
+use crate::error::{Error, Result};
+use crate::process::{TimedPipe, interrupt};
+use crate::tools::borg::{self, Borg, Line};
+
+/// How long borg may be silent, besides the time that it waits for the repository.
+const STALL: Duration = Duration::from_secs(600);
+
+/// An item as `borg list` tells it. Bytes that are no UTF-8 come as `?`, the same wherever they stand.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    /// As `ls` writes it; `h` is a hard link.
+    mode: String,
+    path: String,
+    /// Where a link leads.
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    size: u64,
+}
+
+pub struct Listing {
+    pub entries: u64,
+    pub bytes: u64,
+    items: Vec<Entry>,
+}
+
+impl Listing {
+    /// # Errors
+    /// When borg cannot list it, or something in it would come to lie elsewhere.
+    pub fn of(borg: &Borg, request: &Request<'_>, lock_wait: Duration) -> Result<Listing> {
+        let items = list(borg, request, lock_wait)?;
+        judge(&items).map_err(|why| {
+            Error::failed(format!("the archive {} is not what a backup makes", request.archive))
+                .because(why)
+                .hint("it would write elsewhere than it should; nothing was written")
+        })?;
+        let bytes = items.iter().map(|item| item.size).sum();
+        Ok(Listing { entries: items.len() as u64, bytes, items })
+    }
+
+    /// What is in the folder `to` already, so far as its name can be told.
+    pub fn in_the_way(&self, to: &Path, overwrite: bool) -> Vec<PathBuf> {
+        let is_in_the_way = |item: &&Entry| {
+            let Ok(there) = std::fs::symlink_metadata(to.join(&item.path)) else { return false };
+            if item.is_folder() || there.is_dir() { item.is_folder() != there.is_dir() } else { !overwrite }
+        };
+        self.items.iter().filter(is_in_the_way).map(|item| PathBuf::from(&item.path)).collect()
+    }
+}
+
+fn list(borg: &Borg, request: &Request<'_>, lock_wait: Duration) -> Result<Vec<Entry>> {
+    let doing = "list what is to be restored";
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&log);
+    let mut child = borg
+        .command("list --json-lines", lock_wait)?
+        .arg(borg::archive_argument(request.archive))
+        .args(request.paths.iter().map(|path| borg::path_and_below(path.as_bytes())))
+        .spawn(move |line| sink.lock().unwrap_or_else(PoisonError::into_inner).push(Line::parse(line)))?;
+    let cannot = || Error::failed(format!("cannot {doing}"));
+    let pipe = child.stdout().ok_or_else(cannot)?;
+    let lines = BufReader::new(TimedPipe::new(pipe, lock_wait + STALL)).lines();
+    let parse = |line: std::io::Result<String>| -> Result<Entry> {
+        interrupt::check()?;
+        let line = line.map_err(|e| cannot().because(e))?;
+        serde_json::from_str(&line).map_err(|e| cannot().because(e))
+    };
+    let items = lines.map(parse).collect::<Result<Vec<_>>>()?;
+    let ended = child.wait_or_interrupt()?;
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    borg::warned(ended).map(|_| items).ok_or_else(|| borg::explain(borg, doing, ended, &log))
+}
+
+/// Why one of `items` would come to lie elsewhere than its path says, if one does.
+fn judge(items: &[Entry]) -> Result<(), String> {
+    let no_folders: HashSet<&str> =
+        items.iter().filter(|item| !item.is_folder()).map(|item| item.path.as_str()).collect();
+    let links: HashSet<&str> =
+        items.iter().filter(|item| item.mode.starts_with('l')).map(|item| item.path.as_str()).collect();
+    for item in items {
+        let path = item.path.as_str();
+        let source = item.mode.starts_with('h').then_some(item.source.as_str());
+        for name in [Some(path), source].into_iter().flatten() {
+            if !is_inside(name) {
+                return Err(format!("`{name}` leads out of it"));
+            }
+            if let Some(above) = above(name).find(|above| no_folders.contains(above)) {
+                return Err(format!("`{name}` lies below `{above}`, which is no folder"));
+            }
+        }
+        if let Some(source) = source.filter(|source| links.contains(source)) {
+            return Err(format!("`{path}` is a hard link to `{source}`, which is a symbolic one"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path is written in the one way in which it can be compared with others.
+fn is_inside(path: &str) -> bool {
+    let clean = ItemPath::new(path.as_bytes());
+    path == "." || clean.is_some_and(|clean| !clean.is_root() && clean.as_bytes() == path.as_bytes())
+}
+
+/// The folders in which `path` is.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
+impl Entry {
+    fn is_folder(&self) -> bool {
+        self.mode.starts_with('d')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(items: &[(&str, &str, &str)]) -> Result<(), String> {
+        let entry = |(mode, path, source): &(&str, &str, &str)| Entry {
+            mode: mode.to_string(),
+            path: path.to_string(),
+            source: source.to_string(),
+            size: 0,
+        };
+        judge(&items.iter().map(entry).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_a_backup_makes_is_extracted() {
+        let items = [
+            ("drwx", ".", ""),
+            ("drwx", "a", ""),
+            ("-rw-", "a/x", ""),
+            ("hrw-", "a/y", "a/x"),
+            ("lrwx", "a/l", "/etc/../x"),
+            ("-rw-", "a/..b/c", ""),
+            ("prw-", "f", ""),
+            // The same name twice is no harm.
+            ("-rw-", "f", ""),
+        ];
+        assert_eq!(judged(&items), Ok(()));
+    }
+
+    #[test]
+    fn what_would_lead_elsewhere_is_refused() {
+        let file = |path| ("-rw-", path, "");
+        for path in ["../x", "a/../../x", "/etc/x", "./a", "a//b", "a/", "a/./b", "", "a\0b"] {
+            assert!(judged(&[file(path)]).unwrap_err().contains("leads out"), "{path}");
+        }
+        let below = [("lrwx", "a", "/etc"), file("a/b/x")];
+        assert_eq!(judged(&below).unwrap_err(), "`a/b/x` lies below `a`, which is no folder");
+        assert!(judged(&[file("a/x"), ("drwx", "a", ""), ("lrwx", "a", "/etc")]).is_err(), "in any order");
+        assert!(judged(&[("hrw-", "x", "../../etc/shadow")]).unwrap_err().contains("leads out"));
+        assert!(
+            judged(&[("lrwx", "a", "/etc"), ("hrw-", "x", "a/shadow")]).unwrap_err().contains("below `a`")
+        );
+        assert!(judged(&[("lrwx", "a", "/etc"), ("hrw-", "x", "a")]).unwrap_err().contains("symbolic"));
+    }
+}

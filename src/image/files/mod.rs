@@ -1,0 +1,167 @@
+//! Files and folders of an archive into a folder, by `borg extract`.
+//!
+//! borg 1.2 writes through the links that it made: of a link `a` to /etc and a file `a/x` comes
+//! /etc/x. So what is to be extracted is looked through first ([`listing`]); then borg extracts into a
+//! fresh folder where links lead nowhere ([`fresh`]); and then all is moved to where it belongs, one name
+//! in an open folder at a time ([`place`]). Until then nothing that was there is touched.
+
+mod fresh;
+mod listing;
+mod place;
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::fresh::Fresh;
+use self::listing::Listing;
+use crate::archive::path::ItemPath;
+use crate::error::{Error, Result};
+use crate::tools::borg::{self, Borg, Level, Line};
+
+/// How long a call waits for the repository.
+const LOCK_WAIT: Duration = Duration::from_secs(300);
+/// Lines of borg's log that are kept for the error.
+const KEPT_LINES: usize = 64;
+
+/// What is to be restored, and where to.
+pub struct Request<'a> {
+    /// The archive's name.
+    pub archive: &'a str,
+    /// As the archive has them; folders with all that is in them.
+    pub paths: &'a [ItemPath],
+    /// The folder; it is made where only itself is missing.
+    pub to: &'a Path,
+    /// Files that are there are replaced.
+    pub overwrite: bool,
+    /// Owners by number, not by name.
+    pub numeric_ids: bool,
+}
+
+/// What happens meanwhile.
+pub enum Event<'a> {
+    /// Bytes that are extracted, of all.
+    Extracted { done: u64, total: u64 },
+    /// What borg could not do as it should.
+    Warning(&'a str),
+}
+
+pub type Tell = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// Files, folders, links and whatever else there is.
+    pub entries: u64,
+    pub bytes: u64,
+    pub warnings: u64,
+}
+
+/// Restores `request`. Its folder keeps what it has besides, and folders that are there stay as they are.
+///
+/// # Errors
+/// When something is in the way, the archive would lead out of the folder, or borg fails; then nothing
+/// was changed in the folder.
+pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report> {
+    let to = open(request.to)?;
+    fresh::remove_abandoned(&to);
+    let listing = Listing::of(borg, request, LOCK_WAIT)?;
+    let shown = request.to.display();
+    refuse(&listing.in_the_way(request.to, request.overwrite), request)?;
+    let fresh = Fresh::make(&to)
+        .map_err(|e| Error::failed(format!("cannot make a folder in {shown} to extract to")).because(e))?;
+    let warnings = extract(borg, request, &fresh, tell)?;
+    let cannot =
+        |e: std::io::Error| Error::failed(format!("cannot put what was extracted into {shown}")).because(e);
+    refuse(&place::in_the_way(fresh.dir(), &to, request.overwrite).map_err(cannot)?, request)?;
+    place::put(fresh.dir(), &to, request.overwrite)
+        .map_err(|e| cannot(e).hint(format!("a part of it may be in {shown} already")))?;
+    fresh.close().map_err(cannot)?;
+    Ok(Report { entries: listing.entries, bytes: listing.bytes, warnings })
+}
+
+fn open(dir: &Path) -> Result<File> {
+    let cannot = |e| Error::usage(format!("cannot restore to the folder {}", dir.display())).because(e);
+    match std::fs::create_dir(dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(cannot(e)),
+        _ => {}
+    }
+    let opened = File::open(dir).map_err(cannot)?;
+    match opened.metadata().map_err(cannot)?.is_dir() {
+        true => Ok(opened),
+        false => Err(cannot(ErrorKind::NotADirectory.into())),
+    }
+}
+
+/// An error, if there is anything in the way.
+fn refuse(in_the_way: &[std::path::PathBuf], request: &Request<'_>) -> Result<()> {
+    const SHOWN: usize = 10;
+    if in_the_way.is_empty() {
+        return Ok(());
+    }
+    let (count, to) = (in_the_way.len(), request.to.display());
+    let what = if count == 1 { "1 file is" } else { &format!("{count} files are") };
+    let mut error = Error::usage(format!("{what} in {to} already; nothing was written"));
+    for path in in_the_way.iter().take(SHOWN) {
+        error = error.hint(path.display().to_string());
+    }
+    if count > SHOWN {
+        error = error.hint(format!("and {} more", count - SHOWN));
+    }
+    Err(match request.overwrite {
+        false => error.hint("`--overwrite` replaces files, or name another folder"),
+        true => {
+            error.hint("a folder is never replaced by a file, nor a file by a folder: name another folder")
+        }
+    })
+}
+
+/// Returns how many warnings there were.
+fn extract(borg: &Borg, request: &Request<'_>, fresh: &Fresh, tell: &Tell) -> Result<u64> {
+    // The mounts that it works in are those of its thread.
+    let extracted = std::thread::scope(|scope| {
+        scope.spawn(|| run(borg, request, &fresh.enter()?, Arc::clone(tell))).join()
+    });
+    extracted.unwrap_or_else(|_| Err(Error::failed("the thread that extracts panicked")))
+}
+
+fn run(borg: &Borg, request: &Request<'_>, dir: &Path, tell: Tell) -> Result<u64> {
+    let mut command = borg.command("extract --progress --sparse", LOCK_WAIT)?;
+    if request.numeric_ids {
+        command = command.arg("--numeric-ids");
+    }
+    let command = command
+        .arg(borg::archive_argument(request.archive))
+        .args(request.paths.iter().map(|path| borg::path_and_below(path.as_bytes())))
+        .current_dir(dir)
+        .die_with_parent();
+    let warnings = Arc::new(AtomicU64::new(0));
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (counter, sink) = (Arc::clone(&warnings), Arc::clone(&log));
+    let mut child = command.spawn(move |line| {
+        let line = Line::parse(line);
+        match &line {
+            Line::Extracted { done, total } => tell(Event::Extracted { done: *done, total: *total }),
+            Line::Message { level, text, .. } if *level >= Level::Warning => {
+                counter.fetch_add(1, Ordering::Relaxed);
+                tell(Event::Warning(text));
+            }
+            _ => {}
+        }
+        let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() < KEPT_LINES && matches!(line, Line::Message { .. }) {
+            log.push(line);
+        }
+    })?;
+    let ended = child.wait_or_interrupt()?;
+    match borg::warned(ended) {
+        Some(_) => Ok(warnings.load(Ordering::Relaxed)),
+        None => {
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            Err(borg::explain(borg, "extract from the archive", ended, &log))
+        }
+    }
+}

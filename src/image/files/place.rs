@@ -1,0 +1,107 @@
+//! Moving what was extracted to where it belongs: names in open folders, so that no link is followed.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+
+const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// What of `from` cannot be put into `to`, since something is there: a file, unless it is
+/// overwritten, or a folder where there is a file, or the other way round.
+pub fn in_the_way(from: &File, to: &File, overwrite: bool) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    walk(from, to, &mut |at, step| {
+        match step {
+            Step::Free(..) => {}
+            Step::Replace(..) if overwrite => {}
+            Step::Replace(..) | Step::Clash => found.push(at.to_owned()),
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Moves all that is in `from` into `to`. Folders that are there take what is in their namesakes.
+pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
+    walk(from, to, &mut |at, step| {
+        let exists = || io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there", at.display()));
+        match step {
+            Step::Free(from, to, name) => Ok(move_new(from, to, name)?),
+            Step::Replace(from, to, name) if overwrite => Ok(renameat(from, name, to, name)?),
+            Step::Replace(..) | Step::Clash => Err(exists()),
+        }
+    })
+}
+
+/// What there is to do about one name: in which folder it is, and to which it goes.
+enum Step<'a> {
+    Free(&'a OwnedFd, &'a OwnedFd, &'a CStr),
+    /// Neither is a folder.
+    Replace(&'a OwnedFd, &'a OwnedFd, &'a CStr),
+    /// One is a folder, and the other is not.
+    Clash,
+}
+
+type Each<'a> = &'a mut dyn FnMut(&Path, Step<'_>) -> io::Result<()>;
+
+fn walk(from: &File, to: &File, each: Each<'_>) -> io::Result<()> {
+    let device = to.metadata()?.dev();
+    descend(&from.try_clone()?.into(), &to.try_clone()?.into(), Path::new(""), device, each)
+}
+
+fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>) -> io::Result<()> {
+    for name in names(from)? {
+        let name = name.as_c_str();
+        let at = at.join(OsStr::from_bytes(name.to_bytes()));
+        let new = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let old = match fstatat(to, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => {
+                each(&at, Step::Free(from, to, name))?;
+                continue;
+            }
+            old => old?,
+        };
+        match (is_folder(&new), is_folder(&old)) {
+            (true, true) if old.st_dev != device => {
+                let why = format!("{} is another file system: restore to it by itself", at.display());
+                return Err(io::Error::new(io::ErrorKind::CrossesDevices, why));
+            }
+            (true, true) => {
+                let from = openat(from, name, FOLDER, Mode::empty())?;
+                let to = openat(to, name, FOLDER, Mode::empty())?;
+                descend(&from, &to, &at, device, each)?;
+            }
+            (false, false) => each(&at, Step::Replace(from, to, name))?,
+            _ => each(&at, Step::Clash)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_folder(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+fn names(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
+    let mut dir = Dir::openat(dir, ".", FOLDER, Mode::empty())?;
+    let names = dir.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    let names: Vec<CString> = names.collect::<nix::Result<_>>()?;
+    Ok(names.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")).collect())
+}
+
+/// Never over anything, where the file system can promise that (ZFS 2.1 cannot).
+fn move_new(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    match renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL) => renameat(from, name, to, name),
+        moved => moved,
+    }
+}
