@@ -1,12 +1,13 @@
 //! What one does with a volume in an archive, on real borg and real loop devices.
 
-#[path = "../common/mod.rs"]
-mod common;
 
 mod attach;
 mod broken;
+#[path = "../common/mod.rs"]
+mod common;
 mod device;
 mod ended;
+mod files;
 mod handed;
 mod images;
 mod inside;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
@@ -20,6 +20,7 @@ const PREFIX: &str = ".borg-offsite-backup-restore-";
 /// Where root's borg sees the folder, in a mount namespace of its own.
 const PLACE: &str = "restore";
 const NOTHING: Option<&str> = None;
+const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Links are made, but followed by nobody (Linux 5.10).
 const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
 
@@ -35,8 +36,7 @@ impl Fresh {
         let parent = parent.try_clone()?;
         let name = format!("{PREFIX}{}", std::process::id());
         mkdirat(&parent, name.as_str(), Mode::S_IRWXU)?;
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let dir = File::from(openat(&parent, name.as_str(), flags, Mode::empty())?);
+        let dir = File::from(openat(&parent, name.as_str(), FOLDER, Mode::empty())?);
         if dir.metadata()?.uid() != geteuid().as_raw() {
             return Err(io::Error::other("somebody else put another one in its place"));
         }
@@ -67,15 +67,22 @@ impl Fresh {
         Ok(place)
     }
 
-    fn mount(&self, place: &Path) -> nix::Result<()> {
+    fn mount(&self, place: &Path) -> io::Result<()> {
+        let known = std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))?;
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING)?;
-        let dir = format!("/proc/self/fd/{}", self.dir.as_raw_fd());
+        // What was opened before belongs to other mounts than those of this thread.
+        let dir = File::options().read(true).custom_flags(FOLDER.bits()).open(known)?;
+        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        if identity(&dir)? != identity(&self.dir)? {
+            return Err(io::Error::other("somebody else put another one in its place"));
+        }
+        let dir = format!("/proc/self/fd/{}", dir.as_raw_fd());
         mount(Some(dir.as_str()), place, NOTHING, MsFlags::MS_BIND, NOTHING)?;
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         // An older kernel does not know it; then there is what was looked through before.
-        mount(NOTHING, place, NOTHING, flags | NO_LINKS, NOTHING)
-            .or_else(|_| mount(NOTHING, place, NOTHING, flags, NOTHING))
+        let mounted = mount(NOTHING, place, NOTHING, flags | NO_LINKS, NOTHING);
+        Ok(mounted.or_else(|_| mount(NOTHING, place, NOTHING, flags, NOTHING))?)
     }
 
     pub fn close(self) -> io::Result<()> {

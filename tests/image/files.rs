@@ -1,0 +1,203 @@
+//! Putting files and folders back.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::common::program::Run;
+use crate::common::{
+    Flavour, NastyTree, Need, Program, Repository, Sandbox, assert_same_trees, available, each_borg,
+};
+use crate::device::{ARCHIVE, DAY, number, told};
+
+/// An archive of a small tree.
+fn archived(flavour: Flavour) -> (Sandbox, Repository) {
+    let sandbox = Sandbox::new(flavour);
+    let source = sandbox.source();
+    std::fs::create_dir_all(source.join("d/sub")).unwrap();
+    std::fs::write(source.join("d/one"), "one").unwrap();
+    std::fs::write(source.join("d/sub/two"), "two").unwrap();
+    std::fs::write(source.join("dd"), "not below d").unwrap();
+    let repository = Repository::init(&sandbox, "repokey-blake2");
+    repository.create(&sandbox, DAY);
+    (sandbox, repository)
+}
+
+fn restore(sandbox: &Sandbox, paths: &[&str], options: &[&str]) -> Program {
+    let to = sandbox.path("out/to");
+    sandbox.offsite("restore").arg(ARCHIVE).args(paths).arg("--to").arg(to).arg("--json").args(options)
+}
+
+fn restored(run: &Run, name: &str) -> u64 {
+    number(&told(run)["restored"], name)
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Names of all that is in the folder that is restored to, and below.
+fn names(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let mut open = vec![sandbox.path("out/to")];
+    let mut names = Vec::new();
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            }
+            names.push(entry.path().strip_prefix(sandbox.path("out/to")).unwrap().to_owned());
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn files_and_folders_come_back_with_all_that_they_had() {
+    each_borg(|flavour| {
+        let sandbox = Sandbox::new(flavour);
+        NastyTree::make(sandbox.source().join("tree"));
+        let repository = Repository::init(&sandbox, "repokey-blake2");
+        repository.create(&sandbox, DAY);
+        restore(&sandbox, &["tree"], &[]).run();
+        let expected = repository.extract(&sandbox, DAY, &[]);
+        assert_same_trees(&sandbox.path("out/to"), &expected);
+    });
+}
+
+#[test]
+fn only_what_was_named_is_restored_and_what_was_there_stays() {
+    each_borg(|flavour| {
+        let (sandbox, _repository) = archived(flavour);
+        let to = sandbox.path("out/to");
+        let run = restore(&sandbox, &["d", "/d/sub"], &[]).ok();
+        assert_eq!((restored(&run, "entries"), restored(&run, "bytes")), (4, 6), "{run}");
+        assert_eq!(names(&sandbox), ["d", "d/one", "d/sub", "d/sub/two"].map(PathBuf::from));
+        std::fs::write(to.join("d/sub/two"), "mine").unwrap();
+        std::fs::write(to.join("d/mine"), "mine").unwrap();
+        std::fs::remove_file(to.join("d/one")).unwrap();
+
+        let said = restore(&sandbox, &["d"], &[]).fails();
+        assert!(said.contains("1 file is in") && said.contains("d/sub/two"), "{said}");
+        assert!(said.contains("nothing was written"), "{said}");
+        assert_eq!((read(&to.join("d/sub/two")).as_str(), to.join("d/one").exists()), ("mine", false));
+
+        restore(&sandbox, &["d"], &["--overwrite"]).ok();
+        assert_eq!(read(&to.join("d/sub/two")), "two");
+        assert_eq!((read(&to.join("d/one")), read(&to.join("d/mine"))), ("one".into(), "mine".into()));
+        let said = restore(&sandbox, &["no/such"], &[]).fails();
+        assert!(said.contains("there is no no/such in the archive"), "{said}");
+    });
+}
+
+#[test]
+fn a_link_in_the_folder_leads_nowhere() {
+    each_borg(|flavour| {
+        let (sandbox, _repository) = archived(flavour);
+        let (to, victim) = (sandbox.path("out/to"), sandbox.path("out/victim"));
+        std::fs::create_dir(&to).unwrap();
+        std::fs::create_dir(&victim).unwrap();
+        symlink(&victim, to.join("d")).unwrap();
+        for options in [&[][..], &["--overwrite"]] {
+            let said = restore(&sandbox, &["d"], options).fails();
+            assert!(said.contains("in") && said.contains("already"), "{said}");
+        }
+        std::fs::remove_file(to.join("d")).unwrap();
+        std::fs::create_dir(to.join("d")).unwrap();
+        symlink(&victim, to.join("d/sub")).unwrap();
+        restore(&sandbox, &["d"], &["--overwrite"]).fails();
+        std::fs::remove_file(to.join("d/sub")).unwrap();
+        symlink(victim.join("file"), to.join("d/one")).unwrap();
+        restore(&sandbox, &["d"], &["--overwrite"]).ok();
+        assert_eq!(read(&to.join("d/one")), "one");
+        assert!(!to.join("d/one").is_symlink());
+        assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+    });
+}
+
+/// An archive made of a tar with a link `a` that leads to `victim`, then `a/x`, and hard links.
+fn hostile(sandbox: &Sandbox, repository: &Repository, name: &str, members: &str) {
+    let tar = sandbox.path(name);
+    let script = format!(
+        "import io, sys, tarfile\n\
+         with tarfile.open(sys.argv[1], 'w') as tar:\n\
+         \x20   for name, kind, link in {members}:\n\
+         \x20       entry = tarfile.TarInfo(name)\n\
+         \x20       entry.type, entry.linkname, entry.size = kind, link, 4 if kind == tarfile.REGTYPE else 0\n\
+         \x20       tar.addfile(entry, io.BytesIO(b'evil'))\n"
+    );
+    sandbox.program("/usr/bin/python3").args(["-c", &script]).arg(&tar).ok();
+    repository.borg(sandbox, "import-tar").arg(format!("::{name}")).arg(&tar).ok();
+}
+
+#[test]
+fn an_archive_whose_links_lead_out_writes_nothing() {
+    each_borg(|flavour| {
+        let (sandbox, repository) = archived(flavour);
+        let victim = sandbox.path("out/victim");
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(sandbox.path("out/secret"), "secret").unwrap();
+        let (link, shown) = ("tarfile.SYMTYPE", victim.to_str().unwrap());
+        let below = format!("[('a', {link}, {shown:?}), ('a/x', tarfile.REGTYPE, '')]");
+        hostile(&sandbox, &repository, "below", &below);
+        hostile(&sandbox, &repository, "outside", "[('d/h', tarfile.LNKTYPE, '../secret')]");
+        for (name, path) in [("below", "a"), ("outside", "d")] {
+            let to = sandbox.path("out/to");
+            let run =
+                sandbox.offsite("restore").args([&format!("::{name}"), path, "--to"]).arg(&to).arg("--json");
+            let said = run.fails();
+            assert!(said.contains("is not what a backup makes"), "{said}");
+            assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+            assert!(names(&sandbox).is_empty(), "{:?}", names(&sandbox));
+        }
+    });
+}
+
+#[test]
+fn whoever_owns_the_folder_cannot_lead_borg_elsewhere() {
+    if !available(&[Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (mut sandbox, _repository) = archived(flavour);
+    let (to, victim) = (sandbox.path("out/to"), sandbox.path("out/victim"));
+    std::fs::create_dir(&victim).unwrap();
+    let trick = format!(
+        "#!/bin/sh\ncase \" $* \" in *' extract '*) cd {to:?} && for name in .borg-offsite-backup-restore-*; do\n\
+         mv \"$name\" moved && ln -s {victim:?} \"$name\"; done; cd {place:?} ;; esac\nexec {borg:?} \"$@\"\n",
+        place = "/run/borg-offsite-backup/restore",
+        borg = flavour.dir().join("borg"),
+    );
+    let bin = sandbox.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("borg"), trick).unwrap();
+    Program::new("chmod").arg("+x").arg(bin.join("borg")).ok();
+    sandbox.search_first(bin);
+    restore(&sandbox, &["d"], &[]).run();
+    assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+    assert_eq!(read(&to.join("d/one")), "one");
+}
+
+#[test]
+fn what_a_killed_restore_left_is_removed_by_the_next() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour);
+    let to = sandbox.path("out/to");
+    let left = |pid: u32| to.join(format!(".borg-offsite-backup-restore-{pid}"));
+    let (dead, live) = (left(4_194_305), left(std::process::id()));
+    std::fs::create_dir_all(dead.join("d")).unwrap();
+    std::fs::create_dir_all(live.join("d")).unwrap();
+    restore(&sandbox, &["d"], &[]).ok();
+    assert!(!dead.exists() && live.join("d").exists());
+    std::fs::remove_dir_all(live).unwrap();
+    assert_eq!(names(&sandbox).len(), 4);
+}
+
+#[test]
+fn what_is_for_images_is_refused_for_files() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour);
+    for option in ["--create", "--dry-run", "--full"] {
+        let said = restore(&sandbox, &["d"], &[option]).fails();
+        assert!(said.contains(option) && said.contains("is for images"), "{said}");
+    }
+}
