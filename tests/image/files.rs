@@ -139,7 +139,12 @@ fn an_archive_whose_links_lead_out_writes_nothing() {
         let (link, shown) = ("tarfile.SYMTYPE", victim.to_str().unwrap());
         let below = format!("[('a', {link}, {shown:?}), ('a/x', tarfile.REGTYPE, '')]");
         hostile(&sandbox, &repository, "below", &below);
-        hostile(&sandbox, &repository, "outside", "[('d/h', tarfile.LNKTYPE, '../secret')]");
+        hostile(
+            &sandbox,
+            &repository,
+            "outside",
+            "[('d/x', tarfile.REGTYPE, ''), ('d/h', tarfile.LNKTYPE, '../secret')]",
+        );
         for (name, path) in [("below", "a"), ("outside", "d")] {
             let to = sandbox.path("out/to");
             let run =
