@@ -1,11 +1,11 @@
 //! Putting files and folders back.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::common::program::Run;
 use crate::common::{
-    Flavour, NastyTree, Need, Program, Repository, Sandbox, assert_same_trees, available, each_borg,
+    Flavour, NastyTree, Need, Program, Repository, Sandbox, assert_same_trees, available, binary, each_borg,
 };
 use crate::device::{ARCHIVE, DAY, number, told};
 
@@ -205,4 +205,25 @@ fn what_is_for_images_is_refused_for_files() {
         let said = restore(&sandbox, &["d"], &[option]).fails();
         assert!(said.contains(option) && said.contains("is for images"), "{said}");
     }
+}
+
+#[test]
+fn who_is_not_root_restores_what_is_his() {
+    if !available(&[Need::Root]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, _repository) = archived(flavour);
+        let dir = sandbox.path("");
+        Program::new("chown").args(["-R", "65534:65534"]).arg(&dir).ok();
+        Program::new("chmod").arg("755").arg(&dir).ok();
+        // A program that nobody may run, wherever it was built.
+        let program = sandbox.path("offsite");
+        std::fs::copy(binary(), &program).unwrap();
+        let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        let run = sandbox.program("setpriv").args(user).arg(program).arg("--config").arg(sandbox.config());
+        run.args(["restore", ARCHIVE, "d", "--to"]).arg(sandbox.path("out/to")).ok();
+        assert_eq!(names(&sandbox), ["d", "d/one", "d/sub", "d/sub/two"].map(PathBuf::from));
+        assert_eq!(sandbox.path("out/to/d/one").metadata().unwrap().uid(), 65534);
+    });
 }
