@@ -55,6 +55,17 @@ restore tank/e --to "$e"
 says said "ZFS knows what changed"
 is "$e" /second/e
 step "an encrypted volume: $(cat told)"
+$B verify ::today tank/e --against "$e" >told 2>said || fail "verify: $(cat told said)"
+noise "$e" 500 1
+if $B verify ::today tank/e --against "$e" >told 2>said; then fail "verify saw no difference: $(cat told said)"; fi
+$B restore ::today tank/e --to "$e" --dry-run --json >told 2>said || fail "the bill: $(cat said)"
+says said "ZFS knows what changed"
+says told '"bill"'
+restore tank/e --to "$e" --source stream
+says said "ZFS knows what changed"
+[ "$(number read)" = 0 ] || fail "$(number read) bytes were read"
+is "$e" /second/e
+step "verified, told the price of, and streamed: $(cat told)"
 
 # Used as another disk for a while.
 mkfs.ext4 -q "$v"
