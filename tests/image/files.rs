@@ -166,10 +166,11 @@ fn whoever_owns_the_folder_cannot_lead_borg_elsewhere() {
     let (mut sandbox, _repository) = archived(flavour);
     let (to, victim) = (sandbox.path("out/to"), sandbox.path("out/victim"));
     std::fs::create_dir(&victim).unwrap();
+    // borg keeps the path of the folder that it was started in; this one has it swapped by then.
     let trick = format!(
-        "#!/bin/sh\ncase \" $* \" in *' extract '*) cd {to:?} && for name in .borg-offsite-backup-restore-*; do\n\
-         mv \"$name\" moved && ln -s {victim:?} \"$name\"; done; cd {place:?} ;; esac\nexec {borg:?} \"$@\"\n",
-        place = "/run/borg-offsite-backup/restore",
+        "#!/bin/sh\ncase \" $* \" in *' extract '*) old=$(pwd -P); cd {to:?}\n\
+         for name in .borg-offsite-backup-restore-*; do mv \"$name\" moved && ln -s {victim:?} \"$name\"; done\n\
+         cd \"$old\" ;; esac\nexec {borg:?} \"$@\"\n",
         borg = flavour.dir().join("borg"),
     );
     let bin = sandbox.path("bin");
