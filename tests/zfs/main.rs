@@ -74,3 +74,8 @@ fn only_what_can_be_backed_up_is_and_the_rest_is_told() {
 fn a_volume_goes_back_to_an_earlier_day_and_zfs_tells_what_changed_since() {
     run("images.sh");
 }
+
+#[test]
+fn a_volume_in_an_archive_is_a_device_again_with_its_journal_replayed_or_not() {
+    run("attach.sh");
+}
