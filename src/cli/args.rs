@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::console::Console;
 use super::{
-    attach, attached, bridge, check_config, cleanup, create, detach, generate, inside, mount, restore,
-    telemetry, umount, verify,
+    attach, attached, bridge, check_config, cleanup, create, detach, generate, mount, restore, telemetry,
+    umount, verify,
 };
 use crate::config::Config;
 use crate::error::Result;
@@ -88,8 +88,6 @@ pub enum Command {
     CheckConfig(check_config::CheckConfig),
     Telemetry(telemetry::Telemetry),
     Generate(generate::Generate),
-    #[command(hide = true)]
-    Inside(inside::Inside),
     #[command(hide = true)]
     Bridge(bridge::Bridge),
     /// Every other command is borg's own, passed through (list, extract, init, info, …).

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::{DateTime, Local};
 use clap::Args;
@@ -19,29 +19,8 @@ use crate::tools::borg::Borg;
 /// A line of progress for so many bytes.
 const DRAWN: u64 = 8 << 20;
 
-/// Files out of the file system in a volume.
-#[derive(Args)]
-pub struct Inside {
-    /// The archive.
-    #[arg(value_name = "::ARCHIVE")]
-    archive: String,
-    /// The volume, and paths in it: tank/qubes/work/private:/home/user/letter. All of the same volume.
-    #[arg(value_name = "VOLUME:/PATH", required = true)]
-    paths: Vec<OsString>,
-    /// The folder that they are copied to.
-    #[arg(long, value_name = "DIR", required_unless_present = "list")]
-    to: Option<PathBuf>,
-    /// Only show what is there.
-    #[arg(long, conflicts_with = "to")]
-    list: bool,
-    #[arg(long)]
-    overwrite: bool,
-    #[command(flatten)]
-    options: Options,
-}
-
 /// Which file system of a volume is meant, and how it is mounted.
-#[derive(Args, Clone)]
+#[derive(Args)]
 pub struct Options {
     /// For VOLUME:/PATH: the partition of the volume that is looked into.
     #[arg(long, value_name = "N")]
@@ -57,16 +36,6 @@ pub enum Act<'a> {
     List,
     /// Into this folder; whether what is there may be replaced.
     Copy(&'a Path, bool),
-}
-
-impl Inside {
-    pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let act = match &self.to {
-            Some(dir) => Act::Copy(dir, self.overwrite),
-            None => Act::List,
-        };
-        run(globals, &self.archive, &self.paths, &self.options, &act)
-    }
 }
 
 /// Lists or copies `paths` (each `VOLUME:/PATH`, of one volume) of the archive `said`.

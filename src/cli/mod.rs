@@ -99,7 +99,6 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::CheckConfig(check) => check.run(&cli.globals),
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),
         Command::Generate(generate) => generate.run(&cli.globals),
-        Command::Inside(inside) => inside.run(&cli.globals),
         Command::Bridge(bridge) => bridge.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }

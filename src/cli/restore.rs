@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::args::Globals;
 use super::console::{self, Console, size};
+use super::inside::{self, Act};
 use super::meter::Drawn;
 use super::restore_files::{self, Wish};
 use super::{Exit, SourceArg, confirm};
@@ -27,7 +28,7 @@ use crate::image::target::{Kept, Place, Target};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
 
-/// Put a volume, a disk image or files of an archive back.
+/// Put a volume, a disk image or files of an archive back, or files out of a volume (VOLUME:/PATH).
 #[derive(Args)]
 #[command(override_usage = "borg-offsite-backup restore [OPTIONS] ::ARCHIVE PATH... --to TARGET")]
 pub struct Restore {
@@ -38,8 +39,13 @@ pub struct Restore {
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
     /// Where it goes: for an image a block device or a file, for files a folder.
-    #[arg(long, value_name = "TARGET")]
-    to: PathBuf,
+    #[arg(long, value_name = "TARGET", required_unless_present = "list")]
+    to: Option<PathBuf>,
+    /// Of VOLUME:/PATH, only show what is there.
+    #[arg(long, conflicts_with = "to")]
+    list: bool,
+    #[command(flatten)]
+    inside: inside::Options,
     /// Make the volume of ZFS that TARGET names, like the one that was archived.
     #[arg(long, conflicts_with = "dry_run")]
     create: bool,
@@ -71,42 +77,52 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let wanted = Wanted::parse(&self.archive)?;
-        if self.paths.iter().any(|path| memchr::memmem::find(path.as_bytes(), b":/").is_some()) {
-            return self.inside();
+        let in_volumes = self.paths.iter().any(|path| memchr::memmem::find(path.as_bytes(), b":/").is_some());
+        let act = match &self.to {
+            Some(dir) => Act::Copy(dir, self.overwrite),
+            None => Act::List,
+        };
+        if in_volumes {
+            self.refuse_options_of_images("a path in a volume")?;
+            return inside::run(globals, &self.archive, &self.paths, &self.inside, &act);
         }
+        if self.inside.partition.is_some() || self.inside.in_host {
+            return Err(Error::usage(
+                "`--partition` and `--in-host` are for paths in a volume: VOLUME:/PATH",
+            ));
+        }
+        let Some(to) = &self.to else {
+            return Err(Error::usage("`--list` is for paths in a volume: VOLUME:/PATH")
+                .hint("`borg-offsite-backup list ::ARCHIVE PATH` shows what is in an archive"));
+        };
+        let wanted = Wanted::parse(&self.archive)?;
         let config = globals.config()?;
         let borg = Borg::new(&config)?;
         let _reached = borg.reach("restore from it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
-        let files = || self.files(&borg, &archived, globals.console(), config.fail_on_warnings);
-        if self.paths.len() > 1 || self.to.is_dir() || self.to.as_os_str().as_bytes().ends_with(b"/") {
+        let files = || self.files(&borg, &archived, to, globals.console(), config.fail_on_warnings);
+        if self.paths.len() > 1 || to.is_dir() || to.as_os_str().as_bytes().ends_with(b"/") {
             return files();
         }
         match archived.find(self.paths[0].as_bytes())? {
-            Found::Image(image) => self.image(&archived, &image, &borg, globals.console()),
+            Found::Image(image) => self.image(&archived, &image, to, &borg, globals.console()),
             Found::Folder(_) => files(),
             Found::Other(path) => Err(not_restorable(&path)),
         }
     }
 
-    /// `VOLUME:/path`: files out of the file system in an image.
-    fn inside(&self) -> Result<Exit> {
-        Err(Error::usage("a path inside of a volume cannot be restored yet")
-            .hint("attach the volume, mount it, and copy: `borg-offsite-backup attach --help`"))
-    }
-
     /// Files and folders of the archive into a folder.
-    fn files(&self, borg: &Borg, archived: &Archived, console: Console, strict: bool) -> Result<Exit> {
-        let of_images = [("--create", self.create), ("--dry-run", self.dry_run), ("--full", self.full)];
-        if let Some((option, _)) = of_images.iter().find(|(_, given)| *given) {
-            return Err(Error::usage(format!(
-                "`{option}` is for images, and {} is a folder",
-                self.to.display()
-            )));
-        }
+    fn files(
+        &self,
+        borg: &Borg,
+        archived: &Archived,
+        to: &Path,
+        console: Console,
+        strict: bool,
+    ) -> Result<Exit> {
+        self.refuse_options_of_images(&to.display().to_string())?;
         let said = self.paths.iter().map(|path| path.as_bytes());
-        let wish = Wish { to: &self.to, overwrite: self.overwrite, numeric_ids: self.numeric_ids };
+        let wish = Wish { to, overwrite: self.overwrite, numeric_ids: self.numeric_ids };
         let report = restore_files::restore(borg, archived, said, &wish, console)?;
         if self.json {
             console::print(&json!({ "restored": report }).to_string())?;
@@ -114,12 +130,27 @@ impl Restore {
         Ok(if report.warnings > 0 && strict { Exit::Warned } else { Exit::Done })
     }
 
+    fn refuse_options_of_images(&self, what: &str) -> Result<()> {
+        let of_images = [("--create", self.create), ("--dry-run", self.dry_run), ("--full", self.full)];
+        match of_images.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::usage(format!("`{option}` is for images, and {what} is none"))),
+            None => Ok(()),
+        }
+    }
+
     /// An image onto a block device or into a file.
-    fn image(&self, archived: &Archived, image: &Image, borg: &Borg, console: Console) -> Result<Exit> {
+    fn image(
+        &self,
+        archived: &Archived,
+        image: &Image,
+        to: &Path,
+        borg: &Borg,
+        console: Console,
+    ) -> Result<Exit> {
         interrupt::heed()?;
         // Dropped after the target, which it may have to destroy.
-        let mut new = self.create.then(|| new_volume(&self.to, archived, image)).transpose()?;
-        let place = Place::at(new.as_ref().map_or(&self.to, |new| new.device()))?;
+        let mut new = self.create.then(|| new_volume(to, archived, image)).transpose()?;
+        let place = Place::at(new.as_ref().map_or(to, |new| new.device()))?;
         place.is_outside(borg.local())?;
         place.check(image.size, self.overwrite)?;
         if self.dry_run {
@@ -156,7 +187,7 @@ impl Restore {
         let target = place.shown().to_owned();
         let may_differ = match place.kept {
             Kept::Device if !self.full => {
-                since(archived, image, &Place::at(&self.to)?.open_to_read()?, console)?.0
+                since(archived, image, &Place::at(place.path())?.open_to_read()?, console)?.0
             }
             _ => None,
         };

@@ -11,7 +11,7 @@ use crate::images::{ARCHIVE, KINDS, Scene, letter, write_ext4};
 
 /// The command that takes files out of volumes.
 fn restore(scene: &Scene, path: &str) -> Program {
-    scene.sandbox.offsite("inside").args([ARCHIVE, path])
+    scene.sandbox.offsite("restore").args([ARCHIVE, path])
 }
 
 #[test]

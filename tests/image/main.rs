@@ -1,6 +1,5 @@
 //! What one does with a volume in an archive, on real borg and real loop devices.
 
-
 mod attach;
 mod broken;
 #[path = "../common/mod.rs"]
