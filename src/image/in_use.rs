@@ -101,11 +101,15 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "another process is to have it open")]
     fn a_file_that_nobody_has_open_is_free_and_one_that_is_open_is_not() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().canonicalize().unwrap();
-        assert!(uses(&path).iter().any(|by| by.contains(&format!("(pid {})", std::process::id()))));
-        let closed = file.into_temp_path();
-        assert_eq!(uses(&closed.canonicalize().unwrap()), Vec::<String>::new());
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let path = file.canonicalize().unwrap();
+        assert_eq!(uses(&path), Vec::<String>::new());
+        let input = std::fs::File::open(&path).unwrap();
+        let mut other = std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
+        let by = uses(&path);
+        other.kill().and_then(|()| other.wait()).unwrap();
+        assert!(by.iter().any(|by| by.contains(&format!("(pid {})", other.id()))), "{by:?}");
     }
 }

@@ -80,6 +80,12 @@ impl Repository {
         repository
     }
 
+    /// Is reached in its folder again.
+    pub fn come_here(&mut self, sandbox: &Sandbox) {
+        self.server = None;
+        sandbox.configure(self, "");
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -1,8 +1,10 @@
 //! A restore that does not come to its end.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -10,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::common::mounted::wait_until;
 use crate::common::program::Run;
-use crate::common::{Flavour, Need, Program, Random, Sandbox, Sshd, available, sshd};
+use crate::common::{Flavour, Need, Program, Random, Repository, Sandbox, Sshd, available, sshd};
 use crate::device::{Disk, MIB, archived, damage, image, number, restore, told};
 
 /// Starts a restore to `disk`, sends `signal` once some bytes are written, and tells how many of the
@@ -146,32 +148,79 @@ fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target()
     assert_tells_state(&run.stderr(), &file);
 }
 
+/// A restore over a line that has written something.
+struct OverALine {
+    bytes: Vec<u8>,
+    sandbox: Sandbox,
+    repository: Repository,
+    server: Sshd,
+    file: PathBuf,
+    child: Child,
+}
+
+impl OverALine {
+    fn begin(flavour: Flavour) -> Self {
+        let bytes = Random::new(4).bytes(64 * MIB);
+        let (mut sandbox, repository) = archived(flavour, &bytes);
+        let server = Sshd::start(&sandbox, repository.dir());
+        let repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
+        sandbox.set("BORG_RSH", server.rsh());
+        sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+        let file = sandbox.path("out/file");
+        let child = restore(&sandbox, &file, &[]).spawn_piped();
+        let begun = || file.metadata().is_ok_and(|meta| meta.blocks() * 512 > 4 << 20);
+        assert!(wait_until(Duration::from_secs(60), begun), "nothing was written");
+        OverALine { bytes, sandbox, repository, server, file, child }
+    }
+
+    /// What it said when it ended.
+    fn said(&mut self, limit: Duration) -> String {
+        assert!(wait_until(limit, || self.child.try_wait().unwrap().is_some()), "it hangs");
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
+
+    fn assert_goes_on(&self) {
+        let told = told(&restore(&self.sandbox, &self.file, &[]).ok());
+        assert!(std::fs::read(&self.file).unwrap() == self.bytes);
+        assert!(number(&told["restored"], "written") < self.bytes.len() as u64, "{told}");
+    }
+}
+
 #[test]
 fn a_signal_ends_it_also_while_the_server_is_silent_and_it_goes_on_when_it_is_not() {
     if !available(&[Need::Root, Need::Sshd]) {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let bytes = Random::new(4).bytes(64 * MIB);
-    let (mut sandbox, repository) = archived(flavour, &bytes);
-    let server = Sshd::start(&sandbox, repository.dir());
-    let _repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
-    sandbox.set("BORG_RSH", server.rsh());
-    sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
-    let file = sandbox.path("out/file");
-    let mut child = restore(&sandbox, &file, &[]).spawn_piped();
-    let begun = || file.metadata().is_ok_and(|meta| meta.blocks() * 512 > 4 << 20);
-    assert!(wait_until(Duration::from_secs(60), begun), "nothing was written");
-    server.signal_sessions(Signal::SIGSTOP);
+    let mut restore = OverALine::begin(flavour);
+    restore.server.signal_sessions(Signal::SIGSTOP);
     std::thread::sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none(), "it was too fast");
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    assert!(wait_until(Duration::from_secs(20), || child.try_wait().unwrap().is_some()), "it hangs");
-    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
+    assert!(restore.child.try_wait().unwrap().is_none(), "it was too fast");
+    kill(Pid::from_raw(restore.child.id() as i32), Signal::SIGTERM).unwrap();
+    let said = restore.said(Duration::from_secs(20));
     assert!(said.contains("error: interrupted by SIGTERM\n"), "{said}");
-    assert_tells_state(&said, &file);
+    assert_tells_state(&said, &restore.file);
+    restore.assert_goes_on();
+}
 
-    let told = told(&restore(&sandbox, &file, &[]).ok());
-    assert!(std::fs::read(&file).unwrap() == bytes);
-    assert!(number(&told["restored"], "written") < bytes.len() as u64, "{told}");
+#[test]
+fn a_line_that_stays_gone_ends_it_with_the_state_of_the_target() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let mut restore = OverALine::begin(flavour);
+    restore.server.signal_sessions(Signal::SIGSTOP);
+    restore.server.signal(Signal::SIGKILL);
+    restore.server.signal_sessions(Signal::SIGKILL);
+    // It connects again for two minutes.
+    let said = restore.said(Duration::from_secs(400));
+    assert_eq!(restore.child.wait().unwrap().code(), Some(1), "{said}");
+    assert_tells_state(&said, &restore.file);
+
+    // The server has come home.
+    restore.repository.come_here(&restore.sandbox);
+    restore.assert_goes_on();
 }
