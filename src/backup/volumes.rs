@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -297,15 +296,13 @@ impl Drop for Mounted {
 }
 
 fn attach(tree: Tree, dir: &Path) -> io::Result<BackgroundSession> {
-    let device = File::options().read(true).write(true).open("/dev/fuse")?;
-    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    nix::mount::mount(Some("volumes"), dir, Some("fuse.borg-offsite-backup-volumes"), flags, Some(&*data))?;
+    let kind = "fuse.borg-offsite-backup-volumes";
+    let device = mounts::mount_fuse("volumes", kind, MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC, &[], dir)?;
     let mut config = Config::default();
     config.mount_options = vec![MountOption::RO];
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
-    let session = fuser::Session::from_fd(tree, OwnedFd::from(device), SessionACL::Owner, config);
+    let session = fuser::Session::from_fd(tree, device, SessionACL::Owner, config);
     session.and_then(fuser::Session::spawn).inspect_err(|_| {
         let _ = umount2(dir, MntFlags::MNT_DETACH);
     })

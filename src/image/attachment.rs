@@ -195,7 +195,9 @@ pub fn make_dir(dir: &Path) -> Result<()> {
 }
 
 /// Held while it is decided which mounts are used and which can go.
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub struct Lock {
+    _held: Flock<File>,
+}
 
 impl Lock {
     /// Waits for it; it is held for moments only.
@@ -209,6 +211,6 @@ impl Lock {
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(cannot)?;
         let locked = Flock::lock(file, FlockArg::LockExclusive);
-        locked.map(Lock).map_err(|(_, e)| cannot(e.into()))
+        locked.map(|held| Lock { _held: held }).map_err(|(_, e)| cannot(e.into()))
     }
 }

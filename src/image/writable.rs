@@ -2,9 +2,7 @@
 //! device stands on it.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -250,14 +248,11 @@ impl Drop for Shown {
 }
 
 fn mount(volume: Volume, dir: &Path) -> io::Result<BackgroundSession> {
-    let device = File::options().read(true).write(true).open("/dev/fuse")?;
-    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    nix::mount::mount(Some("changes"), dir, Some(mounts::FUSE_TYPE), flags, Some(&*data))?;
+    let device = mounts::mount_fuse("changes", mounts::FUSE_TYPE, MsFlags::MS_NOEXEC, &[], dir)?;
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
-    let session = fuser::Session::from_fd(volume, OwnedFd::from(device), SessionACL::Owner, config);
+    let session = fuser::Session::from_fd(volume, device, SessionACL::Owner, config);
     session.and_then(fuser::Session::spawn).inspect_err(|_| {
         let _ = mounts::unmount(dir, true);
     })

@@ -1,7 +1,5 @@
 //! A mount from its beginning to its end.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,17 +140,15 @@ fn attach(adapter: Adapter, dir: &Path, settings: &Settings) -> std::io::Result<
     if !nix::unistd::geteuid().is_root() {
         return fuser::Session::new(adapter, dir, &config);
     }
-    let device = File::options().read(true).write(true).open("/dev/fuse")?;
-    let mut data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    let mut options = Vec::new();
     if settings.access != Access::Owner {
-        data.push_str(",allow_other");
+        options.push("allow_other");
     }
     if settings.permissions {
-        data.push_str(",default_permissions");
+        options.push("default_permissions");
     }
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    nix::mount::mount(Some(&*settings.name), dir, Some(mounts::FUSE_TYPE), flags, Some(&*data))?;
-    fuser::Session::from_fd(adapter, OwnedFd::from(device), config.acl, config).inspect_err(|_| {
+    let device = mounts::mount_fuse(&settings.name, mounts::FUSE_TYPE, MsFlags::MS_RDONLY, &options, dir)?;
+    fuser::Session::from_fd(adapter, device, config.acl, config).inspect_err(|_| {
         let _ = mounts::unmount(dir, true);
     })
 }

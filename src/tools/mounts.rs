@@ -1,12 +1,15 @@
 //! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 
 use super::loopdev;
 use crate::error::{Error, Kind, Result};
@@ -168,6 +171,30 @@ fn open_in(process: &Path, is_it: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
     let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
     fds.chain(places).filter_map(|link| std::fs::read_link(link).ok()).find(|file| is_it(file))
+}
+
+/// Mounts a FUSE of this process at `dir`, as only root can; what serves it takes the requests from what
+/// is returned. `name` and `kind` are what the mount table shows, `options` those of FUSE, such as
+/// `allow_other`.
+///
+/// # Errors
+/// When there is no FUSE, or the kernel refuses.
+pub fn mount_fuse(
+    name: &str,
+    kind: &str,
+    flags: MsFlags,
+    options: &[&str],
+    dir: &Path,
+) -> io::Result<OwnedFd> {
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let mut data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    for option in options {
+        data.push(',');
+        data.push_str(option);
+    }
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    nix::mount::mount(Some(name), dir, Some(kind), flags, Some(&*data))?;
+    Ok(device.into())
 }
 
 /// Mounts the file system of `kind` on `device` at `dir`.
