@@ -23,7 +23,11 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 const ENVIRONMENT: [(&str, &str); 7] = [
-    ("BORG_PASSPHRASE, BORG_PASSCOMMAND, BORG_PASSPHRASE_FD", "The passphrase; unset, it is empty."),
+    (
+        "BORG_PASSPHRASE, BORG_PASSCOMMAND, BORG_PASSPHRASE_FD",
+        "The passphrase. Unset, root's is in /etc/credstore/borg-offsite-backup.passphrase (of root, mode 0600), or it is \
+         empty; on a terminal it is asked for.",
+    ),
     ("BORG_KEY_FILE", "The key, if it is not at its place in the home folder."),
     (
         "CREDENTIALS_DIRECTORY",

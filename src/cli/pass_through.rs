@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{Days, Local, NaiveDate};
@@ -13,6 +14,7 @@ use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Wanted, date_name};
 use crate::config::nearest;
 use crate::error::{Error, Result};
+use crate::mount::native;
 use crate::process::Command;
 use crate::tools::borg::{Borg, Need, archive_argument};
 
@@ -44,6 +46,8 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
 ];
 /// How long the look for the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How long the look for the right passphrase bears a silent server.
+const STALL: Duration = Duration::from_secs(60);
 
 /// Becomes borg; returns only when it cannot, and after `init`, which has an afterword.
 pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
@@ -56,11 +60,17 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
         Err(_) if asks_for_help(args) => return Err(Command::new("borg").args(args).replace()),
         config => config?,
     };
-    let borg = Borg::new(&config)?;
+    let mut borg = Borg::new(&config)?;
+    if names_another_repository(args) {
+        borg.forget_stored_passphrase();
+    }
     let reached = match need(command, args) {
         Some(need) => Some(borg.reach(&format!("run `borg {command}`"), need, is_attended())?),
         None => None,
     };
+    if needs_key(command, args) && borg.passphrase_is_open() {
+        native::find_passphrase(&borg, STALL)?;
+    }
     let args = resolve(command, args, Local::now().date_naive(), || {
         let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
         Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
@@ -86,6 +96,28 @@ fn need(command: &str, args: &[OsString]) -> Option<Need> {
         "init" => Some(Need::Place),
         _ => Some(Need::Repository),
     }
+}
+
+/// Whether borg opens the key for it, and there is one.
+fn needs_key(command: &str, args: &[OsString]) -> bool {
+    let imports = command == "key" && args.get(1).is_some_and(|sub| sub == "import");
+    !imports && command != "break-lock" && need(command, args) == Some(Need::Repository)
+}
+
+/// Whether borg is going to work on another repository than the configured one, which it takes for an archive
+/// without a name before it: then it must not be handed what opens ours.
+fn names_another_repository(args: &[OsString]) -> bool {
+    args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| {
+        let text = arg.to_string_lossy();
+        let has_place = text.split_once("::").is_some_and(|(place, _)| !place.is_empty());
+        !text.starts_with('-')
+            && (has_place || text.starts_with("ssh://") || text.starts_with("file://") || is_repository(arg))
+    })
+}
+
+fn is_repository(path: &OsString) -> bool {
+    let path = Path::new(path);
+    path.join("config").is_file() && path.join("data").is_dir()
 }
 
 /// Whether somebody sits at the terminal whom ssh can ask.

@@ -7,4 +7,5 @@ pub mod mounts;
 pub mod qubes;
 pub mod ssh;
 pub mod tar;
+pub mod terminal;
 pub mod zfs;

@@ -23,7 +23,7 @@ pub fn installed(world: &World) {
 }
 
 /// A copy over `dir`: links to what was there, which stays readable at another place.
-fn own_folder(world: &World, dir: &str) {
+pub fn own_folder(world: &World, dir: &str) {
     let before = world.path("before").join(dir.trim_start_matches('/'));
     bind(Path::new(dir), &before);
     let none: Option<&str> = None;

@@ -4,6 +4,8 @@
 
 #[path = "../common/promtool.rs"]
 mod promtool;
+#[path = "../common/terminal.rs"]
+mod terminal;
 #[allow(dead_code)]
 #[path = "../backup/world.rs"]
 mod world;
@@ -12,6 +14,7 @@ mod docs;
 mod machine;
 mod monitoring;
 mod notices;
+mod passphrase;
 mod systemd;
 
 use std::path::PathBuf;

@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use catalog::NativeCatalog;
+pub use opening::find_passphrase;
 
 use crate::archive::tree::{ContentId, Tree};
 use crate::mount::source::{ContentSource, Kept, Layout, Piece, ReadError};

@@ -44,10 +44,10 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
         None => Some(Arc::new(borg.server()?)),
     };
     let opened = store(borg, server.as_ref(), stall).map_err(|e| cannot(borg, e))?;
-    let (mut passphrase, mut failed) = (Some(|| borg.passphrase()), None);
+    let (mut passphrases, mut failed) = (borg.passphrases(), None);
     let credentials = Credentials {
         key_files: &borg.key_places(),
-        passphrases: &mut || passphrase.take()?().map_err(|e| failed = Some(e)).ok(),
+        passphrases: &mut || passphrases.next()?.map_err(|e| failed = Some(e)).ok(),
         security: rules,
         may_lack_key: has_workaround("authenticated_no_key"),
     };
@@ -55,6 +55,18 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
         (Ok(repository), _) => Ok(Opened { repository, server }),
         (Err(error::Error::Passphrase(_)), Some(e)) => Err(Cannot::Failed(e)),
         (Err(e), _) => Err(cannot(borg, e)),
+    }
+}
+
+/// Opens the key to learn which passphrase borg is to be given. Whatever else is in the way, borg meets it
+/// itself.
+///
+/// # Errors
+/// When none opens it.
+pub fn find_passphrase(borg: &Borg, stall: Duration) -> Result<(), Error> {
+    match open(borg, stall) {
+        Err(Cannot::Failed(error)) if borg.passphrase_is_wrong() => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -107,7 +119,7 @@ pub fn told(borg: &Borg, e: error::Error) -> Error {
     match e {
         E::Passphrase(file) => {
             let file = file.map(|file| file.display().to_string());
-            borg::wrong_passphrase(DOING, file.as_deref().unwrap_or(borg.repository()))
+            borg::wrong_passphrase(borg, DOING, file.as_deref().unwrap_or(borg.repository()))
         }
         E::NoKey(_) => borg::no_key(borg, DOING),
         E::NoRepository(_) => borg::no_repository(borg, DOING).because(e),

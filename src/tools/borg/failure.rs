@@ -27,7 +27,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         return unanswered(borg, doing, id);
     }
     match id.unwrap_or_default() {
-        "PassphraseWrong" => wrong_passphrase(doing, &key_of(borg)),
+        "PassphraseWrong" => wrong_passphrase(borg, doing, &key_of(borg)),
         "NoPassphraseFailure" | "PasscommandFailure" => {
             failed(Kind::Failed, "no passphrase could be had").because(said(lines, ended))
         }
@@ -59,10 +59,17 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
     }
 }
 
+pub(super) fn is_wrong_passphrase(lines: &[Line]) -> bool {
+    lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "PassphraseWrong"))
+}
+
 /// The error for a passphrase that does not open the key, which is `key`, met while `doing`.
-pub fn wrong_passphrase(doing: &str, key: &str) -> Error {
+pub fn wrong_passphrase(borg: &Borg, doing: &str, key: &str) -> Error {
+    if let Some(guess) = borg.guess() {
+        return guess.failure(doing, key);
+    }
     Error::failed(format!("cannot {doing}: the passphrase is wrong for the key in {key}"))
-        .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; unset, it is empty")
+        .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD")
 }
 
 /// The error for a key that is nowhere.

@@ -4,18 +4,17 @@ mod address;
 mod failure;
 mod lock;
 mod log;
+mod passphrase;
 mod places;
 mod reach;
 mod serve;
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
@@ -30,6 +29,7 @@ pub use failure::{
 };
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
+use passphrase::Passphrase;
 pub use places::{answered_yes, has_workaround};
 pub use reach::{Need, Reached};
 pub use serve::{Server, Serving};
@@ -39,17 +39,6 @@ const CLIENT_VERSION: &str = "1.4.5";
 
 const KEY_CREDENTIAL: &str = "borg-offsite-backup.key";
 const PASSPHRASE_CREDENTIAL: &str = "borg-offsite-backup.passphrase";
-
-/// Where borg's passphrase comes from.
-#[derive(Clone)]
-enum Passphrase {
-    /// The user set BORG_PASSPHRASE or BORG_PASSCOMMAND: borg finds it by itself.
-    Inherited,
-    /// The user set nothing: an empty passphrase.
-    Empty,
-    /// What BORG_PASSPHRASE_FD or the credential gave, once; each child gets a descriptor of its own.
-    Read(Zeroizing<Vec<u8>>),
-}
 
 /// borg with the repository, key and passphrase that it works with.
 #[derive(Clone)]
@@ -78,7 +67,14 @@ impl Borg {
                 None => home()?.join(".borg-offsite-backup.key"),
             },
         };
-        Ok(Borg { repository, local, way: Way::new(config), path, key_file, passphrase: passphrase()? })
+        Ok(Borg {
+            repository,
+            local,
+            way: Way::new(config),
+            path,
+            key_file,
+            passphrase: Passphrase::from_environment()?,
+        })
     }
 
     /// How the server is reached; `None` where the repository is on this machine.
@@ -99,15 +95,6 @@ impl Borg {
     /// The folder of a local repository.
     pub fn local(&self) -> Option<&Path> {
         self.local.as_deref()
-    }
-
-    /// What gives the passphrase, for people: a variable of borg's in its own order, or a credential.
-    /// `None`: it is empty.
-    pub fn passphrase_source() -> Option<&'static str> {
-        ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
-            .into_iter()
-            .find(|name| std::env::var_os(name).is_some())
-            .or_else(|| credential(PASSPHRASE_CREDENTIAL).map(|_| "the credential of systemd"))
     }
 
     pub fn key_file(&self) -> &Path {
@@ -139,10 +126,15 @@ impl Borg {
             Some(locale) => command.env("LC_ALL", locale),
             None => command.env_remove("LC_ALL"),
         };
-        self.environment(command, true)
+        // A new key has the passphrase that is given, and else none.
+        let is_new = args.first().is_some_and(|command| command == "init");
+        match is_new && self.passphrase_is_unsaid() {
+            true => Ok(self.environment(command, true)?.env("BORG_PASSPHRASE", "")),
+            false => self.environment(command, true),
+        }
     }
 
-    /// With `asks` ssh may ask the person at the terminal.
+    /// With `asks` ssh and borg may ask the person at the terminal.
     fn environment(&self, command: Command, asks: bool) -> Result<Command> {
         let command = command.env("BORG_REPO", &self.repository).env("BORG_KEY_FILE", &self.key_file);
         let command = match &self.way {
@@ -151,8 +143,16 @@ impl Borg {
         };
         match &self.passphrase {
             Passphrase::Inherited => Ok(command),
-            Passphrase::Empty => Ok(command.env("BORG_PASSPHRASE", "")),
             Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
+            Passphrase::Guessed(_) => {
+                let secret = self.passphrase()?;
+                // Without the variable borg tries the empty one too, and then asks or says that it was given none.
+                match secret.is_empty() {
+                    true if asks && self.passphrase_is_unsaid() => Ok(command),
+                    true => Ok(command.env("BORG_PASSPHRASE", "")),
+                    false => command.secret_fd("BORG_PASSPHRASE_FD", &secret),
+                }
+            }
         }
     }
 
@@ -162,11 +162,21 @@ impl Borg {
     /// What borg said, explained ([`explain`]).
     pub fn run(&self, command: Command, doing: &str) -> Result<Output> {
         let output = command.output()?;
-        match output.ended {
-            Ended::Code(code) if code < 2 || is_warning(code) => Ok(output),
-            ended => {
-                let lines: Vec<Line> = output.stderr.iter().map(|l| Line::parse(l)).collect();
-                Err(explain(self, doing, ended, &lines))
+        match lines_of_failure(&output) {
+            None => Ok(output),
+            Some(lines) => Err(explain(self, doing, output.ended, &lines)),
+        }
+    }
+
+    /// The same, and where nobody gave a passphrase the one that opens the key is found with it.
+    fn run_trying(&self, command: impl Fn() -> Result<Command>, doing: &str) -> Result<Output> {
+        loop {
+            let tried = self.passphrase_tried();
+            let output = command()?.output()?;
+            match lines_of_failure(&output) {
+                None => return Ok(output),
+                Some(lines) if failure::is_wrong_passphrase(&lines) && self.passphrase_failed(tried)? => {}
+                Some(lines) => return Err(explain(self, doing, output.ended, &lines)),
             }
         }
     }
@@ -177,23 +187,8 @@ impl Borg {
     /// # Errors
     /// What borg said, explained.
     pub fn archives(&self, filter: &ArchiveFilter, lock_wait: Duration) -> Result<Vec<Archive>> {
-        let mut command = self.command("list --json", lock_wait)?;
-        if let Some(n) = filter.first {
-            command = command.args(["--first", &n.to_string()]);
-        }
-        if let Some(n) = filter.last {
-            command = command.args(["--last", &n.to_string()]);
-        }
-        if let Some(glob) = &filter.glob {
-            command = command.args(["--glob-archives", glob]);
-        }
-        if let Some(keys) = &filter.sort_by {
-            command = command.args(["--sort-by", keys]);
-        }
-        if filter.consider_checkpoints {
-            command = command.arg("--consider-checkpoints");
-        }
-        let output = self.run(command, "list the archives")?;
+        let list = || Ok(filter_arguments(self.command("list --json", lock_wait)?, filter));
+        let output = self.run_trying(list, "list the archives")?;
         archives_of(&output.stdout).map_err(|e| {
             Error::failed(format!("cannot read borg's list of the archives in {}", self.repository))
                 .because(e)
@@ -218,6 +213,14 @@ impl Borg {
     }
 }
 
+/// What a borg that failed said; `None` if it did not.
+fn lines_of_failure(output: &Output) -> Option<Vec<Line>> {
+    match output.ended {
+        Ended::Code(code) if code < 2 || is_warning(code) => None,
+        _ => Some(output.stderr.iter().map(|l| Line::parse(l)).collect()),
+    }
+}
+
 /// Exit codes of borg that mean "done, with warnings" in its modern scheme (BORG_EXIT_CODES).
 fn is_warning(code: i32) -> bool {
     (100..=127).contains(&code)
@@ -230,6 +233,25 @@ pub fn warned(ended: Ended) -> Option<bool> {
         Ended::Code(code) if code == 1 || is_warning(code) => Some(true),
         _ => None,
     }
+}
+
+fn filter_arguments(mut command: Command, filter: &ArchiveFilter) -> Command {
+    if let Some(n) = filter.first {
+        command = command.args(["--first", &n.to_string()]);
+    }
+    if let Some(n) = filter.last {
+        command = command.args(["--last", &n.to_string()]);
+    }
+    if let Some(glob) = &filter.glob {
+        command = command.args(["--glob-archives", glob]);
+    }
+    if let Some(keys) = &filter.sort_by {
+        command = command.args(["--sort-by", keys]);
+    }
+    if filter.consider_checkpoints {
+        command = command.arg("--consider-checkpoints");
+    }
+    command
 }
 
 fn archives_of(json: &[u8]) -> serde_json::Result<Vec<Archive>> {
@@ -271,33 +293,6 @@ fn home() -> Result<PathBuf> {
     user.map(|u| u.dir).ok_or_else(|| {
         Error::usage("cannot find the home folder, where the key is").hint("set HOME, or BORG_KEY_FILE")
     })
-}
-
-fn passphrase() -> Result<Passphrase> {
-    let set = |name: &str| std::env::var_os(name).is_some();
-    if set("BORG_PASSPHRASE") || set("BORG_PASSCOMMAND") {
-        return Ok(Passphrase::Inherited);
-    }
-    let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") else {
-        let Some(path) = credential(PASSPHRASE_CREDENTIAL) else { return Ok(Passphrase::Empty) };
-        let cannot = |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
-        return read_secret(&path).map(Passphrase::Read).map_err(cannot);
-    };
-    let cannot = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
-    let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(cannot)?;
-    let secret = read_secret(Path::new(&format!("/proc/self/fd/{number}")))
-        .map_err(|e| cannot().because(e).hint("it must be the number of an open, readable descriptor"))?;
-    Ok(Passphrase::Read(secret))
-}
-
-/// Without the line end.
-fn read_secret(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut secret = Zeroizing::new(Vec::new());
-    std::fs::File::open(path)?.read_to_end(&mut secret)?;
-    while secret.last() == Some(&b'\n') {
-        secret.pop();
-    }
-    Ok(secret)
 }
 
 /// What systemd hands to its services (`LoadCredential=`): a file that only they see.

@@ -15,14 +15,16 @@ use crate::process::{Command, Ended};
 const YES: [&str; 6] = ["Yes", "YES", "yes", "Y", "y", "1"];
 
 impl Borg {
-    /// The passphrase to be tried on the key, from where borg takes it.
+    /// The passphrase that borg is given, from where borg takes it.
     ///
     /// # Errors
     /// When BORG_PASSCOMMAND fails.
     pub fn passphrase(&self) -> Result<Zeroizing<Vec<u8>>> {
         match &self.passphrase {
-            Passphrase::Empty => Ok(Zeroizing::default()),
             Passphrase::Read(secret) => Ok(secret.clone()),
+            Passphrase::Guessed(_) => {
+                Ok(self.guess().map(|guess| guess.current().clone()).unwrap_or_default())
+            }
             Passphrase::Inherited => match std::env::var_os("BORG_PASSPHRASE") {
                 Some(passphrase) => Ok(Zeroizing::new(passphrase.into_vec())),
                 None => pass_command(),

@@ -1,0 +1,248 @@
+//! The passphrase of the key: where it comes from, and what is tried where nobody said.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use zeroize::Zeroizing;
+
+use super::{Borg, PASSPHRASE_CREDENTIAL, credential};
+use crate::error::{Error, Result};
+use crate::tools::terminal;
+
+pub(super) type Secret = Zeroizing<Vec<u8>>;
+
+/// What root keeps for services, and what is taken from there without them: systemd before 257 hands no
+/// credentials to `.mount` units.
+pub const STORED: &str = "/etc/credstore/borg-offsite-backup.passphrase";
+/// No passphrase is longer, in bytes: a pipe holds no more.
+const LONGEST: u64 = 64 << 10;
+/// How often a person may try.
+const ASKED_AT_MOST: u8 = 3;
+
+/// Where borg's passphrase comes from.
+#[derive(Clone)]
+pub(super) enum Passphrase {
+    /// The user set BORG_PASSPHRASE or BORG_PASSCOMMAND: borg finds it by itself.
+    Inherited,
+    /// What BORG_PASSPHRASE_FD or the credential gave, once; each child gets a descriptor of its own.
+    Read(Secret),
+    /// Nobody said: what the key shows to be right. Clones share what was found.
+    Guessed(Arc<Mutex<Guess>>),
+}
+
+/// What is tried in turn: what root keeps for services, the empty passphrase, and what a person says.
+pub(super) struct Guess {
+    tried: Vec<Secret>,
+    at: usize,
+    asked: u8,
+    stored: bool,
+    /// None of them opens the key.
+    is_wrong: bool,
+}
+
+impl Passphrase {
+    /// From the environment of this process.
+    ///
+    /// # Errors
+    /// When BORG_PASSPHRASE_FD or the credential cannot be read.
+    pub(super) fn from_environment() -> Result<Passphrase> {
+        let set = |name: &str| std::env::var_os(name).is_some();
+        if set("BORG_PASSPHRASE") || set("BORG_PASSCOMMAND") {
+            return Ok(Passphrase::Inherited);
+        }
+        if let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") {
+            let cannot = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
+            let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(cannot)?;
+            let secret = read(File::open(format!("/proc/self/fd/{number}")));
+            return secret.map(Passphrase::Read).map_err(|e| {
+                cannot().because(e).hint("it must be the number of an open, readable descriptor")
+            });
+        }
+        if let Some(path) = credential(PASSPHRASE_CREDENTIAL) {
+            let cannot =
+                |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
+            return read(File::open(&path)).map(Passphrase::Read).map_err(cannot);
+        }
+        let stored = stored().unwrap_or_else(|why| {
+            tracing::warn!("{STORED} is not used: {why}");
+            None
+        });
+        Ok(Passphrase::Guessed(Arc::new(Mutex::new(Guess::new(stored)))))
+    }
+}
+
+impl Guess {
+    fn new(stored: Option<Secret>) -> Guess {
+        let is_stored = stored.is_some();
+        let tried = stored.into_iter().chain([Secret::default()]).collect();
+        Guess { tried, at: 0, asked: 0, stored: is_stored, is_wrong: false }
+    }
+
+    /// Goes on to the next, since the one at `at` does not open the key. Whether there is one.
+    fn after(&mut self, at: usize, question: &str) -> Result<bool> {
+        if self.at != at {
+            return Ok(true);
+        }
+        if self.at + 1 < self.tried.len() {
+            self.at += 1;
+            return Ok(true);
+        }
+        let said = match self.asked {
+            ASKED_AT_MOST => None,
+            _ => terminal::ask_secret(question)?,
+        };
+        let Some(said) = said else {
+            self.is_wrong = true;
+            return Ok(false);
+        };
+        self.asked += 1;
+        self.tried.push(said);
+        self.at += 1;
+        Ok(true)
+    }
+}
+
+/// Passphrases for the key, one after the other, until one opens it.
+pub struct Tries<'a> {
+    borg: &'a Borg,
+    at: Option<usize>,
+}
+
+impl Iterator for Tries<'_> {
+    type Item = Result<Secret>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(at) = self.at {
+            match self.borg.passphrase_failed(at) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        self.at = Some(self.borg.passphrase_tried());
+        Some(self.borg.passphrase())
+    }
+}
+
+impl Borg {
+    /// The passphrases to be tried on the key; the one after which no other was asked for is the right one.
+    pub fn passphrases(&self) -> Tries<'_> {
+        Tries { borg: self, at: None }
+    }
+
+    /// Without what root keeps for services: for a repository that is not the configured one.
+    pub fn forget_stored_passphrase(&mut self) {
+        if let Passphrase::Guessed(_) = self.passphrase {
+            self.passphrase = Passphrase::Guessed(Arc::new(Mutex::new(Guess::new(None))));
+        }
+    }
+
+    /// Whether only a look at the key says which of two passphrases borg is to be given.
+    pub fn passphrase_is_open(&self) -> bool {
+        self.guess().is_some_and(|guess| guess.stored && guess.at == 0)
+    }
+
+    /// Whether none of those that were tried opens the key.
+    pub fn passphrase_is_wrong(&self) -> bool {
+        self.guess().is_some_and(|guess| guess.is_wrong)
+    }
+
+    /// Whether nobody gave a passphrase, so that borg tries the empty one, and asks.
+    pub(super) fn passphrase_is_unsaid(&self) -> bool {
+        self.guess().is_some_and(|guess| guess.asked == 0 && guess.tried[guess.at].is_empty())
+    }
+
+    /// What was tried, for [`Borg::passphrase_failed`].
+    pub(super) fn passphrase_tried(&self) -> usize {
+        self.guess().map_or(0, |guess| guess.at)
+    }
+
+    /// What was tried is wrong: whether there is another to try.
+    ///
+    /// # Errors
+    /// When a signal ended the question for it.
+    pub(super) fn passphrase_failed(&self, tried: usize) -> Result<bool> {
+        let question = format!("Passphrase for the key of {}: ", self.repository().escape_debug());
+        self.guess().map_or(Ok(false), |mut guess| guess.after(tried, &question))
+    }
+
+    pub(super) fn guess(&self) -> Option<MutexGuard<'_, Guess>> {
+        match &self.passphrase {
+            Passphrase::Guessed(guess) => Some(guess.lock().unwrap_or_else(|e| e.into_inner())),
+            _ => None,
+        }
+    }
+
+    /// What gives the passphrase, for people: a variable of borg's in its own order, a credential, or a file.
+    /// `None`: nothing does.
+    pub fn passphrase_source() -> Option<&'static str> {
+        ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
+            .into_iter()
+            .find(|name| std::env::var_os(name).is_some())
+            .or_else(|| credential(PASSPHRASE_CREDENTIAL).map(|_| "the credential of systemd"))
+            .or_else(|| stored().ok().flatten().map(|_| STORED))
+    }
+}
+
+impl Guess {
+    pub(super) fn current(&self) -> &Secret {
+        &self.tried[self.at]
+    }
+
+    /// Why none of them opens the key `key`, and what to do.
+    pub(super) fn failure(&self, doing: &str, key: &str) -> Error {
+        let cannot = |why: String| Error::failed(format!("cannot {doing}: {why}"));
+        let error = match (self.asked, self.stored) {
+            (0, false) => cannot(format!("the key in {key} has a passphrase, and none was given")),
+            (0, true) => cannot(format!("neither {STORED} nor the empty passphrase opens the key in {key}")),
+            _ => return cannot(format!("the passphrase is wrong for the key in {key}")),
+        };
+        error.hint(
+            "set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; on a terminal it is asked for",
+        )
+    }
+}
+
+/// What root keeps for services; `None` without it, and for anyone else.
+fn stored() -> std::result::Result<Option<Secret>, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    trusted(Path::new(STORED))
+}
+
+/// What is in `path`, if that is a file which root alone can read and could write; else why not.
+fn trusted(path: &Path) -> std::result::Result<Option<Secret>, String> {
+    let mut options = File::options();
+    // A pipe must not hold us up.
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err("it is a symbolic link".into()),
+        opened => opened.map_err(|e| e.to_string())?,
+    };
+    let meta = file.metadata().map_err(|e| e.to_string())?;
+    if !meta.is_file() {
+        return Err("it is no regular file".into());
+    }
+    if meta.uid() != 0 || meta.mode() & 0o7177 != 0 {
+        return Err(format!("it must belong to root, and have mode 0600: chmod 600 {}", path.display()));
+    }
+    read(Ok(file)).map(Some).map_err(|e| e.to_string())
+}
+
+/// Without the line end.
+fn read(file: io::Result<File>) -> io::Result<Secret> {
+    let mut secret = Secret::new(Vec::with_capacity(256));
+    file?.take(LONGEST + 1).read_to_end(&mut secret)?;
+    if secret.len() as u64 > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    while secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    Ok(secret)
+}

@@ -1,0 +1,84 @@
+//! The person at the terminal.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+
+/// How often a wait for an answer looks whether a signal asked us to end: in milliseconds.
+const LOOK: u8 = 100;
+/// No answer is longer, in bytes: the kernel takes no longer line.
+const LONGEST: usize = 4096;
+
+/// Asks `question` on the terminal that this process belongs to; what is typed is not shown. `None` where
+/// nobody sits: without a terminal, in its background, or where neither input nor messages are on one.
+///
+/// # Errors
+/// When the terminal cannot be used, or a signal asked us to end.
+pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let attended = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+    let Some(tty) = options.open("/dev/tty").ok().filter(|_| attended) else { return Ok(None) };
+    if tcgetpgrp(&tty).ok() != Some(getpgrp()) {
+        return Ok(None);
+    }
+    // Else a Ctrl-C would leave the terminal without echo.
+    interrupt::heed()?;
+    let cannot = |e: std::io::Error| Error::failed("cannot ask on the terminal").because(e);
+    let silent = Silent::new(&tty).map_err(|e| cannot(e.into()))?;
+    (&tty).write_all(question.as_bytes()).map_err(cannot)?;
+    let answer = line(&tty).map_err(cannot);
+    drop(silent);
+    let _ = (&tty).write_all(b"\n");
+    interrupt::check()?;
+    answer.map(Some)
+}
+
+/// One line, without its end; what there is of it when a signal came.
+fn line(mut tty: &File) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut answer = Zeroizing::new(Vec::with_capacity(LONGEST));
+    let mut byte = Zeroizing::new([0]);
+    while !interrupt::requested() && answer.len() < LONGEST {
+        let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, PollTimeout::from(LOOK)), Ok(n) if n > 0) {
+            continue;
+        }
+        match tty.read(&mut *byte)? {
+            0 => break,
+            _ if byte[0] == b'\n' => break,
+            _ => answer.push(byte[0]),
+        }
+    }
+    Ok(answer)
+}
+
+/// A terminal that does not show what is typed, as long as this lives.
+struct Silent<'a> {
+    tty: &'a File,
+    before: Termios,
+}
+
+impl<'a> Silent<'a> {
+    fn new(tty: &'a File) -> nix::Result<Self> {
+        let before = tcgetattr(tty)?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ECHONL);
+        tcsetattr(tty, SetArg::TCSAFLUSH, &silent)?;
+        Ok(Silent { tty, before })
+    }
+}
+
+impl Drop for Silent<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.tty, SetArg::TCSAFLUSH, &self.before);
+    }
+}
