@@ -111,8 +111,8 @@ fn append_only_lets_the_client_delete_nothing_for_good() {
         .ok();
     let undone = lab.offsite(&["list", "--short"]).run();
     assert_eq!(undone.stdout().lines().count(), 1, "{undone}\n{}", transactions());
-    // Without --append-only, space is given back.
-    lab.add_account(&["/home/bob/.ssh/its key.pub"]).ok();
+    // When that is taken back, space is given back.
+    lab.add_account(&["--no-append-only", "/home/bob/.ssh/its key.pub"]).ok();
     lab.offsite(&["delete", "::latest"]).ok();
     lab.offsite(&["compact", "--threshold", "0"]).ok();
     assert!(segments() < before + 2);
@@ -155,6 +155,31 @@ fn the_set_up_can_be_repeated_and_takes_nothing_from_anybody() {
     let dry = lab.inside(script).args(["--dry-run", "new", "/run/new.pub"]).ok().stdout();
     assert!(dry.contains("would run: useradd"), "{dry}");
     lab.root("! getent passwd new; ! test -e /var/backups/new").ok();
+}
+
+#[test]
+fn what_was_set_for_an_account_stays_until_it_is_taken_back() {
+    let Some(lab) = lab() else { return };
+    let set = |options: &[&str]| {
+        let told = lab.add_account(&[options, &["/home/bob/.ssh/its key.pub"]].concat()).ok().stdout();
+        let files = lab.root("cd ~machine; ls append-only || :; cat quota || :").run().stdout();
+        (told, files.contains("append-only\n"), files.lines().any(|line| line == "1G"))
+    };
+    let holds = |(told, append_only, quota): (String, bool, bool), wanted: (bool, bool)| {
+        assert_eq!((append_only, quota), wanted, "{told}");
+        assert_eq!(told.contains("append-only: yes"), wanted.0, "{told}");
+        assert_eq!(told.contains("quota: 1G"), wanted.1, "{told}");
+    };
+    holds(set(&[]), (false, false));
+    holds(set(&["--append-only", "--quota", "1G"]), (true, true));
+    holds(set(&[]), (true, true));
+    set(&["--dry-run", "--no-append-only", "--no-quota"]);
+    holds(set(&[]), (true, true));
+    holds(set(&["--no-quota"]), (true, false));
+    holds(set(&["--quota", "1G", "--no-append-only"]), (false, true));
+    for wrong in [&["--quota", "much"][..], &["--quota", "0"], &["--quota", "no"]] {
+        lab.add_account(&[wrong, &["/home/bob/.ssh/its key.pub"]].concat()).fails();
+    }
 }
 
 /// The block of commands in a page that has `word` in it.
