@@ -14,7 +14,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 demo_programs="borg:borgbackup fusermount3:fuse3 mke2fs:e2fsprogs losetup:util-linux gcc:gcc"
 test_programs="sshd:openssh-server ssh:openssh-client setfattr:attr setfacl:acl setpriv:util-linux shellcheck:shellcheck
 pkg-config:pkg-config curl:curl systemd-analyze:systemd mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs sfdisk:fdisk
-partx:util-linux"
+partx:util-linux mmdebstrap:mmdebstrap"
 # What pip needs to build borg, and Debian's FUSE binding for `borg mount`.
 test_packages="python3-venv python3-dev g++ libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev python3-pyfuse3"
 
@@ -82,6 +82,11 @@ make_zfs_lab() {
     scripts/zfs-lab/setup.sh || say "there is no ZFS lab; what needs it is left out"
 }
 
+# A live systemd in a container: half a minute the first time, nothing later.
+make_systemd_lab() {
+    scripts/systemd-lab/setup.sh || say "there is no systemd lab; what needs it is left out"
+}
+
 if ! command -v dpkg-query >/dev/null; then
     say "this is no Debian; needed are: $demo_programs $test_programs $test_packages"
     test_packages=""
@@ -94,6 +99,7 @@ case $purpose in
         [ "$purpose" = bench ] || get_promtool || say "there is no promtool; what needs it is left out"
         [ "$purpose" = bench ] || install_borg_1_1 ||
             say "borg $OLD_BORG_VERSION could not be installed; what needs it is left out"
+        [ "$purpose" = bench ] || make_systemd_lab
         [ "$purpose" = bench ] || make_zfs_lab
         ;;
     *) say "usage: $0 demo|test|bench"; exit 2 ;;
