@@ -69,7 +69,8 @@ fn attempt(
     stage::check(&plan)?;
     let borg = Borg::new(config)?;
     report.repository = borg.repository().to_owned();
-    let (_lock, cleaned) = leftovers::make_way(!config.datasets_to_backup.is_empty())?;
+    let (_lock, cleaned) =
+        leftovers::make_way(!config.datasets_to_backup.is_empty(), options.lock_wait, &**monitor)?;
     tell_cleaned(&cleaned, &**monitor);
     tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();

@@ -4,9 +4,12 @@
 //! lock: whoever has the lock knows that all others are dead. A restore has no lock; of its snapshot the
 //! id tells which process it is of.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::moment::{CONTAINER, RESTORE_PREFIX, SNAPSHOT_PREFIX};
+use super::monitor::{Event, Monitor};
 use super::stage;
 use super::state::{Attempt, Run, RunLock, StateDir};
 use crate::archive::name::as_date;
@@ -19,8 +22,8 @@ use crate::tools::{mounts, zfs};
 pub enum Leftover {
     /// A mount of an archive whose server is gone.
     DeadMount(PathBuf),
-    /// A mount in the staging folder that all programs see. Ours are seen by nobody else, so it
-    /// was left by a tool that staged in the open.
+    /// A mount in the staging folder that all programs see and that shows what is backed up from its place.
+    /// Ours are seen by nobody else, so it was left by a tool that staged in the open.
     OpenStage(PathBuf),
     /// A log or a folder of a process that is gone.
     File(PathBuf),
@@ -87,14 +90,15 @@ pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
 /// only where `datasets` are backed up.
 ///
 /// # Errors
-/// [`crate::error::Kind::Busy`] when another one runs, and as [`cleanup`].
-pub fn make_way(datasets: bool) -> Result<(RunLock, Cleanup)> {
+/// [`crate::error::Kind::Busy`] when another one runs for longer than `wait`, and as [`cleanup`].
+pub fn make_way(datasets: bool, wait: Duration, monitor: &dyn Monitor) -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.
     remove(open_stages()?, false, &mut done);
     // Of no interest to the log of a backup.
     remove(files(), false, &mut Cleanup::default());
-    let (lock, stale) = StateDir::open()?.lock()?;
+    let waiting = |run: Option<&Run>| monitor.tell(Event::Waiting { run, wait });
+    let (lock, stale) = StateDir::open()?.lock(wait, &waiting)?;
     done.removed.extend(stale.map(Leftover::Run));
     if datasets {
         remove(in_zfs()?, false, &mut done);
@@ -126,8 +130,21 @@ fn open_stages() -> Result<Vec<Leftover>> {
         m.kind != mounts::FUSE_TYPE
             && m.dir.starts_with(stage::ROOT)
             && !m.dir.starts_with(folders::ATTACHED_DIR)
+            && is_staged_in_the_open(m)
     };
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
+}
+
+/// Whether a mount in the staging folder is a stage's: a snapshot that is named as such, or what the machine has at
+/// the same place without the staging folder. Anything else somebody put there for reasons of his own.
+fn is_staged_in_the_open(mount: &mounts::Mount) -> bool {
+    let source = mount.source.to_string_lossy();
+    if mount.kind == "zfs" && (is_of_old_tool(&source) || is_ours(&source)) {
+        return true;
+    }
+    let host = Path::new("/").join(mount.dir.strip_prefix(stage::ROOT).unwrap_or(&mount.dir));
+    let identity = |path: &Path| std::fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    identity(&host).is_some() && identity(&host) == identity(&mount.dir)
 }
 
 /// What dead runs of ours left: containers, then snapshots, then clones. The last is removed first.

@@ -5,12 +5,18 @@ use std::time::Duration;
 use super::leftovers::Leftover;
 use super::retention::Retention;
 use super::selection::LeftOut;
+use super::state::Run;
 use crate::error::Error;
 use crate::tools::borg::Progress;
 
 /// One thing that happened, or that begins.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Another `create` runs; its end is waited for, so long at most.
+    Waiting {
+        run: Option<&'a Run>,
+        wait: Duration,
+    },
     /// What a killed run left was removed.
     Removed(&'a Leftover),
     /// What a killed run left could not be removed; the run goes on.

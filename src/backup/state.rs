@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, SecondsFormat};
 use nix::errno::Errno;
@@ -12,9 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::folders::{self, make_private};
+use crate::process::interrupt;
 use crate::tools::mounts;
 
 const LOCK: &str = "create.lock";
+/// How often a run that waits looks whether the other one is done.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Our folder for what lives until the next boot; only its owner can look into it.
 pub struct StateDir(PathBuf);
@@ -36,22 +40,34 @@ impl StateDir {
         Ok(StateDir(path))
     }
 
-    /// Takes the lock that a `create` holds for as long as it runs. With it comes the run that
-    /// held it before, if that was killed.
+    /// Takes the lock that a `create` holds for as long as it runs; while another one has it, waits for at most
+    /// `wait`, and says once to `waiting` who it is. With it comes the run that held it before, if that was killed.
     ///
     /// # Errors
-    /// [`Kind::Busy`], saying who holds it and since when.
-    pub fn lock(&self) -> Result<(RunLock, Option<Run>)> {
-        match self.try_lock()? {
-            Attempt::Ours(lock, stale) => Ok((lock, stale)),
-            Attempt::Held(by) => {
+    /// [`Kind::Busy`], saying who holds it and since when; [`Kind::Interrupted`].
+    pub fn lock(&self, wait: Duration, waiting: &dyn Fn(Option<&Run>)) -> Result<(RunLock, Option<Run>)> {
+        let begun = Instant::now();
+        let mut is_told = false;
+        loop {
+            let by = match self.try_lock()? {
+                Attempt::Ours(lock, stale) => return Ok((lock, stale)),
+                Attempt::Held(by) => by,
+            };
+            let left = wait.saturating_sub(begun.elapsed());
+            if left.is_zero() {
                 let error = Error::new(Kind::Busy, "another `create` is running");
                 let error = match by {
                     Some(run) => error.hint(run.to_string()),
                     None => error,
                 };
-                Err(error.hint("try again when it is done"))
+                return Err(error.hint("try again when it is done; `--lock-wait` waits for it"));
             }
+            if !is_told {
+                waiting(by.as_ref());
+                is_told = true;
+            }
+            std::thread::sleep(LOOK.min(left));
+            interrupt::check()?;
         }
     }
 
@@ -168,11 +184,12 @@ mod tests {
     #[test]
     fn the_second_run_is_told_who_the_first_is() {
         let (_dir, state) = state();
-        let lock = state.lock().unwrap();
-        let Err(error) = state.lock() else { panic!("two runs hold the lock") };
+        let lock = |wait| state.lock(wait, &|_| {});
+        let held = lock(Duration::ZERO).unwrap();
+        let Err(error) = lock(Duration::ZERO) else { panic!("two runs hold the lock") };
         assert_eq!(error.kind(), Kind::Busy);
         assert!(error.hints()[0].contains(&format!("pid {}, since 2", std::process::id())), "{error:?}");
-        drop(lock);
+        drop(held);
         assert!(matches!(state.try_lock().unwrap(), Attempt::Ours(_, None)));
     }
 

@@ -29,7 +29,7 @@ pub struct Create {
     /// of Prometheus. A bare name goes to the folder of the node exporter's textfile collector.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     telemetry_file: Option<PathBuf>,
-    /// How long to wait for the repository's lock.
+    /// How long to wait for another `create` to end, and for the repository's lock.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     lock_wait: u32,
     /// Options for `borg create`, passed on as they are.

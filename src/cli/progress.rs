@@ -93,6 +93,11 @@ impl Monitor for Telling {
         }
         state.clear();
         match event {
+            Event::Waiting { run, wait } => {
+                let run = run.map(|run| format!(" ({run})")).unwrap_or_default();
+                let wait = console::duration(wait);
+                self.console.say(&format!("Another `create` is running{run}; waiting for it, {wait} at most"));
+            }
             Event::Removed(left) => self.console.say(&format!("Removed {}", leftover(left))),
             Event::NotRemoved(left, error) => self.console.warn(&could_not_remove(left, error)),
             Event::Begun { repository, name, paths, volumes } => {

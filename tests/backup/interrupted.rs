@@ -93,11 +93,30 @@ fn the_second_of_two_is_told_who_runs() {
     let create = world.start(&[]);
     world.wait_for_borg(&today());
     let pid = format!("pid {}, since {}", create.child.id(), today());
-    world.run(&["create"]).exits(75).says("another `create` is running").says(&pid);
+    world.run(&["create", "--lock-wait", "0"]).exits(75).says("another `create` is running").says(&pid);
     let ran = world.run(&["cleanup"]).succeeds().says(&pid);
     assert_eq!(ran.stdout, "", "it took something from the run");
     assert!(fs::read_to_string(format!("{STAGING}/create.lock")).unwrap().contains("pid"));
     assert!(!world.borgs().is_empty(), "the first one was disturbed");
+}
+
+#[test]
+fn a_second_create_waits_for_the_first_as_long_as_it_is_told_to() {
+    let world = slow_world();
+    let first = world.start(&[]);
+    world.wait_for_borg(&today());
+    let mut second = world.command(&["create", "--lock-wait", "600", "--if-exists", "skip"]).spawn().unwrap();
+    let mut said = std::io::BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains(&format!("running (pid {}, since {}", first.child.id(), today())), "{line}");
+    assert!(line.contains("waiting for it, 10 min 0 s at most"), "{line}");
+    first.signal(Signal::SIGTERM);
+    first.end().exits(1);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(second.wait().unwrap().success(), "{rest}");
+    assert_eq!(world.archives(), [today()]);
 }
 
 #[test]
@@ -147,8 +166,11 @@ fn cleanup_removes_dead_mounts_open_stages_and_marks_but_no_more() {
     let kind = Some("fuse.borg-offsite-backup");
     mount(Some("repository"), &dead, kind, MsFlags::empty(), Some(options.as_str())).unwrap();
     drop(server);
-    let staged = format!("{STAGING}/boot/efi");
+    // As a tool that stages in the open does; and as somebody does who has a use of his own for the place.
+    let staged = format!("{STAGING}{}", world.path("data").display());
     bind(&world.path("data"), staged.as_ref());
+    let foreign = format!("{STAGING}/boot/efi");
+    bind(&world.path("kept"), foreign.as_ref());
     fs::write(format!("{STAGING}/create.lock"), r#"{"pid": 1, "since": "2026-01-01T00:00:00+00:00"}"#)
         .unwrap();
     bind(&world.path("data"), &world.path("foreign"));
@@ -164,34 +186,40 @@ fn cleanup_removes_dead_mounts_open_stages_and_marks_but_no_more() {
     assert!(ran.stdout.contains("removed the mark of a killed `create` (pid 1"), "{}", ran.stdout);
     assert!(!mounts().contains(dead.to_str().unwrap()), "{}", mounts());
     assert!(world.path("foreign/x").exists() && world.path("data/x").exists());
+    assert!(mounts().contains(&foreign) && fs::exists(format!("{foreign}/x")).unwrap(), "{}", mounts());
+    nix::mount::umount(foreign.as_str()).unwrap();
+    fs::remove_dir_all(format!("{STAGING}/boot")).unwrap();
     world.assert_nothing_is_left();
     world.run(&["cleanup"]).succeeds().says("nothing to clean up");
 }
 
 #[test]
-fn a_create_clears_what_lies_over_its_state_by_itself() {
+fn a_create_clears_an_open_stage_that_lies_over_its_state_by_itself() {
     let mut world = World::new();
     world.write("data/x", "x");
     world.list(&["data"]);
-    bind(&world.path("data"), STAGING.as_ref());
+    bind("/".as_ref(), STAGING.as_ref());
     world.run(&["create"]).succeeds().says("Removed the staging mount at");
-    assert!(world.path("data/x").exists() && !world.path("data/create.lock").exists());
     assert_eq!(until("the archive", || world.archives().pop()), today());
     world.assert_nothing_is_left();
 }
 
 #[test]
-fn what_lies_over_the_state_and_is_in_use_is_left_as_it_is() {
+fn what_somebody_else_mounted_over_the_state_is_left_as_it_is() {
     let mut world = World::new();
     world.write("data/x", "x");
     world.list(&["data"]);
     fs::set_permissions(world.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
     bind(&world.path("data"), STAGING.as_ref());
-    let open = fs::File::open(format!("{STAGING}/x")).unwrap();
-    world.run(&["create"]).exits(1).says("lies under a mount");
-    world.run(&["cleanup"]).exits(1).says("lies under a mount");
+    for command in ["create", "cleanup"] {
+        world.run(&[command]).exits(1).says("lies under a mount").says(&format!("`umount {STAGING}`"));
+    }
+    assert!(fs::exists(format!("{STAGING}/x")).unwrap(), "it is still mounted");
     assert_eq!(fs::metadata(world.path("data")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::read_dir(world.path("data")).unwrap().count(), 1);
-    drop(open);
+    nix::mount::umount(STAGING).unwrap();
+    tmpfs(STAGING.as_ref(), "mode=700");
+    world.run(&["create"]).exits(1).says("lies under a mount");
+    nix::mount::umount(STAGING).unwrap();
     world.run(&["create"]).succeeds();
 }
