@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 
+use super::caches;
 use super::monitor::{Event, Monitor};
 use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
@@ -47,6 +48,8 @@ pub struct Archived {
     pub modified: String,
     pub statistics: Statistics,
     pub warnings: Warnings,
+    /// Folders that a CACHEDIR.TAG keeps out.
+    pub caches: u64,
 }
 
 /// How often borg warned while it made an archive.
@@ -78,15 +81,26 @@ impl Archiver<'_> {
     /// # Errors
     /// What borg said, explained; then there is no such archive, or it was there before.
     pub fn archive(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Archived> {
-        let command = self.command()?.args(["--json", "--progress"]);
-        let (stdout, seen) = self.run(command, name, monitor)?;
+        let mut command = self.command()?.args(["--json", "--progress"]);
+        if self.plan.exclude_caches && !self.lists() {
+            command = command.args(caches::LISTED);
+        }
+        let (stdout, seen) = self.run(command, name, false, monitor)?;
         let made = parse_made(&stdout).map_err(|e| {
             Error::failed(format!("borg does not say that it made the archive {name}"))
                 .because(e)
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
         let (Made { id, start, end, stats, .. }, modified) = made;
-        Ok(Archived { id, start, end, modified, statistics: stats, warnings: seen.warnings() })
+        Ok(Archived {
+            id,
+            start,
+            end,
+            modified,
+            statistics: stats,
+            warnings: seen.warnings(),
+            caches: seen.caches,
+        })
     }
 
     /// The archive `name`, if this machine has begun it since `since`, in UTC: of an archive that is
@@ -105,7 +119,7 @@ impl Archiver<'_> {
         if !begun || hostname.is_none_or(|name| host != *name) {
             return Err(exists_already(self.borg.repository(), name));
         }
-        Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default() })
+        Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default(), caches: 0 })
     }
 
     /// Tells what would be looked at, and makes nothing.
@@ -114,7 +128,7 @@ impl Archiver<'_> {
     /// What borg said, explained.
     pub fn rehearse(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Warnings> {
         let command = self.command()?.args(["--dry-run", "--list"]);
-        let (_, seen) = self.run(command, name, monitor)?;
+        let (_, seen) = self.run(command, name, true, monitor)?;
         Ok(seen.warnings())
     }
 
@@ -123,12 +137,14 @@ impl Archiver<'_> {
             .borg
             .command("create", self.lock_wait)?
             .args(["--compression", &self.plan.compression])
-            .args(["--exclude-caches", "--keep-exclude-tags"])
             .background_priority()
             .die_with_parent()
             .current_dir(self.tree);
         if self.borg.way().is_some() {
             command = command.args(["--checkpoint-interval", CHECKPOINT_INTERVAL]);
+        }
+        if self.plan.exclude_caches {
+            command = command.args(["--exclude-caches", "--keep-exclude-tags"]);
         }
         if self.one_file_system {
             command = command.arg("--one-file-system");
@@ -139,13 +155,34 @@ impl Archiver<'_> {
         Ok(command)
     }
 
-    fn run(&self, command: Command, name: &str, monitor: Arc<dyn Monitor>) -> Result<(Vec<u8>, Seen)> {
+    /// Whether the user wants a list of his own.
+    fn lists(&self) -> bool {
+        self.options.iter().any(|option| {
+            option.to_str().is_some_and(|o| o.starts_with("--list") || o.starts_with("--filter"))
+        })
+    }
+
+    fn run(
+        &self,
+        command: Command,
+        name: &str,
+        is_rehearsal: bool,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<(Vec<u8>, Seen)> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let sink = Arc::clone(&seen);
+        let (tree, lists) = (self.tree.to_owned(), self.lists());
         let mut child =
             command.args(self.options).arg(borg::archive_argument(name)).arg("--").args(&self.paths).spawn(
                 move |bytes| {
                     let line = Line::parse(bytes);
+                    if let Some(cache) = caches::left_out(&line, &tree) {
+                        tracing::info!("left out as a cache: {cache}");
+                        sink.lock().unwrap_or_else(|e| e.into_inner()).caches += 1;
+                    }
+                    if matches!(line, Line::File { .. }) && !lists && !is_rehearsal {
+                        return;
+                    }
                     if sink.lock().unwrap_or_else(|e| e.into_inner()).take(&line) {
                         tell(&line, &*monitor);
                     }
@@ -179,6 +216,7 @@ struct Seen {
     /// By the exit code.
     warned: bool,
     warnings: Warnings,
+    caches: u64,
     /// The last messages that explain a failure.
     lines: Vec<Line>,
     /// Python gave up on borg, as on an exclude pattern that is no regular expression. Its exit

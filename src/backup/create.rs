@@ -125,6 +125,7 @@ impl Run<'_> {
         };
         self.report.statistics = archived.statistics;
         self.report.count(archived.warnings);
+        self.report.caches = archived.caches;
         self.report.add(&archived);
         self.tell_unfinished(&before);
         Ok(Outcome::Made(self.prune(&archived.start, &before)))
@@ -276,7 +277,12 @@ impl Run<'_> {
             e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
         })?;
         self.delete_after(&new)?;
-        Ok(Archived { statistics: archived.statistics, warnings: archived.warnings, ..again })
+        Ok(Archived {
+            statistics: archived.statistics,
+            warnings: archived.warnings,
+            caches: archived.caches,
+            ..again
+        })
     }
 
     /// When the line is cut, borg goes on from its last checkpoint: the tree is still the same. (The

@@ -11,6 +11,7 @@
 
 mod archiver;
 mod bookmarks;
+mod caches;
 mod create;
 mod frozen;
 mod history;

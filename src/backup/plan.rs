@@ -25,6 +25,8 @@ pub struct Plan {
     pub unmatched: Vec<String>,
     /// In borg's pattern styles, relative to the root of the archive.
     pub excludes: Vec<String>,
+    /// Folders with a CACHEDIR.TAG are left out.
+    pub exclude_caches: bool,
     pub compression: String,
 }
 
@@ -79,6 +81,7 @@ impl Plan {
             left_out,
             unmatched: selected.unmatched,
             excludes: config.exclude_patterns.clone(),
+            exclude_caches: config.exclude_caches,
             compression: config.compression.clone(),
         })
     }
@@ -196,6 +199,7 @@ pub(super) mod tests {
             compact_after_prune: false,
             keep_bookmarks: true,
             fail_on_warnings: false,
+            exclude_caches: true,
             hooks: Hooks::default(),
         }
     }

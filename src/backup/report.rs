@@ -39,6 +39,8 @@ pub struct Report {
     /// borg's warnings, those that say that a file changed among them.
     pub warnings: u64,
     pub changed: u64,
+    /// Folders that a CACHEDIR.TAG kept out.
+    pub caches: u64,
     /// How long `before_backup` took, ...
     pub preparing: Duration,
     /// ... the mounts to make, ...
@@ -62,6 +64,7 @@ impl Report {
             statistics: Statistics::default(),
             warnings: 0,
             changed: 0,
+            caches: 0,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,

@@ -11,9 +11,11 @@ use super::args::Globals;
 use super::console::{count, print};
 use crate::backup;
 use crate::config::{Config, Dataset, Hook, Selection};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::process;
 use crate::tools::borg::Borg;
 use crate::tools::mounts::{self, Mount};
+use crate::tools::qubes;
 use crate::tools::zfs;
 
 /// Say whether the configuration is good, and what it comes to on this machine.
@@ -44,6 +46,8 @@ struct Findings {
     local: Option<(PathBuf, bool)>,
     /// Why nobody could connect to the server.
     no_way: Option<String>,
+    /// Programs of Qubes OS that the bridge needs and that are not here.
+    no_qubes: Vec<&'static str>,
     key_file: PathBuf,
     key: Key,
     /// The variable that gives it; `None`: it is empty.
@@ -76,13 +80,14 @@ impl Findings {
         Ok(Findings {
             repository: borg.repository().to_owned(),
             local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
-            no_way: borg.way().and_then(|way| way.rsh(false).err()).map(|e| e.chain()),
+            no_way: borg.way().and_then(|way| way.rsh(false).err()).map(|e| told(&e)),
+            no_qubes: missing_of_qubes(config),
             key_file: borg.key_file().to_owned(),
             key: key(borg.key_file()),
             passphrase: Borg::passphrase_source(),
-            borg: Borg::version().map_err(|e| e.chain()),
+            borg: Borg::version().map_err(|e| told(&e)),
             filesystems: config.filesystems_to_backup.iter().map(|path| filesystem(path, &mounts)).collect(),
-            datasets: datasets(config).map_err(|e| e.chain()),
+            datasets: datasets(config).map_err(|e| told(&e)),
         })
     }
 
@@ -99,6 +104,10 @@ impl Findings {
         tell_all(&mut tell, "folders", self.filesystems.iter().map(Filesystem::text));
         tell_all(&mut tell, "datasets", self.dataset_lines(config).into_iter());
         tell("excludes", format!("{} patterns", count(config.exclude_patterns.len() as u64)));
+        tell(
+            "caches",
+            if config.exclude_caches { "left out (folders with a CACHEDIR.TAG)" } else { "backed up" }.into(),
+        );
         tell("compression", config.compression.clone());
         tell("keeps", retention(config));
         tell("prunes", pruning(config));
@@ -153,6 +162,7 @@ impl Findings {
             "filesystems_to_backup": filesystems.collect::<Vec<_>>(),
             "datasets_to_backup": datasets.collect::<Vec<_>>(),
             "exclude_patterns": config.exclude_patterns.len(),
+            "exclude_caches": config.exclude_caches,
             "compression": config.compression,
             "keep_daily": config.keep_daily,
             "keep_weekly": config.keep_weekly,
@@ -170,6 +180,10 @@ impl Findings {
     fn warnings(&self, config: &Config) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.no_way.clone());
+        if let [first, ..] = self.no_qubes[..] {
+            let (missing, hint) = (self.no_qubes.join(", "), process::package_hint(first));
+            warnings.push(format!("bridge_vm: there is no {missing}; {hint}"));
+        }
         if let Err(why) = &self.borg {
             warnings.push(why.clone());
         }
@@ -202,6 +216,20 @@ impl Findings {
             warnings.push("BORG_REPO is set, and not heeded: the configuration names the repository".into());
         }
         warnings
+    }
+}
+
+/// An error in one line, with the next step.
+fn told(error: &Error) -> String {
+    [error.chain()].into_iter().chain(error.hints().iter().cloned()).collect::<Vec<_>>().join("; ")
+}
+
+/// What the bridge would start and not find; with a BORG_RSH of the user's there is none.
+fn missing_of_qubes(config: &Config) -> Vec<&'static str> {
+    let has_rsh = std::env::var_os("BORG_RSH").is_some_and(|rsh| !rsh.is_empty());
+    match config.bridge_vm {
+        Some(_) if !has_rsh => qubes::PROGRAMS.into_iter().filter(|name| !is_program(name)).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -146,6 +146,10 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
     if report.warnings > 0 {
         text.push_str(" (listed above)");
     }
+    if report.caches > 0 {
+        let noun = if report.caches == 1 { "folder" } else { "folders" };
+        text.push_str(&format!("; {} {noun} left out as caches", console::count(report.caches)));
+    }
     text
 }
 
@@ -169,6 +173,7 @@ mod tests {
             },
             warnings: 0,
             changed: 0,
+            caches: 0,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,
@@ -189,5 +194,8 @@ mod tests {
             text,
             "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new, 2 files changed while read, 1 warning (listed above)"
         );
+        report.caches = 1;
+        let text = summary(&report, &made);
+        assert!(text.ends_with("(listed above); 1 folder left out as caches"), "{text}");
     }
 }

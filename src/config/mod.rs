@@ -58,6 +58,8 @@ pub struct Config {
     pub keep_bookmarks: bool,
     /// `create` with warnings exits 3 instead of 0.
     pub fail_on_warnings: bool,
+    /// Folders with a CACHEDIR.TAG are left out.
+    pub exclude_caches: bool,
     pub hooks: Hooks,
 }
 

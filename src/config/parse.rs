@@ -6,7 +6,7 @@ use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
 use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest};
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "backup_server",
     "backup_user",
     "backup_path",
@@ -23,6 +23,7 @@ const KEYS: [&str; 20] = [
     "compact_after_prune",
     "keep_bookmarks",
     "fail_on_warnings",
+    "exclude_caches",
     hooks::KEYS[0],
     hooks::KEYS[1],
     hooks::KEYS[2],
@@ -129,6 +130,7 @@ impl Reader {
             compact_after_prune: self.flag(entries, "compact_after_prune", false),
             keep_bookmarks: self.flag(entries, "keep_bookmarks", true),
             fail_on_warnings: self.flag(entries, "fail_on_warnings", false),
+            exclude_caches: self.flag(entries, "exclude_caches", true),
             hooks: Hooks::read(self, entries),
         }
     }
@@ -386,6 +388,7 @@ mod tests {
         assert_eq!((config.keep_daily, config.keep_weekly, config.keep_monthly), (7, 4, 12));
         assert_eq!(config.compression, "auto,zstd");
         assert_eq!((config.prune_on_days, config.bridge_vm, config.fail_on_warnings), (None, None, false));
+        assert!(config.exclude_caches);
     }
 
     #[test]
@@ -397,7 +400,7 @@ mod tests {
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
             "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
-            "fail_on_warnings": true, "before_backup": ["dump", "--all", ""],
+            "fail_on_warnings": true, "exclude_caches": false, "before_backup": ["dump", "--all", ""],
             "on_failure": {"command": ["tell me"], "deadline": 5}}"#,
         );
         let dataset = |name: &str, selection| Dataset { name: name.into(), selection };
@@ -428,6 +431,7 @@ mod tests {
             compact_after_prune: true,
             keep_bookmarks: false,
             fail_on_warnings: true,
+            exclude_caches: false,
             hooks: Hooks {
                 before_backup: Some(hook(&["dump", "--all", ""], 3600)),
                 on_failure: Some(hook(&["tell me"], 5)),

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::child::{Child, Ended, Output};
 use super::interrupt;
 use super::mounts::Mounts;
+use super::packages;
 use crate::error::{Error, Kind, Result};
 
 /// A program to be started, with a pinned environment.
@@ -286,7 +287,7 @@ fn cannot_start(program: &OsStr, e: std::io::Error) -> Error {
     let name = program.display();
     if e.kind() == std::io::ErrorKind::NotFound {
         return Error::new(Kind::NotFound, format!("cannot start {name}: there is no such program on PATH"))
-            .hint(format!("install the package that brings {name} (Debian: apt install borgbackup fuse3)"));
+            .hint(packages::hint(&name.to_string()));
     }
     Error::failed(format!("cannot start {name}")).because(e)
 }

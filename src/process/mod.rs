@@ -8,9 +8,11 @@ mod command;
 pub mod daemon;
 pub mod interrupt;
 mod mounts;
+mod packages;
 mod pipe;
 
 pub use child::{Child, Ended, Output};
 pub use command::Command;
 pub use mounts::Mounts;
+pub use packages::hint as package_hint;
 pub use pipe::TimedPipe;

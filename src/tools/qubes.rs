@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::folders;
 use crate::process::{Command, Ended};
 
+/// All that is used of Qubes OS for a bridge.
+pub const PROGRAMS: [&str; 4] = ["qvm-run", "qvm-check", "qvm-start", "qvm-shutdown"];
+
 /// How long a qube may take to start, and to halt.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(1);

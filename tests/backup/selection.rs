@@ -149,11 +149,31 @@ fn a_tagged_cache_is_left_out_and_its_tag_kept() {
     world.write("data/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
     world.write("data/cache/big", "x");
     world.write("data/kept", "x");
+    world.write("data/mine/CACHEDIR.TAG", "no signature");
+    world.write("data/by pattern/x", "x");
+    world.set("exclude_patterns", vec!["fm:*/by pattern"]);
     world.list(&["data"]);
-    world.run(&["create"]).succeeds();
+    let ran = world.run(&["-v", "create"]).succeeds().says("new; 1 folder left out as caches");
+    let named: Vec<_> = ran.stderr.lines().filter(|line| line.contains("left out as a cache: ")).collect();
+    assert!(named.len() == 1 && named[0].ends_with("/data/cache"), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("cache"), "the list was not asked for: {}", ran.stdout);
     let mut paths = world.paths(&today());
     paths.sort();
-    assert_eq!(paths, ["data", "data/cache", "data/cache/CACHEDIR.TAG", "data/kept"]);
+    let with_tag =
+        ["data", "data/cache", "data/cache/CACHEDIR.TAG", "data/kept", "data/mine", "data/mine/CACHEDIR.TAG"];
+    assert_eq!(paths, with_tag);
+    // A list of the user's is his own, and counted from.
+    let ran = world.run(&["create", "--if-exists", "replace", "--", "--list"]).succeeds();
+    assert!(
+        ran.stdout.contains("/data/kept") && ran.stderr.contains("1 folder left out as caches"),
+        "{}",
+        ran.stderr
+    );
+
+    world.set("exclude_caches", false);
+    let ran = world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert!(!ran.stderr.contains("left out"), "{}", ran.stderr);
+    assert!(world.paths(&today()).contains(&"data/cache/big".to_owned()));
 }
 
 #[test]

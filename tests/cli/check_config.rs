@@ -36,13 +36,27 @@ fn it_tells_what_the_configuration_comes_to() {
               tank/*/private (all whose names match)
               tank/vm and all below it
   excludes    2 patterns
+  caches      left out (folders with a CACHEDIR.TAG)
   compression auto,zstd
   keeps       all daily, 3 monthly archives
   prunes      after a backup on these days of the month: 1, 15
   warnings    `create` ends with exit code 0
 "
     );
-    assert!(home.text(&output.stderr).contains("cannot start zfs"), "here there is no ZFS");
+    let said = home.text(&output.stderr);
+    let zfs = said.lines().find(|line| line.contains("cannot start zfs")).expect("here there is no ZFS");
+    assert!(zfs.contains("ZFS") || zfs.contains("zfsutils-linux"), "{zfs}");
+    assert!(!zfs.contains("borgbackup"), "{zfs}");
+    assert!(said.contains("bridge_vm: there is no qvm-run, qvm-check, qvm-start, qvm-shutdown; "), "{said}");
+    // Where they are, nothing is missing.
+    let qubes = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/qubes");
+    let path = format!("{}:{qubes}", path_with(&bin));
+    let output = home.ours(["check-config"]).env("PATH", path).output().unwrap();
+    assert!(!home.text(&output.stderr).contains("qvm-"));
+    // It is not used with a way of the user's own.
+    let output =
+        home.ours(["check-config"]).env("PATH", path_with(&bin)).env("BORG_RSH", "ssh").output().unwrap();
+    assert!(!home.text(&output.stderr).contains("qvm-"));
 }
 
 #[test]
@@ -92,6 +106,7 @@ fn it_tells_the_same_as_json() {
             "filesystems_to_backup": [{"path": "/", "exists": true, "mount_point": true}],
             "datasets_to_backup": [],
             "exclude_patterns": 0,
+            "exclude_caches": true,
             "compression": "auto,zstd",
             "keep_daily": 7,
             "keep_weekly": 4,
@@ -121,7 +136,7 @@ fn what_is_wrong_on_this_machine_is_a_warning() {
         .unwrap();
     ends_with_code(&output, 0);
     assert_eq!(
-        home.text(&output.stderr),
+        home.text(&output.stderr).replacen("; apt install borgbackup\n", "\n", 1),
         "warning: cannot start borg: there is no such program on PATH
 warning: there is no folder /nonexistent/b; `borg-offsite-backup init` makes it
 warning: others on this machine can read the key: chmod 600 HOME/.borg-offsite-backup.key

@@ -346,6 +346,7 @@ mod tests {
             compact_after_prune: false,
             keep_bookmarks: true,
             fail_on_warnings: false,
+            exclude_caches: true,
             hooks: crate::config::Hooks::default(),
         }
     }
