@@ -13,6 +13,7 @@ use super::args::{Cli, Globals};
 use super::pass_through::BORG_COMMANDS;
 use crate::error::{Error, Result};
 
+const PROGRAM: &str = "borg-offsite-backup";
 const FILES: [(&str, &str); 4] = [
     ("/etc/borg-offsite-backup.conf", "The configuration, in JSON. --config names another."),
     ("~/.borg-offsite-backup.key", "The key of the repository. Keep a copy on another machine."),
@@ -62,9 +63,10 @@ impl Generate {
         fs::create_dir_all(&self.dir)?;
         let mut cli = Cli::command();
         let mut with_borgs = cli.clone().subcommands(BORG_COMMANDS.map(clap::Command::new));
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut with_borgs, "borg-offsite-backup", &self.dir)?;
+        for shell in [Shell::Zsh, Shell::Fish] {
+            clap_complete::generate_to(shell, &mut with_borgs, PROGRAM, &self.dir)?;
         }
+        fs::write(self.dir.join(format!("{PROGRAM}.bash")), for_bash(&mut with_borgs))?;
         cli.build();
         page(cli.clone(), &self.dir.join("borg-offsite-backup.1"), true)?;
         for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
@@ -74,6 +76,15 @@ impl Generate {
         }
         Ok(())
     }
+}
+
+/// clap_complete 4.6 spells a name with hyphens in one way where it sets the command and in another where it looks
+/// it up, so that nothing below the program's name would be completed.
+fn for_bash(cli: &mut clap::Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, cli, PROGRAM, &mut script);
+    let looked_up = PROGRAM.replace('-', "__subcmd__");
+    String::from_utf8_lossy(&script).replace(&looked_up, &PROGRAM.replace('-', "__")).into_bytes()
 }
 
 fn page(command: clap::Command, path: &Path, is_main: bool) -> std::io::Result<()> {

@@ -10,6 +10,7 @@ mod terminal;
 #[path = "../backup/world.rs"]
 mod world;
 
+mod completions;
 mod docs;
 mod machine;
 mod monitoring;
