@@ -290,7 +290,7 @@ mod tests {
     fn a_secret_goes_through_a_pipe_that_only_the_child_has() {
         let secret = zeroize::Zeroizing::new(b"s3cret".to_vec());
         let out = Command::new("sh")
-            .args(["-c", "eval \"cat <&$SECRET_FD\"; env | grep -c s3cret"])
+            .args(["-c", "cat /proc/self/fd/$SECRET_FD; env | grep -c s3cret"])
             .secret_fd("SECRET_FD", &secret)
             .and_then(Command::output);
         assert_eq!(out.unwrap().stdout, b"s3cret0\n");
