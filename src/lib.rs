@@ -8,7 +8,7 @@
 //! image                     what one does with a volume in an archive: attach, restore, verify
 //! mount | backup            a FUSE tree of the archives | making the archive (neither knows the other)
 //! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
-//! config | process | archive | folders | error
+//! config | process | archive | folders | error | escape
 //! ```
 //!
 //! A room uses those on lower lines, never those above or beside it. ARCHITECTURE.md tells why,
@@ -19,6 +19,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod escape;
 pub mod folders;
 pub mod image;
 pub mod mount;

@@ -3,22 +3,37 @@
 use std::path::{Path, PathBuf};
 
 /// A room, and those that it may use.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("main", &["cli"]),
-    ("cli", &["image", "mount", "backup", "tools", "config", "process", "archive", "folders", "error"]),
+    (
+        "cli",
+        &["image", "mount", "backup", "tools", "config", "process", "archive", "folders", "error", "escape"],
+    ),
     (
         "image",
-        &["mount", "backup", "repository", "tools", "config", "process", "archive", "folders", "error"],
+        &[
+            "mount",
+            "backup",
+            "repository",
+            "tools",
+            "config",
+            "process",
+            "archive",
+            "folders",
+            "error",
+            "escape",
+        ],
     ),
-    ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error"]),
-    ("backup", &["tools", "config", "process", "archive", "folders", "error"]),
+    ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error", "escape"]),
+    ("backup", &["tools", "config", "process", "archive", "folders", "error", "escape"]),
     ("repository", &["archive", "error"]),
-    ("tools", &["config", "process", "archive", "folders", "error"]),
-    ("config", &["error"]),
+    ("tools", &["config", "process", "archive", "folders", "error", "escape"]),
+    ("config", &["error", "escape"]),
     ("process", &["error"]),
-    ("archive", &["error"]),
+    ("archive", &["error", "escape"]),
     ("folders", &["error"]),
     ("error", &[]),
+    ("escape", &[]),
 ];
 
 /// Files with the code that stands before their comments and with the room they belong to.

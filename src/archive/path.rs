@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::escape;
+
 /// A path inside an archive: raw bytes, `/` between components, none of which is empty, `.` or
 /// `..`, and no NUL in it. The empty path is the root of the archive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,9 +83,7 @@ fn is_clean(bytes: &[u8]) -> bool {
 impl fmt::Display for ItemPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-            }
+            f.write_str(&escape::line(chunk.valid()))?;
             for b in chunk.invalid() {
                 write!(f, "\\x{b:02x}")?;
             }

@@ -75,7 +75,9 @@ fn attempt(
     tell_selection(&plan, &**monitor);
     let today = Local::now().date_naive();
     let mut run = Run { config, options, hooks, monitor, plan: &plan, borg: &borg, today, report };
-    let outcome = borg.reach("back up", Need::Repository, false).and_then(|_reached| run.all());
+    // After a start of the machine the network may not be up yet.
+    let reached = persistently(&**monitor, || borg.reach("back up", Need::Repository, false));
+    let outcome = reached.and_then(|_reached| run.all());
     run.after(&outcome);
     outcome
 }

@@ -138,8 +138,7 @@ fn keep(lines: &mut Vec<String>, line: &[u8]) {
     if lines.len() == LAST_LINES {
         lines.remove(0);
     }
-    let text = String::from_utf8_lossy(line);
-    lines.push(text.chars().filter(|c| !c.is_control()).collect());
+    lines.push(String::from_utf8_lossy(line).into_owned());
 }
 
 /// What became of the backup: `outcome`, and `error` with its hints where there is one.

@@ -200,6 +200,7 @@ pub(super) mod tests {
             keep_bookmarks: true,
             fail_on_warnings: false,
             exclude_caches: true,
+            stall_limit: std::time::Duration::from_secs(3600),
             hooks: Hooks::default(),
         }
     }

@@ -90,6 +90,8 @@ pub enum Command {
     Generate(generate::Generate),
     #[command(hide = true)]
     Bridge(bridge::Bridge),
+    #[command(hide = true)]
+    RunAs(bridge::RunAs),
     /// Every other command is borg's own, passed through (list, extract, init, info, …).
     #[command(external_subcommand)]
     Borg(Vec<OsString>),

@@ -1,4 +1,4 @@
-//! `bridge`: what BORG_RSH is on a dom0. Not for people.
+//! `bridge` and `run-as`: what BORG_RSH is on a dom0, and where another account connects. Not for people.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -10,7 +10,22 @@ use super::args::Globals;
 use super::report;
 use crate::error::Result;
 use crate::process::Ended;
-use crate::tools::qubes;
+use crate::tools::{qubes, ssh};
+
+/// Make a connection as another account: run a command as it, apart from our terminal.
+#[derive(Args)]
+pub struct RunAs {
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl RunAs {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        end_as(ssh::run_as(&self.account, &self.command), globals)
+    }
+}
 
 /// Borg reads what was said to it only as long as the line is open: so long it stays open after
 /// the last word.
@@ -38,14 +53,19 @@ impl Bridge {
         }
         let ended = qubes::Use::begin(&self.qube)
             .and_then(|_in_use| qubes::run(&self.qube, self.user.as_deref(), &self.command));
-        match ended {
-            Ok(Ended::Code(code)) => std::process::exit(code),
-            Ok(Ended::Signal(signal)) => std::process::exit(128 + signal),
-            Err(error) => {
-                report::error(globals.console(), &error);
-                std::thread::sleep(LAST_WORD);
-                Ok(Exit::Failed)
-            }
+        end_as(ended, globals)
+    }
+}
+
+/// Ends as the command did.
+fn end_as(ended: Result<Ended>, globals: &Globals) -> Result<Exit> {
+    match ended {
+        Ok(Ended::Code(code)) => std::process::exit(code),
+        Ok(Ended::Signal(signal)) => std::process::exit(128 + signal),
+        Err(error) => {
+            report::error(globals.console(), &error);
+            std::thread::sleep(LAST_WORD);
+            Ok(Exit::Failed)
         }
     }
 }

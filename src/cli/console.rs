@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::LogFormat;
 use crate::error::{Error, Result};
+use crate::escape;
 
 /// The voice of one run.
 #[derive(Debug, Clone, Copy)]
@@ -35,19 +36,25 @@ impl Console {
         self.format
     }
 
-    /// Tells what is done or came of it; nothing when quiet.
+    /// Tells what is done or came of it, in lines of ours; nothing when quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            self.line("INFO", "", text, Map::new());
+            match self.format {
+                LogFormat::Text => self.line("INFO", "", &escape::lines(text), Map::new()),
+                LogFormat::Json => self.line("INFO", "", text, Map::new()),
+            }
         }
     }
 
-    /// Tells what the user should know, also when quiet.
+    /// Tells what the user should know, also when quiet; on one line, whatever is in it.
     pub fn warn(&self, text: &str) {
-        self.line("WARN", &paint("warning:", "33"), text, Map::new());
+        match self.format {
+            LogFormat::Text => self.line("WARN", &paint("warning:", "33"), &escape::line(text), Map::new()),
+            LogFormat::Json => self.line("WARN", "", text, Map::new()),
+        }
     }
 
-    /// One event: `label text`, or a JSON object with `fields` besides.
+    /// One event: `label text`, which steers no terminal, or a JSON object with `fields` besides.
     pub(super) fn line(&self, level: &str, label: &str, text: &str, fields: Map<String, Value>) {
         match self.format {
             LogFormat::Text if label.is_empty() => stderr_line(text),
@@ -58,18 +65,20 @@ impl Console {
                 if let Some(object) = event.as_object_mut() {
                     object.extend(fields);
                 }
-                stderr_line(&event.to_string());
+                stderr_line(&escape::json(&event.to_string()));
             }
         }
     }
 }
 
-/// Writes `text` and a line end to standard output. Nobody reading it any more (`| head`) is no
-/// error.
+/// Writes `text`, lines of ours or JSON, and a line end to standard output. Nobody reading it any
+/// more (`| head`) is no error.
 ///
 /// # Errors
 /// When it cannot be written, as to a full disk.
 pub fn print(text: &str) -> Result<()> {
+    // Either way nothing steers a terminal; JSON goes on meaning what it did.
+    let text = if text.starts_with(['{', '[']) { escape::json(text) } else { escape::lines(text) };
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
@@ -82,7 +91,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Draws the line of progress anew, on one line of the terminal however narrow it is; an empty
 /// text takes it away.
 pub(super) fn redraw(text: &str) {
-    let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{text}\x1b[K\x1b[?7h");
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{}\x1b[K\x1b[?7h", escape::line(text));
 }
 
 /// A line that cannot be written to standard error has nowhere else to go.

@@ -13,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::LogFormat;
 use super::console::{paint, stderr_line};
+use crate::escape;
 
 /// From here on what the library logs is seen: warnings, with `verbose` 1 what it does, with 2
 /// how, with 3 everything.
@@ -27,7 +28,7 @@ pub fn init(verbose: u8, format: LogFormat) {
     // It fails only where a log is set up already.
     let _ = match format {
         LogFormat::Text => builder.event_format(Lines).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_writer(|| Harmless(bounded())).try_init(),
     };
 }
 
@@ -45,6 +46,20 @@ fn bounded() -> Box<dyn std::io::Write> {
             Box::new(std::io::sink())
         }
         _ => Box::new(std::io::sink()),
+    }
+}
+
+/// JSON that steers no terminal. It comes an event at a time.
+struct Harmless(Box<dyn std::io::Write>);
+
+impl std::io::Write for Harmless {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(escape::json(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -74,7 +89,7 @@ where
         };
         let mut fields = Fields::default();
         event.record(&mut fields);
-        writeln!(writer, "{label} {}{}", fields.message, fields.others)
+        writeln!(writer, "{label} {}{}", escape::line(&fields.message), escape::line(&fields.others))
     }
 }
 

@@ -100,6 +100,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Telemetry(telemetry) => telemetry.run(&cli.globals),
         Command::Generate(generate) => generate.run(&cli.globals),
         Command::Bridge(bridge) => bridge.run(&cli.globals),
+        Command::RunAs(run_as) => run_as.run(&cli.globals),
         Command::Borg(args) => pass_through::run(&cli.globals, args),
     }
 }

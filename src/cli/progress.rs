@@ -8,6 +8,7 @@ use super::args::LogFormat;
 use super::console::{self, Console};
 use crate::backup::{Event, LeftOut, Leftover, Monitor, Retention};
 use crate::error::Error;
+use crate::escape;
 use crate::tools::borg::Progress;
 
 /// So many warnings are shown, the rest is counted.
@@ -58,7 +59,7 @@ impl Telling {
     /// One step of the run: `  archive    41.2 GB ...`
     fn step(&self, label: &str, text: &str) {
         match self.console.format() {
-            LogFormat::Text => self.console.say(&format!("  {label:<9}  {text}")),
+            LogFormat::Text => self.console.say(&format!("  {label:<9}  {}", escape::line(text))),
             LogFormat::Json => self.console.say(&format!("{label}: {text}")),
         }
     }
@@ -126,7 +127,7 @@ impl Monitor for Telling {
             }
             Event::File { status, path } => {
                 // Who does not read the list any more still wants the backup.
-                let _ = console::print(&format!("{status} {path}"));
+                let _ = console::print(&format!("{status} {}", escape::line(path)));
             }
             Event::Cut { error, pause } => {
                 self.console.warn(&format!("{}; trying again in {} s", error.chain(), pause.as_secs()));
@@ -175,14 +176,8 @@ fn progress_text(progress: &Progress, elapsed: Duration, expected: Option<u64>) 
         let left = Duration::from_secs_f64((expected - bytes) as f64 / rate);
         text.push_str(&format!("   {} left", console::duration(left)));
     }
-    let path: String = progress.path.chars().flat_map(|c| shown(c).chars().collect::<Vec<_>>()).collect();
-    text.push_str(&format!("   {path}"));
+    text.push_str(&format!("   {}", escape::line(&progress.path)));
     text
-}
-
-/// A name must not steer the terminal.
-fn shown(c: char) -> String {
-    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
 }
 
 /// `2 file systems and 1 volume`

@@ -8,6 +8,7 @@ use super::args::LogFormat;
 use super::console::{Console, paint, stderr_line};
 use crate::config::Diagnosis;
 use crate::error::Error;
+use crate::escape;
 
 /// Prints the error, its causes and its hints; the mistakes of a configuration where they stand.
 pub fn error(console: Console, error: &Error) {
@@ -28,18 +29,18 @@ pub fn warning(console: Console, error: &Error) {
 }
 
 fn plain(error: &Error) {
-    stderr_line(&format!("{} {error}", paint("error:", "31")));
+    stderr_line(&format!("{} {}", paint("error:", "31"), escape::line(&error.to_string())));
     for cause in causes(error) {
-        stderr_line(&format!("  because: {cause}"));
+        stderr_line(&format!("  because: {}", escape::line(&cause)));
     }
     for hint in error.hints() {
-        stderr_line(&format!("  {hint}"));
+        stderr_line(&format!("  {}", escape::line(hint)));
     }
 }
 
 fn mistakes(diagnosis: &Diagnosis) {
     for place in diagnosis.places() {
-        stderr_line(&paint(&diagnosis.headline(&place), "31"));
+        stderr_line(&paint(&escape::line(&diagnosis.headline(&place)), "31"));
         for line in diagnosis.excerpt(&place) {
             stderr_line(&line);
         }

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub fail_on_warnings: bool,
     /// Folders with a CACHEDIR.TAG are left out.
     pub exclude_caches: bool,
+    /// How long a borg may do nothing at all before it is stopped.
+    pub stall_limit: Duration,
     pub hooks: Hooks,
 }
 

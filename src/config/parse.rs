@@ -1,12 +1,13 @@
 //! From the text of a configuration to a [`Config`], or to all that is wrong with it.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
 use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest};
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "backup_server",
     "backup_user",
     "backup_path",
@@ -24,11 +25,13 @@ const KEYS: [&str; 21] = [
     "keep_bookmarks",
     "fail_on_warnings",
     "exclude_caches",
+    "stall_limit",
     hooks::KEYS[0],
     hooks::KEYS[1],
     hooks::KEYS[2],
     hooks::KEYS[3],
 ];
+const STALL_LIMIT: Duration = Duration::from_secs(3600);
 const BYTE_ORDER_MARK: char = '\u{feff}';
 const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
 
@@ -131,6 +134,10 @@ impl Reader {
             keep_bookmarks: self.flag(entries, "keep_bookmarks", true),
             fail_on_warnings: self.flag(entries, "fail_on_warnings", false),
             exclude_caches: self.flag(entries, "exclude_caches", true),
+            stall_limit: entries
+                .get("stall_limit")
+                .and_then(|v| self.integer(v, 1, "seconds, 1 or more"))
+                .map_or(STALL_LIMIT, |seconds| Duration::from_secs(seconds as u64)),
             hooks: Hooks::read(self, entries),
         }
     }
@@ -400,7 +407,8 @@ mod tests {
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
             "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
-            "fail_on_warnings": true, "exclude_caches": false, "before_backup": ["dump", "--all", ""],
+            "fail_on_warnings": true, "exclude_caches": false, "stall_limit": 90,
+            "before_backup": ["dump", "--all", ""],
             "on_failure": {"command": ["tell me"], "deadline": 5}}"#,
         );
         let dataset = |name: &str, selection| Dataset { name: name.into(), selection };
@@ -432,6 +440,7 @@ mod tests {
             keep_bookmarks: false,
             fail_on_warnings: true,
             exclude_caches: false,
+            stall_limit: Duration::from_secs(90),
             hooks: Hooks {
                 before_backup: Some(hook(&["dump", "--all", ""], 3600)),
                 on_failure: Some(hook(&["tell me"], 5)),

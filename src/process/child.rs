@@ -1,28 +1,28 @@
 //! A running program as a guard: dropped, it is asked to stop, then killed, and always reaped.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::command::Command;
 use super::interrupt;
+use super::stall::Stall;
 use crate::error::{Error, Kind, Result};
 
 /// How long a child may take to end after SIGTERM, before SIGKILL: borg needs a moment to give
 /// its locks back.
 const GRACE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(5);
 /// How long a child that has ended and says nothing is listened to: what it left running may hold
 /// the pipe for ever.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The longest line taken from standard error; what follows is dropped up to its end.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -61,6 +61,7 @@ pub struct Child {
     inner: std::process::Child,
     program: OsString,
     stderr: Option<Listener>,
+    stall: Option<Stall>,
     ended: Option<Ended>,
 }
 
@@ -70,6 +71,7 @@ impl Child {
         inner: std::process::Child,
         program: OsString,
         pipe: Option<impl Read + Send + 'static>,
+        stall: Option<Stall>,
         mut on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Self {
         let stderr = pipe.map(|pipe| {
@@ -91,7 +93,7 @@ impl Child {
             });
             Listener { thread, steps }
         });
-        Child { inner, program, stderr, ended: None }
+        Child { inner, program, stderr, stall, ended: None }
     }
 
     pub fn id(&self) -> u32 {
@@ -108,7 +110,7 @@ impl Child {
     ///
     /// # Errors
     /// When the kernel refuses to tell.
-    pub fn wait_unless(&mut self, give_up: impl Fn() -> bool) -> Result<Option<Ended>> {
+    pub fn wait_unless(&mut self, mut give_up: impl FnMut() -> bool) -> Result<Option<Ended>> {
         while self.ended.is_none() {
             if give_up() {
                 return Ok(None);
@@ -137,22 +139,55 @@ impl Child {
         Ok(ended.unwrap_or_else(|| self.stop()))
     }
 
-    /// Waits for the end, unless a signal asks us to end first: then the child is stopped.
+    /// Waits for the end, unless a signal asks us to end first, or it [stalls](super::Command::stalls_after):
+    /// then the child is stopped.
     ///
     /// # Errors
-    /// [`Kind::Interrupted`] after a signal.
+    /// [`Kind::Interrupted`] after a signal, [`Kind::Failed`] after a stall.
     pub fn wait_or_interrupt(&mut self) -> Result<Ended> {
-        if let Some(ended) = self.wait_unless(interrupt::requested)? {
+        self.wait_patiently(|| false)?.ok_or_else(|| self.interrupted())
+    }
+
+    /// As [`Child::wait_or_interrupt`]; `None`, and the child runs on, when `give_up` says so.
+    pub(super) fn wait_patiently(&mut self, give_up: impl Fn() -> bool) -> Result<Option<Ended>> {
+        let mut stall = self.stall.take();
+        let steps = self.stderr.as_ref().map(|listener| Arc::clone(&listener.steps));
+        let said = || steps.as_ref().map_or(0, |steps| steps.load(Ordering::Relaxed));
+        let (pid, mut stalled) = (self.id(), false);
+        let ended = self.wait_unless(|| {
+            stalled = stall.as_mut().is_some_and(|stall| stall.is_over(pid, said()));
+            stalled || interrupt::requested() || give_up()
+        })?;
+        if ended.is_some() {
             return Ok(ended);
         }
-        self.stop();
-        Err(Error::new(Kind::Interrupted, format!("{} was stopped by a signal", self.program.display())))
+        if interrupt::requested() {
+            self.stop();
+            return Err(self.interrupted());
+        }
+        match stall {
+            Some(stall) if stalled => {
+                self.stop();
+                Err(stall.error(&self.program))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::new(Kind::Interrupted, format!("{} was stopped by a signal", self.program.display()))
+    }
+
+    pub(super) fn program(&self) -> &OsStr {
+        &self.program
     }
 
     /// Asks the whole process group to end, kills it after ten seconds, and reaps the child.
     pub fn stop(&mut self) -> Ended {
         let group = Pid::from_raw(self.inner.id() as i32);
         let _ = killpg(group, Signal::SIGTERM);
+        // One that was stopped heeds nothing else.
+        let _ = killpg(group, Signal::SIGCONT);
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.inner.try_wait() {
@@ -214,65 +249,12 @@ impl Drop for Child {
     }
 }
 
-/// All that a program wrote, and how it ended.
-#[derive(Debug)]
-pub struct Output {
-    pub ended: Ended,
-    pub stdout: Vec<u8>,
-    /// The lines of standard error, the last thousand of them.
-    pub stderr: Vec<Vec<u8>>,
-}
-
-impl Output {
-    const KEPT_LINES: usize = 1000;
-
-    pub(super) fn collect(
-        command: Command,
-        wait: impl FnOnce(&mut Child) -> Result<Ended>,
-    ) -> Result<Output> {
-        let lines = Arc::new(Mutex::new(std::collections::VecDeque::new()));
-        let sink = Arc::clone(&lines);
-        let mut child = command.spawn(move |line| {
-            let mut lines = sink.lock().unwrap_or_else(|e| e.into_inner());
-            if lines.len() == Output::KEPT_LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line.to_vec());
-        })?;
-        let reader = child.stdout().map(|mut pipe| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                pipe.read_to_end(&mut bytes).map(|_| bytes)
-            })
-        });
-        let ended = wait(&mut child)?;
-        let stdout = match reader.map(JoinHandle::join) {
-            Some(Ok(Ok(bytes))) => bytes,
-            _ => return Err(Error::failed(format!("cannot read the output of {}", child.program.display()))),
-        };
-        let stderr = std::mem::take(&mut *lines.lock().unwrap_or_else(|e| e.into_inner())).into();
-        Ok(Output { ended, stdout, stderr })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use super::super::Command;
     use super::*;
-
-    #[test]
-    fn output_keeps_both_streams_and_the_exit_code() {
-        let out = Command::new("sh").args(["-c", "echo out; echo one >&2; echo two >&2; exit 3"]).output();
-        let out = out.unwrap();
-        assert_eq!(out.ended, Ended::Code(3));
-        assert_eq!(out.stdout, b"out\n");
-        assert_eq!(out.stderr, [b"one".to_vec(), b"two".to_vec()]);
-    }
-
-    #[test]
-    fn a_flood_on_stderr_blocks_nobody() {
-        let out = Command::new("sh").args(["-c", "yes noise | head -c 3000000 >&2; echo done"]).output();
-        assert_eq!(out.unwrap().stdout, b"done\n");
-    }
 
     #[test]
     fn a_dropped_child_is_gone_with_its_group() {

@@ -14,10 +14,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
-use super::child::{Child, Ended, Output};
+use super::child::{Child, Ended};
 use super::interrupt;
 use super::mounts::Mounts;
+use super::output::{Limits, Output};
 use super::packages;
+use super::stall::Stall;
 use crate::error::{Error, Kind, Result};
 
 /// A program to be started, with a pinned environment.
@@ -29,6 +31,9 @@ pub struct Command {
     inner: std::process::Command,
     program: OsString,
     inherited: Vec<OwnedFd>,
+    /// It leads a session of its own, not just a process group.
+    apart: bool,
+    stall: Option<Stall>,
 }
 
 impl Command {
@@ -37,7 +42,7 @@ impl Command {
         let program = program.as_ref().to_owned();
         let mut inner = std::process::Command::new(&program);
         inner.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        Command { inner, program, inherited: Vec::new() }
+        Command { inner, program, inherited: Vec::new(), apart: false, stall: None }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -90,6 +95,30 @@ impl Command {
         Ok(self)
     }
 
+    /// For a program that is not trusted with what we have: it gets a session of its own, so that it
+    /// has no terminal, and no descriptor but its standard ones and those that were made for it.
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
+        // SAFETY: plain system calls, allowed between fork and exec.
+        unsafe {
+            self.inner.pre_exec(|| {
+                if libc::setsid() < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                close_on_exec_from(3);
+                Ok(())
+            });
+        }
+        self
+    }
+
+    /// Waits for the program end with an error, and it with them, when for `limit` it neither said
+    /// nor did anything; `hint` is then the next step.
+    pub fn stalls_after(mut self, limit: Duration, hint: impl Into<String>) -> Self {
+        self.stall = Some(Stall::new(limit, hint.into()));
+        self
+    }
+
     /// The program sees `mounts`, where those of this thread are others.
     pub fn seeing(mut self, mounts: &Mounts) -> Self {
         if let Some(fd) = mounts.foreign() {
@@ -102,6 +131,10 @@ impl Command {
             }
         }
         self
+    }
+
+    pub(super) fn program(&self) -> &OsStr {
+        &self.program
     }
 
     /// Lets the child have `fd` open, as long as it lives.
@@ -156,11 +189,33 @@ impl Command {
     /// # Errors
     /// When the program is not there or cannot be started; the error names it.
     pub fn spawn(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
+        self.inner.stdout(Stdio::piped());
+        self.spawn_between(on_stderr)
+    }
+
+    /// As [`Command::spawn`], but with our own standard input and output.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn spawn_between_ours(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
+        self.inner.stdin(Stdio::inherit()).stdout(Stdio::inherit());
+        self.spawn_between(on_stderr)
+    }
+
+    fn spawn_between(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
         self.inherit();
-        self.inner.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.lead();
+        self.inner.stderr(Stdio::piped());
         let mut child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
         let stderr = child.stderr.take();
-        Ok(Child::new(child, self.program, stderr, on_stderr))
+        Ok(Child::new(child, self.program, stderr, self.stall, on_stderr))
+    }
+
+    /// The child leads a process group; who leads a session does that already.
+    fn lead(&mut self) {
+        if !self.apart {
+            self.inner.process_group(0);
+        }
     }
 
     /// As [`Command::spawn`], but the lines of both streams go to `on_line`, in their order.
@@ -169,20 +224,38 @@ impl Command {
     /// As [`Command::spawn`].
     pub fn spawn_merged(mut self, on_line: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
         self.inherit();
+        self.lead();
         let cannot = |e| cannot_start(&self.program, e);
         let (read, write) = std::io::pipe().map_err(cannot)?;
-        self.inner.stdout(write.try_clone().map_err(cannot)?).stderr(write).process_group(0);
+        self.inner.stdout(write.try_clone().map_err(cannot)?).stderr(write);
         let child = self.inner.spawn().map_err(cannot)?;
-        Ok(Child::new(child, self.program, Some(read), on_line))
+        Ok(Child::new(child, self.program, Some(read), self.stall, on_line))
     }
 
     /// Runs the program to its end and keeps all that it wrote.
     ///
     /// # Errors
-    /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait. An exit
-    /// status other than 0 is no error here: the caller knows what it means.
+    /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait; when it
+    /// writes without end. An exit status other than 0 is no error here: the caller knows what it means.
     pub fn output(self) -> Result<Output> {
-        Output::collect(self, Child::wait_or_interrupt)
+        Output::whole(self, &Limits::default())
+    }
+
+    /// As [`Command::output`], for what has to answer in `time`.
+    ///
+    /// # Errors
+    /// As [`Command::output`], and when it took longer; then the program is stopped.
+    pub fn output_within(self, time: Duration) -> Result<Output> {
+        Output::whole(self, &Limits { time: Some(time), ..Limits::default() })
+    }
+
+    /// As [`Command::output`], but the program is stopped after `time`, or when it wrote more than
+    /// `bytes`; [`Output::cut`] says so.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`], and when a signal ended the wait.
+    pub fn taste(self, bytes: usize, time: Duration) -> Result<Output> {
+        Output::collect(self, &Limits { bytes, time: Some(time), ..Limits::default() })
     }
 
     /// As [`Command::output`], for what must be done also after a signal asked us to end. After
@@ -191,7 +264,7 @@ impl Command {
     /// # Errors
     /// As [`Command::spawn`].
     pub fn finish(self, limit: Duration) -> Result<Output> {
-        Output::collect(self, |child| child.wait_at_most(limit))
+        Output::collect(self, &Limits { time: Some(limit), to_the_end: true, ..Limits::default() })
     }
 
     /// Runs the program with our terminal and streams, to its end. A signal that asks us to end is
@@ -205,22 +278,13 @@ impl Command {
         self.inner.stdin(Stdio::inherit());
         let child = self.inner.spawn().map_err(|e| cannot_start(&self.program, e))?;
         let pid = Pid::from_raw(child.id() as i32);
-        let mut child = Child::new(child, self.program, None::<std::io::Empty>, |_| {});
+        let mut child = Child::new(child, self.program, None::<std::io::Empty>, None, |_| {});
         if let Some(ended) = child.wait_unless(interrupt::requested)? {
             return Ok(ended);
         }
         // It may have it from the terminal already; one more does no harm.
         let _ = kill(pid, Signal::SIGTERM);
         Ok(child.wait_unless(|| false)?.unwrap_or(Ended::Signal(libc::SIGTERM)))
-    }
-
-    /// Runs the program to its end with our own standard input, output and error.
-    ///
-    /// # Errors
-    /// As [`Command::spawn`].
-    pub fn pass(mut self) -> Result<Ended> {
-        let status = self.inner.stdin(Stdio::inherit()).status();
-        status.map(Ended::from).map_err(|e| cannot_start(&self.program, e))
     }
 
     /// Starts the program in a session of its own, without our streams, and leaves it to itself:
@@ -269,6 +333,22 @@ impl Command {
                 }
                 Ok(())
             });
+        }
+    }
+}
+
+/// Nothing from this descriptor on is open any more after exec.
+fn close_on_exec_from(first: libc::c_uint) {
+    // SAFETY: plain system calls on descriptors of a process that is about to exec.
+    unsafe {
+        let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) == 0 {
+            return;
+        }
+        // Before Linux 5.11.
+        let most = libc::sysconf(libc::_SC_OPEN_MAX).clamp(1024, 1 << 20) as libc::c_int;
+        for fd in first as libc::c_int..most {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
         }
     }
 }

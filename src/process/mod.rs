@@ -8,11 +8,14 @@ mod command;
 pub mod daemon;
 pub mod interrupt;
 mod mounts;
+mod output;
 mod packages;
 mod pipe;
+mod stall;
 
-pub use child::{Child, Ended, Output};
+pub use child::{Child, Ended};
 pub use command::Command;
 pub use mounts::Mounts;
+pub use output::{Cut, Output};
 pub use packages::hint as package_hint;
 pub use pipe::TimedPipe;

@@ -87,7 +87,7 @@ fn shut_down(qube: &str, lock: &mut File) -> Result<()> {
         return Ok(());
     }
     mark(lock, false).map_err(|e| cannot_keep(qube, e))?;
-    let output = Command::new("qvm-shutdown").args(["--quiet", qube]).output()?;
+    let output = Command::new("qvm-shutdown").args(["--quiet", qube]).finish(PATIENCE)?;
     if output.ended != Ended::Code(0) {
         return Err(failed(format!("cannot shut the qube {qube} down"), &output.stderr));
     }
@@ -101,7 +101,8 @@ fn shut_down(qube: &str, lock: &mut File) -> Result<()> {
     Err(Error::failed(format!("the qube {qube} does not halt")))
 }
 
-/// Runs `words` in the qube, as `user` (without one: its default user), with our streams.
+/// Runs `words` in the qube, as `user` (without one: its default user), between our standard input
+/// and output; a qube has no more to do with our terminal than another account.
 ///
 /// # Errors
 /// When the qube is not there any more afterwards.
@@ -113,7 +114,7 @@ pub fn run(qube: &str, user: Option<&str>, words: &[OsString]) -> Result<Ended> 
     // A shell in the qube takes it apart again.
     let mut text = OsString::from("exec ");
     text.push(quote(words));
-    let ended = command.args([OsStr::new(qube), &text]).pass()?;
+    let ended = super::ssh::between(command.args([OsStr::new(qube), &text]).die_with_parent())?;
     if ended != Ended::Code(0) && !is_running(qube)? {
         return Err(Error::failed(format!("the qube {qube} is not running any more"))
             .hint("see /var/log/xen/console/ and `qvm-ls`; the next connection starts it again"));
@@ -137,7 +138,7 @@ pub fn attach_block(qube: &str, device: &Path, writable: bool) -> Result<()> {
     if !writable {
         command = command.arg("--ro");
     }
-    let output = command.args([qube, &block_name(device)]).output()?;
+    let output = command.args([qube, &block_name(device)]).output_within(PATIENCE)?;
     match output.ended {
         Ended::Code(0) => Ok(()),
         _ => Err(failed(format!("cannot hand {} to the qube {qube}", device.display()), &output.stderr)
@@ -164,7 +165,7 @@ fn block_name(device: &Path) -> String {
 }
 
 fn is_running(qube: &str) -> Result<bool> {
-    let output = Command::new("qvm-check").args(["--quiet", "--running", qube]).output()?;
+    let output = Command::new("qvm-check").args(["--quiet", "--running", qube]).output_within(PATIENCE)?;
     match output.ended {
         Ended::Code(0) => Ok(true),
         Ended::Code(1) => Ok(false),

@@ -11,6 +11,8 @@ use nix::unistd::{User, geteuid};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::escape;
+use crate::process::{Command, Ended, interrupt};
 
 /// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
 const KEEP_ALIVE: [&str; 3] = ["ServerAliveInterval=15", "ServerAliveCountMax=4", "ConnectTimeout=30"];
@@ -56,6 +58,12 @@ impl Way {
         self.qube.as_deref().filter(|_| self.own.is_none())
     }
 
+    /// Whether ssh could ask a person at our terminal: it runs as we do, here.
+    pub fn can_ask(&self) -> bool {
+        let other = || self.account.as_deref().is_some_and(|name| !matches!(other_account(name), Ok(None)));
+        self.own.is_some() || self.qube.is_none() && !other()
+    }
+
     /// What is put before `user@host borg serve`, with `asks` for a person at the terminal.
     ///
     /// # Errors
@@ -72,7 +80,7 @@ impl Way {
         }
         let mut words = self.outer()?;
         words.push("ssh".into());
-        for option in KEEP_ALIVE.into_iter().chain((!asks).then_some(ASK_NOTHING)) {
+        for option in KEEP_ALIVE.into_iter().chain((!asks || !self.can_ask()).then_some(ASK_NOTHING)) {
             words.extend(["-o".into(), option.into()]);
         }
         Ok(words)
@@ -110,7 +118,8 @@ impl Way {
                 let user = account.as_ref().map(|name| format!(" -u {name}")).unwrap_or_default();
                 format!("in the qube: qvm-run{user} {qube} xterm, and there: {command}")
             }
-            (None, Some(account)) => format!("runuser -u {account} -- {command}"),
+            // A terminal of its own: in ours, what runs as the account could type for us.
+            (None, Some(account)) => format!("runuser --pty -u {account} -- {command}"),
             (None, None) => command,
         }
     }
@@ -118,7 +127,11 @@ impl Way {
     /// What runs ssh: nothing, another account, or a qube.
     fn outer(&self) -> Result<Vec<OsString>> {
         let Some(qube) = &self.qube else {
-            return self.account.as_deref().map_or(Ok(Vec::new()), become_account);
+            let Some(account) = self.account.as_deref() else { return Ok(Vec::new()) };
+            return Ok(match other_account(account)? {
+                Some(_) => vec![self.program.clone().into(), "run-as".into(), account.into(), "--".into()],
+                None => Vec::new(),
+            });
         };
         let mut words = vec![self.program.clone().into(), "bridge".into()];
         if let Some(account) = &self.account {
@@ -151,8 +164,8 @@ impl Way {
     }
 }
 
-/// What runs a command as `name`, with its home, and with nothing of our environment.
-fn become_account(name: &str) -> Result<Vec<OsString>> {
+/// The account `name`; `None` where we are it.
+fn other_account(name: &str) -> Result<Option<User>> {
     let found = User::from_name(name)
         .map_err(|e| Error::failed(format!("cannot look up the account {name}")).because(e))?;
     let account = found.ok_or_else(|| {
@@ -160,16 +173,54 @@ fn become_account(name: &str) -> Result<Vec<OsString>> {
             .hint("`ssh_from` in the configuration names the account whose ssh key is used")
     })?;
     if account.uid == geteuid() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     if !geteuid().is_root() {
         return Err(Error::usage(format!("only root can connect as `{name}`"))
             .hint("`ssh_from` in the configuration names another account than this one"));
     }
-    let [uid, gid] = [account.uid.as_raw(), account.gid.as_raw()];
-    let words = [format!("--reuid={uid}"), format!("--regid={gid}")];
-    let words = words.into_iter().chain(["--init-groups".into(), "--reset-env".into()]);
-    Ok(["setpriv".into()].into_iter().chain(words.map(OsString::from)).collect())
+    Ok(Some(account))
+}
+
+/// Runs `words` as the account `name`, with its home and with nothing of our environment, between
+/// our standard input and output, neither of which may be a terminal. It does not get our terminal
+/// either: whoever has that can type commands for us.
+///
+/// # Errors
+/// When there is no such account, or we may not become it.
+pub fn run_as(name: &str, words: &[OsString]) -> Result<Ended> {
+    use std::io::IsTerminal;
+    if std::io::stdin().is_terminal() || std::io::stdout().is_terminal() {
+        return Err(Error::usage("`run-as` is for connections, not for a terminal"));
+    }
+    let (command, words) = match other_account(name)? {
+        Some(account) => {
+            let [uid, gid] = [account.uid.as_raw(), account.gid.as_raw()];
+            let become_it = Command::new("setpriv")
+                .args([format!("--reuid={uid}"), format!("--regid={gid}")])
+                .args(["--init-groups", "--reset-env", "--pdeathsig=TERM", "--"]);
+            (become_it, words)
+        }
+        None => match words {
+            [program, words @ ..] => (Command::new(program).die_with_parent(), words),
+            [] => return Err(Error::usage("`run-as` needs a command")),
+        },
+    };
+    between(command.args(words))
+}
+
+/// Runs it to its end between our standard input and output, apart from our terminal. What it says
+/// on standard error we say, without what steers a terminal.
+pub(super) fn between(command: Command) -> Result<Ended> {
+    interrupt::heed()?;
+    command.apart().spawn_between_ours(pass_on)?.wait_or_interrupt()
+}
+
+/// A line for whoever reads our standard error.
+fn pass_on(line: &[u8]) {
+    use std::io::Write;
+    let line = format!("{}\n", escape::line(&String::from_utf8_lossy(line)));
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// One text that a shell, and Python's `shlex`, cut into these words again.
@@ -241,12 +292,26 @@ mod tests {
     #[test]
     fn only_an_account_that_we_can_become_is_taken() {
         let me = User::from_uid(geteuid()).unwrap().unwrap().name;
-        assert!(become_account(&me).unwrap().is_empty());
-        let error = become_account("no-such-account").unwrap_err();
+        assert!(other_account(&me).unwrap().is_none());
+        let error = other_account("no-such-account").unwrap_err();
         assert!(error.to_string().contains("no account `no-such-account`"), "{error}");
         match geteuid().is_root() {
-            true => assert_eq!(become_account("nobody").unwrap()[0], "setpriv"),
-            false => assert!(become_account("root").is_err()),
+            true => assert_eq!(other_account("nobody").unwrap().unwrap().name, "nobody"),
+            false => assert!(other_account("root").is_err()),
+        }
+    }
+
+    #[test]
+    fn another_account_and_a_qube_are_never_asked_since_they_have_no_terminal() {
+        let text = |way: Way| way.rsh(true).unwrap().into_string().unwrap();
+        let qube = Way { qube: Some("backup".into()), ..way("h", None) };
+        assert!(!qube.can_ask() && text(qube).ends_with(" -o BatchMode=yes"));
+        if geteuid().is_root() {
+            let account = Way { account: Some("nobody".into()), ..way("h", None) };
+            assert!(!account.can_ask());
+            let text = text(account);
+            assert!(text.starts_with("'/opt/our tools/bob' run-as nobody -- ssh -o "), "{text}");
+            assert!(text.ends_with(" -o BatchMode=yes"), "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ mod hooks;
 mod interrupted;
 mod pruning;
 mod selection;
+mod servers;
 mod telemetry;
 mod unprivileged;
 mod world;

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::pty::Terminal;
+
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A program to be run.
@@ -60,6 +62,11 @@ impl Program {
     pub fn spawn_piped(mut self) -> Child {
         let streams = self.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         streams.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", self.1.display()))
+    }
+
+    /// Starts it on a terminal of its own.
+    pub fn on_terminal(mut self) -> Terminal {
+        Terminal::start(&mut self.0)
     }
 
     /// Runs it to its end, and until its outputs are closed.

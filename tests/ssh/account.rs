@@ -64,3 +64,117 @@ fn copied(program: Program, lab: &Lab) -> Program {
     lab.root(&format!("cp {:?} /usr/local/bin/offsite", binary())).ok();
     program.arg("/usr/local/bin/offsite")
 }
+
+/// What the account's ssh runs: it takes down which terminals it has, types into each, and connects,
+/// or hangs where it is told to at its so manieth call.
+const THIEF: &str = r#"#!/usr/bin/python3
+import fcntl, os, socket, sys, termios, threading, time
+found = []
+try:
+    found.append(os.open('/dev/tty', os.O_RDWR))
+except OSError:
+    pass
+found += [fd for fd in range(256) if os.path.exists(f'/proc/self/fd/{fd}') and os.isatty(fd)]
+for fd in found:
+    try:
+        for key in b'echo pwned\n':
+            fcntl.ioctl(fd, termios.TIOCSTI, bytes([key]))
+    except OSError:
+        pass
+with open('/home/bob/stolen', 'a') as log:
+    log.write(f'{found}\n')
+calls = len(open('/home/bob/stolen').readlines())
+if os.path.exists('/home/bob/hang') and calls >= int(open('/home/bob/hang').read()):
+    time.sleep(424242)
+line = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+def out():
+    while data := line.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=out, daemon=True).start()
+while data := os.read(0, 65536):
+    line.sendall(data)
+line.shutdown(socket.SHUT_WR)
+time.sleep(60)
+"#;
+
+/// A lab whose bob connects by the thief, and has a repository.
+fn den(flavour: Flavour) -> Lab {
+    let lab = Lab::new(flavour);
+    lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
+    std::fs::write(lab.on_server("home/bob/thief"), THIEF).unwrap();
+    lab.root("chmod 755 ~bob/thief; echo '    ProxyCommand /home/bob/thief %p' >> ~bob/.ssh/config").ok();
+    lab
+}
+
+#[test]
+fn an_account_that_connects_gets_no_terminal_of_ours() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let lab = den(flavour);
+    let program = format!("{:?} --config {:?}", binary(), lab.sandbox.config());
+    // With a terminal as a further descriptor, too; our connections, and those of a borg.
+    for (words, further) in [
+        ("list", "exec 7<>/dev/tty;"),
+        ("create", "exec 7<>/dev/tty;"),
+        ("mount ::latest /run/m", ""),
+        ("umount /run/m", ""),
+    ] {
+        let script = format!("mkdir -p /run/m; {further} {program} {words}");
+        let (code, shown) = lab.root(&script).on_terminal().ends();
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert!(code == Some(0) && !shown.contains("pwned"), "{words}: {code:?} {shown}");
+    }
+    let stolen = std::fs::read_to_string(lab.on_server("home/bob/stolen")).unwrap();
+    assert!(stolen.lines().count() > 5, "{stolen}");
+    assert!(stolen.lines().all(|found| found == "[]"), "{stolen}");
+}
+
+#[test]
+fn what_ssh_would_ask_for_an_account_is_told_as_a_command_to_run_by_hand() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let lab = Lab::new(flavour);
+    lab.root("rm ~bob/.ssh/known_hosts").ok();
+    let (code, shown) = lab.offsite(&["list"]).on_terminal().ends();
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    let by_hand = "runuser --pty -u bob -- ssh machine@milena";
+    assert!(code == Some(1) && shown.contains(by_hand), "{code:?} {shown}");
+    // It works, and asks.
+    let mut asking = lab.root(by_hand).on_terminal();
+    let has_asked = || String::from_utf8_lossy(&asking.shown()).contains("(yes/no");
+    let asked = crate::common::mounted::wait_until(std::time::Duration::from_secs(20), has_asked);
+    assert!(asked, "{}", String::from_utf8_lossy(&asking.shown()));
+    asking.types(b"yes\n");
+    asking.ends();
+    lab.root("ssh-keygen -F milena -f ~bob/.ssh/known_hosts").ok();
+}
+
+#[test]
+fn ctrl_c_ends_also_what_runs_as_another_account() {
+    if !available(&[Need::Root, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let lab = den(flavour);
+    // Our own connection, and the one of a borg that we became.
+    for call in [1, 2] {
+        lab.root(&format!("rm -f ~bob/stolen; echo {call} > ~bob/hang")).ok();
+        let mut list = lab.offsite(&["list"]).on_terminal();
+        let hangs = || {
+            let stolen = std::fs::read_to_string(lab.on_server("home/bob/stolen")).unwrap_or_default();
+            stolen.lines().count() == call
+        };
+        let patience = std::time::Duration::from_secs(30);
+        assert!(crate::common::mounted::wait_until(patience, hangs));
+        list.types(b"\x03");
+        let (code, shown) = list.ends();
+        assert_ne!(code, Some(0), "{}", String::from_utf8_lossy(&shown));
+        let gone = crate::common::mounted::wait_until(patience, || lab.count("/home/bob/thief") == 0);
+        assert!(gone, "{call}: it still runs");
+    }
+}

@@ -58,7 +58,7 @@ fn each_obstacle_is_named_with_the_next_step_and_borg_is_not_started() {
     assert_told(&lab, &fake, "127.0.0.1 refuses the connection", "systemctl status ssh");
     let address = format!("127.0.0.1:{}", lab.port());
     bare(&lab, &address);
-    let by_hand = format!("runuser -u bob -- ssh -p {} machine@127.0.0.1", lab.port());
+    let by_hand = format!("runuser --pty -u bob -- ssh -p {} machine@127.0.0.1", lab.port());
     assert_told(&lab, &fake, "the host key of 127.0.0.1 is not known here", &by_hand);
     bare(&lab, "milena");
     lab.root(

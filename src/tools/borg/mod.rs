@@ -50,6 +50,7 @@ pub struct Borg {
     path: String,
     key_file: PathBuf,
     passphrase: Passphrase,
+    stall_limit: Duration,
 }
 
 impl Borg {
@@ -67,14 +68,13 @@ impl Borg {
                 None => home()?.join(".borg-offsite-backup.key"),
             },
         };
-        Ok(Borg {
-            repository,
-            local,
-            way: Way::new(config),
-            path,
-            key_file,
-            passphrase: Passphrase::from_environment()?,
-        })
+        let (way, passphrase) = (Way::new(config), Passphrase::from_environment()?);
+        Ok(Borg { repository, local, way, path, key_file, passphrase, stall_limit: config.stall_limit })
+    }
+
+    /// How long a borg of ours may do nothing at all, as one does whose server went silent.
+    pub fn stall_limit(&self) -> Duration {
+        self.stall_limit
     }
 
     /// How the server is reached; `None` where the repository is on this machine.
@@ -112,7 +112,17 @@ impl Borg {
             .args(words.next())
             .args(words)
             .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
-            .env("TZ", "UTC");
+            .env("TZ", "UTC")
+            // Waiting for a lock it does nothing either.
+            .stalls_after(
+                self.stall_limit + lock_wait,
+                match self.local {
+                    Some(_) => "see whether the disks that it reads and writes answer at all",
+                    None => {
+                        "the server may hang; `stall_limit` in the configuration says how long that is borne"
+                    }
+                },
+            );
         self.environment(command, false)
     }
 
@@ -347,6 +357,7 @@ mod tests {
             keep_bookmarks: true,
             fail_on_warnings: false,
             exclude_caches: true,
+            stall_limit: Duration::from_secs(3600),
             hooks: crate::config::Hooks::default(),
         }
     }

@@ -1,15 +1,22 @@
 //! Whether the server can be reached and serves the repository, asked before borg is started:
 //! what borg says of a failed connection is only that it was closed.
 
+use std::time::Duration;
+
 use rmp::encode::{write_array_len, write_bool, write_map_len, write_str, write_uint};
 
 use super::Borg;
 use super::failure::explain;
 use super::log::{Level, Line};
-use crate::error::{Error, Result};
-use crate::process::{Command, Ended, Output};
+use crate::error::{Error, Kind, Result};
+use crate::process::{Command, Cut, Ended, Output};
 use crate::tools::qubes;
 use crate::tools::ssh::Way;
+
+/// How long a server may take to answer: its disks may have to spin up first.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// No answer to our questions is longer, in bytes.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 /// What borg is going to do there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +69,10 @@ impl Borg {
             .env("SSH_ASKPASS", "/bin/false")
             .env_remove("BORG_PASSPHRASE")
             .input(&questions(self.path_on_server()))?
-            .output()?;
-        if !speaks_borg(&output.stdout) {
+            .taste(LONGEST_ANSWER, PATIENCE.min(self.stall_limit()))?;
+        if !speaks_borg(&output.stdout) || output.cut.is_some() {
             let obstacle = Obstacle::of(&output);
-            return if asks && obstacle.can_be_asked() {
+            return if asks && way.can_ask() && obstacle.can_be_asked() {
                 Ok(())
             } else {
                 Err(obstacle.error(self, way, doing, &output))
@@ -126,6 +133,7 @@ impl Obstacle {
         });
         match found {
             Some((obstacle, _)) => *obstacle,
+            None if matches!(output.cut, Some(Cut::Late(_))) => Obstacle::Silent,
             None if shell => Obstacle::NoBorg,
             None if !output.stdout.is_empty() => Obstacle::Noise,
             None => Obstacle::Unknown,
@@ -135,6 +143,11 @@ impl Obstacle {
     /// Whether a person at the terminal can help ssh over it.
     fn can_be_asked(self) -> bool {
         matches!(self, Obstacle::HostKeyUnknown | Obstacle::KeyRefused)
+    }
+
+    /// Whether it may be gone in a while, as the network is down while a machine starts.
+    fn may_pass(self) -> bool {
+        matches!(self, Obstacle::NoSuchHost | Obstacle::NoRoute | Obstacle::HungUp)
     }
 
     fn error(self, borg: &Borg, way: &Way, doing: &str, output: &Output) -> Error {
@@ -153,7 +166,8 @@ impl Obstacle {
             Obstacle::Noise => format!("{host} answers with something that is not borg"),
             Obstacle::Unknown => format!("borg cannot be reached at {}", borg.repository()),
         };
-        let error = Error::failed(format!("cannot {doing}: {why}")).because(said(self, output));
+        let kind = if self.may_pass() { Kind::Cut } else { Kind::Failed };
+        let error = Error::new(kind, format!("cannot {doing}: {why}")).because(said(self, output));
         self.next_steps(way).into_iter().fold(error, Error::hint)
     }
 
@@ -214,9 +228,19 @@ fn said(obstacle: Obstacle, output: &Output) -> Error {
     let mut told: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
     // Of the long warning about a changed host key, what to do about it stands last.
     told.drain(..told.len().saturating_sub(4));
-    match told.as_slice() {
-        [] => Error::failed(format!("it ended with {} and said nothing", output.ended)),
-        told => Error::failed(told.join("; ")),
+    match (told.as_slice(), output.cut) {
+        ([], Some(cut)) => Error::failed(cut.to_string()),
+        ([], None) => Error::failed(format!("it ended with {} and said nothing", output.ended)),
+        (told, _) => Error::failed(short(&told.join("; "))),
+    }
+}
+
+/// No more of a text than a person reads.
+fn short(text: &str) -> String {
+    const MOST: usize = 1000;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -279,7 +303,7 @@ mod tests {
 
     fn obstacle(code: i32, stdout: &str, stderr: &str) -> Obstacle {
         let stderr = stderr.lines().map(|l| l.as_bytes().to_vec()).collect();
-        Obstacle::of(&Output { ended: Ended::Code(code), stdout: stdout.into(), stderr })
+        Obstacle::of(&Output { ended: Ended::Code(code), stdout: stdout.into(), stderr, cut: None })
     }
 
     #[test]

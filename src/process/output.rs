@@ -1,0 +1,233 @@
+//! All that a program wrote, and how it ended: both with limits.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::child::{Child, Ended, LAST_WORDS, POLL};
+use super::command::Command;
+use crate::error::{Error, Result};
+
+/// What of a program is waited for, and taken.
+pub(super) struct Limits {
+    /// Of standard output.
+    pub bytes: usize,
+    /// After which it is stopped.
+    pub time: Option<Duration>,
+    /// Also when a signal asks us to end.
+    pub to_the_end: bool,
+}
+
+impl Default for Limits {
+    /// As much as a list of all archives or datasets there may be.
+    fn default() -> Self {
+        Limits { bytes: 256 << 20, time: None, to_the_end: false }
+    }
+}
+
+/// Why a program was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It took so long.
+    Late(Duration),
+    /// It wrote more than so many bytes.
+    Long(usize),
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cut::Late(time) => write!(f, "it took longer than {} s and was stopped", time.as_secs_f32()),
+            Cut::Long(bytes) => write!(f, "it wrote more than {bytes} bytes and was stopped"),
+        }
+    }
+}
+
+/// All that a program wrote, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub ended: Ended,
+    pub stdout: Vec<u8>,
+    /// The lines of standard error, the last thousand of them.
+    pub stderr: Vec<Vec<u8>>,
+    /// It was stopped before its end.
+    pub cut: Option<Cut>,
+}
+
+impl Output {
+    const KEPT_LINES: usize = 1000;
+    /// Of standard error, in bytes.
+    const KEPT: usize = 4 << 20;
+
+    pub(super) fn collect(command: Command, limits: &Limits) -> Result<Output> {
+        let lines = Arc::new(Mutex::new(Lines::default()));
+        let sink = Arc::clone(&lines);
+        let mut child = command.spawn(move |line| lock(&sink).take(line))?;
+        let taker = child.stdout().map(|pipe| Taker::start(pipe, limits.bytes));
+        let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
+        let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let long = || taker.as_ref().is_some_and(|taker| taker.shared.full.load(Ordering::Relaxed));
+        let ended = match limits.to_the_end {
+            true => child.wait_unless(|| late() || long())?,
+            false => child.wait_patiently(|| late() || long())?,
+        };
+        let cut = match ended {
+            _ if long() => Some(Cut::Long(limits.bytes)),
+            None => Some(Cut::Late(limits.time.unwrap_or_default())),
+            Some(_) => None,
+        };
+        let ended = ended.unwrap_or_else(|| child.stop());
+        let stdout = match taker {
+            Some(taker) => taker.end().map_err(|e| unreadable(&child).because(e))?,
+            None => Vec::new(),
+        };
+        let stderr = std::mem::take(&mut lock(&lines).lines).into();
+        Ok(Output { ended, stdout, stderr, cut })
+    }
+
+    /// # Errors
+    /// As [`Output::collect`], and when it was cut.
+    pub(super) fn whole(command: Command, limits: &Limits) -> Result<Output> {
+        let name = command.program().to_owned();
+        let output = Output::collect(command, limits)?;
+        match output.cut {
+            Some(cut) => {
+                Err(Error::failed(format!("{} gave no answer", name.display())).because(cut.to_string()))
+            }
+            None => Ok(output),
+        }
+    }
+}
+
+fn unreadable(child: &Child) -> Error {
+    Error::failed(format!("cannot read the output of {}", child.program().display()))
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Lines {
+    fn take(&mut self, line: &[u8]) {
+        self.bytes += line.len();
+        self.lines.push_back(line.to_vec());
+        while self.lines.len() > Output::KEPT_LINES || self.bytes > Output::KEPT {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
+        }
+    }
+}
+
+/// The thread that takes what a child writes, up to a limit.
+struct Taker {
+    thread: JoinHandle<std::io::Result<()>>,
+    shared: Arc<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    bytes: Mutex<Vec<u8>>,
+    /// More came than there may be.
+    full: AtomicBool,
+}
+
+impl Taker {
+    fn start(mut pipe: impl Read + Send + 'static, limit: usize) -> Taker {
+        let shared = Arc::new(Taken::default());
+        let taken = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            let mut piece = vec![0; 64 << 10];
+            loop {
+                let count = match pipe.read(&mut piece) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => count,
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                    Err(e) => return Err(e),
+                };
+                let mut bytes = lock(&taken.bytes);
+                let room = limit.saturating_sub(bytes.len()).min(count);
+                bytes.extend_from_slice(&piece[..room]);
+                if room < count {
+                    taken.full.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+            }
+        });
+        Taker { thread, shared }
+    }
+
+    /// What was taken, once the program has ended. What it left running may hold the pipe for ever.
+    fn end(self) -> std::io::Result<Vec<u8>> {
+        let (mut length, mut silent) = (0, Instant::now());
+        while !self.thread.is_finished() && silent.elapsed() < LAST_WORDS {
+            let now = lock(&self.shared.bytes).len();
+            if now != length {
+                (length, silent) = (now, Instant::now());
+            }
+            std::thread::sleep(POLL);
+        }
+        if self.thread.is_finished() {
+            self.thread.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))?;
+        }
+        Ok(std::mem::take(&mut *lock(&self.shared.bytes)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_keeps_both_streams_and_the_exit_code() {
+        let out = Command::new("sh").args(["-c", "echo out; echo one >&2; echo two >&2; exit 3"]).output();
+        let out = out.unwrap();
+        assert_eq!(out.ended, Ended::Code(3));
+        assert_eq!(out.stdout, b"out\n");
+        assert_eq!(out.stderr, [b"one".to_vec(), b"two".to_vec()]);
+    }
+
+    #[test]
+    fn a_flood_on_stderr_blocks_nobody() {
+        let out = Command::new("sh").args(["-c", "yes noise | head -c 3000000 >&2; echo done"]).output();
+        assert_eq!(out.unwrap().stdout, b"done\n");
+    }
+
+    #[test]
+    fn who_writes_without_end_is_stopped_and_takes_no_memory() {
+        let zeros = || Command::new("cat").arg("/dev/zero");
+        let minute = Duration::from_secs(60);
+        let tasted = zeros().taste(100_000, minute).unwrap();
+        assert_eq!((tasted.stdout.len(), tasted.cut), (100_000, Some(Cut::Long(100_000))));
+        let error = zeros().output().unwrap_err();
+        assert!(error.chain().contains("wrote more than"), "{}", error.chain());
+        let lines =
+            Command::new("sh").args(["-c", "yes $(printf %065000d 0) | head -c 20000000 >&2"]).output();
+        let kept: usize = lines.unwrap().stderr.iter().map(Vec::len).sum();
+        assert!(kept <= Output::KEPT, "{kept}");
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_stopped() {
+        let sleeper = || Command::new("sleep").arg("600");
+        let limit = Duration::from_millis(50);
+        assert_eq!(sleeper().taste(1, limit).unwrap().cut, Some(Cut::Late(limit)));
+        assert!(sleeper().output_within(limit).is_err());
+        assert_eq!(sleeper().finish(limit).unwrap().ended, Ended::Signal(libc::SIGTERM));
+    }
+
+    #[test]
+    fn nobody_waits_for_who_holds_the_output_of_a_dead_program() {
+        let out = Command::new("sh").args(["-c", "setsid sleep 60 2>&1 & echo $!"]).output().unwrap();
+        let pid = String::from_utf8(out.stdout).unwrap().trim().parse().unwrap();
+        let sleeper = nix::unistd::Pid::from_raw(pid);
+        assert!(nix::sys::signal::kill(sleeper, nix::sys::signal::SIGKILL).is_ok(), "it had ended");
+    }
+}

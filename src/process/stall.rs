@@ -1,0 +1,124 @@
+//! Whether a program gets on at all: it says something, or it works.
+
+use std::ffi::OsStr;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+
+/// How often in the limit, and at least, it is looked at.
+const LOOKS: u32 = 8;
+const RARELY: Duration = Duration::from_secs(30);
+/// Of the time between two looks that a program must have a processor to count as working. One that
+/// waits still asks now and then whether something came.
+const WORKING: f64 = 0.05;
+
+/// Ends the wait for a program from which nothing comes.
+pub struct Stall {
+    limit: Duration,
+    hint: String,
+    /// When it last got on.
+    since: Instant,
+    looked: Instant,
+    last: Doings,
+}
+
+/// What a program did so far.
+#[derive(Default, Clone, Copy, PartialEq)]
+struct Doings {
+    /// Lines on standard error.
+    said: u64,
+    /// Read and written, in bytes.
+    moved: u64,
+    /// On a processor, in seconds.
+    worked: f64,
+    /// Somebody stopped it, and may let it go on.
+    paused: bool,
+}
+
+impl Stall {
+    pub(super) fn new(limit: Duration, hint: String) -> Stall {
+        let now = Instant::now();
+        Stall { limit, hint, since: now, looked: now, last: Doings::default() }
+    }
+
+    /// Whether the process `pid`, which has said so many lines, did nothing for the limit.
+    pub(super) fn is_over(&mut self, pid: u32, said: u64) -> bool {
+        if self.looked.elapsed() < (self.limit / LOOKS).min(RARELY) {
+            return false;
+        }
+        let (time, now) = (self.looked.elapsed().as_secs_f64(), doings(pid, said));
+        self.looked = Instant::now();
+        let last = std::mem::replace(&mut self.last, now);
+        let got_on = now.said != last.said
+            || now.moved != last.moved
+            || now.worked - last.worked >= time * WORKING
+            || now.paused;
+        if got_on {
+            self.since = self.looked;
+        }
+        self.since.elapsed() >= self.limit
+    }
+
+    pub(super) fn error(&self, program: &OsStr) -> Error {
+        let (name, seconds) = (program.display(), self.limit.as_secs_f32());
+        Error::failed(format!("{name} was stopped: for {seconds} s it neither said nor did anything"))
+            .hint(self.hint.clone())
+    }
+}
+
+fn doings(pid: u32, said: u64) -> Doings {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let count = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let moved = ["rchar:", "wchar:"].iter().filter_map(|name| count(name)).sum();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it may hold anything.
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or_default();
+    // SAFETY: it only asks for a number.
+    let second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64;
+    let paused = fields.first().is_some_and(|state| *state == "T");
+    Doings { said, moved, worked: (ticks(11) + ticks(12)) as f64 / second, paused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Command;
+    use super::*;
+
+    fn run(script: &str, limit: Duration) -> Result<super::super::Output, Error> {
+        Command::new("sh").args(["-c", script]).stalls_after(limit, "see to it").output()
+    }
+
+    #[test]
+    fn who_does_nothing_is_stopped_and_named() {
+        let error = run("sleep 600", Duration::from_millis(300)).unwrap_err();
+        assert_eq!(error.to_string(), "sh was stopped: for 0.3 s it neither said nor did anything");
+        assert_eq!(error.hints(), ["see to it"]);
+    }
+
+    #[test]
+    fn who_speaks_reads_or_works_is_left_alone_however_long_it_takes() {
+        let limit = Duration::from_millis(800);
+        let slowly = |step: &str| format!("for i in 1 2 3 4 5 6; do {step}; sleep 0.3; done");
+        let busy = "end=$(($(cut -d. -f1 /proc/uptime) + 3)); while :; do i=0; while [ $i -lt 20000 ]; do
+            i=$((i+1)); done; [ $(cut -d. -f1 /proc/uptime) -lt $end ] || exit 0; done";
+        for script in [slowly("echo on >&2"), slowly("read line < /proc/uptime"), busy.to_owned()] {
+            run(&script, limit).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_was_stopped_by_somebody_may_go_on() {
+        let limit = Duration::from_millis(200);
+        let child = Command::new("sh").args(["-c", "kill -STOP $$; echo on"]).stalls_after(limit, "");
+        let mut child = child.spawn(|_| {}).unwrap();
+        let (pid, begun) = (nix::unistd::Pid::from_raw(child.id() as i32), Instant::now());
+        let ended = child.wait_patiently(|| {
+            if begun.elapsed() > 5 * limit {
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGCONT);
+            }
+            false
+        });
+        assert_eq!(ended.unwrap(), Some(super::super::Ended::Code(0)));
+    }
+}
