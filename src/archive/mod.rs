@@ -1,9 +1,11 @@
 //! Pure data: the name of an archive, the raw-byte path of an item, an item, the tree that the items of
 //! an archive make, and what it says of its datasets.
 
+pub mod choice;
 pub mod datasets;
 pub mod filter;
 pub mod item;
 pub mod name;
+pub mod origin;
 pub mod path;
 pub mod tree;

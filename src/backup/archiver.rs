@@ -1,18 +1,20 @@
 //! `borg create` on the staged tree: the call, what it tells while it runs, what it made.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::caches;
 use super::monitor::{Event, Monitor};
 use super::plan::Plan;
+use crate::archive::origin::Mark;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 use crate::tools::borg::{self, Borg, Level, Line};
@@ -52,12 +54,22 @@ pub struct Archived {
     pub caches: u64,
 }
 
+impl Archived {
+    /// What was made again as `again`, which was read without a word of what happened.
+    pub fn known_as(self, again: Archived) -> Archived {
+        let Archived { statistics, warnings, caches, .. } = self;
+        Archived { statistics, warnings, caches, ..again }
+    }
+}
+
 /// How often borg warned while it made an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Warnings {
     pub all: u64,
     /// Those of `all` that say that a file changed while it was read.
     pub changed: u64,
+    /// Those that say that something could not be read, and is therefore not in the archive.
+    pub unread: u64,
 }
 
 /// Makes archives of one tree.
@@ -72,6 +84,10 @@ pub struct Archiver<'a> {
     pub one_file_system: bool,
     /// The user's own, before the archive's name.
     pub options: &'a [OsString],
+    /// When the run began, which is what the archive is dated by.
+    pub begun: DateTime<Utc>,
+    /// Goes into the archive's comment.
+    pub mark: &'a Mark,
     pub lock_wait: Duration,
 }
 
@@ -81,10 +97,13 @@ impl Archiver<'_> {
     /// # Errors
     /// What borg said, explained; then there is no such archive, or it was there before.
     pub fn archive(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Archived> {
+        let (options, comment) = with_comment(self.options, self.mark);
         let mut command = self.command()?.args(["--json", "--progress"]);
         if self.plan.exclude_caches && !self.lists() {
             command = command.args(caches::LISTED);
         }
+        let command = command.args(["--timestamp", &self.begun.format("%Y-%m-%dT%H:%M:%S").to_string()]);
+        let command = command.args(options).arg(comment);
         let (stdout, seen) = self.run(command, name, false, monitor)?;
         let made = parse_made(&stdout).map_err(|e| {
             Error::failed(format!("borg does not say that it made the archive {name}"))
@@ -103,20 +122,18 @@ impl Archiver<'_> {
         })
     }
 
-    /// The archive `name`, if this machine has begun it since `since`, in UTC: of an archive that is
-    /// whole while only the answer got lost. What was warned of while it was made is not known.
+    /// The archive `name`, if it is of this run: of an archive that is whole while only the answer
+    /// got lost. What was warned of while it was made is not known.
     ///
     /// # Errors
     /// When it is another one; else what borg said, explained.
-    pub fn find(&self, name: &str, since: NaiveDateTime) -> Result<Archived> {
+    pub fn find(&self, name: &str) -> Result<Archived> {
         let doing = format!("look at the archive {name}");
         let command = self.borg.command("info", self.lock_wait)?.arg("--json");
         let output = self.borg.run(command.arg(borg::archive_argument(name)).die_with_parent(), &doing)?;
-        let (Made { id, start, end, hostname, stats }, modified) = parse_found(&output.stdout)
+        let (Made { id, start, end, comment, stats }, modified) = parse_found(&output.stdout)
             .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))?;
-        let begun = start.parse::<NaiveDateTime>().is_ok_and(|start| start >= since);
-        let host = nix::unistd::gethostname().unwrap_or_default();
-        if !begun || hostname.is_none_or(|name| host != *name) {
+        if Mark::find(&comment).as_ref() != Some(self.mark) {
             return Err(exists_already(self.borg.repository(), name));
         }
         Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default(), caches: 0 })
@@ -127,7 +144,7 @@ impl Archiver<'_> {
     /// # Errors
     /// What borg said, explained.
     pub fn rehearse(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Warnings> {
-        let command = self.command()?.args(["--dry-run", "--list"]);
+        let command = self.command()?.args(["--dry-run", "--list"]).args(self.options);
         let (_, seen) = self.run(command, name, true, monitor)?;
         Ok(seen.warnings())
     }
@@ -173,21 +190,19 @@ impl Archiver<'_> {
         let sink = Arc::clone(&seen);
         let (tree, lists) = (self.tree.to_owned(), self.lists());
         let mut child =
-            command.args(self.options).arg(borg::archive_argument(name)).arg("--").args(&self.paths).spawn(
-                move |bytes| {
-                    let line = Line::parse(bytes);
-                    if let Some(cache) = caches::left_out(&line, &tree) {
-                        tracing::info!("left out as a cache: {cache}");
-                        sink.lock().unwrap_or_else(|e| e.into_inner()).caches += 1;
-                    }
-                    if matches!(line, Line::File { .. }) && !lists && !is_rehearsal {
-                        return;
-                    }
-                    if sink.lock().unwrap_or_else(|e| e.into_inner()).take(&line) {
-                        tell(&line, &*monitor);
-                    }
-                },
-            )?;
+            command.arg(borg::archive_argument(name)).arg("--").args(&self.paths).spawn(move |bytes| {
+                let line = Line::parse(bytes);
+                if let Some(cache) = caches::left_out(&line, &tree) {
+                    tracing::info!("left out as a cache: {cache}");
+                    sink.lock().unwrap_or_else(|e| e.into_inner()).caches += 1;
+                }
+                if matches!(line, Line::File { .. }) && !lists && !is_rehearsal {
+                    return;
+                }
+                if sink.lock().unwrap_or_else(|e| e.into_inner()).take(&line) {
+                    tell(&line, &*monitor);
+                }
+            })?;
         let stdout = child.stdout().map(|mut pipe| {
             thread::spawn(move || {
                 let mut json = Vec::new();
@@ -239,6 +254,7 @@ impl Seen {
             Line::Message { level: Level::Warning, text, .. } => {
                 self.warnings.all += 1;
                 self.warnings.changed += u64::from(text.contains("file changed while we backed it up"));
+                self.warnings.unread += u64::from(says_unread(text));
             }
             Line::Message { level: Level::Error, .. } | Line::Question { .. } => {}
             _ => return true,
@@ -267,6 +283,39 @@ impl Seen {
             false => Warnings::default(),
         }
     }
+}
+
+/// Whether borg says that it could not read something: with the number of an error of the system, as
+/// all borgs write it, and not because it was gone or had become something else.
+fn says_unread(text: &str) -> bool {
+    const VANISHED: [i32; 4] = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ESTALE];
+    let number = |(at, begin): (usize, &str)| text[at + begin.len()..].split(']').next()?.parse().ok();
+    let mut errors = text.match_indices("[Errno ").filter_map(number);
+    errors.any(|errno: i32| !VANISHED.contains(&errno))
+}
+
+/// The user's options without a comment, and one that holds it and the mark.
+fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) {
+    let (mut rest, mut comment) = (Vec::new(), OsString::from("--comment="));
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        let (name, value) = match word.as_bytes().iter().position(|b| *b == b'=') {
+            Some(at) => (&word.as_bytes()[..at], Some(OsStr::from_bytes(&word.as_bytes()[at + 1..]))),
+            None => (word.as_bytes(), None),
+        };
+        // borg takes it shortened, too.
+        if !(name.starts_with(b"--comm") && b"--comment".starts_with(name)) {
+            rest.push(word.clone());
+            continue;
+        }
+        comment = "--comment=".into();
+        if let Some(said) = value.or_else(|| words.next().map(OsString::as_os_str)) {
+            comment.push(said);
+            comment.push(" ");
+        }
+    }
+    comment.push(mark.to_string());
+    (rest, comment)
 }
 
 fn tell(line: &Line, monitor: &dyn Monitor) {
@@ -313,7 +362,8 @@ struct Made {
     start: String,
     end: String,
     /// Told by `info` alone.
-    hostname: Option<String>,
+    #[serde(default)]
+    comment: String,
     stats: Statistics,
 }
 
@@ -372,17 +422,56 @@ mod tests {
         seen.take(&Line::parse(b"Warning: Permanently added 'milena' to the list of known hosts."));
         assert_eq!(seen.warnings(), Warnings::default());
         seen.warned = true;
-        assert_eq!(seen.warnings(), Warnings { all: 1, changed: 0 });
+        assert_eq!(seen.warnings(), Warnings { all: 1, changed: 0, unread: 0 });
     }
 
     #[test]
     fn a_file_that_changed_is_counted_as_such() {
         let mut seen = Seen { warned: true, ..Seen::default() };
-        for text in ["a: file changed while we backed it up", "b: open: [Errno 13] Permission denied: 'b'"] {
+        for text in
+            ["a: file changed while we backed it up", "b: stat: [Errno 2] No such file or directory: 'b'"]
+        {
             let line = serde_json::json!({"type": "log_message", "levelname": "WARNING", "message": text});
             seen.take(&Line::parse(line.to_string().as_bytes()));
         }
-        assert_eq!(seen.warnings(), Warnings { all: 2, changed: 1 });
+        assert_eq!(seen.warnings(), Warnings { all: 2, changed: 1, unread: 0 });
+    }
+
+    #[test]
+    fn what_could_not_be_read_differs_from_what_was_gone() {
+        for unread in [
+            "a: read: [Errno 5] Input/output error",
+            "b: open: [Errno 13] Permission denied: 'b'",
+            "d: dir_open: [Errno 1] Operation not permitted: 'd'",
+            "n: [Errno 2] x: open: [Errno 107] Transport endpoint is not connected: 'n: [Errno 2] x'",
+        ] {
+            assert!(says_unread(unread), "{unread}");
+        }
+        for other in [
+            "a: file changed while we backed it up",
+            "a: stat: [Errno 2] No such file or directory: 'a'",
+            "a: open: [Errno 40] Too many levels of symbolic links: 'a'",
+            "a: dir_open: [Errno 20] Not a directory: 'a'",
+            "[Errno x] [Errno",
+        ] {
+            assert!(!says_unread(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_comment_of_the_users_stands_before_the_mark() {
+        let mark = Mark::new(None, None, "r".into(), &[b"/".to_vec()]);
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        for given in [
+            &["--comment", "a b", "--stats"][..],
+            &["--stats", "--comment=a b"],
+            &["--comm", "a b", "--stats"],
+        ] {
+            let (rest, comment) = with_comment(&words(given), &mark);
+            assert_eq!((rest, comment), (words(&["--stats"]), format!("--comment=a b {mark}").into()));
+        }
+        let (rest, comment) = with_comment(&words(&["--compression", "none"]), &mark);
+        assert_eq!((rest, comment), (words(&["--compression", "none"]), format!("--comment={mark}").into()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{Datelike, Local, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Local, Utc};
 
 use super::archiver::{Archived, Archiver, exists_already};
 use super::bookmarks;
@@ -14,19 +14,21 @@ use super::frozen::Frozen;
 use super::history::History;
 use super::hooks::Hooks;
 use super::leftovers;
-use super::monitor::{Event, Monitor};
+use super::monitor::{Beside, Event, Monitor};
 use super::plan::{Plan, borg_argument};
 use super::reconnect::persistently;
 use super::report::{NEW, Outcome, Report, in_the_making};
 use super::retention::{self, Retention};
+use super::selection::matches;
 use super::stage::{self, Stage};
-use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::{Archive, as_date};
-use crate::config::Config;
+use super::{state, whose};
+use crate::archive::name::{Archive, beside, is_beside};
+use crate::archive::origin::{Identity, Listed, Mark, Origin};
+use crate::config::{Config, Dataset};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need, archive_argument};
-use crate::tools::{mounts, zfs};
+use crate::tools::{identity, mounts, zfs};
 
 /// What is done about an archive of today that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +53,12 @@ pub struct Options {
 
 /// Makes today's archive. To be called from the main thread, with [`interrupt::heed`] done.
 pub fn create(config: &Config, options: &Options, hooks: &Hooks<'_>, monitor: &Arc<dyn Monitor>) -> Report {
-    let begun = Instant::now();
-    let mut report = Report::new(Local::now().date_naive());
-    report.outcome = attempt(config, options, hooks, monitor, &mut report);
-    report.total = begun.elapsed();
+    // What the archive is called and dated by, however long it takes until borg begins.
+    let (begun, clock) = (Local::now(), Instant::now());
+    let identity = identity::of(config);
+    let mut report = Report::new(identity.name_on(begun.date_naive()));
+    report.outcome = attempt(config, options, hooks, monitor, &identity, begun, &mut report);
+    report.total = clock.elapsed();
     report
 }
 
@@ -63,9 +67,12 @@ fn attempt(
     options: &Options,
     hooks: &Hooks<'_>,
     monitor: &Arc<dyn Monitor>,
+    identity: &Identity,
+    begun: DateTime<Local>,
     report: &mut Report,
 ) -> Result<Outcome> {
     let plan = plan(config)?;
+    report.label = label(config, &plan);
     stage::check(&plan)?;
     let borg = Borg::new(config)?;
     report.repository = borg.repository().to_owned();
@@ -73,8 +80,13 @@ fn attempt(
         leftovers::make_way(!config.datasets_to_backup.is_empty(), options.lock_wait, &**monitor)?;
     tell_cleaned(&cleaned, &**monitor);
     tell_selection(&plan, &**monitor);
-    let today = Local::now().date_naive();
-    let mut run = Run { config, options, hooks, monitor, plan: &plan, borg: &borg, today, report };
+    if identity.machine.is_none() {
+        monitor.tell(Event::NoMachineId);
+    }
+    let places: Vec<Vec<u8>> = plan.held().into_iter().map(|(place, _)| place).collect();
+    let mark = Mark::new(identity.machine.clone(), identity.suffix.clone(), state::run_id(), &places);
+    let (plan, borg, mark) = (&plan, &borg, &mark);
+    let mut run = Run { config, options, hooks, monitor, plan, borg, identity, mark, begun, report };
     // After a start of the machine the network may not be up yet.
     let reached = persistently(&**monitor, || borg.reach("back up", Need::Repository, false));
     let outcome = reached.and_then(|_reached| run.all());
@@ -101,36 +113,50 @@ struct Run<'a> {
     monitor: &'a Arc<dyn Monitor>,
     plan: &'a Plan,
     borg: &'a Borg,
-    today: NaiveDate,
+    identity: &'a Identity,
+    mark: &'a Mark,
+    begun: DateTime<Local>,
     report: &'a mut Report,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn all(&mut self) -> Result<Outcome> {
         let repository = self.borg.repository();
         let (paths, volumes) = (self.plan.file_systems(), self.plan.volumes().count());
         self.tell(Event::Begun { repository, name: &self.report.name, paths, volumes });
-        let before = persistently(&**self.monitor, || {
-            self.borg.archives(&ArchiveFilter::default(), self.options.lock_wait)
-        })?;
-        self.report.archives = Some(before.clone());
-        let there = before.iter().find(|a| a.name == self.report.name);
-        match (self.options.if_exists, there) {
+        let before = persistently(&**self.monitor, || self.borg.listed(self.options.lock_wait))?;
+        self.report.archives = Some(whose::ours(self.identity, &before));
+        let there = whose::find(&before, &self.report.name).cloned();
+        if let Some(there) = &there {
+            whose::check(self.identity, there, repository)?;
+        }
+        match (self.options.if_exists, &there) {
             (IfExists::Fail, Some(_)) => return Err(exists_already(repository, &self.report.name)),
             (IfExists::Skip, Some(_)) if self.options.dry_run => return Ok(Outcome::Rehearsed),
-            (IfExists::Skip, Some(there)) => return Ok(Outcome::Skipped(self.prune(&there.start, &before))),
+            (IfExists::Skip, Some(there)) => return Ok(Outcome::Skipped(self.skip(there, &before))),
             _ => {}
         }
         self.before()?;
-        let Some(archived) = self.archive_tree(&before, there.is_some())? else {
+        let Some(archived) = self.archive_tree(&before, there.as_ref())? else {
             return Ok(Outcome::Rehearsed);
         };
         self.report.statistics = archived.statistics;
         self.report.count(archived.warnings);
         self.report.caches = archived.caches;
-        self.report.add(&archived);
+        let origin = Origin::ours(identity::host(), self.mark.clone(), archived.warnings.unread);
+        self.borg.remember(&archived.id, origin.clone());
+        self.report.add(&archived, origin);
         self.tell_unfinished(&before);
-        Ok(Outcome::Made(self.prune(&archived.start, &before)))
+        Ok(Outcome::Made(self.prune(&before)))
+    }
+
+    /// Is content with today's archive as far as it holds what there is to back up.
+    fn skip(&mut self, there: &Listed, before: &[Listed]) -> Result<Retention> {
+        let held = self.plan.held().into_iter();
+        self.report.missing =
+            held.filter(|(place, _)| !there.origin.holds(place)).map(|(_, name)| name).collect();
+        self.report.unread = there.origin.unread;
+        self.prune(before)
     }
 
     fn before(&mut self) -> Result<()> {
@@ -161,7 +187,7 @@ impl Run<'_> {
     }
 
     /// Lets borg read the tree; `None` after a dry run.
-    fn archive_tree(&mut self, before: &[Archive], replaces: bool) -> Result<Option<Archived>> {
+    fn archive_tree(&mut self, before: &[Listed], there: Option<&Listed>) -> Result<Option<Archived>> {
         let tree = Instant::now();
         // The stage goes before what it shows.
         let mut frozen = self.freeze()?;
@@ -177,7 +203,7 @@ impl Run<'_> {
             let history = History::load();
             let expected = history.expected(self.borg.repository());
             self.tell(Event::Archiving { name: &self.report.name, expected });
-            let archived = self.archive(&archiver, before, replaces)?;
+            let archived = self.archive(&archiver, before, there)?;
             history.remember(self.borg.repository(), archived.statistics.original_size);
             Some(archived)
         };
@@ -241,7 +267,7 @@ impl Run<'_> {
         Ok(Some(stage))
     }
 
-    fn archiver(&self, staged: bool) -> Archiver<'_> {
+    fn archiver(&self, staged: bool) -> Archiver<'a> {
         let device = |p: &Path| std::fs::symlink_metadata(p).ok().map(|m| m.dev());
         let roots = if staged { self.plan.roots() } else { self.plan.live_roots(device) };
         Archiver {
@@ -251,77 +277,148 @@ impl Run<'_> {
             paths: roots.into_iter().map(|root| borg_argument(root).to_owned()).collect(),
             one_file_system: !staged,
             options: &self.options.borg_options,
+            begun: self.begun.with_timezone(&Utc),
+            mark: self.mark,
             lock_wait: self.options.lock_wait,
         }
     }
 
     /// At every moment the old archive, the new one, or both stand. (`borg rename` would be one
     /// step less, but up to 1.2.4 it writes an archive that newer borgs refuse.)
-    fn archive(&self, archiver: &Archiver<'_>, before: &[Archive], replaces: bool) -> Result<Archived> {
-        let name = &self.report.name;
-        let new = in_the_making(name);
-        if !replaces {
-            let archived = self.make(archiver, name, self.monitor)?;
-            if has(before, &new) {
-                self.delete_after(&new)?;
+    fn archive(
+        &mut self,
+        archiver: &Archiver<'_>,
+        before: &[Listed],
+        there: Option<&Listed>,
+    ) -> Result<Archived> {
+        let name = self.report.name.clone();
+        let new = in_the_making(&name);
+        let left = whose::find(before, &new);
+        let Some(there) = there else {
+            let archived = self.make(archiver, &name, self.monitor)?;
+            // It holds what this one lacks.
+            let is_needed = archived.warnings.unread > 0;
+            if let Some(left) = left.filter(|left| !is_needed && self.identity.made(&left.origin)) {
+                self.delete_after(&left.archive)?;
             }
             return Ok(archived);
+        };
+        let places: Vec<Vec<u8>> = self.plan.held().into_iter().map(|(place, _)| place).collect();
+        let besides = there.origin.besides(&places);
+        if !besides.is_empty() {
+            return self.make_beside(archiver, before, Beside::Holds(&besides), self.monitor);
         }
-        if has(before, &new) {
-            self.delete(&new)?;
+        if let Some(left) = left {
+            whose::check(self.identity, left, self.borg.repository())?;
+            self.delete(&left.archive)?;
         }
         let archived = self.make(archiver, &new, self.monitor)?;
+        let whole = Archive { name: new, id: archived.id.clone(), start: archived.start.clone() };
         interrupt::check()?;
-        self.delete(name)?;
         // Cheap: every chunk is there, and borg's files cache knows every file.
         let muted: Arc<dyn Monitor> = Arc::new(Muted);
-        let again = self.make(archiver, name, &muted).map_err(|e| {
+        if archived.warnings.unread > 0 {
+            let again = self.make_beside(archiver, before, Beside::Unread, &muted)?;
+            self.delete_after(&whole)?;
+            return Ok(archived.known_as(again));
+        }
+        self.delete(&there.archive)?;
+        let again = self.make(archiver, &name, &muted).map_err(|e| {
+            let new = &whole.name;
             e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
         })?;
-        self.delete_after(&new)?;
-        Ok(Archived {
-            statistics: archived.statistics,
-            warnings: archived.warnings,
-            caches: archived.caches,
-            ..again
-        })
+        if again.warnings.unread > 0 {
+            return self.keep_whole(archived, whole, &again);
+        }
+        self.delete_after(&whole)?;
+        Ok(archived.known_as(again))
+    }
+
+    /// Of two archives of one run the second could not read everything: the first stays.
+    fn keep_whole(&mut self, archived: Archived, whole: Archive, again: &Archived) -> Result<Archived> {
+        let name = std::mem::replace(&mut self.report.name, whole.name);
+        self.delete_after(&Archive { name: name.clone(), id: again.id.clone(), start: again.start.clone() })?;
+        self.tell(Event::Beside { name: &self.report.name, of: &name, why: Beside::Unread });
+        self.report.kept = Some(name);
+        Ok(archived)
+    }
+
+    /// Makes the archive under a name of its own; the one of today stays as it is.
+    fn make_beside(
+        &mut self,
+        archiver: &Archiver<'_>,
+        before: &[Listed],
+        why: Beside<'_>,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Archived> {
+        let of = self.report.name.clone();
+        let free = |name: &String| whose::find(before, name).is_none();
+        let name = (1..).map(|n| beside(&of, n)).find(free).unwrap_or_default();
+        self.tell(Event::Beside { name: &name, of: &of, why });
+        let archived = self.make(archiver, &name, monitor)?;
+        (self.report.name, self.report.kept) = (name, Some(of));
+        Ok(archived)
     }
 
     /// When the line is cut, borg goes on from its last checkpoint: the tree is still the same. (The
     /// next prune removes what a checkpoint left.) It may also be cut when the archive is whole.
     fn make(&self, archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
-        // borg may tell it in whole seconds.
-        let (since, mut tries) = (Utc::now().naive_utc() - TimeDelta::seconds(1), 0);
-        persistently(&**self.monitor, || {
+        let mut tries = 0;
+        let made = persistently(&**self.monitor, || {
             tries += 1;
             match archiver.archive(name, Arc::clone(monitor)) {
-                Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name, since),
+                Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name),
                 archived => archived,
             }
-        })
+        });
+        match made {
+            Err(error) if error.kind() == Kind::Exists => Err(self.came_between(name, error)),
+            made => made,
+        }
     }
 
-    fn delete_after(&self, name: &str) -> Result<()> {
-        self.delete(name).map_err(|e| self.complete(e))
+    /// The error for an archive that somebody made since we looked; `error` is borg's.
+    fn came_between(&self, name: &str, error: Error) -> Error {
+        let listed = self.borg.listed(self.options.lock_wait).unwrap_or_default();
+        let there = whose::find(&listed, name);
+        match there.map(|there| whose::check(self.identity, there, self.borg.repository())) {
+            Some(Err(foreign)) => foreign,
+            _ => error,
+        }
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
+    fn delete_after(&self, archive: &Archive) -> Result<()> {
+        self.delete(archive).map_err(|e| self.complete(e))
+    }
+
+    /// Deletes this archive, and no other that came to have its name.
+    fn delete(&self, archive: &Archive) -> Result<()> {
+        let (name, wait) = (&archive.name, self.options.lock_wait);
         self.tell(Event::Deleting { name });
-        let command = self.borg.command("delete", self.options.lock_wait)?.arg(archive_argument(name));
+        let now = persistently(&**self.monitor, || self.borg.listed(wait))?;
+        match whose::find(&now, name) {
+            None => return Ok(()),
+            Some(now) if now.archive.id == archive.id => {}
+            Some(_) => {
+                let what = format!("cannot delete the archive {name}: it is another one than a moment ago");
+                return Err(Error::failed(what).hint("somebody else works with this repository"));
+            }
+        }
+        let command = self.borg.command("delete", wait)?.arg(archive_argument(name));
         self.borg.run(command.die_with_parent(), &format!("delete the archive {name}")).map(drop)
     }
 
-    /// `made`: when today's archive was started.
-    fn prune(&mut self, made: &str, before: &[Archive]) -> Result<Retention> {
+    fn prune(&mut self, before: &[Listed]) -> Result<Retention> {
         self.tell(Event::Pruning);
         let begun = Instant::now();
-        let (day, wait) = (self.today.day() as u8, self.options.lock_wait);
+        let (day, wait) = (self.begun.day() as u8, self.options.lock_wait);
         let result = persistently(&**self.monitor, || {
-            retention::prune(self.borg, self.config, made, before, day, wait)
+            retention::prune(self.borg, self.config, self.identity, self.begun, day, wait)
         });
         self.report.pruning = begun.elapsed();
         let retention = result?;
         self.tell(Event::Pruned(&retention));
+        self.report.warnings += u64::from(retention.is_a_warning());
         self.report.forget(retention.removed());
         self.prune_bookmarks(before, &retention)?;
         // After a skipped backup there is nothing to give back, unless something was pruned.
@@ -333,13 +430,14 @@ impl Run<'_> {
     }
 
     /// Also those of archives that somebody deleted since.
-    fn prune_bookmarks(&self, before: &[Archive], retention: &Retention) -> Result<()> {
+    fn prune_bookmarks(&self, before: &[Listed], retention: &Retention) -> Result<()> {
         if self.config.datasets_to_backup.is_empty() || !zfs::is_here() {
             return Ok(());
         }
         let removed = retention.removed();
         let exists = |name: &str| {
-            name == self.report.name || has(before, name) && !removed.iter().any(|removed| removed == name)
+            name == self.report.name
+                || whose::find(before, name).is_some() && !removed.iter().any(|removed| removed == name)
         };
         bookmarks::prune(&self.tag(), &zfs::bookmarks()?, exists)
     }
@@ -350,11 +448,16 @@ impl Run<'_> {
         self.borg.run(command.die_with_parent(), "give free space in the repository").map(drop)
     }
 
-    fn tell_unfinished(&self, before: &[Archive]) {
+    fn tell_unfinished(&self, before: &[Listed]) {
         let ours = in_the_making(&self.report.name);
-        for archive in before.iter().filter(|a| a.name != ours) {
-            if archive.name.strip_suffix(NEW).is_some_and(|name| as_date(name).is_some()) {
-                self.tell(Event::Unfinished { name: &archive.name });
+        for listed in before.iter().filter(|l| l.archive.name != ours && self.identity.made(&l.origin)) {
+            let name = listed.archive.name.as_str();
+            let is_of_a_day = |of: &&str| self.identity.day_of(of).is_some();
+            if name.strip_suffix(NEW).is_some_and(|of| is_of_a_day(&of)) {
+                self.tell(Event::Unfinished { name });
+            }
+            if let Some(of) = is_beside(name).filter(is_of_a_day) {
+                self.tell(Event::StandsBeside { name, of });
             }
         }
     }
@@ -371,8 +474,14 @@ impl Monitor for Muted {
     fn tell(&self, _: Event<'_>) {}
 }
 
-fn has(archives: &[Archive], name: &str) -> bool {
-    archives.iter().any(|a| a.name == name)
+/// What is backed up, as the label of the archive's figures has it: what the configuration lists, without
+/// what has no match.
+fn label(config: &Config, plan: &Plan) -> String {
+    let held: Vec<_> = plan.datasets().cloned().collect();
+    let holds = |wanted: &&Dataset| matches(wanted, &held).is_ok_and(|found| !found.is_empty());
+    let datasets = config.datasets_to_backup.iter().filter(holds).map(|wanted| wanted.name.clone());
+    let paths = config.filesystems_to_backup.iter().map(|path| path.display().to_string());
+    datasets.chain(paths).collect::<Vec<_>>().join(",")
 }
 
 fn tell_cleaned(cleaned: &leftovers::Cleanup, monitor: &dyn Monitor) {

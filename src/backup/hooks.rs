@@ -87,6 +87,9 @@ impl<'a> Hooks<'a> {
             "deduplicated_size": report.statistics.deduplicated_size,
             "files": report.statistics.files,
             "warnings": report.warnings,
+            "unread": report.unread,
+            "missing": report.missing,
+            "kept": report.kept,
             "seconds": Map::from_iter(seconds),
         });
         match told {

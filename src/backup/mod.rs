@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! create -> plan -> frozen -> stage -> archiver -> retention      what was left behind: leftovers
+//!   |                                                     what is somebody else's: whose
 //!   |        \-> selection  \-> moment, times, manifest, bookmarks
 //!   \-> hooks                                             what monitoring is told: telemetry
 //! ```
@@ -31,13 +32,14 @@ mod telemetry;
 mod times;
 // For benches/volumes.rs.
 pub mod volumes;
+mod whose;
 
 pub use archiver::{Archived, Statistics};
 pub use create::{IfExists, Options, create};
 pub use hooks::Hooks;
 pub use leftovers::{Cleanup, Leftover, cleanup};
 pub use moment::RESTORE_PREFIX;
-pub use monitor::{Event, Monitor};
+pub use monitor::{Beside, Event, Monitor};
 pub use plan::{Entry, Plan, Source};
 pub use report::{Outcome, Report};
 pub use retention::Retention;

@@ -82,8 +82,30 @@ pub enum Event<'a> {
     Unfinished {
         name: &'a str,
     },
+    /// There is no machine-id: archives are known by the host's name alone.
+    NoMachineId,
+    /// The archive is made as `name`, since `of` is not to be removed.
+    Beside {
+        name: &'a str,
+        of: &'a str,
+        why: Beside<'a>,
+    },
+    /// An earlier run left its archive beside that of the day.
+    StandsBeside {
+        name: &'a str,
+        of: &'a str,
+    },
     Pruning,
     Pruned(&'a Retention),
+}
+
+/// Why an archive does not take the place of the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside<'a> {
+    /// That one holds this, too.
+    Holds(&'a [String]),
+    /// Something could not be read.
+    Unread,
 }
 
 /// Who is told. Events come from more than one thread.

@@ -91,6 +91,23 @@ impl Plan {
         self.entries.iter().filter(|e| !matches!(e.source, Source::Volumes(_))).count()
     }
 
+    /// The places that the archive holds, as marks have them, each with its name for people.
+    pub fn held(&self) -> Vec<(Vec<u8>, String)> {
+        let mut held = Vec::new();
+        for entry in &self.entries {
+            let place = entry.host().into_os_string().into_vec();
+            match &entry.source {
+                Source::Live => held.push((place, entry.host().display().to_string())),
+                Source::Filesystem(dataset) => held.push((place, entry_name(entry, dataset))),
+                Source::Volumes(volumes) => held.extend(volumes.iter().map(|volume| {
+                    let place = [&place, &b"/"[..], volume.name.as_bytes()].concat();
+                    (place, volume.name.clone())
+                })),
+            }
+        }
+        held
+    }
+
     /// All datasets that are in the archive.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
         let filesystems = self.entries.iter().filter_map(|entry| match &entry.source {
@@ -163,6 +180,10 @@ impl Entry {
     }
 }
 
+fn entry_name(entry: &Entry, dataset: &Dataset) -> String {
+    format!("{} ({})", entry.host().display(), dataset.name)
+}
+
 fn path(bytes: &[u8]) -> Result<ItemPath> {
     ItemPath::new(bytes).ok_or_else(|| Error::failed("cannot make the path of the volumes"))
 }
@@ -201,6 +222,8 @@ pub(super) mod tests {
             fail_on_warnings: false,
             exclude_caches: true,
             stall_limit: std::time::Duration::from_secs(3600),
+            archive_suffix: None,
+            earlier_host_names: vec![],
             hooks: Hooks::default(),
         }
     }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDate;
-
 use super::archiver::{Archived, Statistics, Warnings};
 use super::retention::Retention;
-use crate::archive::name::{Archive, date_name};
+use crate::archive::name::Archive;
+use crate::archive::origin::{Listed, Origin};
 use crate::error::Result;
 
 /// How a run ended that did not fail.
@@ -28,19 +27,28 @@ pub struct Report {
     pub repository: String,
     /// The archive's name.
     pub name: String,
+    /// What it holds, as the label of its figures has it.
+    pub label: String,
     /// An error when there is no archive of today. [`crate::error::Kind::Busy`]: another run, or
     /// another borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
     pub outcome: Result<Outcome>,
     /// The archive that was made.
     pub made: Option<Archived>,
-    /// All archives that there are now; `None` when borg did not tell.
-    pub archives: Option<Vec<Archive>>,
+    /// All archives of ours that there are now; `None` when borg did not tell.
+    pub archives: Option<Vec<Listed>>,
     pub statistics: Statistics,
     /// borg's warnings, those that say that a file changed among them.
     pub warnings: u64,
     pub changed: u64,
     /// Folders that a CACHEDIR.TAG kept out.
     pub caches: u64,
+    /// How many things could not be read, and are therefore missing in the archive; besides the
+    /// warnings that say so.
+    pub unread: u64,
+    /// What the configuration lists and today's archive, which was there before, does not hold.
+    pub missing: Vec<String>,
+    /// The archive that could not be replaced; the new one has a name of its own.
+    pub kept: Option<String>,
     /// How long `before_backup` took, ...
     pub preparing: Duration,
     /// ... the mounts to make, ...
@@ -54,10 +62,11 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(today: NaiveDate) -> Report {
+    pub(super) fn new(name: String) -> Report {
         Report {
             repository: String::new(),
-            name: date_name(today),
+            name,
+            label: String::new(),
             outcome: Ok(Outcome::Rehearsed),
             made: None,
             archives: None,
@@ -65,6 +74,9 @@ impl Report {
             warnings: 0,
             changed: 0,
             caches: 0,
+            unread: 0,
+            missing: Vec::new(),
+            kept: None,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,
@@ -85,21 +97,28 @@ impl Report {
         named.into_iter()
     }
 
+    /// Whether something of what was asked for is missing, whatever the archive's worth.
+    pub fn is_incomplete(&self) -> bool {
+        self.unread > 0 || !self.missing.is_empty() || self.kept.is_some()
+    }
+
     pub(super) fn count(&mut self, warnings: Warnings) {
         self.warnings = warnings.all;
         self.changed = warnings.changed;
+        self.unread = warnings.unread;
     }
 
-    pub(super) fn add(&mut self, archived: &Archived) {
+    pub(super) fn add(&mut self, archived: &Archived, origin: Origin) {
         let new = in_the_making(&self.name);
         let (name, archives) = (&self.name, self.archives.get_or_insert_default());
-        archives.retain(|a| a.name != *name && a.name != new);
-        archives.push(Archive { name: name.clone(), id: archived.id.clone(), start: archived.start.clone() });
+        archives.retain(|l| l.archive.name != *name && l.archive.name != new);
+        let archive = Archive { name: name.clone(), id: archived.id.clone(), start: archived.start.clone() };
+        archives.push(Listed { archive, origin });
         self.made = Some(archived.clone());
     }
 
     pub(super) fn forget(&mut self, removed: &[String]) {
-        self.archives.iter_mut().for_each(|archives| archives.retain(|a| !removed.contains(&a.name)));
+        self.archives.iter_mut().for_each(|archives| archives.retain(|l| !removed.contains(&l.archive.name)));
     }
 }
 

@@ -28,7 +28,8 @@ Back up:
   borg-offsite-backup init -v -e keyfile-blake2         once; then save the key
   borg-offsite-backup create                            today's archive
 
-An archive is ::yyyy-mm-dd, ::today, ::yesterday or ::latest.
+An archive is ::yyyy-mm-dd, ::today, ::yesterday, ::latest or ::latest~2. What changes
+the repository takes exact names only.
 
 Every other command is borg's own and works on the configured repository: list,
 extract, info, diff, check, compact, delete, rename, key, and the rest. Borg

@@ -10,7 +10,7 @@ use super::Exit;
 use super::args::Globals;
 use super::console::{self, Console, count, redraw};
 use super::mount::ENTRIES_DRAWN;
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::error::{Error, Result};
 use crate::image::attach::{self, Request, Then};
 use crate::image::attachment::Attachment;

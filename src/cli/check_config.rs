@@ -111,6 +111,10 @@ impl Findings {
         tell("compression", config.compression.clone());
         tell("keeps", retention(config));
         tell("prunes", pruning(config));
+        tell("archives", format!("named {}", archive_names(config)));
+        if !config.earlier_host_names.is_empty() {
+            tell("earlier", config.earlier_host_names.join(", "));
+        }
         let warned = if config.fail_on_warnings { "exit code 3" } else { "exit code 0" };
         tell("warnings", format!("`create` ends with {warned}"));
         if config.hooks.all().next().is_some() {
@@ -171,6 +175,8 @@ impl Findings {
             "compact_after_prune": config.compact_after_prune,
             "keep_bookmarks": config.keep_bookmarks,
             "fail_on_warnings": config.fail_on_warnings,
+            "archive_suffix": config.archive_suffix,
+            "earlier_host_names": config.earlier_host_names,
             "commands": Map::from_iter(config.hooks.all().map(|(key, hook)| (key.to_owned(), hook_json(hook)))),
             "warnings": self.warnings(config),
         })
@@ -344,6 +350,11 @@ fn is_program(name: &str) -> bool {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| executable(&dir.join(name)))
+}
+
+fn archive_names(config: &Config) -> String {
+    let suffix = config.archive_suffix.as_ref().map(|suffix| format!("-{suffix}"));
+    format!("yyyy-mm-dd{}", suffix.unwrap_or_default())
 }
 
 fn retention(config: &Config) -> String {

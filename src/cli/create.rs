@@ -99,6 +99,7 @@ fn exit(report: &Report, config: &Config) -> Exit {
     match &report.outcome {
         Err(error) => Exit::from(error),
         Ok(Outcome::Made(Err(_)) | Outcome::Skipped(Err(_))) => Exit::Failed,
+        Ok(_) if report.is_incomplete() => Exit::Warned,
         Ok(_) if report.warnings > 0 && config.fail_on_warnings => Exit::Warned,
         Ok(_) => Exit::Done,
     }
@@ -108,10 +109,39 @@ fn exit(report: &Report, config: &Config) -> Exit {
 fn tell(report: &Report, console: Console) {
     let Ok(outcome) = &report.outcome else { return };
     console.say(&summary(report, outcome));
+    for missing in missing(report) {
+        console.warn(&missing);
+    }
     if let Outcome::Made(Err(error)) | Outcome::Skipped(Err(error)) = outcome {
         report::error(console, error);
         console.warn(&format!("the backup itself is complete: {}", report.name));
     }
+}
+
+/// What was asked for and is missing.
+fn missing(report: &Report) -> Vec<String> {
+    let name = &report.name;
+    let mut missing = Vec::new();
+    if report.unread > 0 {
+        let what = counted(report.unread, "file or folder", "files and folders");
+        missing.push(format!("{name} lacks {what} that could not be read"));
+    }
+    if !report.missing.is_empty() {
+        let what = report.missing.join(", ");
+        missing.push(format!(
+            "{name} does not hold {what}, which the configuration lists; `create --if-exists replace` makes it anew"
+        ));
+    }
+    if let Some(kept) = &report.kept {
+        missing.push(format!(
+            "the new archive is {name}; to go on without {kept}, `borg-offsite-backup delete ::{kept}`"
+        ));
+    }
+    missing
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", console::count(number), if number == 1 { one } else { many })
 }
 
 /// What came of it, for people.
@@ -125,6 +155,9 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
         Outcome::Skipped(Ok(retention)) if !retention.removed().is_empty() => {
             return format!("There is an archive {name} already; older ones were pruned");
         }
+        Outcome::Skipped(_) if report.is_incomplete() => {
+            return format!("There is an archive {name} already, in which something is missing");
+        }
         Outcome::Skipped(_) => return format!("There is an archive {name} already; nothing was done"),
         Outcome::Rehearsed => return "Nothing was written: this was a dry run".to_owned(),
     };
@@ -136,11 +169,11 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
     );
     for (number, one, many) in [
         (report.changed, "file changed while read", "files changed while read"),
-        (report.warnings - report.changed, "warning", "warnings"),
+        (report.unread, "file or folder not read", "files and folders not read"),
+        (report.warnings - report.changed - report.unread, "warning", "warnings"),
     ] {
         if number > 0 {
-            let noun = if number == 1 { one } else { many };
-            text.push_str(&format!(", {} {noun}", console::count(number)));
+            text.push_str(&format!(", {}", counted(number, one, many)));
         }
     }
     if report.warnings > 0 {
@@ -162,6 +195,7 @@ mod tests {
         Report {
             repository: "/srv/backup".into(),
             name: "2026-11-24".into(),
+            label: String::new(),
             outcome: Ok(Outcome::Made(Ok(Retention::NotToday))),
             made: None,
             archives: None,
@@ -174,6 +208,9 @@ mod tests {
             warnings: 0,
             changed: 0,
             caches: 0,
+            unread: 0,
+            missing: vec![],
+            kept: None,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,
@@ -189,6 +226,7 @@ mod tests {
         let text = summary(&report, &made);
         assert_eq!(text, "Done in 6 min 12 s: 96.1 GB looked at, 1.3 GB new");
         (report.warnings, report.changed) = (3, 2);
+        assert!(missing(&report).is_empty());
         let text = summary(&report, &made);
         assert_eq!(
             text,
@@ -197,5 +235,11 @@ mod tests {
         report.caches = 1;
         let text = summary(&report, &made);
         assert!(text.ends_with("(listed above); 1 folder left out as caches"), "{text}");
+        (report.unread, report.caches) = (1, 0);
+        assert!(
+            summary(&report, &made)
+                .ends_with(", 2 files changed while read, 1 file or folder not read (listed above)")
+        );
+        assert_eq!(missing(&report), ["2026-11-24 lacks 1 file or folder that could not be read"]);
     }
 }

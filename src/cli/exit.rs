@@ -14,7 +14,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is not usable; nothing was tried.
     Usage = 2,
-    /// Done, with warnings, where `fail_on_warnings` is set.
+    /// Done, but something that was asked for is missing; or with warnings, where `fail_on_warnings` is set.
     Warned = 3,
     /// The repository is locked or another run is active: try again later.
     Busy = 75,
@@ -29,7 +29,9 @@ impl Exit {
             Exit::Done => "Done (also with warnings, unless fail_on_warnings is set).",
             Exit::Failed => "It was tried and failed.",
             Exit::Usage => "The command line or the configuration is not usable; nothing was tried.",
-            Exit::Warned => "Done, with warnings, where fail_on_warnings is set.",
+            Exit::Warned => {
+                "Done, but something that was asked for is missing; or with warnings, where fail_on_warnings is set."
+            }
             Exit::Busy => "The repository is locked or another run is active: try again later.",
         }
     }

@@ -11,7 +11,7 @@ use clap::Args;
 use super::Exit;
 use super::args::Globals;
 use super::console::{self, Console, redraw, size};
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::error::{Error, Result};
 use crate::image::inside::{self, Entry, Volume};
 use crate::tools::borg::Borg;

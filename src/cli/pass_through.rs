@@ -5,13 +5,15 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::{Days, Local, NaiveDate};
+use chrono::Local;
 use clap::CommandFactory;
 
 use super::args::{Cli, Globals};
 use super::{Exit, init};
+use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::{Wanted, date_name};
+use crate::archive::name::{Archive, as_date};
+use crate::archive::origin::Listed;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::mount::native;
@@ -44,6 +46,8 @@ pub(super) const BORG_COMMANDS: [&str; 23] = [
     "change-passphrase",
     "help",
 ];
+/// Those of them that only read archives (`check` unless it repairs): a date or a word may stand for one.
+const READERS: [&str; 7] = ["list", "info", "extract", "diff", "export-tar", "check", "debug"];
 /// How long the look for the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How long the look for the right passphrase bears a silent server.
@@ -71,10 +75,7 @@ pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
     if needs_key(command, args) && borg.passphrase_is_open() {
         native::find_passphrase(&borg, STALL)?;
     }
-    let args = resolve(command, args, Local::now().date_naive(), || {
-        let archives = borg.archives(&ArchiveFilter::default(), LOCK_WAIT)?;
-        Ok(Wanted::Latest.find(&archives, borg.repository(), NaiveDate::MIN)?.name.clone())
-    })?;
+    let args = resolve(command, args, &mut InRepository::of(&borg))?;
     let becomes = borg.pass_through(&args)?;
     if command == "init" && !asks_for_help(&args) {
         return init::run(becomes, globals, &config, &borg, &args);
@@ -130,37 +131,101 @@ fn asks_for_help(args: &[OsString]) -> bool {
     args.first().is_some_and(|c| c == "help") || options.any(|a| a == "--help" || a == "-h")
 }
 
-/// Puts names of archives for `::today`, `::yesterday` and `::latest` (which `latest` looks up, at
-/// most once); every other argument stays as it is, byte by byte.
-fn resolve(
-    command: &str,
-    args: &[OsString],
-    today: NaiveDate,
-    mut latest: impl FnMut() -> Result<String>,
-) -> Result<Vec<OsString>> {
-    let mut found: Option<String> = None;
+/// The archives that there are.
+trait Archives {
+    /// The name of the one that is meant.
+    fn find(&mut self, wanted: &Wanted) -> Result<String>;
+
+    fn has(&mut self, name: &str) -> Result<bool>;
+}
+
+/// Those of the repository, asked for at most once, and only when needed.
+struct InRepository<'a> {
+    borg: &'a Borg,
+    archives: Option<Vec<Archive>>,
+}
+
+impl<'a> InRepository<'a> {
+    fn of(borg: &'a Borg) -> Self {
+        InRepository { borg, archives: None }
+    }
+
+    fn all(&mut self) -> Result<&[Archive]> {
+        let archives = match self.archives.take() {
+            Some(archives) => archives,
+            None => {
+                let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
+                self.borg.archives(&filter, LOCK_WAIT)?
+            }
+        };
+        Ok(self.archives.insert(archives))
+    }
+}
+
+impl Archives for InRepository<'_> {
+    fn find(&mut self, wanted: &Wanted) -> Result<String> {
+        let borg = self.borg;
+        let archives = self.all()?;
+        let (repository, identity) = (borg.repository(), borg.identity());
+        let shelf = Shelf { archives, repository, identity, today: Local::now().date_naive() };
+        let mut listed: Option<Vec<Listed>> = None;
+        let chosen = wanted.find(&shelf, &mut |archive| {
+            let known = match listed.take() {
+                Some(known) => known,
+                None => borg.with_origins(archives.to_vec(), LOCK_WAIT)?,
+            };
+            let known = listed.insert(known);
+            let found = known.iter().find(|listed| listed.archive.id == archive.id);
+            Ok(found.map(|listed| listed.origin.clone()).unwrap_or_default())
+        })?;
+        if let Some(note) = chosen.note {
+            tracing::warn!("{note}");
+        }
+        Ok(chosen.archive.name)
+    }
+
+    fn has(&mut self, name: &str) -> Result<bool> {
+        Ok(self.all()?.iter().any(|archive| archive.name == name))
+    }
+}
+
+/// Puts names of archives for dates and for `::today`, `::yesterday`, `::latest` and `::latest~2`; every
+/// other argument stays as it is, byte by byte.
+fn resolve(command: &str, args: &[OsString], archives: &mut dyn Archives) -> Result<Vec<OsString>> {
+    let repairs = args.iter().any(|arg| arg == "--repair");
+    let reads = READERS.contains(&command) && !repairs;
     let mut located = false;
     let mut resolved = Vec::with_capacity(args.len());
     for arg in args {
-        let name = match arg.to_str() {
-            Some("::today") => date_name(today),
-            Some("::yesterday") => date_name(today - Days::new(1)),
-            Some("::latest") => match &found {
-                Some(name) => name.clone(),
-                None => found.insert(latest()?).clone(),
-            },
-            other => {
-                located |= other.is_some_and(|a| a.starts_with("::"));
+        let Some(name) = arg.to_str().and_then(|arg| arg.strip_prefix("::")) else {
+            resolved.push(arg.clone());
+            continue;
+        };
+        let name = match Wanted::word(name) {
+            Some(word) if reads => archives.find(&word)?,
+            Some(word) if !archives.has(name)? => return Err(exact_only(command, name, &word, archives)),
+            None if reads && as_date(name).is_some() => archives.find(&Wanted::Named(name.to_owned()))?,
+            _ => {
+                located = true;
                 resolved.push(arg.clone());
                 continue;
             }
         };
-        // After the first archive these two take bare names: `diff ::A B`.
-        let bare = located && matches!(command, "diff" | "delete");
+        // After the first archive this one takes bare names: `diff ::A B`.
+        let bare = located && command == "diff";
         resolved.push(if bare { name.into() } else { archive_argument(&name).into() });
         located = true;
     }
     Ok(resolved)
+}
+
+/// The error for a word where an archive is to be changed.
+fn exact_only(command: &str, name: &str, word: &Wanted, archives: &mut dyn Archives) -> Error {
+    let error = Error::usage(format!("`{command}` changes the repository: it takes an archive's exact name"));
+    match archives.find(word) {
+        Ok(meant) => error.hint(format!("::{name} is ::{meant} now; write that")),
+        Err(_) => error.hint("`borg-offsite-backup list` shows the names"),
+    }
 }
 
 fn unknown(word: &str) -> Error {
@@ -180,58 +245,81 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
-    fn resolved(args: &[&str]) -> Vec<String> {
+    /// A repository with one archive, `newest`, besides those named here; counts how often it is asked.
+    struct Few(&'static [&'static str], usize);
+
+    impl Archives for Few {
+        fn find(&mut self, wanted: &Wanted) -> Result<String> {
+            self.1 += 1;
+            Ok(match wanted {
+                Wanted::Latest(0) => "newest".to_owned(),
+                wanted => format!("{wanted:?}"),
+            })
+        }
+
+        fn has(&mut self, name: &str) -> Result<bool> {
+            Ok(self.0.contains(&name))
+        }
+    }
+
+    fn resolved_among(args: &[&str], few: &mut Few) -> Result<Vec<String>> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
         let command = args[0].to_str().unwrap().to_owned();
-        let args = resolve(&command, &args, today, || Ok("newest".into())).unwrap();
-        args.into_iter().map(|a| a.into_string().unwrap()).collect()
+        let args = resolve(&command, &args, few)?;
+        Ok(args.into_iter().map(|a| a.into_string().unwrap()).collect())
+    }
+
+    fn resolved(args: &[&str]) -> Vec<String> {
+        resolved_among(args, &mut Few(&[], 0)).unwrap()
     }
 
     #[test]
-    fn words_for_archives_become_their_names() {
-        assert_eq!(resolved(&["list", "::today"]), ["list", "::2026-03-01"]);
-        assert_eq!(resolved(&["list", "::yesterday"]), ["list", "::2026-02-28"]);
+    fn words_and_dates_become_names_where_archives_are_read() {
+        assert_eq!(resolved(&["list", "::today"]), ["list", "::Today"]);
+        assert_eq!(resolved(&["info", "::latest~2"]), ["info", "::Latest(2)"]);
         assert_eq!(resolved(&["extract", "::latest", "a"]), ["extract", "::newest", "a"]);
+        assert_eq!(resolved(&["list", "::2026-11-23"]), ["list", "::Named(\"2026-11-23\")"]);
+        assert_eq!(resolved(&["check", "::latest"]), ["check", "::newest"]);
+    }
+
+    #[test]
+    fn what_changes_the_repository_takes_exact_names_only() {
+        for args in [
+            &["delete", "::a", "::latest"][..],
+            &["rename", "::latest", "b"],
+            &["recreate", "::today"],
+            &["check", "--repair", "::latest"],
+            &["import-tar", "::yesterday", "x.tar"],
+        ] {
+            let error = resolved_among(args, &mut Few(&[], 0)).unwrap_err();
+            assert_eq!(error.kind(), crate::error::Kind::Usage, "{args:?}");
+            assert!(error.hints()[0].starts_with("::"), "{:?}", error.hints());
+        }
+        assert_eq!(resolved(&["delete", "::2026-11-23"]), ["delete", "::2026-11-23"]);
+        let named_so = resolved_among(&["delete", "::latest"], &mut Few(&["latest"], 0)).unwrap();
+        assert_eq!(named_so, ["delete", "::latest"]);
     }
 
     #[test]
     fn only_a_whole_argument_is_such_a_word() {
-        for arg in ["today", "::today2", "x::today", "--comment=::latest", "::", ":latest"] {
-            assert_eq!(resolved(&["list", arg]), ["list", arg]);
+        for arg in ["today", "::today2", "x::today", "--comment=::latest", "::", ":latest", "::a"] {
+            let mut few = Few(&[], 0);
+            assert_eq!(resolved_among(&["list", arg], &mut few).unwrap(), ["list", arg]);
+            assert_eq!(few.1, 0, "the repository is not asked for {arg}");
         }
     }
 
     #[test]
-    fn the_second_archive_of_diff_and_delete_is_a_bare_name() {
-        assert_eq!(resolved(&["diff", "::yesterday", "::today"]), ["diff", "::2026-02-28", "2026-03-01"]);
-        assert_eq!(resolved(&["delete", "::a", "::latest"]), ["delete", "::a", "newest"]);
-        assert_eq!(resolved(&["rename", "::latest", "::today"]), ["rename", "::newest", "::2026-03-01"]);
-    }
-
-    #[test]
-    fn the_latest_archive_is_looked_up_once_and_only_when_needed() {
-        let mut calls = 0;
-        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
-        let mut run = |args: &[&str]| {
-            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-            resolve("diff", &args, today, || {
-                calls += 1;
-                Ok("x".into())
-            })
-            .unwrap();
-            calls
-        };
-        assert_eq!(run(&["diff", "::today", "::yesterday"]), 0);
-        assert_eq!(run(&["diff", "::latest", "::latest"]), 1);
+    fn the_second_archive_of_diff_is_a_bare_name() {
+        assert_eq!(resolved(&["diff", "::yesterday", "::today"]), ["diff", "::Yesterday", "Today"]);
+        assert_eq!(resolved(&["diff", "::a", "::latest"]), ["diff", "::a", "newest"]);
     }
 
     #[test]
     fn raw_bytes_stay_as_they_are() {
         let raw = OsString::from_vec(b"pf:\xff\xfe".to_vec());
-        let args = ["extract".into(), "::today".into(), raw.clone()];
-        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
-        assert_eq!(resolve("extract", &args, today, || unreachable!()).unwrap()[2], raw);
+        let args = ["extract".into(), "::latest".into(), raw.clone()];
+        assert_eq!(resolve("extract", &args, &mut Few(&[], 0)).unwrap()[2], raw);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::args::LogFormat;
 use super::console::{self, Console};
-use crate::backup::{Event, LeftOut, Leftover, Monitor, Retention};
+use crate::backup::{Beside, Event, LeftOut, Leftover, Monitor, Retention};
 use crate::error::Error;
 use crate::escape;
 use crate::tools::borg::Progress;
@@ -97,14 +97,17 @@ impl Monitor for Telling {
             Event::Waiting { run, wait } => {
                 let run = run.map(|run| format!(" ({run})")).unwrap_or_default();
                 let wait = console::duration(wait);
-                self.console.say(&format!("Another `create` is running{run}; waiting for it, {wait} at most"));
+                self.console
+                    .say(&format!("Another `create` is running{run}; waiting for it, {wait} at most"));
             }
             Event::Removed(left) => self.console.say(&format!("Removed {}", leftover(left))),
             Event::NotRemoved(left, error) => self.console.warn(&could_not_remove(left, error)),
             Event::Begun { repository, name, paths, volumes } => {
                 self.console.say(&format!("Backing up {} to {repository}::{name}", sources(paths, volumes)));
             }
-            Event::Unmatched(glob) => self.warn(state, &format!("{glob} in datasets_to_backup matches no dataset")),
+            Event::Unmatched(glob) => {
+                self.warn(state, &format!("{glob} in datasets_to_backup matches no dataset"))
+            }
             Event::LeftOut(left_out) => self.warn(state, &left_out_text(left_out)),
             Event::Hook { key, took } => self.step(key, &console::duration(took)),
             Event::HookFailed(error) => super::report::warning(self.console, error),
@@ -138,10 +141,21 @@ impl Monitor for Telling {
                 "{name} is a whole archive that an interrupted `create --if-exists replace` left; \
                  keep it, or `borg-offsite-backup delete ::{name}`"
             )),
+            Event::NoMachineId => self.console.warn(
+                "/etc/machine-id cannot be read: archives of this machine are known by its host name alone; \
+                 `systemd-machine-id-setup` makes one",
+            ),
+            Event::Beside { name, of, why } => self.console.warn(&beside(name, of, why)),
+            Event::StandsBeside { name, of } => {
+                self.step(
+                    "kept",
+                    &format!("{name}, beside {of}; `borg-offsite-backup delete` removes either"),
+                );
+            }
             Event::Pruning if self.console.is_interactive() => state.draw("  prune"),
-            Event::Pruned(Retention::ClockJumped { newer }) => self.console.warn(&format!(
-                "nothing was pruned: {newer} was made later than today's archive, so the clock must have jumped"
-            )),
+            Event::Pruned(retention) if retention.is_a_warning() => {
+                self.console.warn(&format!("nothing was pruned: {}", not_pruned(retention)));
+            }
             Event::Pruned(retention) => self.step("prune", &pruned(retention)),
             Event::Pruning | Event::Progress(_) => {}
         }
@@ -215,7 +229,38 @@ fn pruned(retention: &Retention) -> String {
         }
         Retention::NotToday => "not today (prune_on_days)".to_owned(),
         Retention::NoRules => "nothing: every keep_* is 0".to_owned(),
-        Retention::ClockJumped { newer } => format!("nothing: {newer} is newer"),
+        Retention::ClockJumped { .. } | Retention::Shared { .. } => not_pruned(retention),
+    }
+}
+
+/// Why, and what to do about it.
+fn not_pruned(retention: &Retention) -> String {
+    match retention {
+        Retention::ClockJumped { newer } => format!(
+            "{newer} was made later than now, so the clock must have jumped; if it is right now, \
+             `borg-offsite-backup delete ::{newer}`, or rename it to what is no date"
+        ),
+        Retention::Shared { others, name, maker } => {
+            let count = if *others == 1 { "1 archive".to_owned() } else { format!("{others} archives") };
+            format!(
+                "{count} named after a day, such as {name} by {maker}, {} not of this machine; a repository for \
+                 each machine, or `archive_suffix` in the configuration, lets it prune its own",
+                if *others == 1 { "is" } else { "are" }
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+fn beside(name: &str, of: &str, why: Beside<'_>) -> String {
+    match why {
+        Beside::Holds(what) => format!(
+            "{of} is not replaced, since it holds {}, which this backup does not; the new archive is {name}",
+            what.join(", ")
+        ),
+        Beside::Unread => {
+            format!("{of} is not replaced, since not everything could be read; the new archive is {name}")
+        }
     }
 }
 

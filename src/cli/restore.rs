@@ -15,7 +15,7 @@ use super::inside::{self, Act};
 use super::meter::Drawn;
 use super::restore_files::{self, Wish};
 use super::{Exit, SourceArg, confirm};
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::image::archived::{Archived, Found, Image};

@@ -13,7 +13,7 @@ use super::args::Globals;
 use super::console::{self, Console, count, size};
 use super::meter::Drawn;
 use super::{Exit, SourceArg};
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::image::against::{self, Comparison};

@@ -63,6 +63,11 @@ pub struct Config {
     pub exclude_caches: bool,
     /// How long a borg may do nothing at all before it is stopped.
     pub stall_limit: Duration,
+    /// Comes after the date in the names of archives, where several configurations share a repository.
+    pub archive_suffix: Option<String>,
+    /// Archives without our mark that hosts of these names made are ours, too; and those that bear the
+    /// mark of one of these machines.
+    pub earlier_host_names: Vec<String>,
     pub hooks: Hooks,
 }
 

@@ -7,7 +7,7 @@ use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
 use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest};
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "backup_server",
     "backup_user",
     "backup_path",
@@ -26,6 +26,8 @@ const KEYS: [&str; 22] = [
     "fail_on_warnings",
     "exclude_caches",
     "stall_limit",
+    "archive_suffix",
+    "earlier_host_names",
     hooks::KEYS[0],
     hooks::KEYS[1],
     hooks::KEYS[2],
@@ -138,6 +140,10 @@ impl Reader {
                 .get("stall_limit")
                 .and_then(|v| self.integer(v, 1, "seconds, 1 or more"))
                 .map_or(STALL_LIMIT, |seconds| Duration::from_secs(seconds as u64)),
+            archive_suffix: entries.get("archive_suffix").and_then(|v| self.suffix(v)),
+            earlier_host_names: self.items(entries, "earlier_host_names", |reader, node| {
+                reader.word(node, "a host's name", "/@:")
+            }),
             hooks: Hooks::read(self, entries),
         }
     }
@@ -217,6 +223,16 @@ impl Reader {
             Some(c) => self.wrong(value.at(), expected, format!("it may not hold `{c}`")),
             None => Some(text),
         }
+    }
+
+    /// A part of archives' names. Dots end names that are not complete yet.
+    fn suffix(&mut self, value: &Node<'_>) -> Option<String> {
+        let suffix = self.word(value, "a part of a name", "")?;
+        if suffix.len() > 64 || !suffix.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+            let note = "at most 64 letters, digits, `-` and `_`";
+            return self.wrong(value.at(), "a part of a name", note);
+        }
+        Some(suffix)
     }
 
     fn repository(&mut self, value: &Node<'_>) -> Option<String> {
@@ -407,7 +423,8 @@ mod tests {
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
             "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
-            "fail_on_warnings": true, "exclude_caches": false, "stall_limit": 90,
+            "exclude_caches": false, "stall_limit": 90,
+            "fail_on_warnings": true, "archive_suffix": "media-2", "earlier_host_names": ["dom0", "old.example.org"],
             "before_backup": ["dump", "--all", ""],
             "on_failure": {"command": ["tell me"], "deadline": 5}}"#,
         );
@@ -441,6 +458,8 @@ mod tests {
             fail_on_warnings: true,
             exclude_caches: false,
             stall_limit: Duration::from_secs(90),
+            archive_suffix: Some("media-2".into()),
+            earlier_host_names: vec!["dom0".into(), "old.example.org".into()],
             hooks: Hooks {
                 before_backup: Some(hook(&["dump", "--all", ""], 3600)),
                 on_failure: Some(hook(&["tell me"], 5)),
@@ -478,6 +497,13 @@ mod tests {
                 "f:2:15: expected a whole number: -1 (all), 0 or more (2147483648 is none of these)",
             ),
             (r#""fail_on_warnings": "yes""#, "f:2:21: expected `true` or `false` (this is a string)"),
+            (
+                r#""archive_suffix": "a.new""#,
+                "f:2:19: expected a part of a name (at most 64 letters, digits, `-` and `_`)",
+            ),
+            (r#""archive_suffix": "-a""#, "f:2:19: expected a part of a name (it may not begin with `-`)"),
+            (r#""earlier_host_names": "dom0""#, "f:2:23: expected a list, `[ … ]` (this is a string)"),
+            (r#""earlier_host_names": ["a b"]"#, "f:2:24: expected a host's name (it may not hold a space)"),
             (r#""exclude_patterns": "a""#, "f:2:21: expected a list, `[ … ]` (this is a string)"),
             (
                 r#""exclude_patterns": ["xx:a"]"#,

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use chrono::Local;
-
 use super::chunks::Chunks;
 use super::naming;
 use super::streamed::Streamed;
+use crate::archive::choice::Wanted;
 use crate::archive::datasets::{self, Datasets};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::{Archive, Wanted};
+use crate::archive::name::Archive;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
 use crate::error::{Error, Kind, Result};
@@ -73,7 +72,7 @@ impl Archived {
             None => Arc::new(BorgCatalog::new(borg.clone(), filter, limits)),
         };
         let archives = catalog.archives()?;
-        let archive = wanted.find(&archives, borg.repository(), Local::now().date_naive())?.clone();
+        let archive = open::choose(wanted, &*catalog, &archives, borg)?;
         let view = View::default();
         let tree = match catalog.remembered(&archive, &view) {
             Some(tree) => Arc::new(tree),

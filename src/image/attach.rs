@@ -20,7 +20,7 @@ use super::origin::Origin;
 use super::overlay::Overlay;
 use super::writable::{self, Shown};
 use super::{background, detach, filesystem, naming};
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Kind, Result};
 use crate::folders::{self, ARCHIVES_DIR};

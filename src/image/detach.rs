@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::attachment::{Attachment, Lock, State};
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::tools::{loopdev, mounts, qubes};
 
@@ -38,7 +38,7 @@ impl Named {
             Wanted::Named(name) => Some(name),
             Wanted::Today => Some(crate::archive::name::date_name(today)),
             Wanted::Yesterday => today.pred_opt().map(crate::archive::name::date_name),
-            Wanted::Latest => None,
+            Wanted::Latest(_) => None,
         };
         Ok(Named::Archive(text.to_owned(), name))
     }
@@ -53,7 +53,8 @@ impl Named {
         let meant = |a: &Attachment| match self {
             Named::Place(place) => is_at(place, &a.device) || is_at(place, &a.mounted),
             Named::Archive(said, name) => match name {
-                Some(name) => a.archive == *name,
+                // A date may have been taken to mean an archive of another name.
+                Some(name) => a.archive == *name || said[2..] == **name && a.said == *said,
                 None => a.said == *said,
             },
             Named::All => true,

@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use super::attach::{self, Request, Then};
 use super::attachment::Attachment;
 use super::detach;
-use crate::archive::name::Wanted;
+use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::tools::borg::Borg;
 use crate::tools::tar;

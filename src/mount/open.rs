@@ -15,8 +15,9 @@ use super::owners::{Owners, Ownership};
 use super::session::{Access, Session, Settings};
 use super::source::Catalog;
 use super::streams::{BorgCatalog, Limits};
+use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::{Archive, Wanted};
+use crate::archive::name::Archive;
 use crate::archive::tree::View;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
@@ -138,9 +139,8 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         owners: Owners::new(request.ownership),
         allow_damaged_files: request.allow_damaged_files,
     };
-    let today = Local::now().date_naive();
     let archive = match &request.archive {
-        Some(wanted) => Some(wanted.find(&archives, borg.repository(), today)?.clone()),
+        Some(wanted) => Some(choose(wanted, &*catalog, &archives, borg)?),
         None => None,
     };
     let name = match &archive {
@@ -150,6 +150,21 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let permissions = !request.ignore_permissions;
     let settings = Settings { name: name.clone(), access: request.access, permissions, deadline };
     Ok(Found { archive, name, catalog, source, archives, cache, rules, settings })
+}
+
+/// The archive of `archives`, which are all of `catalog`, that is `wanted`. Which one that is the log
+/// says where it was not named exactly.
+///
+/// # Errors
+/// As [`Wanted::find`].
+pub fn choose(wanted: &Wanted, catalog: &dyn Catalog, archives: &[Archive], borg: &Borg) -> Result<Archive> {
+    let (repository, today) = (borg.repository(), Local::now().date_naive());
+    let shelf = Shelf { archives, repository, identity: borg.identity(), today };
+    let chosen = wanted.find(&shelf, &mut |archive| catalog.origin(archive))?;
+    if let Some(note) = chosen.note {
+        tracing::warn!("{note}");
+    }
+    Ok(chosen.archive)
 }
 
 impl Found {

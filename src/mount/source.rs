@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
+use crate::archive::origin::Origin;
 use crate::archive::tree::{ContentId, Tree, View};
 use crate::error::Result;
 
@@ -17,6 +18,14 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// When the repository cannot be read.
     fn archives(&self) -> Result<Vec<Archive>>;
+
+    /// Where `archive` comes from. What cannot be read says nothing of itself.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    fn origin(&self, _archive: &Archive) -> Result<Origin> {
+        Ok(Origin::default())
+    }
 
     /// Gives every item of `archive` to `each`, in the order of the archive, once.
     ///

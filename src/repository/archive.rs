@@ -18,6 +18,8 @@ pub struct Archive {
     pub hostname: String,
     pub username: String,
     pub comment: String,
+    /// Of the borg that made it; empty where that is not known.
+    pub command_line: Vec<String>,
     /// Name of the chunker with its numbers, as in `buzhash,19,23,21,4095`.
     pub chunker: String,
     /// Whether someone with the key wrote this. Anything but
@@ -51,6 +53,7 @@ impl Archive {
             hostname: parts.hostname,
             username: parts.username,
             comment: parts.comment,
+            command_line: parts.command_line,
             chunker: parts.chunker,
             authenticity,
             items: parts.items,
@@ -66,6 +69,7 @@ struct Parts<'a> {
     hostname: String,
     username: String,
     comment: String,
+    command_line: Vec<String>,
     chunker: String,
     items: Vec<Id>,
     tam: Option<Tam<'a>>,
@@ -89,6 +93,7 @@ impl<'a> Parts<'a> {
                 b"hostname" => parts.hostname = text(reader)?,
                 b"username" => parts.username = text(reader)?,
                 b"comment" => parts.comment = text(reader)?,
+                b"cmdline" => parts.command_line = words(reader)?,
                 b"chunker_params" => parts.chunker = chunker(reader)?,
                 b"items" => parts.items = ids(reader)?,
                 b"tam" => parts.tam = Some(Tam::read(reader)?),
@@ -116,6 +121,23 @@ fn ids(reader: &mut Reader<'_>) -> Result<Vec<Id>, Stop> {
     Ok(ids)
 }
 
+/// Texts; what else there may be says nothing to us.
+fn words(reader: &mut Reader<'_>) -> Result<Vec<String>, Stop> {
+    let Token::Array(count) = reader.peek()? else {
+        reader.skip()?;
+        return Ok(Vec::new());
+    };
+    reader.token()?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        if let Token::Bytes(word) = reader.peek()? {
+            words.push(String::from_utf8_lossy(word).into_owned());
+        }
+        reader.skip()?;
+    }
+    Ok(words)
+}
+
 /// The list as borg takes it on the command line; of old archives it is four numbers.
 fn chunker(reader: &mut Reader<'_>) -> Result<String, Stop> {
     let Token::Array(count) = reader.peek()? else {
@@ -141,8 +163,8 @@ mod tests {
 
     fn archive() -> Vec<u8> {
         let items = [&b"\xa5items\x92\xda\x00\x20"[..], &[7; 32], b"\xd9\x20", &[8; 32]].concat();
-        let rest = b"\xa4name\xa2n\xff\xaechunker_params\x93\xa5fixed\xcd\x10\x00\x00\xa3odd\x81\xa1a\xc0";
-        [&b"\x85\xa7version\x01"[..], &items, rest].concat()
+        let rest = b"\xa7cmdline\x93\xa4borg\x05\xa3::x\xa4name\xa2n\xff\xaechunker_params\x93\xa5fixed\xcd\x10\x00\x00\xa3odd\x81\xa1a\xc0";
+        [&b"\x86\xa7version\x01"[..], &items, rest].concat()
     }
 
     #[test]
@@ -150,6 +172,7 @@ mod tests {
         let archive = Archive::parse(Id([1; 32]), &archive(), &Crypto::plain()).unwrap();
         assert_eq!(archive.items, [Id([7; 32]), Id([8; 32])]);
         assert_eq!((&*archive.name, &*archive.chunker), (&b"n\xff"[..], "fixed,4096,0"));
+        assert_eq!(archive.command_line, ["borg", "::x"]);
         assert_eq!(archive.authenticity, Authenticity::Missing);
     }
 

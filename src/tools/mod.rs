@@ -2,6 +2,7 @@
 
 pub mod blockdev;
 pub mod borg;
+pub mod identity;
 pub mod loopdev;
 pub mod mounts;
 pub mod qubes;

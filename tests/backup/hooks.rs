@@ -145,7 +145,11 @@ fn on_success_and_on_failure_are_told_how_it_went() {
 fn a_backup_that_could_not_prune_or_that_warned_is_told_as_a_failure() {
     let mut world = world();
     hook(&mut world, "on_failure", "");
-    let script = "[ \"$1\" != prune ] || exit 2";
+    world.set("keep_daily", 1);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
+    world.borg(&["create", "::2020-01-01", world.path("data").to_str().unwrap()]).output().unwrap();
+    let script = "[ \"$1\" != delete ] || exit 2";
     let output = world.with_borg(script, &["create"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let failure = told(&world, "on_failure");
@@ -244,7 +248,7 @@ fn a_skipped_backup_prunes_what_the_first_run_could_not() {
     world.set("keep_weekly", 0);
     world.set("keep_monthly", 0);
     world.borg(&["create", "::2020-01-01", world.path("data").to_str().unwrap()]).output().unwrap();
-    let script = "[ \"$1\" != prune ] || exit 2";
+    let script = "[ \"$1\" != delete ] || exit 2";
     assert_eq!(world.with_borg(script, &["create"]).output().unwrap().status.code(), Some(1));
     assert_eq!(world.archives().len(), 2);
     world.run(&["create", "--if-exists", "skip"]).succeeds().says("already; older ones were pruned");

@@ -4,12 +4,15 @@
 #[path = "../common/promtool.rs"]
 mod promtool;
 
+mod clock;
 mod existing;
 mod hooks;
 mod interrupted;
+mod names;
 mod pruning;
 mod selection;
 mod servers;
+mod shared;
 mod telemetry;
 mod unprivileged;
 mod world;

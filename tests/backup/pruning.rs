@@ -70,8 +70,16 @@ fn an_archive_from_the_future_stops_it_with_a_warning() {
     world.set("keep_daily", 1);
     world.set("keep_weekly", 0);
     world.set("keep_monthly", 0);
-    world.run(&["create"]).succeeds().says("warning:").says("2090-01-01 was made later");
+    let next = "`borg-offsite-backup delete ::2090-01-01`";
+    world.run(&["create"]).succeeds().says("warning:").says("2090-01-01 was made later").says(next);
     assert_eq!(world.archives().len(), 3);
+    world.set("fail_on_warnings", true);
+    let file = world.path("telemetry.prom");
+    let skip = ["create", "--if-exists", "skip", "--telemetry-file", file.to_str().unwrap()];
+    world.run(&skip).exits(3).says("2090-01-01 was made later");
+    let told = std::fs::read_to_string(&file).unwrap();
+    let counted = |line: &str| line.starts_with("borg_backup_warnings{") && line.ends_with("} 1");
+    assert!(told.lines().any(counted), "{told}");
 }
 
 #[test]
@@ -91,9 +99,12 @@ fn on_other_days_than_those_listed_nothing_is_removed() {
 
 #[test]
 fn when_it_fails_the_backup_is_complete_and_both_are_told() {
-    let world = world(&OLD[..1]);
+    let mut world = world(&OLD[..2]);
+    world.set("keep_daily", 1);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
     let ran =
-        Ran::from(world.with_borg("[ \"$1\" != prune ] || exit 2", &["create"]).output().unwrap()).exits(1);
+        Ran::from(world.with_borg("[ \"$1\" != delete ] || exit 2", &["create"]).output().unwrap()).exits(1);
     ran.says("cannot remove the archives that are not to be kept").says("the backup itself is complete");
     assert!(world.archives().contains(&today()));
 }

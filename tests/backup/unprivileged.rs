@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{World, tmpfs, today};
+use crate::world::{Ran, World, tmpfs, today};
 
 #[test]
 fn the_live_tree_is_read_one_file_system_each() {
@@ -29,21 +29,41 @@ fn the_live_tree_is_read_one_file_system_each() {
 fn warnings_are_shown_and_counted_and_fail_only_where_that_is_wanted() {
     let mut world = World::unprivileged();
     world.write("data/x", "x");
-    for i in 0..25 {
-        world.write(&format!("data/closed-{i:02}"), "x");
-        let path = world.path(&format!("data/closed-{i:02}"));
-        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
-    }
     world.list(&["data"]);
-    let ran = world.run(&["create"]).succeeds().says("25 warnings (listed above)");
-    assert_eq!(ran.stderr.matches("Permission denied").count(), 20, "{}", ran.stderr);
+    let script = r#"
+if [ "$1" = create ]; then
+    real "$@"
+    for i in $(seq 25); do
+        echo '{"type": "log_message", "levelname": "WARNING", "message": "x: file changed while we backed it up"}' >&2
+    done
+    [ "$BORG_EXIT_CODES" = modern ] && exit 100
+    exit 1
+fi"#;
+    let create = |world: &World, args: &[&str]| {
+        Ran::from(world.with_borg(script, &[&["create"], args].concat()).output().unwrap())
+    };
+    let ran = create(&world, &[]).succeeds().says("25 files changed while read (listed above)");
+    assert_eq!(ran.stderr.matches("file changed").count(), 20, "{}", ran.stderr);
     ran.says("and 5 more like these");
     assert_eq!(world.archives(), [today()]);
 
     world.set("fail_on_warnings", true);
-    world.run(&["create", "--if-exists", "replace"]).exits(3).says("25 warnings");
+    create(&world, &["--if-exists", "replace"]).exits(3).says("25 files changed");
     assert_eq!(world.archives(), [today()]);
-    let modern =
-        world.command(&["create", "--if-exists", "replace"]).env("BORG_EXIT_CODES", "modern").output();
-    assert_eq!(modern.unwrap().status.code(), Some(3));
+    let mut modern = world.with_borg(script, &["create", "--if-exists", "replace"]);
+    assert_eq!(modern.env("BORG_EXIT_CODES", "modern").output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn what_may_not_be_read_is_missing_whatever_warnings_count_for() {
+    for codes in ["legacy", "modern"] {
+        let mut world = World::unprivileged();
+        world.write("data/x", "x");
+        world.write("data/closed", "x");
+        fs::set_permissions(world.path("data/closed"), fs::Permissions::from_mode(0o000)).unwrap();
+        world.list(&["data"]);
+        let output = world.command(&["create"]).env("BORG_EXIT_CODES", codes).output().unwrap();
+        Ran::from(output).exits(3).says("[Errno 13]").says("1 file or folder not read (listed above)");
+        assert_eq!(world.archives(), [today()]);
+    }
 }

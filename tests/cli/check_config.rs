@@ -40,6 +40,7 @@ fn it_tells_what_the_configuration_comes_to() {
   compression auto,zstd
   keeps       all daily, 3 monthly archives
   prunes      after a backup on these days of the month: 1, 15
+  archives    named yyyy-mm-dd
   warnings    `create` ends with exit code 0
 "
     );
@@ -96,6 +97,8 @@ fn it_tells_the_same_as_json() {
             "config": "x.conf",
             "repository": "HOME/repository",
             "repository_exists": false,
+            "archive_suffix": null,
+            "earlier_host_names": [],
             "bridge_vm": null,
             "connection": null,
             "ssh_from": null,

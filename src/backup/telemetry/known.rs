@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::super::archiver::Statistics;
 use super::super::bookmarks::repository_tag as tag;
 use super::super::report::{Outcome, Report};
-use crate::archive::name::{Archive, as_date};
+use crate::archive::origin::{Identity, Listed};
 use crate::folders;
 
 /// Times are in seconds since 1970, UTC.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Known {
     repository: String,
-    /// The label of that name.
+    /// The label of that name, for what is of no archive.
     pub dataset: String,
     /// When the repository last changed.
     pub modified: Option<f64>,
@@ -32,6 +32,12 @@ pub struct Entry {
     pub name: String,
     pub id: String,
     pub start: f64,
+    /// The label `dataset`: what the archive holds. Empty where nobody knows.
+    #[serde(default)]
+    pub dataset: String,
+    /// Something is missing in it that could not be read.
+    #[serde(default)]
+    pub lacks: bool,
     /// `None`: nobody asked yet.
     pub made: Option<Made>,
 }
@@ -47,6 +53,9 @@ pub struct LastRun {
     pub ended: f64,
     pub exit_code: u8,
     pub warnings: u64,
+    /// Things that could not be read.
+    #[serde(default)]
+    pub unread: u64,
     /// Seconds.
     pub phases: Vec<(String, f64)>,
 }
@@ -81,18 +90,24 @@ impl Known {
         self.dataset = dataset.to_owned();
     }
 
-    /// These archives exist, and no others.
-    pub fn exist(&mut self, archives: &[Archive]) {
-        let entry = |archive: &Archive| Entry {
-            name: archive.name.clone(),
-            id: archive.id.clone(),
-            start: seconds(&archive.start).unwrap_or_default(),
-            made: self.archives.iter().find(|known| known.id == archive.id).and_then(|known| known.made),
+    /// These archives of ours exist, and no others.
+    pub fn exist(&mut self, archives: &[Listed], identity: &Identity) {
+        let entry = |Listed { archive, origin }: &Listed| {
+            let known = self.archives.iter().find(|known| known.id == archive.id);
+            let label = known.map(|known| known.dataset.clone()).filter(|label| !label.is_empty());
+            Entry {
+                name: archive.name.clone(),
+                id: archive.id.clone(),
+                start: seconds(&archive.start).unwrap_or_default(),
+                dataset: label.or_else(|| Some(origin.held()?.join(","))).unwrap_or_default(),
+                lacks: origin.unread > 0,
+                made: known.and_then(|known| known.made),
+            }
         };
         self.archives = archives.iter().map(entry).collect();
-        let dated = self.archives.iter().filter(|a| as_date(&a.name).is_some());
-        // One that another machine made of this, or a run whose knowledge was lost.
-        if let Some(newest) = dated.map(|a| a.start).max_by(f64::total_cmp) {
+        let whole = self.archives.iter().filter(|a| identity.day_of(&a.name).is_some() && !a.lacks);
+        // One that a run made whose knowledge was lost.
+        if let Some(newest) = whole.map(|a| a.start).max_by(f64::total_cmp) {
             self.succeeded(newest);
         }
     }
@@ -107,14 +122,19 @@ impl Known {
     }
 
     /// What `report` tells of the archives.
-    pub fn take(&mut self, report: &Report) {
+    pub fn take(&mut self, report: &Report, identity: &Identity) {
         if let Some(archives) = &report.archives {
-            self.exist(archives);
+            self.exist(archives, identity);
         }
         if let Some(made) = &report.made {
             let end = seconds(&made.end).unwrap_or_default();
             self.figures(&made.id, Made { end, statistics: made.statistics });
-            self.succeeded(end);
+            for entry in self.archives.iter_mut().filter(|entry| entry.id == made.id) {
+                entry.dataset.clone_from(&report.label);
+            }
+            if report.unread == 0 {
+                self.succeeded(end);
+            }
         }
     }
 
@@ -131,11 +151,12 @@ impl Known {
             self.modified = seconds(&made.modified);
         }
         let phases = report.phases().map(|(name, time)| (name.to_owned(), time.as_secs_f64())).collect();
-        self.last_run = Some(LastRun { ended: now, exit_code, warnings: report.warnings, phases });
+        let (warnings, unread) = (report.warnings, report.unread);
+        self.last_run = Some(LastRun { ended: now, exit_code, warnings, unread, phases });
     }
 
     pub fn refused(&mut self, now: f64, exit_code: u8) {
-        self.last_run = Some(LastRun { ended: now, exit_code, warnings: 0, phases: Vec::new() });
+        self.last_run = Some(LastRun { ended: now, exit_code, warnings: 0, unread: 0, phases: Vec::new() });
     }
 
     fn succeeded(&mut self, when: f64) {

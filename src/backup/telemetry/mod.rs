@@ -15,10 +15,12 @@ use serde::Deserialize;
 
 use super::archiver::Statistics;
 use super::report::Report;
+use super::whose;
 use crate::archive::name::Archive;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tools::borg::{Borg, Need, archive_argument};
+use crate::tools::identity;
 use known::{Known, Made, seconds};
 
 /// What is known of the backups of one configuration.
@@ -40,7 +42,7 @@ impl Telemetry {
     /// Adds what a run of `create` knows.
     pub fn ran(&mut self, config: &Config, report: &Report, exit_code: u8) {
         self.known.of(&report.repository, &dataset(config));
-        self.known.take(report);
+        self.known.take(report, &identity::of(config));
         self.known.ended(now(), exit_code, report);
     }
 
@@ -58,11 +60,14 @@ impl Telemetry {
         let borg = Borg::new(config)?;
         let _reached = borg.reach("list the archives", Need::Repository, false)?;
         self.known.of(borg.repository(), &dataset(config));
-        let listed: Listed = ask(&borg, &["list", "--json"], "list the archives", lock_wait)?;
+        let listed: Listed =
+            ask(&borg, &["list", "--json", "--consider-checkpoints"], "list the archives", lock_wait)?;
         self.known.modified = seconds(&listed.repository.last_modified);
-        let archives =
-            listed.archives.into_iter().map(|a| Archive { name: a.name, id: a.id, start: a.start });
-        self.known.exist(&archives.collect::<Vec<_>>());
+        let archives = listed.archives.into_iter();
+        let archives = archives.map(|a| Archive { name: a.name, id: a.id, start: a.start }).collect();
+        let identity = identity::of(config);
+        let ours = whose::ours(&identity, &borg.with_origins(archives, lock_wait)?);
+        self.known.exist(&ours, &identity);
         let Some(name) = self.known.newest_without_figures().map(str::to_owned) else { return Ok(()) };
         let argument = archive_argument(&name);
         let doing = format!("read the figures of the archive {name}");

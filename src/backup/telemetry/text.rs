@@ -12,7 +12,7 @@ struct Metric {
     samples: Vec<Sample>,
 }
 
-/// Labels beside `dataset`, and the value.
+/// Labels and the value.
 type Sample = (Vec<(&'static str, String)>, f64);
 
 /// What is known, and how long it `took` to find out.
@@ -21,8 +21,7 @@ pub fn render(known: &Known, took: Duration) -> String {
     for metric in metrics(known, took).into_iter().filter(|metric| !metric.samples.is_empty()) {
         let Metric { name, help, samples } = metric;
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for (mut labels, value) in samples {
-            labels.push(("dataset", known.dataset.clone()));
+        for (labels, value) in samples {
             let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escaped(v))).collect();
             let _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
         }
@@ -31,9 +30,11 @@ pub fn render(known: &Known, took: Duration) -> String {
 }
 
 fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
-    let plain = |value: Option<f64>| value.map(|value| (Vec::new(), value)).into_iter().collect();
+    let dataset = || ("dataset", known.dataset.clone());
+    let plain = |value: Option<f64>| value.map(|value| (vec![dataset()], value)).into_iter().collect();
     let each = |value: fn(&Entry) -> Option<f64>| {
-        let sample = |a: &Entry| Some((vec![("archive", a.name.clone())], value(a)?));
+        let sample =
+            |a: &Entry| Some((vec![("archive", a.name.clone()), ("dataset", a.dataset.clone())], value(a)?));
         known.archives.iter().filter_map(sample).collect::<Vec<Sample>>()
     };
     let metric = |name, help, samples| Metric { name, help, samples };
@@ -88,7 +89,7 @@ fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
         ),
         metric(
             "borg_backup_last_exit_code",
-            "How it ended: 0 done, 1 failed, 2 not tried, 3 done with warnings, 75 busy.",
+            "How it ended: 0 done, 1 failed, 2 not tried, 3 something is missing or warned of, 75 busy.",
             plain(run.map(|run| run.exit_code.into())),
         ),
         metric(
@@ -97,9 +98,14 @@ fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
             plain(run.map(|run| run.warnings as f64)),
         ),
         metric(
+            "borg_backup_unread_files",
+            "Files and folders in it that could not be read, and are missing in the archive.",
+            plain(run.map(|run| run.unread as f64)),
+        ),
+        metric(
             "borg_backup_phase_duration_seconds",
             "How long each phase of it took.",
-            phases.map(|(phase, time)| (vec![("phase", phase.clone())], *time)).collect(),
+            phases.map(|(phase, time)| (vec![("phase", phase.clone()), dataset()], *time)).collect(),
         ),
         metric(
             "borg_collection_duration_seconds",

@@ -17,15 +17,17 @@ use super::{Chunked, Files, Native};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
+use crate::archive::origin::Origin;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
 use crate::folders;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::repository::Repository;
+use crate::repository::error::Error::{Integrity, NotFound, Unsupported};
 use crate::repository::id::Id;
 use crate::repository::items::{Chunk, ChunkLists};
 use crate::repository::tam::Authenticity;
-use crate::tools::borg::{Borg, Server, has_workaround, not_authentic};
+use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
@@ -46,6 +48,7 @@ pub struct NativeCatalog {
     /// Archives that are read only since the user said so: each mount must look at them anew.
     doubtful: Mutex<HashSet<String>>,
     saving: Mutex<Vec<JoinHandle<()>>>,
+    origins: Mutex<Option<Origins>>,
 }
 
 /// What all archives have in common.
@@ -90,6 +93,7 @@ impl NativeCatalog {
             saved: None,
             doubtful: Mutex::default(),
             saving: Mutex::default(),
+            origins: Mutex::default(),
         }))
     }
 
@@ -142,6 +146,23 @@ impl Catalog for NativeCatalog {
             Some(archives) => Ok(archives),
             None => self.borg.archives(&self.filter, self.lock_wait),
         }
+    }
+
+    fn origin(&self, archive: &Archive) -> Result<Origin> {
+        let mut origins = lock(&self.origins);
+        let origins = origins.get_or_insert_with(|| Origins::load(self.borg.repository()));
+        if let Some(known) = origins.get(archive) {
+            return Ok(known.clone());
+        }
+        let Some(id) = Id::from_hex(&archive.id) else { return Ok(Origin::default()) };
+        let meta = match self.shared.repository.archive(&id) {
+            Ok(meta) => meta,
+            Err(NotFound(_) | Integrity(_) | Unsupported(_)) => return Ok(Origin::default()),
+            Err(e) => return Err(e.into()),
+        };
+        let origin = Origin::new(meta.hostname, &meta.comment, &meta.command_line);
+        origins.insert(&archive.id, origin.clone());
+        Ok(origin)
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
@@ -221,6 +242,9 @@ impl Catalog for NativeCatalog {
     }
 
     fn shut_down(&self) {
+        if let Some(origins) = &*lock(&self.origins) {
+            origins.save();
+        }
         self.shared.ending.store(true, Ordering::Release);
         if let Some(server) = &self.server {
             server.end();

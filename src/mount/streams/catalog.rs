@@ -16,6 +16,7 @@ use super::{Limits, Shared, Streams};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
+use crate::archive::origin::{Listed, Origin};
 use crate::archive::tree::Tree;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
@@ -39,12 +40,14 @@ pub struct BorgCatalog {
     slots: Arc<Slots>,
     /// The repository's transaction from before the list.
     seen: Mutex<Option<u64>>,
+    /// Where the archives come from, once that was asked.
+    listed: Mutex<Option<Vec<Listed>>>,
 }
 
 impl BorgCatalog {
     pub fn new(borg: Borg, filter: ArchiveFilter, limits: Limits) -> Self {
         let slots = Slots::new(limits.processes);
-        BorgCatalog { borg, filter, limits, slots, seen: Mutex::new(None) }
+        BorgCatalog { borg, filter, limits, slots, seen: Mutex::default(), listed: Mutex::default() }
     }
 
     fn pin(&self, archive: &Archive) -> Pin {
@@ -117,6 +120,15 @@ impl Catalog for BorgCatalog {
         let archives = self.borg.archives(&self.filter, self.limits.lock_wait)?;
         *self.seen.lock().unwrap_or_else(|e| e.into_inner()) = seen;
         Ok(archives)
+    }
+
+    fn origin(&self, archive: &Archive) -> Result<Origin> {
+        let mut listed = self.listed.lock().unwrap_or_else(|e| e.into_inner());
+        if listed.is_none() {
+            *listed = Some(self.borg.listed(self.limits.lock_wait)?);
+        }
+        let found = listed.iter().flatten().find(|listed| listed.archive.id == archive.id);
+        Ok(found.map(|listed| listed.origin.clone()).unwrap_or_default())
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

@@ -4,6 +4,7 @@ mod address;
 mod failure;
 mod lock;
 mod log;
+mod origins;
 mod passphrase;
 mod places;
 mod reach;
@@ -18,9 +19,11 @@ use serde::Deserialize;
 
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
+use crate::archive::origin::Identity;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
+use crate::tools::identity;
 use crate::tools::ssh::Way;
 
 pub use failure::{
@@ -29,6 +32,7 @@ pub use failure::{
 };
 pub use lock::holders;
 pub use log::{Level, Line, Progress};
+pub use origins::Origins;
 use passphrase::Passphrase;
 pub use places::{answered_yes, has_workaround};
 pub use reach::{Need, Reached};
@@ -51,6 +55,7 @@ pub struct Borg {
     key_file: PathBuf,
     passphrase: Passphrase,
     stall_limit: Duration,
+    identity: Identity,
 }
 
 impl Borg {
@@ -69,7 +74,8 @@ impl Borg {
             },
         };
         let (way, passphrase) = (Way::new(config), Passphrase::from_environment()?);
-        Ok(Borg { repository, local, way, path, key_file, passphrase, stall_limit: config.stall_limit })
+        let (stall_limit, identity) = (config.stall_limit, identity::of(config));
+        Ok(Borg { repository, local, way, path, key_file, passphrase, stall_limit, identity })
     }
 
     /// How long a borg of ours may do nothing at all, as one does whose server went silent.
@@ -90,6 +96,11 @@ impl Borg {
     /// The repository as a person knows it: a path, or an `ssh://` address.
     pub fn repository(&self) -> &str {
         &self.repository
+    }
+
+    /// Who we are among those who use the repository.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The folder of a local repository.
@@ -358,6 +369,8 @@ mod tests {
             fail_on_warnings: false,
             exclude_caches: true,
             stall_limit: Duration::from_secs(3600),
+            archive_suffix: None,
+            earlier_host_names: vec![],
             hooks: crate::config::Hooks::default(),
         }
     }

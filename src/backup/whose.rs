@@ -1,0 +1,36 @@
+//! Whose an archive is, and what is done about those that are not ours: nothing.
+
+use crate::archive::name::is_checkpoint;
+use crate::archive::origin::{Identity, Listed};
+use crate::error::{Error, Result};
+
+/// The archive of this name.
+pub fn find<'a>(listed: &'a [Listed], name: &str) -> Option<&'a Listed> {
+    listed.iter().find(|listed| listed.archive.name == name)
+}
+
+/// Those that we made and that are complete.
+pub fn ours(identity: &Identity, listed: &[Listed]) -> Vec<Listed> {
+    let is_ours = |l: &&Listed| !is_checkpoint(&l.archive.name) && identity.made(&l.origin);
+    listed.iter().filter(is_ours).cloned().collect()
+}
+
+/// Whether the archive that is `there` is ours.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`], with whose it is and the ways out, when it is not: to try again does
+/// not help.
+pub fn check(identity: &Identity, there: &Listed, repository: &str) -> Result<()> {
+    if identity.made(&there.origin) {
+        return Ok(());
+    }
+    let (name, maker) = (&there.archive.name, identity.describe(&there.origin));
+    let error = Error::usage(format!("the archive {name} in {repository} was made by {maker}"))
+        .hint("nothing was backed up, and nothing was changed")
+        .hint("give each machine a repository of its own; docs/server.md shows how")
+        .hint("or set `archive_suffix` in this configuration, which ends the names of its archives");
+    Err(match there.origin.mark {
+        None => error.hint("if this machine made it, list the host's name in `earlier_host_names`"),
+        Some(_) => error,
+    })
+}

@@ -1,0 +1,188 @@
+//! Where the archives of a repository come from. borg must read each archive's metadata to tell, so what
+//! it told is remembered: an archive's id never comes to stand for another one.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Borg;
+use crate::archive::filter::ArchiveFilter;
+use crate::archive::name::Archive;
+use crate::archive::origin::{Listed, Origin};
+use crate::error::{Error, Kind, Result};
+use crate::folders;
+
+/// What `borg list` is asked besides names.
+const FORMAT: &str = "{hostname}{comment}{command_line}";
+/// What is special in borg's patterns for names.
+const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
+
+/// Where archives come from, by their ids.
+pub struct Origins {
+    /// `None`: nothing is remembered.
+    file: Option<PathBuf>,
+    known: HashMap<String, Origin>,
+    /// Ids of archives that exist no more.
+    gone: HashSet<String>,
+    changed: bool,
+}
+
+impl Origins {
+    /// What earlier runs were told of this repository. What cannot be read is asked again.
+    pub fn load(repository: &str) -> Origins {
+        let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
+        let tag: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let file = folders::cache_dir().ok().map(|dir| dir.join(format!("origins-{tag}.json")));
+        let known = file.as_deref().and_then(read).unwrap_or_default();
+        Origins { file, known, gone: HashSet::new(), changed: false }
+    }
+
+    pub fn get(&self, archive: &Archive) -> Option<&Origin> {
+        self.known.get(&archive.id)
+    }
+
+    /// What is known already stays.
+    pub fn insert(&mut self, id: &str, origin: Origin) {
+        self.known.entry(id.to_owned()).or_insert_with(|| {
+            self.changed = true;
+            origin
+        });
+    }
+
+    /// Only these archives exist.
+    pub fn keep(&mut self, archives: &[Archive]) {
+        let exist: HashSet<&str> = archives.iter().map(|archive| archive.id.as_str()).collect();
+        let gone = self.known.extract_if(|id, _| !exist.contains(id.as_str())).map(|(id, _)| id);
+        self.gone.extend(gone);
+        self.changed |= !self.gone.is_empty();
+    }
+
+    /// Nothing depends on it: what cannot be kept is asked again.
+    pub fn save(&self) {
+        if self.changed {
+            let _ = self.write();
+        }
+    }
+
+    fn write(&self) -> Option<()> {
+        let file = self.file.as_deref()?;
+        let dir = file.parent()?;
+        folders::make_private(dir).ok()?;
+        // A mount that began long ago does not undo what a backup has added since.
+        let mut known = read(file).unwrap_or_default();
+        known.extend(self.known.clone());
+        known.retain(|id, _| !self.gone.contains(id));
+        let mut new = tempfile::NamedTempFile::new_in(dir).ok()?;
+        new.write_all(&serde_json::to_vec(&known).ok()?).ok()?;
+        new.persist(file).ok()?;
+        Some(())
+    }
+}
+
+fn read(file: &Path) -> Option<HashMap<String, Origin>> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+impl Borg {
+    /// All archives, checkpoints too, in the order in which they were begun, with where they come from.
+    /// What cannot be read says nothing of itself, so it is nobody's.
+    ///
+    /// # Errors
+    /// As [`Borg::archives`].
+    pub fn listed(&self, lock_wait: Duration) -> Result<Vec<Listed>> {
+        let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
+        let archives = self.archives(&filter, lock_wait)?;
+        self.with_origins(archives, lock_wait)
+    }
+
+    /// The same of `archives`, which are all that there are.
+    ///
+    /// # Errors
+    /// What borg said, explained.
+    pub fn with_origins(&self, archives: Vec<Archive>, lock_wait: Duration) -> Result<Vec<Listed>> {
+        let mut origins = Origins::load(self.repository());
+        self.learn(&archives, &mut origins, lock_wait)?;
+        origins.keep(&archives);
+        origins.save();
+        let listed = |archive: Archive| {
+            let origin = origins.get(&archive).cloned().unwrap_or_default();
+            Listed { archive, origin }
+        };
+        Ok(archives.into_iter().map(listed).collect())
+    }
+
+    /// Remembers what we know of an archive that we have just made.
+    pub fn remember(&self, id: &str, origin: Origin) {
+        let mut origins = Origins::load(self.repository());
+        origins.insert(id, origin);
+        origins.save();
+    }
+
+    /// Asks borg for what is not known yet of `archives`, which are all.
+    fn learn(&self, archives: &[Archive], origins: &mut Origins, lock_wait: Duration) -> Result<()> {
+        let Some(first) = archives.iter().position(|archive| origins.get(archive).is_none()) else {
+            return Ok(());
+        };
+        // The new ones are the last, and another machine may just have made one more.
+        let last = (archives.len() - first + 1).to_string();
+        match self.ask_origins(&["--last", &last], lock_wait) {
+            Ok(told) => told.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
+            Err(error) if error.kind() != Kind::Failed => return Err(error),
+            // One archive that borg does not read must not hide the others.
+            Err(_) => {
+                for archive in &archives[first..] {
+                    if origins.get(archive).is_none() && !archive.name.contains(SPECIAL) {
+                        let told = self.ask_origins(&["--glob-archives", &archive.name], lock_wait);
+                        told.into_iter().flatten().for_each(|(id, origin)| origins.insert(&id, origin));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_origins(&self, which: &[&str], lock_wait: Duration) -> Result<Vec<(String, Origin)>> {
+        let doing = "see where the archives come from";
+        let command =
+            self.command("list --json", lock_wait)?.args(["--consider-checkpoints", "--format", FORMAT]);
+        let output = self.run(command.args(which).die_with_parent(), doing)?;
+        told(&output.stdout)
+            .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
+    }
+}
+
+fn told(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
+    #[derive(Deserialize)]
+    struct List {
+        archives: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        id: String,
+        #[serde(default)]
+        hostname: String,
+        #[serde(default)]
+        comment: String,
+        #[serde(default)]
+        command_line: Value,
+    }
+    let list: List = serde_json::from_slice(json)?;
+    let origin = |entry: Entry| {
+        let origin = Origin::new(entry.hostname, &entry.comment, &words(&entry.command_line));
+        (entry.id, origin)
+    };
+    Ok(list.archives.into_iter().map(origin).collect())
+}
+
+/// borg tells them as a list, or as one text.
+fn words(command_line: &Value) -> Vec<String> {
+    match command_line {
+        Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
