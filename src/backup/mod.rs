@@ -38,7 +38,7 @@ pub use archiver::{Archived, Statistics};
 pub use create::{IfExists, Options, create};
 pub use hooks::Hooks;
 pub use leftovers::{Cleanup, Leftover, cleanup};
-pub use moment::RESTORE_PREFIX;
+pub use moment::{RESTORE_PREFIX, SNAPSHOT_PREFIX};
 pub use monitor::{Beside, Event, Monitor};
 pub use plan::{Entry, Plan, Source};
 pub use report::{Outcome, Report};

@@ -1,6 +1,7 @@
 //! When each volume last changed, as far as borg's files cache is concerned: the moment of the
-//! first archive that has its present content. Only ZFS says whether that content still stands;
-//! where anything is unknown the moment is now, and borg reads the volume again.
+//! first archive that has its present content. Only ZFS says whether that content still stands: nothing was
+//! written, and no other blocks were put there ([`History`]). Where anything is unknown the moment is now, and
+//! borg reads the volume again.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,13 +9,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::SNAPSHOT_PREFIX;
+use crate::error::Result;
 use crate::folders;
-use crate::tools::zfs::{self, Mark};
+use crate::tools::zfs::{self, History, Mark};
 
 /// What the last archive of one repository knew, by the guid of the volume.
 pub struct Times {
     file: Option<PathBuf>,
     seen: BTreeMap<u64, Seen>,
+    /// The logs of the pools that were asked.
+    histories: BTreeMap<String, Result<History>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +40,17 @@ impl Times {
     fn load_from(file: Option<PathBuf>) -> Times {
         let read = |file: &PathBuf| serde_json::from_slice(&std::fs::read(file).ok()?).ok();
         let seen = file.as_ref().and_then(read).unwrap_or_default();
-        Times { file, seen }
+        Times { file, seen, histories: BTreeMap::new() }
     }
 
     /// The time of the volume `guid` in its new `snapshot`; `bookmarks` are all that there are.
     pub fn time(&mut self, guid: u64, snapshot: &Mark, bookmarks: &[Mark]) -> u64 {
-        self.time_where(guid, snapshot, bookmarks, zfs::written_since)
+        let mut histories = std::mem::take(&mut self.histories);
+        let time = self.time_where(guid, snapshot, bookmarks, |bookmark, snapshot| {
+            is_unchanged(&mut histories, bookmark, snapshot)
+        });
+        self.histories = histories;
+        time
     }
 
     fn time_where(
@@ -48,13 +58,12 @@ impl Times {
         guid: u64,
         snapshot: &Mark,
         bookmarks: &[Mark],
-        written_since: impl FnOnce(&str, &str) -> Option<u64>,
+        is_unchanged: impl FnOnce(&Mark, &Mark) -> bool,
     ) -> u64 {
         let unchanged = self.seen.get(&guid).copied().filter(|seen| {
             let volume = snapshot.name.split('@').next().unwrap_or_default();
-            let bookmark = bookmarks.iter().filter(|b| b.guid == seen.mark);
-            let bookmark = bookmark.filter_map(|b| b.name.split_once('#')).find(|(name, _)| *name == volume);
-            bookmark.is_some_and(|(_, mark)| written_since(mark, &snapshot.name) == Some(0))
+            let is_it = |b: &&Mark| b.guid == seen.mark && b.name.split('#').next() == Some(volume);
+            bookmarks.iter().find(is_it).is_some_and(|bookmark| is_unchanged(bookmark, snapshot))
         });
         let time = unchanged.map_or_else(|| fresh(snapshot), |seen| seen.time);
         self.seen.insert(guid, Seen { mark: snapshot.guid, time });
@@ -77,8 +86,26 @@ impl Times {
     }
 }
 
-/// Two snapshots of one second differ in their transaction group.
-fn fresh(snapshot: &Mark) -> u64 {
+/// Whether a volume is in `snapshot` what it was when `bookmark` was made.
+fn is_unchanged(histories: &mut BTreeMap<String, Result<History>>, bookmark: &Mark, snapshot: &Mark) -> bool {
+    let Some((volume, mark)) = bookmark.name.split_once('#') else { return false };
+    if zfs::written_since(mark, &snapshot.name) != Some(0) {
+        return false;
+    }
+    let pool = zfs::pool(volume);
+    let history = histories.entry(pool.to_owned()).or_insert_with(|| History::read(pool, SNAPSHOT_PREFIX));
+    let proven = match history {
+        Ok(history) => history.only_written(volume, bookmark.createtxg, snapshot).map_err(|e| e.chain()),
+        Err(e) => Err(e.chain()),
+    };
+    if let Err(why) = &proven {
+        tracing::info!("all of {volume} is read, since ZFS does not prove that it is unchanged: {why}");
+    }
+    proven.is_ok()
+}
+
+/// The time of a volume that is to be read. Two snapshots of one second differ in their transaction group.
+pub fn fresh(snapshot: &Mark) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     snapshot.creation.saturating_mul(SECOND) + snapshot.createtxg % SECOND
 }
@@ -96,19 +123,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let load = || Times::load_from(Some(dir.path().join("cache/volumes.json")));
         let mut times = load();
-        let unknown = |_: &str, _: &str| -> Option<u64> { panic!("there is no bookmark to ask about") };
+        let unknown = |_: &Mark, _: &Mark| -> bool { panic!("there is no bookmark to ask about") };
         let first = times.time_where(7, &mark("tank/v@a", 1, 10), &[], unknown);
         assert_eq!(first, 1_764_000_000_000_000_010);
         times.save();
 
         let bookmarks = [mark("tank/other#a", 1, 10), mark("tank/v#a", 1, 10)];
         let again = mark("tank/v@b", 2, 20);
-        let nothing = |mark: &str, snapshot: &str| (mark == "a" && snapshot == "tank/v@b").then_some(0);
+        let nothing = |mark: &Mark, snapshot: &Mark| mark.name == "tank/v#a" && snapshot.name == "tank/v@b";
         assert_eq!(load().time_where(7, &again, &bookmarks, nothing), first);
-        for cannot_tell_or_some in [None, Some(512)] {
-            let time = load().time_where(7, &again, &bookmarks, |_, _| cannot_tell_or_some);
-            assert_eq!(time, 1_764_000_000_000_000_020);
-        }
+        let time = load().time_where(7, &again, &bookmarks, |_, _| false);
+        assert_eq!(time, 1_764_000_000_000_000_020);
         assert_ne!(load().time_where(7, &again, &bookmarks[..1], unknown), first, "another's bookmark");
         assert_ne!(load().time_where(8, &again, &bookmarks, unknown), first, "another volume of the name");
     }

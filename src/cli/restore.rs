@@ -158,14 +158,17 @@ impl Restore {
         }
         if new.is_none() {
             self.ask(image, &place)?;
+            // Who answers may have taken his time.
+            place.check(image.size, self.overwrite)?;
         }
         let target = place.open(image.size)?;
         let target = if new.is_some() { target.new_volume() } else { target };
-        let (may_differ, looked_at) = match new {
+        let known = match new {
             None if !self.full => since(archived, image, &target, console)?,
-            _ => (None, 0),
+            _ => Known::default(),
         };
-        let request = restore::Request { may_differ, full: self.full, verify: !self.no_verify };
+        let Known { may_differ, witnesses, .. } = known;
+        let request = restore::Request { may_differ, witnesses, full: self.full, verify: !self.no_verify };
         let drawn = Drawn::new(console);
         let report = restore::restore(image, &target, &request, &|progress| drawn.tell(progress));
         drawn.end();
@@ -175,20 +178,22 @@ impl Restore {
             new.keep();
         }
         let mut report = report?;
-        report.read += looked_at;
+        report.read += known.read;
+        report.sampled += known.sampled;
+        if report.misled {
+            console.warn("ZFS said that bytes were unchanged that differ: so all of the target was compared");
+        }
         if self.json {
             console::print(&json!({ "restored": report }).to_string())?;
         }
-        console.say(&summary(image, target.place().shown(), &report));
+        console.say(&summary(image, target.shown(), &report));
         Ok(Exit::Done)
     }
 
     fn bill(&self, archived: &Archived, image: &Image, place: Place, console: Console) -> Result<Exit> {
         let target = place.shown().to_owned();
         let may_differ = match place.kept {
-            Kept::Device if !self.full => {
-                since(archived, image, &Place::at(place.path())?.open_to_read()?, console)?.0
-            }
+            Kept::Device if !self.full => since(archived, image, &place.open_to_read()?, console)?.may_differ,
             _ => None,
         };
         let drawn = Drawn::new(console);
@@ -208,7 +213,11 @@ impl Restore {
             return Ok(());
         }
         let (what, shown) = (size(place.size), place.shown());
-        confirm::ask(&format!("All {what} on {shown} become {}. Go on?", image.name()))
+        let names = match place.names() {
+            1 => String::new(),
+            names => format!(" (a file with {names} names: all are it)"),
+        };
+        confirm::ask(&format!("All {what} on {shown}{names} become {}. Go on?", image.name()))
     }
 }
 
@@ -222,26 +231,36 @@ fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume
     NewVolume::make(to, described)
 }
 
-/// What of the target may differ, if ZFS knows it, and how many bytes were read to tell.
-fn since(
-    archived: &Archived,
-    image: &Image,
-    target: &Target,
-    console: Console,
-) -> Result<(Option<Vec<Range<u64>>>, u64)> {
-    let shown = target.place().shown();
+/// What ZFS knows of the target. Bytes.
+#[derive(Default)]
+struct Known {
+    may_differ: Option<Vec<Range<u64>>>,
+    /// Read to tell.
+    read: u64,
+    /// Read to see whether ZFS is right, and still to be.
+    sampled: u64,
+    witnesses: Vec<Range<u64>>,
+}
+
+fn since(archived: &Archived, image: &Image, target: &Target, console: Console) -> Result<Known> {
+    let shown = target.shown();
     match bookmark::changed_since(archived, image, target)? {
-        Since::MayDiffer { ranges, read } => {
+        Since::MayDiffer { ranges, read, sampled, witnesses } => {
             let changed = size(compare::length(&ranges));
-            console.say(&format!("ZFS knows what changed on {shown} since then: {changed} at most"));
-            Ok((Some(ranges), read))
+            let looked = if sampled > 0 {
+                format!("; {} of the rest were compared", size(sampled))
+            } else {
+                String::new()
+            };
+            console.say(&format!("ZFS knows what changed on {shown} since then: {changed} at most{looked}"));
+            Ok(Known { may_differ: Some(ranges), read, sampled, witnesses })
         }
         Since::NotProven(why) => {
             console
                 .say(&format!("All of {shown} is read, since ZFS cannot tell what changed: {}", why.chain()));
-            Ok((None, 0))
+            Ok(Known::default())
         }
-        Since::NoVolume => Ok((None, 0)),
+        Since::NoVolume => Ok(Known::default()),
     }
 }
 

@@ -90,7 +90,7 @@ impl Verify {
         if self.json {
             console::print(&json_of(&comparison).to_string())?;
         }
-        let (shown, name) = (target.place().shown(), image.name());
+        let (shown, name) = (target.shown(), image.name());
         if comparison.is_equal() {
             let took = console::duration(start.elapsed());
             console.say(&format!("{shown} equals {name}: all {} ({took})", size(image.size)));

@@ -1,5 +1,6 @@
 //! Which bytes of a volume changed since it was archived, as ZFS itself knows it: between the bookmark
-//! that the archive left and a snapshot that is taken now. Neither volume nor archive is read for it.
+//! that the archive left and a snapshot that is taken now. Of volume and archive only a [sample](spot_check) is
+//! read for it.
 
 use std::fs::File;
 use std::ops::Range;
@@ -7,11 +8,12 @@ use std::ops::Range;
 use super::archived::{Archived, Bytes, Image};
 use super::buffer::Buffer;
 use super::compare::{common, merge};
+use super::spot_check;
 use super::target::Target;
 use crate::archive::datasets::Described;
 use crate::backup;
 use crate::error::{Error, Kind, Result};
-use crate::tools::zfs::{self, Changes, Dataset, DatasetKind, Mark};
+use crate::tools::zfs::{self, Changes, Dataset, DatasetKind, History, Mark};
 
 /// A hole of so many bytes, borg's longest chunk, was most likely there before.
 const LONG: u64 = 8 << 20;
@@ -20,8 +22,9 @@ const LONG: u64 = 8 << 20;
 #[derive(Debug)]
 pub enum Since {
     /// Outside of `ranges`, which are sorted and do not touch, the target is what was archived.
-    /// `read` bytes of it were read to see that.
-    MayDiffer { ranges: Vec<Range<u64>>, read: u64 },
+    /// `read` bytes of it were read to see that, `sampled` to see whether ZFS is right. Where the archive
+    /// comes as a stream `witnesses` are still to be held against it.
+    MayDiffer { ranges: Vec<Range<u64>>, read: u64, sampled: u64, witnesses: Vec<Range<u64>> },
     /// For this reason nothing is known.
     NotProven(Error),
     /// The target is no volume of ZFS.
@@ -43,8 +46,9 @@ pub fn changed_since(archived: &Archived, image: &Image, target: &Target) -> Res
             .ok_or_else(|| Error::failed(format!("{} does not tell which volume it was", image.name())))
     };
     let proven = described().and_then(|described| prove(target.file(), &volume, &described));
-    match proven.and_then(|changes| may_differ(changes, image, target)) {
-        Ok((ranges, read)) => Ok(Since::MayDiffer { ranges, read }),
+    let ranges = proven.and_then(|changes| may_differ(changes, image, target));
+    match ranges.and_then(|(ranges, read)| sampled(image, target, ranges, read)) {
+        Ok(since) => Ok(since),
         Err(e) if e.kind() == Kind::Interrupted => Err(e),
         Err(e) => Ok(Since::NotProven(e)),
     }
@@ -77,6 +81,22 @@ fn may_differ(changes: Changes, image: &Image, target: &Target) -> Result<(Vec<R
     Ok((merge([written, differs].concat()), read))
 }
 
+/// Looks at a part of what is said to be unchanged.
+fn sampled(image: &Image, target: &Target, ranges: Vec<Range<u64>>, read: u64) -> Result<Since> {
+    let Bytes::Chunks(chunks) = &image.bytes else {
+        let witnesses = spot_check::places(target.size(), &ranges)?;
+        return Ok(Since::MayDiffer { ranges, read, sampled: 0, witnesses });
+    };
+    let looked = spot_check::look(chunks, target, &ranges)?;
+    match looked.wrong {
+        None => Ok(Since::MayDiffer { ranges, read, sampled: looked.read, witnesses: Vec::new() }),
+        Some(wrong) => Err(Error::failed(format!(
+            "by ZFS bytes {} to {} are unchanged, and they differ",
+            wrong.start, wrong.end
+        ))),
+    }
+}
+
 fn prove(target: &File, name: &str, archived: &Described) -> Result<Changes> {
     let size = same(&zfs::dataset(name)?, archived)?;
     let marks = zfs::marks_of(name)?;
@@ -89,7 +109,12 @@ fn prove(target: &File, name: &str, archived: &Described) -> Result<Changes> {
     // What others wrote may still be on its way to ZFS.
     target.sync_all().map_err(|e| Error::failed(format!("cannot flush {name}")).because(e))?;
     let now = Now::take(name)?;
-    let changes = zfs::changes(then, &now.mark()?, size);
+    let changes = now.mark().and_then(|mark| {
+        let history = History::read(zfs::pool(name), backup::SNAPSHOT_PREFIX)?;
+        let was = archived.snapshot.name.split('@').next().unwrap_or_default();
+        history.only_written(was, then.createtxg, &mark)?;
+        zfs::changes(then, &mark, size)
+    });
     if let Err(e) = now.close() {
         tracing::warn!("{}", e.chain());
     }

@@ -1,20 +1,21 @@
-//! Who uses a block device or a file, as far as the kernel tells.
+//! Who uses a block device or a file, as far as the kernel tells: by what it is, whatever it is called.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::tools::mounts;
+use super::place::Identity;
+use crate::tools::{blockdev, loopdev, mounts};
 
 /// udev looks at each device that comes or was written to: what it holds is free in a moment.
 const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Who uses it, for people; waits a moment for those who are about to end.
-pub fn wait(path: &Path) -> Vec<String> {
+/// Who uses what `identity` is, known as `path`, for people; waits a moment for those who are about to end.
+pub fn wait(path: &Path, identity: &Identity) -> Vec<String> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let uses = uses(path);
+        let uses = uses(path, identity);
         if uses.is_empty() || Instant::now() > until {
             return uses;
         }
@@ -22,38 +23,62 @@ pub fn wait(path: &Path) -> Vec<String> {
     }
 }
 
-/// Mounts, swap, device mapper, RAID, loop devices, and processes. `path` must be without links.
-fn uses(path: &Path) -> Vec<String> {
+/// One thing that may be in use: the target, or a partition of it.
+struct Part {
+    shown: PathBuf,
+    is: mounts::Node,
+}
+
+/// Mounts, swap, device mapper, RAID, loop devices, and processes.
+fn uses(path: &Path, identity: &Identity) -> Vec<String> {
+    let is = match identity.rdev {
+        Some(rdev) => mounts::Node::Device(rdev),
+        None => mounts::Node::File(identity.device, identity.inode),
+    };
+    let mut parts = vec![Part { shown: path.to_owned(), is }];
+    parts.extend(identity.rdev.into_iter().flat_map(partitions));
+    parts.iter().flat_map(uses_of).collect()
+}
+
+fn uses_of(part: &Part) -> Vec<String> {
+    let shown = part.shown.display();
     let mut uses = Vec::new();
-    let mut devices = vec![path.to_owned()];
-    devices.extend(partitions(path));
-    if devices.iter().any(|device| holds_root(device)) {
-        uses.push("the running system is on it".into());
-    }
-    let mounted = mounts::list().unwrap_or_default();
-    for device in &devices {
-        let shown = device.display();
-        for mount in mounted.iter().filter(|mount| same(Path::new(&mount.source), device)) {
+    if let mounts::Node::Device(rdev) = part.is {
+        if std::fs::metadata("/").is_ok_and(|meta| meta.dev() == rdev) {
+            // Also where the mount table calls it by no name that exists, such as `/dev/root`.
+            uses.push("the running system is on it".into());
+        }
+        let mounted = mounts::list().unwrap_or_default();
+        for mount in
+            mounted.iter().filter(|mount| mount.device == rdev || is_at(Path::new(&mount.source), part))
+        {
             uses.push(format!("{shown} is mounted at {}", mount.dir.display()));
         }
-        if swaps().iter().any(|swap| same(swap, device)) {
-            uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
-        }
-        uses.extend(holders(device).into_iter().map(|by| format!("{shown} is a part of /dev/{by}")));
-        uses.extend(mounts::users(device));
+        uses.extend(holders(rdev).into_iter().map(|by| format!("{shown} is a part of /dev/{by}")));
     }
+    if swaps().iter().any(|swap| is_at(swap, part)) {
+        uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
+    }
+    for (device, backing) in loopdev::all() {
+        let behind = match part.is {
+            mounts::Node::Device(rdev) => backing.rdevice == rdev,
+            mounts::Node::File(device, inode) => (backing.device, backing.inode) == (device, inode),
+        };
+        if behind {
+            uses.push(mounts::told_of_loop(&device, &part.shown));
+        }
+    }
+    uses.extend(mounts::processes_with(&part.is));
     uses
 }
 
-/// Also where the mount table calls it by no name that exists, such as `/dev/root`.
-fn holds_root(device: &Path) -> bool {
-    let number = std::fs::metadata(device).ok().filter(|meta| meta.file_type().is_block_device());
-    let root = std::fs::metadata("/").map(|meta| meta.dev());
-    number.zip(root.ok()).is_some_and(|(meta, root)| meta.rdev() == root)
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    one == other || one.is_absolute() && one.canonicalize().is_ok_and(|one| one == other)
+/// Whether `path` leads to it.
+fn is_at(path: &Path, part: &Part) -> bool {
+    path.is_absolute()
+        && std::fs::metadata(path).is_ok_and(|meta| match part.is {
+            mounts::Node::Device(rdev) => meta.file_type().is_block_device() && meta.rdev() == rdev,
+            mounts::Node::File(device, inode) => (meta.dev(), meta.ino()) == (device, inode),
+        })
 }
 
 fn swaps() -> Vec<PathBuf> {
@@ -62,30 +87,31 @@ fn swaps() -> Vec<PathBuf> {
     table.lines().skip(1).filter_map(first).collect()
 }
 
-/// The folder of a block device in `/sys`.
-fn in_sys(device: &Path) -> Option<PathBuf> {
-    let meta = std::fs::metadata(device).ok().filter(|meta| meta.file_type().is_block_device())?;
-    let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
-    Some(format!("/sys/dev/block/{major}:{minor}").into())
-}
-
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-fn holders(device: &Path) -> Vec<String> {
-    in_sys(device).map(|dir| names_in(&dir.join("holders"))).unwrap_or_default()
+fn holders(rdev: u64) -> Vec<String> {
+    names_in(&blockdev::in_sys(rdev).join("holders"))
 }
 
-fn partitions(device: &Path) -> Vec<PathBuf> {
-    let Some(dir) = in_sys(device) else { return Vec::new() };
-    let names = names_in(&dir).into_iter().filter(|name| dir.join(name).join("partition").exists());
-    names.map(|name| Path::new("/dev").join(name)).collect()
+fn partitions(rdev: u64) -> Vec<Part> {
+    let dir = blockdev::in_sys(rdev);
+    let part = |name: String| {
+        let folder = dir.join(&name);
+        let number =
+            std::fs::read_to_string(folder.join("dev")).ok().filter(|_| folder.join("partition").exists())?;
+        let (major, minor) = number.trim().split_once(':')?;
+        let number = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
+        Some(Part { shown: Path::new("/dev").join(name), is: mounts::Node::Device(number) })
+    };
+    names_in(&dir).into_iter().filter_map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::Place;
     use super::*;
 
     #[test]
@@ -94,10 +120,9 @@ mod tests {
         let link = format!("/sys/dev/block/{}:{}", libc::major(root), libc::minor(root));
         // A root of ZFS, btrfs or an overlay is on no block device of its own.
         let Ok(dir) = std::fs::canonicalize(link) else { return };
-        let device = Path::new("/dev").join(dir.file_name().unwrap());
-        if device.exists() {
-            assert!(uses(&device).contains(&"the running system is on it".to_owned()));
-        }
+        let shown = Path::new("/dev").join(dir.file_name().unwrap());
+        let part = Part { shown, is: mounts::Node::Device(root) };
+        assert!(uses_of(&part).contains(&"the running system is on it".to_owned()));
     }
 
     #[test]
@@ -105,10 +130,11 @@ mod tests {
     fn a_file_that_nobody_has_open_is_free_and_one_that_is_open_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let path = file.canonicalize().unwrap();
-        assert_eq!(uses(&path), Vec::<String>::new());
+        let place = Place::at(&path).unwrap();
+        assert_eq!(uses(place.path(), place.identity()), Vec::<String>::new());
         let input = std::fs::File::open(&path).unwrap();
         let mut other = std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
-        let by = uses(&path);
+        let by = uses(place.path(), place.identity());
         other.kill().and_then(|()| other.wait()).unwrap();
         assert!(by.iter().any(|by| by.contains(&format!("(pid {})", other.id()))), "{by:?}");
     }

@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use super::attach::{self, Request, Then};
 use super::attachment::Attachment;
 use super::detach;
+use super::files::Folder;
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::tools::borg::Borg;
@@ -117,25 +118,34 @@ impl Inside {
 
     /// Copies `path` (a file, or a folder with all that is in it; of `/`, what is in it) into the
     /// folder `to`, which is made if it is missing. Owners (by number), modes, times, links, holes,
-    /// xattrs and ACLs are kept. `progress` is told the bytes copied so far.
+    /// xattrs and ACLs are kept. Nothing is written outside of `to`, whatever links are in it. `progress` is
+    /// told the bytes copied so far.
     ///
     /// # Errors
     /// When something of that name is there already, unless `overwrite`; and when it cannot be read
-    /// or written.
-    pub fn copy(&self, path: &[u8], to: &Path, overwrite: bool, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    /// or written. Then nothing was changed in `to`.
+    pub fn copy(
+        &self,
+        path: &[u8],
+        to: &Path,
+        overwrite: bool,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<()> {
         let found = self.find(path)?;
         let (from, name) = match (found.parent(), found.file_name()) {
             (Some(parent), Some(name)) if found != self.root => (parent, name),
             _ => (&*self.root, OsStr::new(".")),
         };
-        std::fs::create_dir_all(to)
-            .map_err(|e| Error::failed(format!("cannot make the folder {}", to.display())).because(e))?;
-        let target = to.join(name);
-        if name != "." && !overwrite && target.symlink_metadata().is_ok() {
-            return Err(Error::usage(format!("there is a {} already", target.display()))
-                .hint("another folder, or `--overwrite`"));
+        if let Some(above) = to.parent() {
+            std::fs::create_dir_all(above).map_err(|e| {
+                Error::failed(format!("cannot make the folder {}", above.display())).because(e)
+            })?;
         }
-        tar::copy(from, name, to, overwrite, progress)
+        let folder = Folder::open(to, overwrite)?;
+        if name != "." && !found.is_dir() {
+            folder.must_take(name)?;
+        }
+        folder.fill(|dir| tar::copy(from, name, dir, progress))
     }
 
     /// Takes everything down.

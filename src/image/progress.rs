@@ -54,6 +54,8 @@ pub struct Counts {
     pub right: AtomicU64,
     /// Read from the target to be held against the archive.
     pub read: AtomicU64,
+    /// Read of what was proven to be right.
+    pub sampled: AtomicU64,
     pub written: AtomicU64,
     /// Made zeros without bytes being sent.
     pub zeroed: AtomicU64,

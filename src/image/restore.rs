@@ -27,6 +27,8 @@ pub struct Request {
     /// others are proven to be right: they are neither read nor written. `None`: nothing is known,
     /// so everything is read and hashed.
     pub may_differ: Option<Vec<Range<u64>>>,
+    /// Stretches outside of it, merged as it is, that are looked at when they come in a stream.
+    pub witnesses: Vec<Range<u64>>,
     /// Write also what is right already.
     pub full: bool,
     /// Read back what was written.
@@ -42,6 +44,10 @@ pub struct Report {
     /// Read from the target to be held against the archive.
     pub read: u64,
     pub written: u64,
+    /// Read of what was proven to be right, to see whether it is.
+    pub sampled: u64,
+    /// It was not: so all was read.
+    pub misled: bool,
     /// Made zeros without bytes being sent.
     pub zeroed: u64,
     /// A number of chunks.
@@ -61,9 +67,15 @@ pub struct Report {
 pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monitor<'_>) -> Result<Report> {
     let start = Instant::now();
     let counts = Counts::default();
-    let may_differ = request.may_differ.as_deref();
-    let writer = Writer::new(target, may_differ, request.full, &counts);
-    write(image, &writer, monitor).map_err(|e| unfinished(e, target, &counts))?;
+    let mut writer = Writer::new(target, request.may_differ.as_deref(), request.full, &counts);
+    let write = |writer: &Writer<'_>, witnesses| {
+        write(image, writer, witnesses, monitor).map_err(|e| unfinished(e, target, &counts))
+    };
+    let misled = write(&writer, &request.witnesses)? == Course::Misled;
+    if misled {
+        writer = Writer::new(target, None, request.full, &counts);
+        write(&writer, &[])?;
+    }
     let verified =
         if request.verify { writer.read_back(monitor).map_err(|e| unread(e, target))? } else { 0 };
     Ok(Report {
@@ -71,6 +83,8 @@ pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monit
         right: image.size - of(&counts.written) - of(&counts.zeroed),
         read: of(&counts.read),
         written: of(&counts.written),
+        sampled: of(&counts.sampled),
+        misled,
         zeroed: of(&counts.zeroed),
         fetched_chunks: of(&counts.fetched_chunks),
         fetched: of(&counts.fetched),
@@ -79,11 +93,24 @@ pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monit
     })
 }
 
+/// How the writing of an image went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Done,
+    /// A witness was not what it was proven to be: nothing is known of what was not read.
+    Misled,
+}
+
 /// Until all of it is on the disk.
-fn write(image: &Image, writer: &Writer<'_>, monitor: Monitor<'_>) -> Result<()> {
+fn write(
+    image: &Image,
+    writer: &Writer<'_>,
+    witnesses: &[Range<u64>],
+    monitor: Monitor<'_>,
+) -> Result<Course> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
-        let shown = target.place().shown();
+        let shown = target.shown();
         return Err(Error::usage(format!("{shown} has {} bytes, and not {}", target.size(), image.size)));
     }
     let meter = Meter::new(Step::Restore, image.size, monitor);
@@ -92,9 +119,14 @@ fn write(image: &Image, writer: &Writer<'_>, monitor: Monitor<'_>) -> Result<()>
             let survey = Survey { target: Some(target), may_differ, full, counts };
             by_chunks(chunks, &survey, writer, &meter)?;
         }
-        Bytes::Stream(stream) => by_stream(stream, writer, &meter)?,
+        Bytes::Stream(stream) => {
+            if by_stream(stream, writer, witnesses, &meter)? == Course::Misled {
+                return Ok(Course::Misled);
+            }
+        }
     }
-    target.sync()
+    target.sync()?;
+    Ok(Course::Done)
 }
 
 /// Some threads hold the target against the chunks' ids and ask for those that differ; others
@@ -169,20 +201,31 @@ fn fetch(
     Ok(())
 }
 
-fn by_stream(stream: &Streamed, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
-    stream.each(|at, bytes| {
+fn by_stream(
+    stream: &Streamed,
+    writer: &Writer<'_>,
+    witnesses: &[Range<u64>],
+    meter: &Meter<'_>,
+) -> Result<Course> {
+    let mut course = Course::Done;
+    let streamed = stream.each(|at, bytes| {
         interrupt::check()?;
         let length = bytes.len() as u64;
         add(&writer.counts.fetched, length);
+        if !writer.is_there(&bytes, at, witnesses)? {
+            course = Course::Misled;
+            return Err(Error::failed("a witness was misled"));
+        }
         writer.put(&bytes, at)?;
         meter.add(length);
         Ok(())
-    })
+    });
+    if course == Course::Done { streamed.map(|()| course) } else { Ok(course) }
 }
 
 /// Tells what the target holds now, and what to do.
 fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
-    let shown = target.place().shown();
+    let shown = target.shown();
     if of(&counts.written) + of(&counts.zeroed) == 0 {
         return error.hint(format!("nothing was written to {shown} yet"));
     }
@@ -192,7 +235,7 @@ fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
 }
 
 fn unread(error: Error, target: &Target) -> Error {
-    let shown = target.place().shown();
+    let shown = target.shown();
     error
         .hint(format!("all was written to {shown}, but not all of it was read back and found right"))
         .hint("`borg-offsite-backup verify --against` tells what of it is right")

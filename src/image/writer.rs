@@ -71,6 +71,21 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Whether the target holds those of `bytes`, which belong at `at`, that `witnesses` have.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_there(&self, bytes: &[u8], at: u64, witnesses: &[Range<u64>]) -> Result<bool> {
+        let mut buffer = Buffer::default();
+        for span in compare::common(witnesses, &(at..at + bytes.len() as u64)) {
+            add(&self.counts.sampled, span.end - span.start);
+            if self.target.read(&mut buffer, &span)? != &bytes[within(&span, at)] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn runs(&self, part: &[u8], at: u64) -> Result<Vec<Run>> {
         if self.full {
             return Ok(compare::all(part, at));
@@ -137,7 +152,7 @@ impl<'a> Writer<'a> {
         if sum.finish() == touched.sum {
             return Ok(());
         }
-        let (shown, Range { start, end }) = (self.target.place().shown(), &touched.range);
+        let (shown, Range { start, end }) = (self.target.shown(), &touched.range);
         Err(Error::failed(format!("{shown} does not hold what was written to it, in bytes {start} to {end}"))
             .hint("its disk is failing, or somebody else writes to it"))
     }

@@ -1,12 +1,67 @@
-//! What is on a block device, as util-linux's libblkid tells it.
+//! Block devices: what is on one, as util-linux's libblkid tells it, and what the kernel says of one that is open.
 
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 
 /// In which `partx` counts, whatever the sectors of the device are.
 const SECTOR: u64 = 512;
+
+nix::ioctl_read!(device_size, 0x12, 114, u64);
+// BLKGETDISKSEQ
+nix::ioctl_read!(disk_sequence, 0x12, 128, u64);
+
+/// How many bytes it has.
+///
+/// # Errors
+/// When it is none.
+pub fn size(device: &File) -> io::Result<u64> {
+    let mut size = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one number.
+    unsafe { device_size(device.as_raw_fd(), &mut size) }?;
+    Ok(size)
+}
+
+/// A number that no other device had or will have until the next boot, whatever it is called; before Linux 5.15
+/// there is none.
+pub fn sequence(device: &File) -> Option<u64> {
+    let mut number = 0;
+    // SAFETY: as above.
+    unsafe { disk_sequence(device.as_raw_fd(), &mut number) }.ok()?;
+    Some(number)
+}
+
+/// The folder of the device of this number in `/sys`.
+pub fn in_sys(number: u64) -> PathBuf {
+    format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number)).into()
+}
+
+fn attribute(device: &File, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(in_sys(device.metadata().ok()?.rdev()).join(name)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+pub fn is_read_only(device: &File) -> bool {
+    attribute(device, "ro").is_some_and(|text| text == "1")
+}
+
+/// Bytes that are discarded together.
+pub fn discard_unit(device: &File) -> Option<u64> {
+    attribute(device, "queue/discard_granularity")?.parse().ok()
+}
+
+/// Whether it is a volume of ZFS, whose devices the kernel calls `zd16`.
+pub fn is_zvol(device: &File) -> bool {
+    let Ok(meta) = device.metadata() else { return false };
+    let known = std::fs::canonicalize(in_sys(meta.rdev())).ok();
+    let name = known.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix("zd")).is_some_and(|n| n.parse::<u32>().is_ok())
+}
 
 /// What is on a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -157,6 +157,32 @@ fn info(device: &File) -> io::Result<Info> {
     Ok(info)
 }
 
+/// The file behind a loop device, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backing {
+    /// Of the file system that the file is in.
+    pub device: u64,
+    pub inode: u64,
+    /// Where the file is a block device, its number.
+    pub rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+}
+
+/// `None` when it is no loop device, or has no file.
+pub fn backing(device: &File) -> Option<Backing> {
+    let Info { device, inode, rdevice, offset, size_limit, .. } = info(device).ok()?;
+    Some(Backing { device, inode, rdevice, offset, size_limit })
+}
+
+/// All loop devices that have a file.
+pub fn all() -> Vec<(PathBuf, Backing)> {
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let bound = entries.filter(|entry| entry.path().join("loop").exists());
+    let devices = bound.map(|entry| Path::new("/dev").join(entry.file_name()));
+    devices.filter_map(|path| backing(&File::open(&path).ok()?).map(|backing| (path, backing))).collect()
+}
+
 /// All loop devices whose mark begins with `prefix`.
 pub fn marked(prefix: &str) -> Vec<(PathBuf, String)> {
     let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();

@@ -1,10 +1,10 @@
 //! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub struct Mount {
     /// `ext4`, `fuse.borg-offsite-backup`, …
     pub kind: String,
     pub source: OsString,
+    /// The number of the device, or what stands for it.
+    pub device: u64,
     /// Who made it, where it is a FUSE.
     pub user: Option<u32>,
 }
@@ -68,13 +70,15 @@ pub fn at(dir: &Path) -> Result<Option<Mount>> {
 fn parse(table: &[u8]) -> Vec<Mount> {
     let line = |line: &[u8]| {
         let mut fields = line.split(|b| *b == b' ');
-        let dir = unescape(fields.nth(4)?);
+        let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
+        let device = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
+        let dir = unescape(fields.nth(1)?);
         let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
         let kind = String::from_utf8_lossy(rest.next()?).into_owned();
         let source = OsString::from_vec(unescape(rest.next()?));
         let options = String::from_utf8_lossy(rest.next().unwrap_or_default()).into_owned();
         let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source, user })
+        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source, device, user })
     };
     table.split(|b| *b == b'\n').filter_map(line).collect()
 }
@@ -144,18 +148,60 @@ pub fn users(dir: &Path) -> Vec<String> {
         let file = std::fs::read(entry.path().join("loop/backing_file")).ok()?;
         let file = PathBuf::from(OsString::from_vec(file.trim_ascii_end().to_vec()));
         let device = Path::new("/dev").join(entry.file_name());
-        let ours = loopdev::mark(&device).is_some_and(|mark| mark.starts_with(OUR_LOOPS));
-        let frees = if ours { "borg-offsite-backup detach" } else { "losetup -d" };
-        let device = device.display();
-        file.starts_with(dir)
-            .then(|| format!("{device}, attached to {}; `{frees} {device}` frees it", file.display()))
+        file.starts_with(dir).then(|| told_of_loop(&device, &file))
     });
     processes(|file| file.starts_with(dir)).into_iter().chain(loops).collect()
+}
+
+/// That a loop device has a file, for people.
+pub fn told_of_loop(device: &Path, file: &Path) -> String {
+    let ours = loopdev::mark(device).is_some_and(|mark| mark.starts_with(OUR_LOOPS));
+    let frees = if ours { "borg-offsite-backup detach" } else { "losetup -d" };
+    let device = device.display();
+    format!("{device}, attached to {}; `{frees} {device}` frees it", file.display())
+}
+
+/// What a file or a block device is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// The number of a block device.
+    Device(u64),
+    /// The number of the file system's device, and the inode.
+    File(u64, u64),
+}
+
+/// The other processes that have `node` open, as far as this user may see.
+pub fn processes_with(node: &Node) -> Vec<String> {
+    processes_where(|link| (found(link)? == *node).then(|| std::fs::read_link(link).ok())?)
+}
+
+/// What the link of a process leads to, as far as this machine knows it: no server is asked, which might not
+/// answer.
+fn found(link: &Path) -> Option<Node> {
+    let path = CString::new(link.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all zeros is a statx, and the kernel fills it; the path ends with a NUL.
+    let (done, stat) = unsafe {
+        let mut stat: libc::statx = std::mem::zeroed();
+        let mask = libc::STATX_TYPE | libc::STATX_INO;
+        (libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, mask, &mut stat), stat)
+    };
+    if done != 0 {
+        return None;
+    }
+    Some(match u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFBLK {
+        true => Node::Device(libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)),
+        false => Node::File(libc::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
+    })
 }
 
 /// The other processes that have a file open that `is_it` is true of, as far as this user may see:
 /// `smbd (pid 812), which has /mnt/x/y open`.
 pub fn processes(is_it: impl Fn(&Path) -> bool) -> Vec<String> {
+    processes_where(|link| std::fs::read_link(link).ok().filter(|file| is_it(file)))
+}
+
+/// `is_it` gets the links in /proc to what a process uses, and says what that is called.
+fn processes_where(is_it: impl Fn(&Path) -> Option<PathBuf>) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let holders = entries.filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok().filter(|pid| *pid != std::process::id())?;
@@ -166,11 +212,11 @@ pub fn processes(is_it: impl Fn(&Path) -> bool) -> Vec<String> {
     holders.collect()
 }
 
-/// A file that `is_it` is true of and that the process (its folder in /proc) uses.
-fn open_in(process: &Path, is_it: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+/// What `is_it` says of the first link of the process (its folder in /proc) of which it says something.
+fn open_in(process: &Path, is_it: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
     let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
     let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
-    fds.chain(places).filter_map(|link| std::fs::read_link(link).ok()).find(|file| is_it(file))
+    fds.chain(places).find_map(|link| is_it(&link))
 }
 
 /// Mounts a FUSE of this process at `dir`, as only root can; what serves it takes the requests from what

@@ -12,26 +12,18 @@ const PIECE: usize = 1 << 18;
 /// Everything that both sides must be told to keep.
 const KEEP: [&str; 4] = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls"];
 
-/// Copies `name` in `from` (`.`: all that is in it) into `to`, with owners (by number), modes,
-/// times, links, holes, xattrs and ACLs. What is there already is an error, unless `overwrite`.
-/// `progress` is told the bytes that have passed so far.
+/// Copies `name` in `from` (`.`: all that is in it) into `to`, which is empty, with owners (by number), modes,
+/// times, links, holes, xattrs and ACLs. `progress` is told the bytes that have passed so far.
 ///
 /// # Errors
 /// When a file cannot be read or written, named by tar, or a signal asked for the end.
-pub fn copy(
-    from: &Path,
-    name: &OsStr,
-    to: &Path,
-    overwrite: bool,
-    progress: &mut dyn FnMut(u64),
-) -> Result<()> {
+pub fn copy(from: &Path, name: &OsStr, to: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let mut member = OsString::from("./");
     member.push(name);
     let pack = Command::new("tar").args(["--create", "--sparse", "--file=-"]).args(KEEP).arg("--directory");
     let pack = pack.arg(from).arg("--").arg(member);
     let unpack = Command::new("tar").args(["--extract", "--same-owner", "--same-permissions", "--file=-"]);
-    let unpack = unpack.args(KEEP).arg(if overwrite { "--unlink-first" } else { "--keep-old-files" });
-    let unpack = unpack.arg("--directory").arg(to).piped_stdin();
+    let unpack = unpack.args(KEEP).arg("--keep-old-files").arg("--directory").arg(to).piped_stdin();
     let (mut packer, packer_said) = start(pack)?;
     let (mut unpacker, unpacker_said) = start(unpack)?;
     let moved = move_bytes(&mut packer, &mut unpacker, progress);

@@ -1,7 +1,7 @@
 //! Files out of the file system in a volume.
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use serial_test::parallel;
@@ -123,4 +123,73 @@ fn a_copy_that_fails_takes_everything_down() {
     Program::new("umount").arg(&small).ok();
     scene.assert_nothing_left();
     assert_eq!(std::fs::metadata(&small).unwrap().uid(), 0);
+}
+
+/// An ext4 with `home/bob/x`, and a folder of another account that it is restored to.
+fn of_another_account() -> Option<(Scene, std::path::PathBuf, std::path::PathBuf)> {
+    let scene = Scene::new(|tank| {
+        let content = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(content.path().join("home/bob")).unwrap();
+        std::fs::write(content.path().join("home/bob/x"), "of the volume").unwrap();
+        write_ext4(&tank.join("v"), content.path());
+    })?;
+    let (out, victim) = (scene.folder("out of it"), scene.folder("victim"));
+    std::fs::create_dir(victim.join("bob")).unwrap();
+    chown(&out, Some(65534), Some(65534)).unwrap();
+    Some((scene, out, victim))
+}
+
+#[test]
+#[parallel]
+fn links_in_the_folder_that_is_restored_to_lead_nowhere() {
+    let Some((scene, out, victim)) = of_another_account() else { return };
+    let untouched = || {
+        let mut left = std::fs::read_dir(&victim).unwrap().map(|e| e.unwrap().file_name());
+        assert_eq!((left.next(), left.next()), (Some("bob".into()), None));
+        assert_eq!(std::fs::read_dir(victim.join("bob")).unwrap().count(), 0);
+    };
+    symlink(&victim, out.join("home")).unwrap();
+    for path in ["tank/v:/", "tank/v:/home"] {
+        for options in [&[][..], &["--overwrite"]] {
+            let said = restore(&scene, path).arg("--to").arg(&out).args(options).fails();
+            assert!(said.contains("already; nothing was written") && said.contains("home"), "{said}");
+            untouched();
+        }
+    }
+    std::fs::remove_file(out.join("home")).unwrap();
+    std::fs::create_dir(out.join("home")).unwrap();
+    symlink(victim.join("bob"), out.join("home/bob")).unwrap();
+    restore(&scene, "tank/v:/").arg("--overwrite").arg("--to").arg(&out).fails();
+    untouched();
+    std::fs::remove_file(out.join("home/bob")).unwrap();
+    std::fs::create_dir(out.join("home/bob")).unwrap();
+    symlink(victim.join("x"), out.join("home/bob/x")).unwrap();
+    restore(&scene, "tank/v:/").arg("--overwrite").arg("--to").arg(&out).ok();
+    assert!(!out.join("home/bob/x").is_symlink());
+    assert_eq!(std::fs::read(out.join("home/bob/x")).unwrap(), b"of the volume");
+    untouched();
+    let meta = out.metadata().unwrap();
+    assert_eq!((meta.uid(), meta.permissions().mode() & 0o777), (65534, 0o755), "the folder stays as it was");
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[parallel]
+fn whoever_owns_the_folder_cannot_lead_tar_elsewhere() {
+    let Some((mut scene, out, victim)) = of_another_account() else { return };
+    // The folder that is filled is swapped for a link when tar begins.
+    let trick = format!(
+        "#!/bin/sh\ncase \" $* \" in *' --extract '*) cd {out:?}\n\
+         for name in .borg-offsite-backup-restore-*; do mv \"$name\" moved && ln -s {victim:?} \"$name\"; done\n\
+         cd / ;; esac\nexec /usr/bin/tar \"$@\"\n"
+    );
+    let bin = scene.folder("bin");
+    std::fs::write(bin.join("tar"), trick).unwrap();
+    std::fs::set_permissions(bin.join("tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    scene.sandbox.search_first(bin);
+    restore(&scene, "tank/v:/").arg("--to").arg(&out).run();
+    assert!(out.join("moved").exists(), "the trick was not played");
+    assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(victim.join("bob")).unwrap().count(), 0);
+    scene.assert_nothing_left();
 }

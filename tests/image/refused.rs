@@ -1,5 +1,6 @@
 //! Targets that nothing is written to.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::common::{Flavour, Loop, Need, Program, Sandbox, available, binary};
@@ -64,6 +65,57 @@ fn what_is_in_use_is_refused_with_who_uses_it() {
     assert_refused(&sandbox, &file, 75, device);
     drop(disk);
     restore(&sandbox, &file, &[]).ok();
+}
+
+#[test]
+fn a_file_behind_a_device_is_in_use_under_each_of_its_names() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(8, 0));
+    let disk = Disk::with(&sandbox, "disk", &vec![0; 8 * MIB]);
+    let device = disk.device().to_str().unwrap();
+    let hard = sandbox.path("out/hard");
+    std::fs::hard_link(sandbox.path("disk"), &hard).unwrap();
+    assert_refused(&sandbox, &hard, 75, device);
+    let place = sandbox.path("out/place");
+    std::fs::write(&place, "").unwrap();
+    Program::new("mount").arg("--bind").arg(sandbox.path("disk")).arg(&place).ok();
+    let run = restore(&sandbox, &place, &[]).run();
+    Program::new("umount").arg(&place).ok();
+    assert_eq!(run.code(), Some(75), "{run}");
+    assert!(run.stderr().contains(device), "{run}");
+    // A node of one's own is the same device.
+    let node = sandbox.path("out/node");
+    Program::new("cp").arg("-a").arg(device).arg(&node).ok();
+    let above = Disk::on(disk.device());
+    assert_refused(&sandbox, &node, 75, &above.device().display().to_string());
+}
+
+#[test]
+fn a_file_that_is_swapped_to_is_in_use() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(8, 0));
+    let disk = Disk::with(&sandbox, "disk", &vec![0; 32 * MIB]);
+    Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(disk.device()).ok();
+    let dir = sandbox.mount_point();
+    Program::new("mount").arg(disk.device()).arg(&dir).ok();
+    let (file, hard) = (dir.join("swap"), dir.join("hard"));
+    std::fs::write(&file, vec![0; 8 * MIB]).unwrap();
+    std::fs::hard_link(&file, &hard).unwrap();
+    Program::new("chmod").arg("600").arg(&file).ok();
+    Program::new("mkswap").arg(&file).ok();
+    let swaps = Program::new("swapon").arg(&file).run().code() == Some(0);
+    let run = restore(&sandbox, &hard, &[]).run();
+    Program::new("swapoff").arg(&file).run();
+    Program::new("umount").arg(&dir).ok();
+    assert!(swaps, "no swap here");
+    assert_eq!(run.code(), Some(75), "{run}");
+    assert!(run.stderr().contains("swap space"), "{run}");
 }
 
 #[test]
@@ -142,4 +194,89 @@ fn a_person_at_a_terminal_is_asked() {
         assert!(run.stdout().contains("Go on? [y/N]"), "{run}");
         assert_eq!(std::fs::read(&file).unwrap() == bytes, restored, "{run}");
     }
+}
+
+/// `restore` to `target` at a terminal, where somebody does something before he says yes.
+fn answered(sandbox: &Sandbox, target: &Path, meanwhile: impl FnOnce()) -> (Option<i32>, String) {
+    let command = format!(
+        "'{}' --config '{}' restore {ARCHIVE} tank/work --to '{}'",
+        binary().display(),
+        sandbox.config().display(),
+        target.display()
+    );
+    let mut child = sandbox.program("script").args(["-qec", &command, "/dev/null"]).spawn_piped();
+    let mut said = Vec::new();
+    let (stdout, mut byte) = (child.stdout.as_mut().unwrap(), [0]);
+    while !said.ends_with(b"[y/N]") {
+        assert_ne!(stdout.read(&mut byte).unwrap(), 0, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    meanwhile();
+    child.stdin.take().unwrap().write_all(b"yes\n").unwrap();
+    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_file_that_became_another_one_while_a_person_was_asked_is_not_written_to() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let (file, other, moved) =
+        (sandbox.path("out/old"), sandbox.path("out/other"), sandbox.path("out/moved"));
+    let old = vec![1; 2 * MIB];
+    let swaps: [&dyn Fn(); 4] = [
+        &|| {
+            std::fs::rename(&file, &moved).unwrap();
+            std::os::unix::fs::symlink(&other, &file).unwrap();
+        },
+        &|| {
+            std::fs::rename(&file, &moved).unwrap();
+            std::fs::hard_link(&other, &file).unwrap();
+        },
+        &|| std::fs::hard_link(&file, &moved).unwrap(),
+        &|| std::fs::File::options().write(true).open(&file).unwrap().set_len(3 * MIB as u64).unwrap(),
+    ];
+    for swap in swaps {
+        for path in [&file, &other, &moved] {
+            let _ = std::fs::remove_file(path);
+        }
+        std::fs::write(&file, &old).unwrap();
+        std::fs::write(&other, &old).unwrap();
+        let (code, said) = answered(&sandbox, &file, swap);
+        assert!(code.is_some_and(|code| code != 0), "{said}");
+        assert!(said.contains("became another one since it was looked at"), "{said}");
+        assert!(std::fs::read(&other).unwrap() == old);
+        assert!(std::fs::read(&file).unwrap()[..2 * MIB] == old);
+        if moved.exists() {
+            assert!(std::fs::read(&moved).unwrap() == old);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_became_another_one_while_a_person_was_asked_is_not_written_to() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let old = vec![1; 2 * MIB];
+    let other = sandbox.path("other");
+    std::fs::write(&other, &old).unwrap();
+    let disk = Disk::with(&sandbox, "disk", &old);
+    // It is open meanwhile, so that the kernel gives its number to no other.
+    let (_, said) = answered(&sandbox, disk.device(), || {
+        Program::new("losetup").arg("--detach").arg(disk.device()).run();
+        Program::new("losetup").arg(disk.device()).arg(&other).run();
+    });
+    assert!(std::fs::read(&other).unwrap() == old, "{said}");
+    // A link to it that leads to another one: what was asked about is what is written.
+    let (one, two) = (Disk::with(&sandbox, "one", &old), Disk::with(&sandbox, "two", &old));
+    let link = sandbox.path("out/link");
+    std::os::unix::fs::symlink(one.device(), &link).unwrap();
+    let (_, said) = answered(&sandbox, &link, || {
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(two.device(), &link).unwrap();
+    });
+    assert!(two.bytes() == old, "{said}");
 }

@@ -76,6 +76,11 @@ fn a_volume_goes_back_to_an_earlier_day_and_zfs_tells_what_changed_since() {
 }
 
 #[test]
+fn a_volume_that_got_other_blocks_than_were_written_to_it_is_read() {
+    run("proof.sh");
+}
+
+#[test]
 fn a_volume_in_an_archive_is_a_device_again_with_its_journal_replayed_or_not() {
     run("attach.sh");
 }

@@ -9,12 +9,17 @@ mod fresh;
 mod listing;
 mod place;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 
 use self::fresh::Fresh;
 use self::listing::Listing;
@@ -66,21 +71,68 @@ pub struct Report {
 /// When something is in the way, the archive would lead out of the folder, or borg fails; then nothing
 /// was changed in the folder.
 pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report> {
-    let to = open(request.to)?;
-    fresh::remove_abandoned(&to);
+    let folder = Folder::open(request.to, request.overwrite)?;
     let listing = Listing::of(borg, request, LOCK_WAIT)?;
-    let shown = request.to.display();
-    refuse(&listing.in_the_way(request.to, request.overwrite), request)?;
-    let fresh = Fresh::make(&to)
-        .map_err(|e| Error::failed(format!("cannot make a folder in {shown} to extract to")).because(e))?;
-    let warnings = extract(borg, request, &fresh, tell)?;
-    let cannot =
-        |e: std::io::Error| Error::failed(format!("cannot put what was extracted into {shown}")).because(e);
-    refuse(&place::in_the_way(fresh.dir(), &to, request.overwrite).map_err(cannot)?, request)?;
-    place::put(fresh.dir(), &to, request.overwrite)
-        .map_err(|e| cannot(e).hint(format!("a part of it may be in {shown} already")))?;
-    fresh.close().map_err(cannot)?;
+    folder.refuse(&listing.in_the_way(request.to, request.overwrite))?;
+    let warnings = folder.fill(|dir| run(borg, request, dir, Arc::clone(tell)))?;
     Ok(Report { entries: listing.entries, bytes: listing.bytes, warnings })
+}
+
+/// A folder that files are put into, whoever owns it and whatever links are in it.
+pub struct Folder<'a> {
+    dir: File,
+    shown: &'a Path,
+    overwrite: bool,
+}
+
+impl<'a> Folder<'a> {
+    /// Opens the folder `path`, which is made where only itself is missing. With `overwrite` files in it may
+    /// be replaced.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is none.
+    pub fn open(path: &'a Path, overwrite: bool) -> Result<Self> {
+        let dir = open(path)?;
+        fresh::remove_abandoned(&dir);
+        Ok(Folder { dir, shown: path, overwrite })
+    }
+
+    /// Tells early that the file `name` would be in the way.
+    ///
+    /// # Errors
+    /// When it is there, and must not be replaced.
+    pub fn must_take(&self, name: &OsStr) -> Result<()> {
+        let there = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
+        if there && !self.overwrite { self.refuse(&[name.into()]) } else { Ok(()) }
+    }
+
+    /// Lets `fill` make files in a folder that it is told, where links lead nowhere, and then moves them to where
+    /// they belong. Folders that are there stay as they are.
+    ///
+    /// # Errors
+    /// What `fill` says, and when something is in the way; then nothing was changed in the folder.
+    pub fn fill<T: Send>(&self, fill: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
+        let shown = self.shown.display();
+        let fresh = Fresh::make(&self.dir).map_err(|e| {
+            Error::failed(format!("cannot make a folder in {shown} to extract to")).because(e)
+        })?;
+        // The mounts that it works in are those of its thread.
+        let filled = std::thread::scope(|scope| scope.spawn(|| fill(&fresh.enter()?)).join());
+        let filled = filled.unwrap_or_else(|_| Err(Error::failed("the thread that extracts panicked")))?;
+        let cannot = |e: std::io::Error| {
+            Error::failed(format!("cannot put what was extracted into {shown}")).because(e)
+        };
+        self.refuse(&place::in_the_way(fresh.dir(), &self.dir, self.overwrite).map_err(cannot)?)?;
+        place::put(fresh.dir(), &self.dir, self.overwrite)
+            .map_err(|e| cannot(e).hint(format!("a part of it may be in {shown} already")))?;
+        fresh.close().map_err(cannot)?;
+        Ok(filled)
+    }
+
+    /// An error, if there is anything in the way.
+    fn refuse(&self, in_the_way: &[std::path::PathBuf]) -> Result<()> {
+        refuse(in_the_way, self.shown, self.overwrite)
+    }
 }
 
 fn open(dir: &Path) -> Result<File> {
@@ -96,36 +148,26 @@ fn open(dir: &Path) -> Result<File> {
     }
 }
 
-/// An error, if there is anything in the way.
-fn refuse(in_the_way: &[std::path::PathBuf], request: &Request<'_>) -> Result<()> {
+fn refuse(in_the_way: &[std::path::PathBuf], to: &Path, overwrite: bool) -> Result<()> {
     const SHOWN: usize = 10;
     if in_the_way.is_empty() {
         return Ok(());
     }
-    let (count, to) = (in_the_way.len(), request.to.display());
+    let (count, to) = (in_the_way.len(), to.display());
     let what = if count == 1 { "1 file is" } else { &format!("{count} files are") };
     let mut error = Error::usage(format!("{what} in {to} already; nothing was written"));
     for path in in_the_way.iter().take(SHOWN) {
-        error = error.hint(path.display().to_string());
+        error = error.hint(path.as_os_str().as_bytes().escape_ascii().to_string());
     }
     if count > SHOWN {
         error = error.hint(format!("and {} more", count - SHOWN));
     }
-    Err(match request.overwrite {
+    Err(match overwrite {
         false => error.hint("`--overwrite` replaces files, or name another folder"),
         true => {
             error.hint("a folder is never replaced by a file, nor a file by a folder: name another folder")
         }
     })
-}
-
-/// Returns how many warnings there were.
-fn extract(borg: &Borg, request: &Request<'_>, fresh: &Fresh, tell: &Tell) -> Result<u64> {
-    // The mounts that it works in are those of its thread.
-    let extracted = std::thread::scope(|scope| {
-        scope.spawn(|| run(borg, request, &fresh.enter()?, Arc::clone(tell))).join()
-    });
-    extracted.unwrap_or_else(|_| Err(Error::failed("the thread that extracts panicked")))
 }
 
 fn run(borg: &Borg, request: &Request<'_>, dir: &Path, tell: Tell) -> Result<u64> {

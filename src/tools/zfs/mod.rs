@@ -1,5 +1,6 @@
 //! ZFS, through `zfs`: what there is, and the few things that a backup makes and removes.
 
+mod history;
 mod stream;
 mod volume;
 
@@ -12,6 +13,7 @@ use super::mounts;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended, Output};
 
+pub use history::History;
 pub use stream::Changes;
 pub use volume::{changes, create_volume, lists_every_hole, volume_of};
 
