@@ -17,6 +17,10 @@ pub enum Kind {
     Busy,
     /// What was named does not exist.
     NotFound,
+    /// Bytes of the backup are lost, or are not what was written.
+    Damaged,
+    /// `verify` saw all that it was to look at, and it is not as it should be.
+    Differs,
     /// What is to be made is there already.
     Exists,
     /// The line to the server was cut; on a new one the same call may work.

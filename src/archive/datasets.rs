@@ -1,15 +1,11 @@
 //! What an archive says of its ZFS datasets, so that they can be made again: a JSON file beside the
-//! volumes.
+//! volumes, [`MANIFEST`](super::volumes::MANIFEST).
 
 use serde::{Deserialize, Serialize};
 
 use super::path::ItemPath;
 use crate::error::{Error, Result};
 
-/// Its name in `dev/zvol`. No pool can have it.
-pub const FILE: &str = ".borg-offsite-backup.json";
-/// Its path in an archive.
-pub const PATH: &[u8] = b"dev/zvol/.borg-offsite-backup.json";
 /// The highest version that we understand.
 const VERSION: u32 = 1;
 
@@ -119,7 +115,6 @@ mod tests {
         assert_eq!(read, datasets);
         assert_eq!(read.volume(&ItemPath::new(b"dev/zvol/tank/v").unwrap()), Some(&volume()));
         assert_eq!(read.volume(&ItemPath::new(b"dev/zvol/tank/f").unwrap()), None);
-        assert_eq!(PATH, format!("dev/zvol/{FILE}").as_bytes());
     }
 
     #[test]

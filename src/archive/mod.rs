@@ -9,3 +9,4 @@ pub mod name;
 pub mod origin;
 pub mod path;
 pub mod tree;
+pub mod volumes;

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::state;
 use super::times::{self, Times};
 use super::volumes::{Content, Shown, Tree};
-use crate::archive::datasets;
+use crate::archive::volumes;
 use crate::error::Result;
 use crate::tools::zfs::{self, Dataset, DatasetKind, Mark};
 
@@ -56,7 +56,7 @@ impl Frozen {
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
         let content = Content::Bytes(manifest::manifest(plan, &moment, name)?);
         let time = now().max(newest + 1);
-        files.push(Shown { path: datasets::FILE.to_owned(), inode: u64::MAX, time, content });
+        files.push(Shown { path: volumes::MANIFEST.to_owned(), inode: u64::MAX, time, content });
         let tree = Tree::new(files);
         Ok(Frozen { moment, times, bookmarks, read: tree.counter(), tree: Some(tree), size })
     }

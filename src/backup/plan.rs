@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::selection::{self, LeftOut};
 use crate::archive::path::ItemPath;
+use crate::archive::volumes;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tools::mounts::Mount;
 use crate::tools::zfs::Dataset;
-
-/// Where the volumes are in the archive.
-const VOLUMES: &[u8] = b"dev/zvol";
 
 /// What one run backs up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +65,7 @@ impl Plan {
         }
         // Also without volumes: the manifest of the datasets is there.
         if !volumes.is_empty() || !entries.is_empty() {
-            entries.push(Entry { path: path(VOLUMES)?, source: Source::Volumes(volumes) });
+            entries.push(Entry { path: path(volumes::FOLDER)?, source: Source::Volumes(volumes) });
         }
         for listed in &config.filesystems_to_backup {
             entries.push(Entry::of(listed, Source::Live)?);

@@ -14,6 +14,7 @@ use crate::archive::choice::Wanted;
 use crate::error::{Error, Result};
 use crate::image::attach::{self, Request, Then};
 use crate::image::attachment::Attachment;
+use crate::image::detach;
 use crate::image::filesystem::{self, Mode};
 use crate::mount::open;
 use crate::tools::blockdev;
@@ -77,7 +78,13 @@ impl Attach {
         }
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());
-        console::print(&device.display().to_string())?;
+        if let Err(e) = console::print(&device.display().to_string()) {
+            // Nobody would know of it.
+            return Err(match detach::take_down(&attachment) {
+                Ok(()) => e.hint("nothing is attached: nobody could be told the device"),
+                Err(left) => e.hint(format!("{} is still attached: {}", device.display(), left.chain())),
+            });
+        }
         self.tell(console, &attachment, &device);
         Ok(Exit::Done)
     }

@@ -16,12 +16,15 @@ pub enum Exit {
     Usage = 2,
     /// Done, but something that was asked for is missing; or with warnings, where `fail_on_warnings` is set.
     Warned = 3,
+    /// `verify` could look, and what it saw differs or is damaged.
+    Differs = 4,
     /// The repository is locked or another run is active: try again later.
     Busy = 75,
 }
 
 impl Exit {
-    pub const ALL: [Exit; 5] = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warned, Exit::Busy];
+    pub const ALL: [Exit; 6] =
+        [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warned, Exit::Differs, Exit::Busy];
 
     /// What it means, for the man page.
     pub fn meaning(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Exit {
             Exit::Warned => {
                 "Done, but something that was asked for is missing; or with warnings, where fail_on_warnings is set."
             }
+            Exit::Differs => "verify: it differs or is damaged. (1: it could not be looked at.)",
             Exit::Busy => "The repository is locked or another run is active: try again later.",
         }
     }
@@ -40,7 +44,7 @@ impl Exit {
 impl Exit {
     /// The exit of another process of ours.
     pub fn from_code(code: i32) -> Exit {
-        let all = [Exit::Done, Exit::Usage, Exit::Warned, Exit::Busy];
+        let all = [Exit::Done, Exit::Usage, Exit::Warned, Exit::Differs, Exit::Busy];
         all.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Exit::Failed)
     }
 }
@@ -56,7 +60,10 @@ impl From<&Error> for Exit {
         match error.kind() {
             Kind::Usage => Exit::Usage,
             Kind::Busy => Exit::Busy,
-            Kind::Failed | Kind::NotFound | Kind::Exists | Kind::Cut | Kind::Interrupted => Exit::Failed,
+            Kind::Differs => Exit::Differs,
+            Kind::Failed | Kind::NotFound | Kind::Damaged | Kind::Exists | Kind::Cut | Kind::Interrupted => {
+                Exit::Failed
+            }
         }
     }
 }

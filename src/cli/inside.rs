@@ -1,6 +1,5 @@
 //! Files out of a volume: `VOLUME:/PATH`.
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,10 +8,10 @@ use chrono::{DateTime, Local};
 use clap::Args;
 
 use super::Exit;
-use super::args::Globals;
 use super::console::{self, Console, redraw, size};
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Result};
+use crate::image::archived::Place;
 use crate::image::inside::{self, Entry, Volume};
 use crate::tools::borg::Borg;
 
@@ -38,9 +37,16 @@ pub enum Act<'a> {
     Copy(&'a Path, bool),
 }
 
-/// Lists or copies `paths` (each `VOLUME:/PATH`, of one volume) of the archive `said`.
-pub fn run(globals: &Globals, said: &str, paths: &[OsString], options: &Options, act: &Act) -> Result<Exit> {
-    let (image, paths) = same_volume(paths)?;
+/// Lists or copies what `places` are, all in one volume of the archive `said`.
+pub fn run(
+    borg: &Borg,
+    console: Console,
+    said: &str,
+    places: Vec<Place>,
+    options: &Options,
+    act: &Act,
+) -> Result<Exit> {
+    let (image, paths) = same_volume(places)?;
     let volume = Volume {
         archive: Wanted::parse(said)?,
         said: said.to_owned(),
@@ -48,13 +54,11 @@ pub fn run(globals: &Globals, said: &str, paths: &[OsString], options: &Options,
         partition: options.partition,
         in_host: options.in_host,
     };
-    let config = globals.config()?;
-    let borg = Borg::new(&config)?;
-    let inside = inside::Inside::open(&borg, &volume, &|_| ())?;
+    let inside = inside::Inside::open(borg, &volume, &|_| ())?;
     for path in &paths {
         match act {
             Act::List => inside.list(path)?.iter().try_for_each(|entry| console::print(&line(entry)))?,
-            Act::Copy(to, overwrite) => copy(&inside, path, to, *overwrite, globals.console())?,
+            Act::Copy(to, overwrite) => copy(&inside, path, to, *overwrite, console)?,
         }
     }
     inside.close()?;
@@ -62,19 +66,20 @@ pub fn run(globals: &Globals, said: &str, paths: &[OsString], options: &Options,
 }
 
 /// The volume, and the paths in it.
-fn same_volume(words: &[OsString]) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
-    let mut volume: Option<&[u8]> = None;
+fn same_volume(places: Vec<Place>) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
+    let mut found: Option<Vec<u8>> = None;
     let mut paths = Vec::new();
-    for word in words {
-        let (image, path) = inside::split(word.as_bytes()).ok_or_else(|| {
-            Error::usage(format!("`{}` names no path in a volume", word.display())).hint("write VOLUME:/PATH")
-        })?;
-        if volume.get_or_insert(image) != &image {
+    for place in places {
+        let Place::Volume { volume, path } = place else {
+            return Err(Error::usage("some of the paths are in the archive, some in a volume of it")
+                .hint("take them one after the other"));
+        };
+        if *found.get_or_insert_with(|| volume.clone()) != volume {
             return Err(Error::usage("the paths are in several volumes").hint("take one volume at a time"));
         }
-        paths.push(path.to_vec());
+        paths.push(path);
     }
-    Ok((volume.unwrap_or_default().to_vec(), paths))
+    Ok((found.unwrap_or_default(), paths))
 }
 
 fn copy(inside: &inside::Inside, path: &[u8], to: &Path, overwrite: bool, console: Console) -> Result<()> {
@@ -132,11 +137,11 @@ mod tests {
 
     #[test]
     fn all_paths_must_be_in_one_volume() {
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let (volume, paths) = same_volume(&words(&["tank/v:/a", "tank/v:/b c"])).unwrap();
+        let place = |volume: &str, path: &str| Place::Volume { volume: volume.into(), path: path.into() };
+        let (volume, paths) = same_volume(vec![place("tank/v", "/a"), place("tank/v", "/b c")]).unwrap();
         assert_eq!((&volume[..], paths.len(), &paths[1][..]), (&b"tank/v"[..], 2, &b"/b c"[..]));
-        assert!(same_volume(&words(&["tank/v:/a", "tank/w:/a"])).is_err());
-        assert!(same_volume(&words(&["tank/v"])).is_err());
+        assert!(same_volume(vec![place("tank/v", "/a"), place("tank/w", "/a")]).is_err());
+        assert!(same_volume(vec![place("tank/v", "/a"), Place::Archive]).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
+use crate::archive::volumes;
 use crate::error::{Error, Result};
 use crate::mount::fs::Summary;
 use crate::mount::log::Log;
@@ -217,7 +218,7 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
                 lines.push(format!("  and {} more", volumes.len() - VOLUMES_SHOWN));
             }
             if let Some((path, _)) = volumes.first() {
-                let name = path.strip_prefix(b"dev/zvol/").unwrap_or(path);
+                let name = volumes::name_of(path).unwrap_or(path);
                 lines.push(format!(
                     "Attach one:  borg-offsite-backup attach ::{what} {}",
                     name.escape_ascii()

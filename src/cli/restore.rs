@@ -18,12 +18,14 @@ use super::{Exit, SourceArg, confirm};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
-use crate::image::archived::{Archived, Found, Image};
+use crate::image::archived::{self, Archived, Found, Image};
+use crate::image::attributes::Attributes;
 use crate::image::bill::{self, Bill};
 use crate::image::bookmark::{self, Since};
 use crate::image::compare;
 use crate::image::new_volume::NewVolume;
-use crate::image::restore::{self, Report};
+use crate::image::request;
+use crate::image::restore::{self, Report, Unfinished};
 use crate::image::target::{Kept, Place, Target};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
@@ -77,14 +79,21 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let in_volumes = self.paths.iter().any(|path| memchr::memmem::find(path.as_bytes(), b":/").is_some());
-        let act = match &self.to {
-            Some(dir) => Act::Copy(dir, self.overwrite),
-            None => Act::List,
-        };
-        if in_volumes {
-            self.refuse_options_of_images("a path in a volume")?;
-            return inside::run(globals, &self.archive, &self.paths, &self.inside, &act);
+        let wanted = Wanted::parse(&self.archive)?;
+        let config = globals.config()?;
+        let borg = Borg::new(&config)?;
+        let words: Vec<Vec<u8>> = self.paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        // A name may have a colon, too: the archive knows.
+        if words.iter().any(|word| memchr::memmem::find(word, b":/").is_some()) {
+            let places = request::places(&borg, &wanted, self.source.into(), &words)?;
+            if places.iter().any(|place| matches!(place, archived::Place::Volume { .. })) {
+                self.refuse_options_of_images("a path in a volume")?;
+                let act = match &self.to {
+                    Some(dir) => Act::Copy(dir, self.overwrite),
+                    None => Act::List,
+                };
+                return inside::run(&borg, globals.console(), &self.archive, places, &self.inside, &act);
+            }
         }
         if self.inside.partition.is_some() || self.inside.in_host {
             return Err(Error::usage(
@@ -95,9 +104,6 @@ impl Restore {
             return Err(Error::usage("`--list` is for paths in a volume: VOLUME:/PATH")
                 .hint("`borg-offsite-backup list ::ARCHIVE PATH` shows what is in an archive"));
         };
-        let wanted = Wanted::parse(&self.archive)?;
-        let config = globals.config()?;
-        let borg = Borg::new(&config)?;
         let _reached = borg.reach("restore from it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
         let files = || self.files(&borg, &archived, to, globals.console(), config.fail_on_warnings);
@@ -127,7 +133,8 @@ impl Restore {
         if self.json {
             console::print(&json!({ "restored": report }).to_string())?;
         }
-        Ok(if report.warnings > 0 && strict { Exit::Warned } else { Exit::Done })
+        let warned = report.missing > 0 || report.warnings > 0 && strict;
+        Ok(if warned { Exit::Warned } else { Exit::Done })
     }
 
     fn refuse_options_of_images(&self, what: &str) -> Result<()> {
@@ -161,6 +168,7 @@ impl Restore {
             // Who answers may have taken his time.
             place.check(image.size, self.overwrite)?;
         }
+        let is_new_file = place.kept == Kept::New;
         let target = place.open(image.size)?;
         let target = if new.is_some() { target.new_volume() } else { target };
         let known = match new {
@@ -177,7 +185,11 @@ impl Restore {
         {
             new.keep();
         }
-        let mut report = report?;
+        let mut report = report.map_err(|unfinished| self.told(unfinished))?;
+        if is_new_file && !image.path.is_volume() {
+            let attributes = Attributes::find(&archived.tree, &image.path, self.numeric_ids);
+            target.give(attributes)?;
+        }
         report.read += known.read;
         report.sampled += known.sampled;
         if report.misled {
@@ -188,6 +200,16 @@ impl Restore {
         }
         console.say(&summary(image, target.shown(), &report));
         Ok(Exit::Done)
+    }
+
+    fn told(&self, unfinished: Unfinished) -> Error {
+        let Unfinished { error, damaged } = unfinished;
+        if let (true, Some(file)) = (self.json, damaged)
+            && let Err(e) = console::print(&json!({ "damaged": [file] }).to_string())
+        {
+            return e;
+        }
+        error
     }
 
     fn bill(&self, archived: &Archived, image: &Image, place: Place, console: Console) -> Result<Exit> {

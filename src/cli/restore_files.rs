@@ -7,10 +7,13 @@ use std::time::Instant;
 use super::console::{self, Console, count, size};
 use super::meter::Drawn;
 use crate::archive::path::ItemPath;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::image::archived::{Archived, Found};
+use crate::image::attributes;
+use crate::image::damage;
 use crate::image::files::{self, Event, Report, Request};
 use crate::image::progress::{Progress, Step};
+use crate::image::verify;
 use crate::process::interrupt;
 use crate::tools::borg::Borg;
 
@@ -33,7 +36,9 @@ pub fn restore<'a>(
     interrupt::heed()?;
     let Wish { to, overwrite, numeric_ids } = *wish;
     let begun = Instant::now();
-    let request = Request { archive: &archived.archive.name, paths: &paths, to, overwrite, numeric_ids };
+    let parents = attributes::above(&archived.tree, &paths, archived.archive.start_ns(), numeric_ids);
+    let archive = archived.archive.name.as_str();
+    let request = Request { archive, paths: &paths, parents: &parents, to, overwrite, numeric_ids };
     let drawn = Arc::new(Drawn::new(console));
     let told = Arc::clone(&drawn);
     let report = files::restore(
@@ -48,9 +53,29 @@ pub fn restore<'a>(
         }) as files::Tell),
     );
     drawn.end();
-    let report = report?;
+    let report = report.map_err(|e| with_damage(e, archived, &paths, console))?;
+    if report.missing > 0 {
+        console.warn(&format!("{} of what was asked for did not come", count(report.missing)));
+    }
     console.say(&summary(to, &report, &console::duration(begun.elapsed())));
     Ok(report)
+}
+
+/// Which files are damaged, where that may be why `error` came: borg stops at the first.
+fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: Console) -> Error {
+    let Some(native) = archived.native.as_ref().filter(|_| error.kind() == Kind::Damaged) else {
+        return error;
+    };
+    let drawn = Drawn::new(console);
+    let mut damaged = Vec::new();
+    for path in paths {
+        match verify::by_chunks(archived, native, Some(path), None, &|progress| drawn.tell(progress)) {
+            Ok(reading) => damaged.extend(reading.damaged),
+            Err(e) => tracing::warn!("cannot tell all that is damaged: {}", e.chain()),
+        }
+    }
+    drawn.end();
+    damage::named(error, &damaged)
 }
 
 fn path(found: Found) -> ItemPath {

@@ -15,7 +15,7 @@ use super::meter::Drawn;
 use super::{Exit, SourceArg};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::against::{self, Comparison};
 use crate::image::archived::{Archived, Found, Image};
 use crate::image::target::{Kept, Place};
@@ -136,15 +136,14 @@ impl Verify {
             return Ok(Exit::Done);
         }
         if !self.json {
-            let lines = reading.damaged.iter().map(|file| {
-                let ranges: Vec<String> = file.ranges.iter().take(SHOWN).map(in_bytes).collect();
-                format!("damaged: {} {}: {}", file.path, ranges.join(", "), file.why)
-            });
+            let lines = reading.damaged.iter().map(|file| format!("damaged: {}", file.told()));
             show(lines, reading.damaged_files as usize)?;
         }
         let files = count(reading.damaged_files);
-        Err(Error::failed(format!("{name} is damaged: {files} of its files cannot be read as they were"))
-            .hint("`borg-offsite-backup check` tells what of the repository is wrong; other archives may have them"))
+        let told = format!("{name} is damaged: {files} of its files cannot be read as they were");
+        Err(Error::new(Kind::Differs, told).hint(
+            "`borg-offsite-backup check` tells what of the repository is wrong; other archives may have them",
+        ))
     }
 }
 
@@ -172,7 +171,7 @@ fn told(name: &str, reading: &Reading, took: &str) -> String {
 
 fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
     let Comparison { size: listed, target_size, differing } = comparison;
-    let error = Error::failed(format!(
+    let told = format!(
         "{target} differs from {name}: {} in {}",
         size(comparison.bytes()),
         if differing.len() == 1 {
@@ -180,7 +179,8 @@ fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
         } else {
             format!("{} ranges", count(differing.len() as u64))
         }
-    ));
+    );
+    let error = Error::new(Kind::Differs, told);
     let error = match listed == target_size {
         true => error,
         false => error.hint(format!("{target} has {target_size} bytes, the archive's {listed}")),
@@ -217,10 +217,6 @@ fn json_of(comparison: &Comparison) -> Value {
 }
 
 fn json_of_reading(reading: &Reading) -> Value {
-    let damaged = reading
-        .damaged
-        .iter()
-        .map(|file| json!({ "path": file.path.to_string(), "ranges": pairs(&file.ranges), "why": file.why }));
     json!({
         "right": reading.damaged_files == 0,
         "size": reading.total,
@@ -228,6 +224,6 @@ fn json_of_reading(reading: &Reading) -> Value {
         "chunks": reading.chunks,
         "all_read": reading.is_last,
         "damaged_files": reading.damaged_files,
-        "damaged": damaged.collect::<Value>(),
+        "damaged": reading.damaged,
     })
 }

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::chunks::Chunks;
+use super::damage::{self, Damaged, REPAIRED};
 use super::naming;
 use super::streamed::Streamed;
 use crate::archive::choice::Wanted;
-use crate::archive::datasets::{self, Datasets};
+use crate::archive::datasets::Datasets;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
+use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
 use crate::mount::native::NativeCatalog;
@@ -38,6 +42,23 @@ pub enum Found {
     Folder(ItemPath),
     /// A link, a device, a FIFO, a socket.
     Other(ItemPath),
+}
+
+/// Where what a word of a person's names is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    Archive,
+    /// In a volume of the archive, `/` first.
+    Volume {
+        volume: Vec<u8>,
+        path: Vec<u8>,
+    },
+}
+
+/// `a:/b:/c` as a volume and a path in it, in each way.
+fn splits(said: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let colons = memchr::memmem::find_iter(said, b":/").filter(|at| *at > 0);
+    colons.map(|at| (&said[..at], &said[at + 1..]))
 }
 
 /// A regular file of an archive.
@@ -102,12 +123,46 @@ impl Archived {
         self.at(node, path)
     }
 
+    /// Whether there is anything at `said`, be it damaged.
+    fn has(&self, said: &[u8]) -> Option<NodeId> {
+        naming::candidates(said).ok()?.into_iter().find_map(|path| self.tree.find(&path))
+    }
+
+    /// What each of `words` names: the archive is asked first, and only what it does not have may be
+    /// `VOLUME:/PATH`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when it is neither.
+    pub fn places(&self, words: &[Vec<u8>]) -> Result<Vec<Place>> {
+        words.iter().map(|said| self.place(said)).collect()
+    }
+
+    fn place(&self, said: &[u8]) -> Result<Place> {
+        if self.has(said).is_some() {
+            return Ok(Place::Archive);
+        }
+        let is_file = |volume: &[u8]| {
+            let node = self.has(volume).and_then(|node| self.tree.node(node));
+            matches!(node.map(|node| node.body), Some(Body::File(_)))
+        };
+        for (volume, path) in splits(said) {
+            if is_file(volume) {
+                return Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() });
+            }
+        }
+        match splits(said).next() {
+            // It says which volumes there are.
+            Some((volume, path)) => Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() }),
+            None => self.find(said).map(|_| Place::Archive),
+        }
+    }
+
     /// What the archive says of its ZFS datasets; `None` when it says nothing.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn datasets(&self) -> Result<Option<Datasets>> {
-        match self.find(datasets::PATH) {
+        match self.find(&volumes::path_of(volumes::MANIFEST.as_bytes())) {
             Ok(Found::Image(file)) => Datasets::from_json(&file.read(MANIFEST)?).map(Some),
             Err(e) if e.kind() != Kind::NotFound => Err(e),
             _ => Ok(None),
@@ -122,17 +177,32 @@ impl Archived {
         };
         let listed = self.tree.content(content);
         let listed = listed.ok_or_else(|| Error::failed(format!("{path} has no bytes in the archive")))?;
-        if listed.damaged {
-            return Err(Error::failed(format!("{path} is damaged in the archive {}", self.archive.name))
-                .because("`borg check --repair` put zeros in the place of chunks that were lost")
-                .hint("take it from another archive; `borg-offsite-backup extract` gives it as it is"));
-        }
         let (archive, size) = (self.archive.clone(), listed.size);
+        let chunks = |native| Chunks::new(Arc::clone(native), &archive, listed.item, size);
+        if listed.damaged {
+            let ranges = self.native.as_ref().map(|native| chunks(native).repaired()).transpose()?;
+            return Err(self.repaired(Damaged {
+                path,
+                ranges: ranges.unwrap_or_default(),
+                why: REPAIRED.into(),
+            }));
+        }
         let bytes = match &self.native {
-            Some(native) => Bytes::Chunks(Chunks::new(Arc::clone(native), &archive, listed.item, size)),
+            Some(native) => Bytes::Chunks(chunks(native)),
             None => Bytes::Stream(Streamed::new(&*self.catalog, &archive, &self.tree, content, size)?),
         };
         Ok(Found::Image(Image { archive, path, size, bytes }))
+    }
+}
+
+impl Archived {
+    fn repaired(&self, file: Damaged) -> Error {
+        let told = Error::new(
+            Kind::Damaged,
+            format!("{} is damaged in the archive {}", file.path, self.archive.name),
+        );
+        damage::named(told.because(REPAIRED), &[file])
+            .hint("take it from another archive; `borg-offsite-backup extract` gives it as it is")
     }
 }
 
@@ -162,5 +232,20 @@ impl Image {
     /// `::ARCHIVE PATH`, for people.
     pub fn name(&self) -> String {
         format!("::{} {}", self.archive.name, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_volume_may_begin_at_each_colon() {
+        let split = |said: &'static str| splits(said.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(split("v:/a:/b"), [(&b"v"[..], &b"/a:/b"[..]), (b"v:/a", b"/b")]);
+        assert_eq!(split("tank/v:/"), [(&b"tank/v"[..], &b"/"[..])]);
+        for no in ["tank/v", "tank:v", ":/x"] {
+            assert!(split(no).is_empty(), "{no}");
+        }
     }
 }

@@ -8,13 +8,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::attachment::{Attachment, Lock, make_dir};
+use super::damage;
 use super::filesystem::Mode;
 use super::origin::Origin;
 use super::overlay::Overlay;
@@ -22,6 +23,7 @@ use super::writable::{self, Shown};
 use super::{background, detach, filesystem, naming};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
+use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};
 use crate::folders::{self, ARCHIVES_DIR};
 use crate::mount::open;
@@ -225,6 +227,13 @@ fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> 
         let file = match openat2(&root, path.as_os_str(), how) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+            // A mount opens no file that is known to be damaged.
+            Err(e @ Errno::EIO) => {
+                return Err(cannot(e.into()).hint(damage::REPAIRED).hint(format!(
+                    "`borg-offsite-backup verify {} {path}` names the bytes",
+                    attachment.said
+                )));
+            }
             Err(e) => return Err(cannot(e.into())),
         };
         if file.metadata().map_err(cannot)?.is_file() {
@@ -240,7 +249,7 @@ fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> 
 /// A hint for each of the first volumes of the archive.
 fn volumes_in(mount: &Path) -> Vec<String> {
     const SHOWN: usize = 8;
-    let top = mount.join(OsStr::from_bytes(naming::VOLUMES.trim_ascii_end()));
+    let top = mount.join(OsStr::from_bytes(volumes::FOLDER));
     let mut open = vec![top.clone()];
     let mut found = Vec::new();
     while let Some(dir) = open.pop() {
@@ -249,7 +258,7 @@ fn volumes_in(mount: &Path) -> Vec<String> {
         for entry in entries {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(entry.path()),
-                Ok(kind) if kind.is_file() && entry.file_name() != ".manifest.json" => {
+                Ok(kind) if kind.is_file() && entry.file_name() != volumes::MANIFEST => {
                     found.push(entry.path())
                 }
                 _ => {}
@@ -302,7 +311,12 @@ fn lock_changes(path: &Path) -> Result<File> {
     let cannot = |e: std::io::Error| Error::failed(format!("cannot use {}", path.display())).because(e);
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.custom_flags(libc::O_NOFOLLOW).open(path).map_err(cannot)?;
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let meta = file.metadata().map_err(cannot)?;
+    if !meta.is_file() || meta.nlink() != 1 {
+        // In the folder of another account it may be a file of ours by another name.
+        return Err(cannot(std::io::Error::other("it is no file, or one with several names")));
+    }
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(locked) => {
             let file = locked.try_clone().map_err(cannot)?;

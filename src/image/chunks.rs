@@ -3,13 +3,16 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::damage;
+use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::mount::native::NativeCatalog;
 use crate::process::interrupt;
 use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
-use crate::repository::items::Chunk;
+use crate::repository::id::Id;
+use crate::repository::items::{Chunk, ChunkLists};
 
 /// Chunks that are worked on together at most: twice as many as are hashed side by side, so that a
 /// long one is not hashed alone for long.
@@ -95,12 +98,47 @@ impl Chunks {
         }
     }
 
+    /// As [`Chunks::receive`]; of what is damaged why, so that the others can be had.
+    ///
+    /// # Errors
+    /// When the line is gone, or something of this machine fails.
+    pub fn receive_what_is_right(&self, requests: Vec<Request>) -> Result<Vec<Result<Vec<u8>, Error>>> {
+        let received = self.catalog.repository().receive_all(requests);
+        received
+            .into_iter()
+            .map(|bytes| match bytes {
+                Err(e) if e.is_damage() => Ok(Err(self.told(e))),
+                bytes => bytes.map(Ok).map_err(|e| self.told(e)),
+            })
+            .collect()
+    }
+
+    /// Where zeros stand since `borg check --repair` missed chunks.
+    ///
+    /// # Errors
+    /// When the archive's metadata cannot be read.
+    pub fn repaired(&self) -> Result<Vec<Range<u64>>> {
+        let cannot = || Error::failed(format!("cannot read the archive {}", self.archive.name));
+        let id = Id::from_hex(&self.archive.id).ok_or_else(|| cannot().because("its id is none"))?;
+        let repository = self.catalog.repository();
+        let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
+        let mut ranges = Vec::new();
+        let take = |item: Item, lists: &ChunkLists| {
+            if item.number == u64::from(self.item) {
+                ranges = damage::repaired(lists);
+            }
+        };
+        repository.items(&meta, take).map_err(|e| cannot().because(e))?;
+        Ok(ranges)
+    }
+
     fn told(&self, e: Unreadable) -> Error {
         if let Err(interrupted) = interrupt::check() {
             return interrupted;
         }
         let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Cut } else { Kind::Failed };
         let hint = match e {
+            Unreadable::Io { .. } if !e.is_damage() => "that is this machine's, and no damage of the backup",
             Unreadable::NotFound(_) => "the archive was deleted meanwhile, or the repository is damaged",
             Unreadable::Gone(_) => "the line to the server is gone",
             _ => "`borg-offsite-backup check --verify-data` tells more",

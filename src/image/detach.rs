@@ -1,6 +1,7 @@
 //! The end of an attachment, in whatever state it is.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,10 @@ impl Named {
     /// When an archive is written wrongly.
     pub fn parse(said: &Path, today: chrono::NaiveDate) -> Result<Named> {
         let Some(text) = said.to_str().filter(|text| text.starts_with("::")) else {
-            return Ok(Named::Place(crate::mount::open::absolute(said)?));
+            return match crate::mount::open::absolute(said) {
+                Ok(place) => Ok(Named::Place(place)),
+                Err(_) => Err(not_attached(&said.display().to_string())),
+            };
         };
         let name = match Wanted::parse(text)? {
             Wanted::Named(name) => Some(name),
@@ -60,18 +64,22 @@ impl Named {
             Named::All => true,
         };
         let found: Vec<_> = all.into_iter().filter(|a| meant(a) && a.state() != State::Starting).collect();
-        let nothing = |what: String| {
-            let error = Error::new(Kind::NotFound, what);
-            Err(error.hint("`borg-offsite-backup attached` shows what there is"))
-        };
         match self {
-            Named::Place(place) if found.is_empty() => {
-                nothing(format!("{} is no attachment of ours", place.display()))
+            Named::Place(place) if found.is_empty() => Err(not_attached(&place.display().to_string())),
+            Named::Archive(said, _) if found.is_empty() => {
+                Err(see_attached(format!("nothing of {said} is attached")))
             }
-            Named::Archive(said, _) if found.is_empty() => nothing(format!("nothing of {said} is attached")),
             _ => Ok(found),
         }
     }
+}
+
+fn not_attached(place: &str) -> Error {
+    see_attached(format!("{place} is no attachment of ours"))
+}
+
+fn see_attached(what: String) -> Error {
+    Error::new(Kind::NotFound, what).hint("`borg-offsite-backup attached` shows what there is")
 }
 
 /// Ends it, from the top down. What is gone already is passed over; what was begun can be begun again.
@@ -180,7 +188,8 @@ fn remove_dir(dir: &Path) -> Result<()> {
 fn wait_for(changes: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     // A file that is gone is not waited for.
-    while let Ok(file) = File::open(changes) {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    while let Ok(file) = File::options().read(true).custom_flags(flags).open(changes) {
         if Flock::lock(file, FlockArg::LockSharedNonblock).is_ok() {
             return Ok(());
         }

@@ -31,12 +31,6 @@ pub struct Volume {
     pub in_host: bool,
 }
 
-/// `tank/v:/home/me` as the volume and the path in it; `None` when there is no `:/` in it.
-pub fn split(said: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = said.windows(2).position(|two| two == b":/").filter(|at| *at > 0)?;
-    Some((&said[..at], &said[at + 1..]))
-}
-
 /// One entry of a folder, or the file that was named.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -196,19 +190,4 @@ impl Drop for Inside {
 
 fn cannot(what: &str, path: &[u8], e: std::io::Error) -> Error {
     Error::failed(format!("cannot {what} {} in the volume", path.escape_ascii())).because(e)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_volume_ends_where_a_path_in_it_begins() {
-        let split = |said: &'static str| split(said.as_bytes());
-        assert_eq!(split("tank/v:/home/a:/b"), Some((&b"tank/v"[..], &b"/home/a:/b"[..])));
-        assert_eq!(split("tank/v:/"), Some((&b"tank/v"[..], &b"/"[..])));
-        for no in ["tank/v", "tank:v", ":/x"] {
-            assert_eq!(split(no), None, "{no}");
-        }
-    }
 }

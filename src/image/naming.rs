@@ -1,10 +1,8 @@
 //! How a person names a volume: by its path as `list` prints it, or by its name alone.
 
 use crate::archive::path::ItemPath;
+use crate::archive::volumes;
 use crate::error::{Error, Result};
-
-/// Where archives have their volumes.
-pub const VOLUMES: &[u8] = b"dev/zvol/";
 
 /// The paths that `said` may stand for, the likeliest first: as it was said (a leading `/` is
 /// forgiven), and as the name of a volume (`tank/qubes/work/private`).
@@ -19,7 +17,7 @@ pub fn candidates(said: &[u8]) -> Result<[ItemPath; 2]> {
             .ok_or_else(|| Error::usage(format!("`{shown}` is no path that an archive can hold")))
     };
     let listed = path(said)?;
-    let volume = path(&[VOLUMES, listed.as_bytes()].concat())?;
+    let volume = path(&volumes::path_of(listed.as_bytes()))?;
     Ok([listed, volume])
 }
 

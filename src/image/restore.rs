@@ -1,12 +1,15 @@
 //! Putting an image back onto a target: only what differs is fetched and written.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::archived::{Bytes, Image};
 use super::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use super::compare;
+use super::damage::{self, Damaged};
 use super::progress::{Counts, Meter, Monitor, Step, add, of};
 use super::streamed::Streamed;
 use super::survey::{Survey, Verdict};
@@ -60,16 +63,64 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Makes `target` hold the bytes of `image`, which must be as long.
+/// Why a restore did not come to its end.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub error: Error,
+    /// What of the image cannot be had, all of it.
+    pub damaged: Option<Box<Damaged>>,
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Unfinished { error, damaged: None }
+    }
+}
+
+/// Ranges that are lost, and why the first of them is.
+#[derive(Default)]
+struct Lost(Mutex<(Vec<Range<u64>>, Option<Error>)>);
+
+impl Lost {
+    fn note(&self, range: &Range<u64>, why: Error) {
+        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.0.push(range.clone());
+        lost.1.get_or_insert(why);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
+    /// What is lost of `image`, with the error that says so.
+    fn into_result(self, image: &Image) -> Result<(), Unfinished> {
+        let (ranges, why) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = why else { return Ok(()) };
+        let file = Damaged { path: image.path.clone(), ranges: compare::merge(ranges), why: error.chain() };
+        let error = damage::named(error, std::slice::from_ref(&file));
+        Err(Unfinished { error, damaged: Some(Box::new(file)) })
+    }
+}
+
+/// Makes `target` hold the bytes of `image`, which must be as long. From the first chunk on that is lost nothing
+/// is written any more, but all are looked at, so that it can be told which are.
 ///
 /// # Errors
 /// When the archive cannot be read or the target not be written; tells in what state the target is.
-pub fn restore(image: &Image, target: &Target, request: &Request, monitor: Monitor<'_>) -> Result<Report> {
+pub fn restore(
+    image: &Image,
+    target: &Target,
+    request: &Request,
+    monitor: Monitor<'_>,
+) -> Result<Report, Unfinished> {
     let start = Instant::now();
     let counts = Counts::default();
     let mut writer = Writer::new(target, request.may_differ.as_deref(), request.full, &counts);
     let write = |writer: &Writer<'_>, witnesses| {
-        write(image, writer, witnesses, monitor).map_err(|e| unfinished(e, target, &counts))
+        write(image, writer, witnesses, monitor).map_err(|Unfinished { error, damaged }| Unfinished {
+            error: unfinished(error, target, &counts),
+            damaged,
+        })
     };
     let misled = write(&writer, &request.witnesses)? == Course::Misled;
     if misled {
@@ -107,17 +158,20 @@ fn write(
     writer: &Writer<'_>,
     witnesses: &[Range<u64>],
     monitor: Monitor<'_>,
-) -> Result<Course> {
+) -> Result<Course, Unfinished> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
         let shown = target.shown();
-        return Err(Error::usage(format!("{shown} has {} bytes, and not {}", target.size(), image.size)));
+        let wrong = format!("{shown} has {} bytes, and not {}", target.size(), image.size);
+        return Err(Error::usage(wrong).into());
     }
     let meter = Meter::new(Step::Restore, image.size, monitor);
     match &image.bytes {
         Bytes::Chunks(chunks) => {
             let survey = Survey { target: Some(target), may_differ, full, counts };
-            by_chunks(chunks, &survey, writer, &meter)?;
+            let lost = Lost::default();
+            by_chunks(chunks, &survey, writer, &meter, &lost)?;
+            lost.into_result(image)?;
         }
         Bytes::Stream(stream) => {
             if by_stream(stream, writer, witnesses, &meter)? == Course::Misled {
@@ -131,7 +185,13 @@ fn write(
 
 /// Some threads hold the target against the chunks' ids and ask for those that differ; others
 /// take what comes and write it.
-fn by_chunks(chunks: &Chunks, survey: &Survey<'_>, writer: &Writer<'_>, meter: &Meter<'_>) -> Result<()> {
+fn by_chunks(
+    chunks: &Chunks,
+    survey: &Survey<'_>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    lost: &Lost,
+) -> Result<()> {
     let pieces = Pieces::of(chunks);
     let (asked, coming) = bounded::<(Piece, Chunk)>(ON_THE_WAY);
     let failure = Failure::default();
@@ -142,11 +202,11 @@ fn by_chunks(chunks: &Chunks, survey: &Survey<'_>, writer: &Writer<'_>, meter: &
                 // Taken along, so that those who write end with the last of those who look.
                 let asked = asked;
                 survey.run(&pieces, &failure, &|piece, verdict| {
-                    settle(chunks, writer, meter, &asked, piece, verdict)
+                    settle(chunks, writer, meter, &asked, lost, piece, verdict)
                 })
             };
             scope.spawn(|| failure.note(look()));
-            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure)));
+            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure, lost)));
         }
         drop((asked, coming));
     });
@@ -159,6 +219,7 @@ fn settle(
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     asked: &Sender<(Piece, Chunk)>,
+    lost: &Lost,
     piece: Piece,
     verdict: Verdict,
 ) -> Result<()> {
@@ -169,7 +230,7 @@ fn settle(
         return Ok(());
     }
     let length = piece.range.end - piece.range.start;
-    if verdict == Verdict::Differs {
+    if verdict == Verdict::Differs && lost.is_empty() {
         writer.put(&vec![0; length as usize], piece.range.start)?;
     }
     meter.add(length);
@@ -182,6 +243,7 @@ fn fetch(
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     failure: &Failure,
+    lost: &Lost,
 ) -> Result<()> {
     while let Ok(first) = coming.recv() {
         if failure.ended()? {
@@ -191,7 +253,19 @@ fn fetch(
         let share = (coming.len() / workers::count()).min(TOGETHER - 1);
         let (pieces, requests): (Vec<_>, Vec<_>) =
             std::iter::once(first).chain(coming.try_iter().take(share)).unzip();
-        for (piece, bytes) in pieces.iter().zip(chunks.receive(requests)?) {
+        let received = chunks.receive_what_is_right(requests)?;
+        // Of a batch with one that is lost none is written.
+        let mut right = Vec::with_capacity(pieces.len());
+        for (piece, bytes) in pieces.iter().zip(received) {
+            match bytes {
+                Ok(bytes) => right.push((piece, bytes)),
+                Err(why) => lost.note(&piece.range, why),
+            }
+        }
+        for (piece, bytes) in right {
+            if !lost.is_empty() {
+                continue;
+            }
             add(&writer.counts.fetched_chunks, 1);
             add(&writer.counts.fetched, piece.chunk.map_or(0, |chunk| chunk.stored.into()));
             writer.put(&bytes, piece.range.start)?;

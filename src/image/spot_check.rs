@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::process::interrupt;
 
 /// One byte of so many is looked at, ...
-const PART: u64 = 100;
+const PART: u64 = 200;
 /// ... in so many places at least, and at most.
 const LEAST: usize = 16;
 const MOST: usize = 256;

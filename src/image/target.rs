@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::attributes::Attributes;
 use super::buffer::{Buffer, PAGE};
 use super::compare::BLOCK;
 pub use super::place::{Kept, Place};
@@ -169,6 +170,17 @@ impl Target {
         let is_zvol = self.kept == Kept::Device && blockdev::is_zvol(&self.file);
         let unit = if is_zvol { blockdev::discard_unit(&self.file) } else { None };
         unit.unwrap_or(0).max(BLOCK as u64)
+    }
+
+    /// Gives a file that was made what the archive says of it, where it says something.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn give(&self, attributes: Option<Attributes>) -> Result<()> {
+        let Some(attributes) = attributes else { return Ok(()) };
+        attributes.give_to(&self.file).map_err(|e| {
+            Error::failed(format!("cannot give {} its owner, mode and time", self.shown)).because(e)
+        })
     }
 
     /// Waits until what was written is on the disk.

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::archived::Archived;
 use super::chunks::TOGETHER;
 use super::compare;
+use super::damage::{self, Damaged};
 use super::progress::{Meter, Monitor, Step};
 use super::sample::{Mark, Sample};
 use super::workers;
@@ -27,7 +27,6 @@ use crate::repository::id::Id;
 use crate::repository::items::{Chunk, ChunkLists};
 use crate::tools::borg::{self, Borg, Level, Line};
 
-const REPAIRED: &str = "`borg check --repair` put zeros in the place of chunks that were lost";
 /// Damaged files that are named; the rest is counted.
 const MOST_NAMED: usize = 100;
 /// How long borg waits for the repository's lock.
@@ -48,20 +47,11 @@ pub struct Reading {
     pub damaged: Vec<Damaged>,
 }
 
-/// A file of which bytes are lost.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Damaged {
-    pub path: ItemPath,
-    /// Which; none when `borg check --repair` has put zeros somewhere.
-    pub ranges: Vec<Range<u64>>,
-    pub why: String,
-}
-
 /// Reads the data of `archived`, or of what is at and below `path`, by chunks; with `percent` only so
 /// much of it, and each time another part.
 ///
 /// # Errors
-/// When the repository cannot be read at all. What is damaged is no error.
+/// When the repository cannot be read at all, or something of this machine fails. What is damaged is no error.
 pub fn by_chunks(
     archived: &Archived,
     native: &NativeCatalog,
@@ -75,7 +65,11 @@ pub fn by_chunks(
     let (mut seen, mut chunks) = (HashSet::new(), Vec::new());
     each_item(archived, native, items, &mut |item, lists| {
         if item.damaged {
-            damaged.push(Damaged { path: item.path, ranges: Vec::new(), why: REPAIRED.into() });
+            damaged.push(Damaged {
+                path: item.path,
+                ranges: damage::repaired(lists),
+                why: damage::REPAIRED.into(),
+            });
         }
         chunks.extend(lists.chunks.iter().filter(|chunk| seen.insert(chunk.id)));
     })?;
@@ -160,6 +154,10 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
                         interrupt::check()?;
                         return Err(Error::new(Kind::Cut, "cannot read the repository").because(e));
                     }
+                    Err(e) if !e.is_damage() => {
+                        interrupt::check()?;
+                        return Err(Error::failed("cannot look at all of it").because(e));
+                    }
                     Err(e) => {
                         let why = Error::from(e).chain();
                         lost.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.id, why);
@@ -199,7 +197,12 @@ pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Res
     if let Some(path) = path {
         command = command.arg(OsString::from_vec([b"pp:", path.as_bytes()].concat()));
     }
-    let output = borg.run(command, doing)?;
+    let output = borg.run(command, doing).map_err(|e| match e.kind() {
+        Kind::Damaged => {
+            Error::new(Kind::Differs, format!("{} is damaged", archived.archive.name)).because(e)
+        }
+        _ => e,
+    })?;
     let lines = output.stderr.iter().map(|line| Line::parse(line));
     let complaint = lines.filter_map(|line| match line {
         // borg up to 1.2.4 says so of each pattern that did match.
@@ -208,7 +211,9 @@ pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Res
         _ => None,
     });
     match complaint.into_iter().next() {
-        Some(text) => Err(Error::failed(format!("cannot {doing} {}", archived.archive.name)).because(text)),
+        Some(text) => {
+            Err(Error::new(Kind::Differs, format!("{} is damaged", archived.archive.name)).because(text))
+        }
         None => Ok(()),
     }
 }

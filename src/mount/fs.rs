@@ -13,7 +13,9 @@ use super::reader::{Reader, Shelf};
 use super::source::{Catalog, FRAME, ReadError};
 use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
+use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, Content, ContentId, Extra, NodeId, Tree, TreeBuilder, View};
+use crate::archive::volumes;
 use crate::error::{Error, Result};
 use crate::tools::mounts::{MARK, MARK_INO};
 
@@ -145,8 +147,11 @@ impl FileSystem {
     /// What is in the archive that is shown by itself.
     pub fn summary(&self) -> Option<Summary> {
         let volume = self.shown.first().filter(|_| self.single)?.volume.get()?;
-        let images = volume.tree.contents().filter(|c| is_volume(c.folder));
-        let volumes = images.map(|c| (c.path(), c.size)).collect();
+        // Names of hard links may lead to contents that are not shown.
+        let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.rules.view.shows(&path));
+        let images = volume.tree.contents().filter(|c| volumes::has_volumes(c.folder));
+        let images = images.map(|c| (c.path(), c.size));
+        let volumes = images.filter(|(path, _)| volumes::name_of(path).is_some() && shows(path)).collect();
         Some(Summary { entries: volume.tree.len() as u64 - 1, volumes })
     }
 
@@ -522,11 +527,6 @@ fn content(volume: &Volume, node: NodeId) -> Result<(ContentId, Content<'_>), Er
         Body::Directory { .. } => Err(Errno::EISDIR),
         _ => Err(Errno::EINVAL),
     }
-}
-
-/// Whether images of volumes stand in this folder.
-fn is_volume(folder: &[u8]) -> bool {
-    folder.strip_prefix(b"dev/zvol").is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// What of a read lies within the file.

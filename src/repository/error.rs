@@ -66,6 +66,23 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether bytes of the repository are lost or wrong. All else is a failure to read them: of this machine,
+    /// of the line, of the server.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::NotFound(_) | Error::Integrity(_) => true,
+            Error::Io { cause, .. } => {
+                cause.raw_os_error() == Some(EIO) || cause.kind() == io::ErrorKind::UnexpectedEof
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A disk that does not give its bytes back; the same on every Linux.
+const EIO: i32 = 5;
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

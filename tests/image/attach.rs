@@ -251,3 +251,51 @@ fn who_is_not_root_is_told_that_root_is_needed() {
     assert_eq!(run.code(), Some(2), "{run}");
     assert!(run.stderr().contains("only root"), "{run}");
 }
+
+#[test]
+#[parallel]
+fn what_nobody_could_be_told_of_is_taken_down_again() {
+    let Some(scene) = Scene::plain() else { return };
+    let command = format!(
+        "exec {:?} --config {:?} attach {} tank/v >/dev/full",
+        crate::common::binary(),
+        scene.sandbox.config(),
+        crate::images::ARCHIVE
+    );
+    let run = scene.sandbox.program("sh").args(["-c", &command]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("nothing is attached"), "{run}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[parallel]
+fn what_is_no_place_is_no_attachment() {
+    let Some(scene) = Scene::plain() else { return };
+    let run = scene.sandbox.offsite("detach").arg("/no/such/x").run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("/no/such/x is no attachment of ours"), "{run}");
+    assert!(!run.stderr().contains("mount point") && !run.stderr().contains("mkdir"), "{run}");
+}
+
+#[test]
+#[parallel]
+fn the_manifest_of_the_datasets_is_no_volume() {
+    let Some(scene) = Scene::new(|tank| {
+        std::fs::write(tank.join("v"), vec![1; 1 << 20]).unwrap();
+        std::fs::write(tank.parent().unwrap().join(".borg-offsite-backup.json"), "{}").unwrap();
+    }) else {
+        return;
+    };
+    let said = scene.command("tank/none", &[]).fails();
+    assert!(said.contains("it has tank/v") && !said.contains(".json"), "{said}");
+    let run =
+        scene.sandbox.offsite("mount").arg(crate::images::ARCHIVE).arg(scene.sandbox.mount_point()).ok();
+    scene.sandbox.offsite("umount").arg(scene.sandbox.mount_point()).ok();
+    assert!(run.stderr().contains("dev/zvol/tank/v ") && !run.stderr().contains(".json"), "{run}");
+    let dir = scene.sandbox.mount_point();
+    let run =
+        scene.sandbox.offsite("mount").arg(crate::images::ARCHIVE).arg(&dir).arg("dev/zvol/tank/none").run();
+    scene.sandbox.offsite("umount").arg(&dir).run();
+    assert!(!run.stderr().contains("Volumes:"), "{run}");
+}

@@ -1,6 +1,6 @@
 //! Putting files and folders back.
 
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::common::program::Run;
@@ -227,4 +227,120 @@ fn who_is_not_root_restores_what_is_his() {
         assert_eq!(names(&sandbox), ["d", "d/one", "d/sub", "d/sub/two"].map(PathBuf::from));
         assert_eq!(sandbox.path("out/to/d/one").metadata().unwrap().uid(), 65534);
     });
+}
+
+#[test]
+fn folders_above_come_with_their_modes_and_owners() {
+    if !available(&[Need::Root]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let sandbox = Sandbox::new(flavour);
+        let source = sandbox.source();
+        std::fs::create_dir_all(source.join("home/bob/docs")).unwrap();
+        std::fs::write(source.join("home/bob/docs/letter"), "dear").unwrap();
+        for (path, mode, owner) in [
+            ("home", 0o755, 0),
+            ("home/bob", 0o710, 65534),
+            ("home/bob/docs", 0o2770, 65534),
+            ("home/bob/docs/letter", 0o604, 65534),
+        ] {
+            let path = source.join(path);
+            chown(&path, Some(owner), Some(owner)).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let file = std::fs::File::options().write(true).open(source.join("home/bob/docs/letter")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        let repository = Repository::init(&sandbox, "repokey-blake2");
+        repository.create(&sandbox, DAY);
+        std::fs::create_dir(sandbox.path("out/to")).unwrap();
+        let run = restore(&sandbox, &["home/bob/docs/letter"], &[]).ok();
+        assert_eq!((restored(&run, "entries"), restored(&run, "missing")), (1, 0), "{run}");
+        let of = |path: &Path| {
+            let meta = path.metadata().unwrap();
+            (meta.permissions().mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime())
+        };
+        for path in ["home", "home/bob", "home/bob/docs", "home/bob/docs/letter"] {
+            assert_eq!(of(&sandbox.path("out/to").join(path)), of(&source.join(path)), "{path}");
+        }
+        // A file by itself, to a name that is not there.
+        let new = sandbox.path("out/new");
+        sandbox.offsite("restore").args([ARCHIVE, "home/bob/docs/letter", "--to"]).arg(&new).ok();
+        assert_eq!(of(&new), of(&source.join("home/bob/docs/letter")));
+        assert_eq!(read(&new), "dear");
+    });
+}
+
+#[test]
+fn names_with_dots_before_them_come_back_as_borg_extracts_them() {
+    each_borg(|flavour| {
+        let (sandbox, repository) = archived(flavour);
+        let tar = sandbox.path("dotted.tar");
+        Program::new("tar").arg("-C").arg(sandbox.source()).arg("-cf").arg(&tar).arg(".").ok();
+        repository.borg(&sandbox, "import-tar").arg("::dotted").arg(&tar).ok();
+        let to = sandbox.path("out/to");
+        let run =
+            |path: &str| sandbox.offsite("restore").args(["::dotted", path, "--json", "--to"]).arg(&to).run();
+        let some = run("d/sub");
+        assert_eq!((some.code(), restored(&some, "entries")), (Some(0), 2), "{some}");
+        assert_eq!(names(&sandbox), ["d", "d/sub", "d/sub/two"].map(PathBuf::from));
+        assert_eq!(run("dd").code(), Some(0));
+        assert_eq!(read(&to.join("dd")), "not below d");
+    });
+}
+
+#[test]
+fn a_restore_of_nothing_fails_and_one_of_less_than_was_asked_for_says_so() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (mut sandbox, _repository) = archived(flavour);
+    // A borg that leaves out what it should extract.
+    let fake = |sandbox: &mut Sandbox, name: &str, what: &str| {
+        let bin = sandbox.path(name);
+        std::fs::create_dir(&bin).unwrap();
+        let borg = flavour.dir().join("borg");
+        let script =
+            format!("#!/bin/sh\ncase \" $* \" in *' extract '*) {what} ;; esac\nexec {borg:?} \"$@\"\n");
+        std::fs::write(bin.join("borg"), script).unwrap();
+        Program::new("chmod").arg("+x").arg(bin.join("borg")).ok();
+        sandbox.search_first(bin);
+    };
+    fake(
+        &mut sandbox,
+        "less",
+        &format!("{:?} \"$@\" && rm d/one && exit 0 || exit 9", flavour.dir().join("borg")),
+    );
+    let run = restore(&sandbox, &["d"], &[]).run();
+    assert_eq!(run.code(), Some(3), "{run}");
+    assert_eq!(restored(&run, "missing"), 1, "{run}");
+    assert!(run.stderr().contains("1 of what was asked for did not come"), "{run}");
+    fake(&mut sandbox, "nothing", "exit 0");
+    let run = restore(&sandbox, &["dd"], &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("borg extracted nothing"), "{run}");
+}
+
+#[test]
+fn all_that_is_damaged_is_named_and_not_only_the_first() {
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = crate::device::image(8, 0);
+    let (sandbox, repository) = crate::device::archived(flavour, &bytes);
+    let segment = crate::device::largest_segment(&repository);
+    let size = segment.metadata().unwrap().len();
+    for part in [1, 2, 3] {
+        crate::device::flip(&segment, size * part / 4);
+    }
+    let new = sandbox.path("out/new");
+    let run = crate::device::restore(&sandbox, &new, &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    let damaged = &told(&run)["damaged"][0];
+    assert_eq!(damaged["path"], crate::device::VOLUME, "{damaged}");
+    assert!(damaged["ranges"].as_array().unwrap().len() >= 3, "{damaged}");
+    assert!(
+        run.stderr().matches(" bytes ").count() >= 1 && run.stderr().contains("damaged: dev/zvol"),
+        "{run}"
+    );
+    // The same of files that borg extracts.
+    let run = restore(&sandbox, &["dev"], &[]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(run.stderr().contains("damaged: dev/zvol/tank/work bytes "), "{run}");
 }

@@ -193,3 +193,35 @@ fn whoever_owns_the_folder_cannot_lead_tar_elsewhere() {
     assert_eq!(std::fs::read_dir(victim.join("bob")).unwrap().count(), 0);
     scene.assert_nothing_left();
 }
+
+#[test]
+#[parallel]
+fn the_archive_is_asked_before_a_colon_means_anything() {
+    let Some(scene) = Scene::new(|tank| {
+        let content = tempfile::tempdir().unwrap();
+        std::fs::write(content.path().join("x"), "of the volume").unwrap();
+        write_ext4(&tank.join("v"), content.path());
+        std::fs::copy(tank.join("v"), tank.join("w:")).unwrap();
+        std::fs::create_dir(tank.join("v:")).unwrap();
+        std::fs::write(tank.join("v:/x"), "of the archive").unwrap();
+    }) else {
+        return;
+    };
+    let out = scene.folder("out of it");
+    restore(&scene, "dev/zvol/tank/v:/x").arg("--to").arg(&out).ok();
+    assert_eq!(std::fs::read(out.join("dev/zvol/tank/v:/x")).unwrap(), b"of the archive");
+    let inside = scene.folder("inside");
+    restore(&scene, "tank/w::/x").arg("--to").arg(&inside).ok();
+    assert_eq!(std::fs::read(inside.join("x")).unwrap(), b"of the volume");
+    let said = restore(&scene, "tank/v:/x").arg("tank/w::/x").arg("--to").arg(&inside).fails();
+    assert!(said.contains("some in a volume"), "{said}");
+    let said = restore(&scene, "tank/none:/x").arg("--to").arg(&inside).fails();
+    assert!(said.contains("there is no"), "{said}");
+    // A slash behind a volume's name.
+    let file = scene.sandbox.path("out/image");
+    restore(&scene, "tank/v/").arg("--to").arg(&file).ok();
+    assert!(std::fs::read(&file).unwrap() == std::fs::read(scene.original("tank/v")).unwrap());
+    let device = scene.attach("tank/v/", &[]);
+    scene.detach(device);
+    scene.assert_nothing_left();
+}

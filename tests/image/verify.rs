@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::common::program::Run;
-use crate::common::{Flavour, Need, Sandbox, available, each_way};
+use crate::common::{Flavour, Need, Program, Sandbox, available, binary, each_way};
 use crate::device::{
-    ARCHIVE, Disk, MIB, SMALL_CHUNKS, VOLUME, archived, damage, flip, image, largest_segment, number, told,
+    ARCHIVE, Disk, MIB, SMALL_CHUNKS, VOLUME, archived, damage, flip, image, largest_segment, number,
+    restore, told,
 };
 
 fn against(sandbox: &Sandbox, target: &Path, options: &[&str]) -> Run {
@@ -31,7 +32,7 @@ fn a_single_flipped_bit_is_found_and_its_place_is_named() {
         for at in [0, 5 * MIB + 77, 10 * MIB, bytes.len() - 1] {
             flip(disk.device(), at as u64);
             let run = against(&sandbox, disk.device(), &["--source", source]);
-            assert_eq!(run.code(), Some(1), "{run}");
+            assert_eq!(run.code(), Some(4), "{run}");
             let told = told(&run);
             assert_eq!(told["ranges"].as_array().unwrap().len(), 1, "{told}");
             let (start, end) =
@@ -56,7 +57,7 @@ fn ranges_that_touch_are_one_and_people_are_told_in_words() {
     old[7 * MIB] ^= 1;
     std::fs::write(&file, old).unwrap();
     let run = sandbox.offsite("verify").args([ARCHIVE, "tank/work", "--against"]).arg(&file).run();
-    assert_eq!(run.code(), Some(1), "{run}");
+    assert_eq!(run.code(), Some(4), "{run}");
     assert_eq!(run.stdout().lines().count(), 2, "{run}");
     assert!(run.stderr().contains("differs from ::2026-03-14 dev/zvol/tank/work"), "{run}");
     assert!(run.stderr().contains("in 2 ranges"), "{run}");
@@ -71,7 +72,7 @@ fn a_target_of_another_size_differs_in_what_only_one_of_them_has() {
         let size = bytes.len() as u64;
         std::fs::write(&file, [&bytes[..], &[0; 99]].concat()).unwrap();
         let told_of = |run: Run| {
-            assert_eq!(run.code(), Some(1), "{run}");
+            assert_eq!(run.code(), Some(4), "{run}");
             told(&run)["ranges"].clone()
         };
         let ranges = told_of(against(&sandbox, &file, &["--source", source]));
@@ -99,7 +100,7 @@ fn a_target_is_held_against_the_archive_without_any_of_its_data() {
     let equal = sandbox.offsite("verify").args(["::second", "tank/work", "--against"]).arg(&file).run();
     assert_eq!(equal.code(), Some(0), "{equal}");
     let lost = sandbox.offsite("verify").args(["::second", "--json"]).run();
-    assert_eq!(lost.code(), Some(1), "{lost}");
+    assert_eq!(lost.code(), Some(4), "{lost}");
     assert_eq!(told(&lost)["damaged"][0]["path"], VOLUME);
 }
 
@@ -117,7 +118,7 @@ fn the_data_of_an_archive_is_read_and_what_is_damaged_is_named() {
         damage(&repository);
         for path in [&[][..], &["dev"], &["tank/work"]] {
             let run = sandbox.offsite("verify").args(["::two", "--source", source]).args(path).run();
-            assert_eq!(run.code(), Some(1), "{run}");
+            assert_eq!(run.code(), Some(4), "{run}");
             if source == "native" {
                 assert!(run.stdout().starts_with(&format!("damaged: {VOLUME} bytes ")), "{run}");
                 assert_eq!(run.stdout().lines().count(), 1, "{run}");
@@ -153,8 +154,8 @@ fn samples_are_other_parts_until_all_was_read_and_stay_where_something_is_damage
 
     damage(&repository);
     let codes: Vec<_> = (0..8).map(|_| verify(&sandbox, &["--sample", "30%"]).code()).collect();
-    let first = codes.iter().position(|code| *code == Some(1)).expect("the damage is found in one round");
-    assert!(first < 4 && codes[first..].iter().all(|code| *code == Some(1)), "{codes:?}");
+    let first = codes.iter().position(|code| *code == Some(4)).expect("the damage is found in one round");
+    assert!(first < 4 && codes[first..].iter().all(|code| *code == Some(4)), "{codes:?}");
 }
 
 #[test]
@@ -174,5 +175,66 @@ fn what_makes_no_sense_is_refused() {
     ] {
         let run = verify(&sandbox, arguments);
         assert_eq!(run.code(), Some(2), "{arguments:?}: {run}");
+    }
+}
+
+#[test]
+fn what_borgs_repair_filled_with_zeros_is_named_with_its_ranges() {
+    // A borg before 1.2.5 leaves a wrong signature when it repairs.
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(4, 0);
+    let (sandbox, repository) = archived(flavour, &bytes);
+    damage(&repository);
+    let before = verify(&sandbox, &[]);
+    assert_eq!(before.code(), Some(4), "{before}");
+    repository.borg(&sandbox, "check --repair").env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
+    let run = verify(&sandbox, &[]);
+    assert_eq!(run.code(), Some(4), "{run}");
+    let told = told(&run);
+    assert_eq!(told["damaged"][0]["path"], VOLUME, "{told}");
+    let ranges = told["damaged"][0]["ranges"].as_array().unwrap();
+    assert!(!ranges.is_empty() && ranges[0][0].as_u64() < ranges[0][1].as_u64(), "{told}");
+    assert!(told["damaged"][0]["why"].as_str().unwrap().contains("check --repair"), "{told}");
+    let said = restore(&sandbox, &sandbox.path("out/new"), &[]).fails();
+    assert!(said.contains("check --repair") && said.contains(&format!("bytes {}", ranges[0][0])), "{said}");
+}
+
+#[test]
+fn what_fails_on_this_machine_is_no_damage() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, &image(4, 0));
+    // More segments than the program may have open.
+    let few = format!("ulimit -n 20; exec {:?} --config {:?} verify {ARCHIVE}", binary(), sandbox.config());
+    let run = sandbox.program("sh").args(["-c", &few]).run();
+    assert!(matches!(run.code(), Some(0 | 1)), "{run}");
+    assert!(!run.stdout().contains("damaged:"), "{run}");
+    // A data file that may not be read, by one who is not root.
+    if !available(&[Need::Root]) {
+        return;
+    }
+    Program::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path("")).ok();
+    Program::new("chmod").arg("755").arg(sandbox.path("")).ok();
+    let segment = largest_segment(&repository);
+    Program::new("chown").arg("0:0").arg(&segment).ok();
+    Program::new("chmod").arg("600").arg(&segment).ok();
+    let program = sandbox.path("offsite");
+    std::fs::copy(binary(), &program).unwrap();
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let run = sandbox.program("setpriv").args(user).arg(program).arg("--config").arg(sandbox.config());
+    let run = run.args(["verify", ARCHIVE]).run();
+    assert_eq!(run.code(), Some(1), "{run}");
+    assert!(!run.stdout().contains("damaged:") && run.stderr().contains("Permission denied"), "{run}");
+}
+
+#[test]
+fn a_name_with_a_slash_behind_it_or_a_colon_in_it_is_asked_of_the_archive() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, &image(2, 0));
+    std::fs::create_dir(sandbox.source().join("odd:")).unwrap();
+    std::fs::write(sandbox.source().join("odd:/x"), "odd").unwrap();
+    repository.create_with(&sandbox, "two", &SMALL_CHUNKS);
+    for path in ["tank/work/", "odd:/x", "odd:/"] {
+        let run = sandbox.offsite("verify").args(["::two", path]).run();
+        assert_eq!(run.code(), Some(0), "{run}");
     }
 }

@@ -24,6 +24,11 @@ pub struct View {
 }
 
 impl View {
+    /// Whether what is at `path`, which is no folder, is shown.
+    pub fn shows(&self, path: &ItemPath) -> bool {
+        self.shown(path).is_some_and(|shown| !shown.is_empty())
+    }
+
     /// The path under which `path` is shown, if it is.
     fn shown<'a>(&self, path: &'a ItemPath) -> Option<&'a [u8]> {
         if !self.paths.is_empty() && !self.paths.iter().any(|p| path.is_within(p)) {

@@ -1,6 +1,7 @@
 //! What is going to be extracted, as borg lists it, and whether all of it stays where it belongs.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::Request;
 use crate::archive::path::ItemPath;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process::{TimedPipe, interrupt};
 use crate::tools::borg::{self, Borg, Line};
 
@@ -33,21 +34,44 @@ struct Entry {
 pub struct Listing {
     pub entries: u64,
     pub bytes: u64,
+    /// What borg is to be asked for, so that it gives just these.
+    pub patterns: Vec<OsString>,
     items: Vec<Entry>,
 }
 
 impl Listing {
     /// # Errors
-    /// When borg cannot list it, or something in it would come to lie elsewhere.
+    /// When borg cannot list it, has nothing of one of the paths, or something in it would come to lie elsewhere.
     pub fn of(borg: &Borg, request: &Request<'_>, lock_wait: Duration) -> Result<Listing> {
-        let items = list(borg, request, lock_wait)?;
+        let patterns = |of: fn(&[u8]) -> OsString| -> Vec<OsString> {
+            request.paths.iter().map(|path| of(path.as_bytes())).collect()
+        };
+        let mut patterns_asked = patterns(borg::path_and_below);
+        let mut items = list(borg, request.archive, &patterns_asked, lock_wait)?;
+        if missing(&items, request.paths).is_some() {
+            patterns_asked = patterns(borg::dotted_path_and_below);
+            items = list(borg, request.archive, &patterns_asked, lock_wait)?;
+        }
+        if let Some(path) = missing(&items, request.paths) {
+            let (path, archive) = (path.to_string(), request.archive);
+            return Err(Error::new(Kind::NotFound, format!("borg has no {path} in the archive {archive}"))
+                .hint("nothing was restored"));
+        }
         judge(&items).map_err(|why| {
             Error::failed(format!("the archive {} is not what a backup makes", request.archive))
                 .because(why)
                 .hint("it would write elsewhere than it should; nothing was written")
         })?;
         let bytes = items.iter().map(|item| item.size).sum();
-        Ok(Listing { entries: items.len() as u64, bytes, items })
+        Ok(Listing { entries: items.len() as u64, bytes, patterns: patterns_asked, items })
+    }
+
+    /// How many names there will be, with those of the folders above `paths`.
+    pub fn names(&self, paths: &[ItemPath]) -> u64 {
+        let mut names: HashSet<&str> = self.items.iter().map(|item| item.path.as_str()).collect();
+        let shown: Vec<String> = paths.iter().map(lossy).collect();
+        names.extend(shown.iter().flat_map(|path| above(path)));
+        names.len() as u64
     }
 
     /// What is in the folder `to` already, so far as its name can be told.
@@ -60,14 +84,38 @@ impl Listing {
     }
 }
 
-fn list(borg: &Borg, request: &Request<'_>, lock_wait: Duration) -> Result<Vec<Entry>> {
+/// The first of `paths` of which `items` has nothing.
+fn missing<'a>(items: &[Entry], paths: &'a [ItemPath]) -> Option<&'a ItemPath> {
+    let names: HashSet<&str> =
+        items.iter().flat_map(|item| std::iter::once(&*item.path).chain(above(&item.path))).collect();
+    paths.iter().find(|path| !names.contains(&*lossy(path)))
+}
+
+/// A path as borg's list has it.
+fn lossy(path: &ItemPath) -> String {
+    let chunks = path.as_bytes().utf8_chunks();
+    chunks.flat_map(|chunk| [chunk.valid().to_owned(), "?".repeat(chunk.invalid().len())]).collect()
+}
+
+/// A path as extract takes it: a tar's `./a` is `a`.
+fn without_dots(path: &str) -> &str {
+    let mut path = path;
+    while let Some(rest) =
+        path.strip_prefix("./").map(|rest| rest.trim_start_matches('/')).filter(|r| !r.is_empty())
+    {
+        path = rest;
+    }
+    path
+}
+
+fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) -> Result<Vec<Entry>> {
     let doing = "list what is to be restored";
     let log = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&log);
     let mut child = borg
         .command("list --json-lines", lock_wait)?
-        .arg(borg::archive_argument(request.archive))
-        .args(request.paths.iter().map(|path| borg::path_and_below(path.as_bytes())))
+        .arg(borg::archive_argument(archive))
+        .args(patterns)
         .spawn(move |line| sink.lock().unwrap_or_else(PoisonError::into_inner).push(Line::parse(line)))?;
     let cannot = || Error::failed(format!("cannot {doing}"));
     let pipe = child.stdout().ok_or_else(cannot)?;
@@ -75,7 +123,12 @@ fn list(borg: &Borg, request: &Request<'_>, lock_wait: Duration) -> Result<Vec<E
     let parse = |line: std::io::Result<String>| -> Result<Entry> {
         interrupt::check()?;
         let line = line.map_err(|e| cannot().because(e))?;
-        serde_json::from_str(&line).map_err(|e| cannot().because(e))
+        let mut entry: Entry = serde_json::from_str(&line).map_err(|e| cannot().because(e))?;
+        entry.path = without_dots(&entry.path).to_owned();
+        if entry.mode.starts_with('h') {
+            entry.source = without_dots(&entry.source).to_owned();
+        }
+        Ok(entry)
     };
     let items = lines.map(parse).collect::<Result<Vec<_>>>()?;
     let ended = child.wait_or_interrupt()?;
@@ -152,6 +205,31 @@ mod tests {
             ("-rw-", "f", ""),
         ];
         assert_eq!(judged(&items), Ok(()));
+    }
+
+    #[test]
+    fn a_tars_dots_are_taken_away_as_extract_does() {
+        for (stored, taken) in
+            [("./a", "a"), ("././/a/b", "a/b"), ("a/./b", "a/./b"), ("./", "./"), (".", ".")]
+        {
+            assert_eq!(without_dots(stored), taken);
+        }
+        assert_eq!(without_dots("./../x"), "../x");
+    }
+
+    #[test]
+    fn what_borg_has_nothing_of_is_missing() {
+        let items = [("drwx", "a", ""), ("-rw-", "b/c?", "")];
+        let entry = |(mode, path, source): &(&str, &str, &str)| Entry {
+            mode: mode.to_string(),
+            path: path.to_string(),
+            source: source.to_string(),
+            size: 0,
+        };
+        let items: Vec<Entry> = items.iter().map(entry).collect();
+        let paths = |all: &[&[u8]]| all.iter().map(|p| ItemPath::new(p).unwrap()).collect::<Vec<_>>();
+        assert_eq!(missing(&items, &paths(&[b"a", b"b", b"b/c\xff"])), None);
+        assert_eq!(missing(&items, &paths(&[b"a", b"bb"])).unwrap().as_bytes(), b"bb");
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod fresh;
 mod listing;
 mod place;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +23,7 @@ use nix::sys::stat::fstatat;
 
 use self::fresh::Fresh;
 use self::listing::Listing;
+use super::attributes::{self, Attributes};
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::tools::borg::{self, Borg, Level, Line};
@@ -38,6 +39,8 @@ pub struct Request<'a> {
     pub archive: &'a str,
     /// As the archive has them; folders with all that is in them.
     pub paths: &'a [ItemPath],
+    /// The folders above them that the archive has, and what it says of them; the upper ones first.
+    pub parents: &'a [(ItemPath, Attributes)],
     /// The folder; it is made where only itself is missing.
     pub to: &'a Path,
     /// Files that are there are replaced.
@@ -63,6 +66,8 @@ pub struct Report {
     pub entries: u64,
     pub bytes: u64,
     pub warnings: u64,
+    /// How many of the entries did not come.
+    pub missing: u64,
 }
 
 /// Restores `request`. Its folder keeps what it has besides, and folders that are there stay as they are.
@@ -74,8 +79,23 @@ pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report
     let folder = Folder::open(request.to, request.overwrite)?;
     let listing = Listing::of(borg, request, LOCK_WAIT)?;
     folder.refuse(&listing.in_the_way(request.to, request.overwrite))?;
-    let warnings = folder.fill(|dir| run(borg, request, dir, Arc::clone(tell)))?;
-    Ok(Report { entries: listing.entries, bytes: listing.bytes, warnings })
+    let names = listing.names(request.paths);
+    let (warnings, made) = folder.fill(|dir| {
+        let warnings = run(borg, request, &listing.patterns, dir, Arc::clone(tell))?;
+        attributes::of_parents(dir, request.parents)?;
+        let made =
+            place::count(dir).map_err(|e| Error::failed("cannot look at what was extracted").because(e))?;
+        if made == 0 {
+            return Err(Error::failed(format!("borg extracted nothing of {}", request.archive)));
+        }
+        Ok((warnings, made))
+    })?;
+    Ok(Report {
+        entries: listing.entries,
+        bytes: listing.bytes,
+        warnings,
+        missing: names.saturating_sub(made),
+    })
 }
 
 /// A folder that files are put into, whoever owns it and whatever links are in it.
@@ -170,14 +190,14 @@ fn refuse(in_the_way: &[std::path::PathBuf], to: &Path, overwrite: bool) -> Resu
     })
 }
 
-fn run(borg: &Borg, request: &Request<'_>, dir: &Path, tell: Tell) -> Result<u64> {
+fn run(borg: &Borg, request: &Request<'_>, patterns: &[OsString], dir: &Path, tell: Tell) -> Result<u64> {
     let mut command = borg.command("extract --progress --sparse", LOCK_WAIT)?;
     if request.numeric_ids {
         command = command.arg("--numeric-ids");
     }
     let command = command
         .arg(borg::archive_argument(request.archive))
-        .args(request.paths.iter().map(|path| borg::path_and_below(path.as_bytes())))
+        .args(patterns)
         .current_dir(dir)
         .die_with_parent();
     let warnings = Arc::new(AtomicU64::new(0));

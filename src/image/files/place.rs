@@ -42,6 +42,21 @@ pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
     })
 }
 
+/// How many names there are in `dir` and below; links are followed by nobody.
+pub fn count(dir: &Path) -> io::Result<u64> {
+    let (mut open, mut names) = (vec![dir.to_owned()], 0);
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            names += 1;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(names)
+}
+
 /// What there is to do about one name: in which folder it is, and to which it goes.
 enum Step<'a> {
     Free(&'a OwnedFd, &'a OwnedFd, &'a CStr),

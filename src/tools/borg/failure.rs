@@ -45,6 +45,9 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
             connection_closed(borg, doing).because(said(lines, ended))
         }
         _ if broke_off(lines) => connection_closed(borg, doing).because(said(lines, ended)),
+        "IntegrityError" | "IntegrityErrorBase" | "Repository.ObjectNotFound" | "DecompressionError" => {
+            failed(Kind::Damaged, &format!("the data in {repository} is damaged")).because(said(lines, ended))
+        }
         "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))

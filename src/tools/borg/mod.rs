@@ -339,6 +339,20 @@ pub fn path_and_below(path: &[u8]) -> OsString {
     OsString::from_vec([b"pp:", path].concat())
 }
 
+/// The same where the archive has names with `./` before them, as those of a tar do: borg takes `./` away from
+/// what a person asks for, but not from what it has.
+pub fn dotted_path_and_below(path: &[u8]) -> OsString {
+    let mut pattern = b"re:^(?:\\./+)*".to_vec();
+    for byte in path {
+        if byte.is_ascii_punctuation() && *byte != b'/' || byte.is_ascii_whitespace() {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern.extend(b"(?:/|\\Z)");
+    OsString::from_vec(pattern)
+}
+
 /// The bytes of an argument, for limits on the length of a command line.
 pub fn argument_length(argument: &OsStr) -> usize {
     argument.as_bytes().len() + 1

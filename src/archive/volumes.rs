@@ -1,0 +1,47 @@
+//! Where archives have volumes: `dev/zvol/tank/v`, the path of their devices.
+
+use super::path::ItemPath;
+
+/// The folder, as an archive has it.
+pub const FOLDER: &[u8] = b"dev/zvol";
+/// The file in it that says what the datasets were. No pool can have this name.
+pub const MANIFEST: &str = ".borg-offsite-backup.json";
+
+/// The path of a volume, or of what else stands in the folder.
+pub fn path_of(name: &[u8]) -> Vec<u8> {
+    [FOLDER, name].join(&b'/')
+}
+
+/// The name of the volume (`tank/v`) whose bytes an archive has at `path`.
+pub fn name_of(path: &[u8]) -> Option<&[u8]> {
+    let name = path.strip_prefix(FOLDER)?.strip_prefix(b"/")?;
+    (!name.is_empty() && name != MANIFEST.as_bytes()).then_some(name)
+}
+
+/// Whether the folder `path` is the one of the volumes, or in it.
+pub fn has_volumes(path: &[u8]) -> bool {
+    path.strip_prefix(FOLDER).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+impl ItemPath {
+    pub fn is_volume(&self) -> bool {
+        name_of(self.as_bytes()).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_known_by_its_path_and_the_manifest_is_none() {
+        assert_eq!(name_of(b"dev/zvol/tank/a b"), Some(&b"tank/a b"[..]));
+        assert_eq!(path_of(b"tank/v"), b"dev/zvol/tank/v");
+        for no in
+            [&b"dev/zvol"[..], b"dev/zvol/", b"dev/zvols/x", b"home/x", b"dev/zvol/.borg-offsite-backup.json"]
+        {
+            assert_eq!(name_of(no), None, "{}", no.escape_ascii());
+        }
+        assert!(has_volumes(b"dev/zvol") && has_volumes(b"dev/zvol/tank") && !has_volumes(b"dev/zvolx"));
+    }
+}
