@@ -67,7 +67,7 @@ fn reminder(key: &Key, config: &Config, borg: &Borg) -> String {
         }
         Key::Repository => (
             "in the repository, and lost with it".to_owned(),
-            "borg-offsite-backup key export --paper      (to print; or name a file instead)",
+            "borg-offsite-backup key export --paper      (to print; or `key export :: FILE`)",
         ),
         Key::None => ("none: whoever has the repository can read it".to_owned(), ""),
     };

@@ -30,6 +30,9 @@ fn machine() -> World {
         tmpfs(Path::new(dir), "mode=755");
     }
     fs::create_dir("/var/backups/backup_of_this_machine").unwrap();
+    // Somebody connected once by hand.
+    fs::create_dir("/root/.ssh").unwrap();
+    fs::write("/root/.ssh/known_hosts", "").unwrap();
     let unit = fs::read_to_string(contrib("systemd/borg-offsite-backup.service")).unwrap();
     let service = format!(
         "set -a; unset BORG_PASSCOMMAND; CREATE_OPTIONS= QUIET=yes CREDENTIALS_DIRECTORY=/etc/credstore\n\
@@ -66,15 +69,23 @@ fn follow(world: &World, blocks: &[String]) -> String {
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{errors}");
     assert!(!errors.contains("warning"), "{errors}");
-    said.into_owned()
+    format!("{said}{errors}")
+}
+
+/// The blocks before the section of a new machine, and those in it.
+fn old_and_new_machine() -> [Vec<String>; 2] {
+    let page = page("client.md");
+    let (old, new) = page.split_once("## When the machine is gone").unwrap();
+    [blocks(old, "sh"), blocks(new, "sh")]
 }
 
 #[test]
 fn the_pages_lead_to_a_backup_that_is_watched_and_can_be_read() {
     let world = machine();
-    let said = follow(&world, &blocks(&page("client.md"), "sh"));
-    for shown in
-        ["ssh-ed25519 ", "/etc/borg-offsite-backup.conf is good", "BORG PAPER KEY", &today(), "\netc\n"]
+    let [old, new] = old_and_new_machine();
+    let said = follow(&world, &old);
+    let there = format!("There is an archive {} already", today());
+    for shown in ["ssh-ed25519 ", "/etc/borg-offsite-backup.conf is good", "BORG PAPER KEY", &today(), &there]
     {
         assert!(said.contains(shown), "{shown:?} is not in: {said}");
     }
@@ -90,10 +101,77 @@ fn the_pages_lead_to_a_backup_that_is_watched_and_can_be_read() {
 
     let said = follow(&world, &blocks(&page("monitoring.md"), "sh"));
     assert!(said.contains("borg_backup_last_exit_code"), "{said}");
+    // The machine burns down; what is at /mnt, and the server, do not.
+    for dir in ["/root", "/etc/credstore", "/etc/default"] {
+        fs::remove_dir_all(dir).or_else(|_| tmpfs_over(dir)).unwrap();
+    }
+    fs::remove_file("/etc/borg-offsite-backup.conf").unwrap();
+    let said_by_new = follow(&world, &new);
+    for shown in ["/etc/borg-offsite-backup.conf is good", &today(), "\netc\n"] {
+        assert!(said_by_new.contains(shown), "{shown:?} is not in: {said_by_new}");
+    }
+
     let table = page("monitoring.md");
     for name in said.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge")) {
         assert!(table.contains(&format!("| `{name}` |")), "{name} is not on the page");
     }
+}
+
+/// A mount point cannot be removed, and need not be.
+fn tmpfs_over(dir: &str) -> std::io::Result<()> {
+    tmpfs(Path::new(dir), "mode=755");
+    Ok(())
+}
+
+#[test]
+fn what_a_command_before_the_backup_makes_is_backed_up() {
+    let page = page("client.md");
+    let configured = blocks(&page, "sh").concat();
+    let list = configured.split("\"filesystems_to_backup\": ").nth(1).unwrap();
+    let listed: Vec<String> = serde_json::from_str(&list[..=list.find(']').unwrap()]).unwrap();
+    let dump = page.split("\"before_backup\": ").nth(1).unwrap();
+    let command: Vec<String> = serde_json::from_str(&dump[..=dump.find(']').unwrap()]).unwrap();
+    let made = command.last().unwrap();
+    assert!(listed.iter().any(|dir| Path::new(made).starts_with(dir)), "{made} is not in {listed:?}");
+    assert!(page.contains(&format!("\"rm\", \"-f\", {made:?}")), "it is removed afterwards");
+}
+
+#[test]
+fn what_was_built_for_dom0_is_unpacked_over_it() {
+    let world = machine();
+    world.write("bin/sudo", "#!/bin/sh\nexec \"$@\"\n");
+    world.write("bin/qvm-run", "#!/bin/sh\nshift 2; cd && exec sh -c \"$*\"\n");
+    world.write("bin/qubes-dom0-update", "#!/bin/sh\n");
+    // All but the binary, which takes minutes to build.
+    let make = format!(
+        "#!/bin/sh\nshift; exec /usr/bin/make -C '{}' install-contrib \"$@\"\n",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    world.write("bin/make", make);
+    for name in ["sudo", "qvm-run", "qubes-dom0-update", "make"] {
+        fs::set_permissions(world.path("bin").join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    // A dom0 where /sbin is a link.
+    let dom0 = world.path("dom0");
+    for dir in ["usr/sbin", "usr/local"] {
+        fs::create_dir_all(dom0.join(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink("usr/sbin", dom0.join("sbin")).unwrap();
+    fs::set_permissions(dom0.join("usr"), PermissionsExt::from_mode(0o751)).unwrap();
+    let page = page("qubes.md");
+    let blocks: Vec<String> =
+        blocks(&page, "sh").into_iter().filter(|block| block.contains("dom0.tar.gz")).collect();
+    let blocks: Vec<String> =
+        blocks.iter().map(|block| block.replace("-C / ", &format!("-C '{}' ", dom0.display()))).collect();
+    assert_eq!(blocks.len(), 2);
+    follow(&world, &blocks);
+    for path in
+        ["usr/sbin/mount.borg-offsite-backup", "usr/local/lib/systemd/system/borg-offsite-backup.timer"]
+    {
+        assert!(fs::symlink_metadata(dom0.join(path)).is_ok(), "{path}");
+    }
+    assert!(fs::symlink_metadata(dom0.join("sbin")).unwrap().is_symlink());
+    assert_eq!(fs::metadata(dom0.join("usr")).unwrap().permissions().mode() & 0o777, 0o751);
 }
 
 #[test]
