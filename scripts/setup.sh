@@ -15,8 +15,9 @@ demo_programs="borg:borgbackup fusermount3:fuse3 mke2fs:e2fsprogs losetup:util-l
 test_programs="sshd:openssh-server ssh:openssh-client setfattr:attr setfacl:acl setpriv:util-linux shellcheck:shellcheck
 pkg-config:pkg-config curl:curl systemd-analyze:systemd mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs sfdisk:fdisk
 partx:util-linux mmdebstrap:mmdebstrap faketime:faketime"
-# What pip needs to build borg, and Debian's FUSE binding for `borg mount`.
-test_packages="python3-venv python3-dev g++ libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev python3-pyfuse3"
+# What pip needs to build borg, Debian's FUSE binding for `borg mount`, and what holds our JSON against its schema.
+test_packages="python3-venv python3-dev g++ libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev python3-pyfuse3
+python3-jsonschema"
 
 missing_packages() {
     for pair in $1; do

@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::facts;
 use super::report::{Outcome, Report};
 use crate::config::{Config, Hook, Hooks as Set};
 use crate::error::{Error, Result};
@@ -54,7 +55,7 @@ impl<'a> Hooks<'a> {
     pub(super) fn after(&self, report: &Report, outcome: &Result<Outcome>) -> Result<bool> {
         let Some(hook) = &self.set().after_backup else { return Ok(false) };
         let mut told = self.told("after_backup", report);
-        told.extend(result(outcome));
+        told.extend(facts::outcome(outcome));
         self.run("after_backup", hook, told, || false).map(|()| true)
     }
 
@@ -69,33 +70,17 @@ impl<'a> Hooks<'a> {
         };
         let Some(hook) = hook else { return Ok(()) };
         let mut told = self.told(key, report);
-        told.extend(result(&report.outcome));
+        told.extend(facts::outcome(&report.outcome));
         told.insert("exit_code".into(), exit_code.into());
         self.run(key, hook, told, || false)
     }
 
     /// What every hook is told.
     fn told(&self, event: &str, report: &Report) -> Map<String, Value> {
-        let seconds = report.phases().map(|(phase, time)| (phase.to_owned(), time.as_secs_f64().into()));
-        let told = json!({
-            "event": event,
-            "host": nix::unistd::gethostname().unwrap_or_default().to_string_lossy(),
-            "config": self.config.file.to_string_lossy(),
-            "repository": report.repository,
-            "archive": report.name,
-            "original_size": report.statistics.original_size,
-            "deduplicated_size": report.statistics.deduplicated_size,
-            "files": report.statistics.files,
-            "warnings": report.warnings,
-            "unread": report.unread,
-            "missing": report.missing,
-            "kept": report.kept,
-            "seconds": Map::from_iter(seconds),
-        });
-        match told {
-            Value::Object(told) => told,
-            _ => Map::new(),
-        }
+        let mut told = facts::numbers(report);
+        told.insert("event".into(), event.into());
+        told.insert("config".into(), self.config.file.to_string_lossy().into());
+        told
     }
 
     fn run(
@@ -142,19 +127,4 @@ fn keep(lines: &mut Vec<String>, line: &[u8]) {
         lines.remove(0);
     }
     lines.push(String::from_utf8_lossy(line).into_owned());
-}
-
-/// What became of the backup: `outcome`, and `error` with its hints where there is one.
-fn result(outcome: &Result<Outcome>) -> [(String, Value); 3] {
-    let (name, error) = match outcome {
-        Ok(Outcome::Made(retention)) => ("made", retention.as_ref().err()),
-        Ok(Outcome::Skipped(retention)) => ("skipped", retention.as_ref().err()),
-        Ok(Outcome::Rehearsed) => ("rehearsed", None),
-        Err(error) => ("failed", Some(error)),
-    };
-    [
-        ("outcome".into(), name.into()),
-        ("error".into(), error.map(Error::chain).into()),
-        ("hints".into(), error.map(Error::hints).unwrap_or_default().into()),
-    ]
 }

@@ -14,6 +14,7 @@ mod archiver;
 mod bookmarks;
 mod caches;
 mod create;
+mod facts;
 mod frozen;
 mod history;
 mod hooks;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Exit;
 use super::args::Globals;
 use super::console::{self, Console, count, redraw};
 use super::mount::ENTRIES_DRAWN;
+use super::{Exit, attached};
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Result};
 use crate::image::attach::{self, Request, Then};
@@ -60,6 +60,9 @@ pub struct Attach {
     /// separation of all qubes. --to-qube is the way to go.
     #[arg(long)]
     in_host: bool,
+    /// Tell what was made as JSON, on standard output, instead of the device alone.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Attach {
@@ -78,7 +81,11 @@ impl Attach {
         }
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());
-        if let Err(e) = console::print(&device.display().to_string()) {
+        let made = match self.json {
+            true => attached::as_json(&attachment).to_string(),
+            false => device.display().to_string(),
+        };
+        if let Err(e) = console::print(&made) {
             // Nobody would know of it.
             return Err(match detach::take_down(&attachment) {
                 Ok(()) => e.hint("nothing is attached: nobody could be told the device"),

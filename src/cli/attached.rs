@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::args::Globals;
 use super::console;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::attachment::{Attachment, State};
 
 /// Show what is attached.
@@ -22,9 +22,7 @@ impl Attached {
         let all = Attachment::all()?;
         if self.json {
             let all: Vec<Value> = all.iter().map(as_json).collect();
-            let text = serde_json::to_string_pretty(&all)
-                .map_err(|e| Error::failed("cannot write JSON").because(e))?;
-            console::print(&text)?;
+            console::print(&Value::from(all).to_string())?;
             return Ok(Exit::Done);
         }
         if all.is_empty() {
@@ -40,7 +38,8 @@ impl Attached {
     }
 }
 
-fn as_json(attachment: &Attachment) -> Value {
+/// As `attach --json` and `attached --json` print it.
+pub(super) fn as_json(attachment: &Attachment) -> Value {
     let lossy = |text: &Option<std::ffi::OsString>| text.as_ref().map(|t| t.to_string_lossy().into_owned());
     let (state, why) = match attachment.state() {
         State::Up => ("up", None),

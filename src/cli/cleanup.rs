@@ -1,12 +1,15 @@
 //! `cleanup`
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::args::Globals;
+use super::console::Console;
 use super::progress::{could_not_remove, leftover};
 use super::{Exit, attached, console, report};
-use crate::backup;
-use crate::error::Result;
+use crate::backup::{self, Leftover};
+use crate::error::{Error, Result};
+use crate::image::attachment::Attachment;
 use crate::image::detach;
 
 /// Remove what a killed run left behind. What a live run or mount uses is left alone.
@@ -19,44 +22,99 @@ pub struct Cleanup {
     /// and what is in `POOL/.borg-offsite-backup`. Without this it is only told.
     #[arg(long)]
     old_tool: bool,
+    /// Tell it as JSON, on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found and done.
+struct Done {
+    attachments: Vec<(Attachment, Result<()>)>,
+    rest: backup::Cleanup,
 }
 
 impl Cleanup {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let console = globals.console();
         let attachments = detach::clear_dead(self.dry_run)?;
-        let done = backup::cleanup(self.dry_run, self.old_tool)?;
+        let done = Done { attachments, rest: backup::cleanup(self.dry_run, self.old_tool)? };
+        if self.json {
+            console::print(&self.as_json(&done).to_string())?;
+        } else {
+            self.print(&done)?;
+        }
+        self.tell(&done, globals.console());
+        let all_done =
+            done.rest.failed.is_empty() && done.attachments.iter().all(|(_, result)| result.is_ok());
+        Ok(if all_done { Exit::Done } else { Exit::Failed })
+    }
+
+    fn print(&self, done: &Done) -> Result<()> {
         let verb = if self.dry_run { "would remove" } else { "removed" };
-        for (attachment, result) in &attachments {
-            let name = attached::name(attachment);
-            match result {
-                Ok(()) => console::print(&format!("{verb} the dead attachment {name}"))?,
-                Err(e) => {
-                    console.warn(&format!("cannot end the dead attachment {name}"));
-                    report::error(console, e);
-                }
+        for (attachment, _) in done.attachments.iter().filter(|(_, result)| result.is_ok()) {
+            console::print(&format!("{verb} the dead attachment {}", attached::name(attachment)))?;
+        }
+        done.rest
+            .removed
+            .iter()
+            .try_for_each(|removed| console::print(&format!("{verb} {}", leftover(removed))))
+    }
+
+    /// What stays, and why.
+    fn tell(&self, done: &Done, console: Console) {
+        for (attachment, result) in &done.attachments {
+            if let Err(e) = result {
+                console.warn(&format!("cannot end the dead attachment {}", attached::name(attachment)));
+                report::error(console, e);
             }
         }
-        for removed in &done.removed {
-            console::print(&format!("{verb} {}", leftover(removed)))?;
-        }
-        for (left, error) in &done.failed {
+        for (left, error) in &done.rest.failed {
             console.warn(&could_not_remove(left, error));
         }
-        if let Some(run) = &done.active {
+        if let Some(run) = &done.rest.active {
             console.say(&format!("a `create` is running ({run}); what it uses was left alone"));
         }
-        for left in &done.old_tool {
+        for left in &done.rest.old_tool {
             console.say(&format!("Left alone: {}", leftover(left)));
         }
-        if !done.old_tool.is_empty() {
+        if !done.rest.old_tool.is_empty() {
             console
                 .say("`cleanup --old-tool` removes what the Python tool left, if it does not run any more");
         }
-        if done.removed.is_empty() && done.failed.is_empty() && attachments.is_empty() {
+        if done.rest.removed.is_empty() && done.rest.failed.is_empty() && done.attachments.is_empty() {
             console.say("There is nothing to clean up");
         }
-        let all_done = done.failed.is_empty() && attachments.iter().all(|(_, result)| result.is_ok());
-        Ok(if all_done { Exit::Done } else { Exit::Failed })
+    }
+
+    fn as_json(&self, done: &Done) -> Value {
+        let attachment = |a: &Attachment, error: Option<&Error>| {
+            let name = attached::name(a);
+            json!({"kind": "attachment", "name": name, "error": error.map(Error::chain)})
+        };
+        let other = |left: &Leftover, error: Option<&Error>| {
+            let (kind, name) = kind_and_name(left);
+            json!({"kind": kind, "name": name, "error": error.map(Error::chain)})
+        };
+        let (ended, not_ended): (Vec<_>, Vec<_>) =
+            done.attachments.iter().partition(|(_, result)| result.is_ok());
+        let removed = ended.iter().map(|(a, _)| attachment(a, None));
+        let failed = not_ended.iter().map(|(a, result)| attachment(a, result.as_ref().err()));
+        json!({
+            "dry_run": self.dry_run,
+            "removed": removed.chain(done.rest.removed.iter().map(|l| other(l, None))).collect::<Vec<_>>(),
+            "failed": failed.chain(done.rest.failed.iter().map(|(l, e)| other(l, Some(e)))).collect::<Vec<_>>(),
+            "left_alone": done.rest.old_tool.iter().map(|l| other(l, None)).collect::<Vec<_>>(),
+            "running": done.rest.active.as_ref().map(|run| json!({"pid": run.pid, "start": run.since})),
+        })
+    }
+}
+
+fn kind_and_name(left: &Leftover) -> (&'static str, String) {
+    match left {
+        Leftover::DeadMount(dir) => ("dead_mount", dir.to_string_lossy().into()),
+        Leftover::OpenStage(dir) => ("stage", dir.to_string_lossy().into()),
+        Leftover::File(path) => ("file", path.to_string_lossy().into()),
+        Leftover::Zfs(name) => ("zfs", name.clone()),
+        Leftover::OldTool(name) => ("old_tool", name.clone()),
+        Leftover::Run(run) => ("run", run.to_string()),
     }
 }

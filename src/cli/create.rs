@@ -32,6 +32,9 @@ pub struct Create {
     /// How long to wait for another `create` to end, and for the repository's lock.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     lock_wait: u32,
+    /// Tell what came of it as JSON, on standard output.
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
     /// Options for `borg create`, passed on as they are.
     #[arg(last = true, value_name = "BORG OPTIONS")]
     borg_options: Vec<OsString>,
@@ -55,7 +58,11 @@ impl Create {
         })?;
         interrupt::heed()?;
         let hooks = Hooks::new(&config)?;
-        let telling = Arc::new(Telling::new(console));
+        let telling = match self.json {
+            true => Telling::new(console).without_stdout(),
+            false => Telling::new(console),
+        };
+        let telling = Arc::new(telling);
         let monitor: Arc<dyn Monitor> = telling.clone();
         let report = backup::create(&config, &self.options(), &hooks, &monitor);
         telling.end();
@@ -65,6 +72,9 @@ impl Create {
             if let Err(error) = hooks.notify(&report, exit as u8) {
                 report::warning(console, &error);
             }
+        }
+        if self.json {
+            console::print(&report.json(exit as u8).to_string())?;
         }
         tell(&report, console);
         report.outcome.map(|_| exit)

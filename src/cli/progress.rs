@@ -22,6 +22,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 pub struct Telling {
     console: Console,
     state: Mutex<State>,
+    has_stdout: bool,
 }
 
 struct State {
@@ -40,7 +41,12 @@ impl Telling {
     pub fn new(console: Console) -> Self {
         let now = Instant::now();
         let state = State { begun: now, expected: None, told: now, drawn: false, warnings: 0 };
-        Telling { console, state: Mutex::new(state) }
+        Telling { console, state: Mutex::new(state), has_stdout: true }
+    }
+
+    /// Standard output is for something else than borg's list of files.
+    pub fn without_stdout(self) -> Self {
+        Telling { has_stdout: false, ..self }
     }
 
     /// Takes the progress line away and tells how much was not shown.
@@ -129,8 +135,12 @@ impl Monitor for Telling {
                 }
             }
             Event::File { status, path } => {
-                // Who does not read the list any more still wants the backup.
-                let _ = console::print(&format!("{status} {}", escape::line(path)));
+                let line = format!("{status} {}", escape::line(path));
+                match self.has_stdout {
+                    // Who does not read the list any more still wants the backup.
+                    true => drop(console::print(&line)),
+                    false => self.console.say(&line),
+                }
             }
             Event::Cut { error, pause } => {
                 self.console.warn(&format!("{}; trying again in {} s", error.chain(), pause.as_secs()));

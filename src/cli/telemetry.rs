@@ -15,8 +15,11 @@ use crate::error::Result;
 pub struct Telemetry {
     /// The file, in the text format of Prometheus. A bare name goes to the folder of the node
     /// exporter's textfile collector, `-` to standard output.
-    #[arg(long, value_name = "FILE")]
-    telemetry_file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "json")]
+    telemetry_file: Option<PathBuf>,
+    /// Tell it as JSON, on standard output, instead.
+    #[arg(long, conflicts_with = "telemetry_file")]
+    json: bool,
     /// How long to wait for the repository's lock.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     lock_wait: u32,
@@ -31,7 +34,10 @@ impl Telemetry {
             telemetry.save();
         }
         // What earlier runs knew is told also when the repository cannot be asked.
-        write(&telemetry, &self.telemetry_file)?;
+        match &self.telemetry_file {
+            Some(file) => write(&telemetry, file)?,
+            None => console::print(&telemetry.json().to_string())?,
+        }
         looked.map(|()| Exit::Done)
     }
 }

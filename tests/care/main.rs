@@ -4,6 +4,8 @@
 
 #[path = "../common/promtool.rs"]
 mod promtool;
+#[path = "../common/schema.rs"]
+mod schema;
 #[path = "../common/terminal.rs"]
 mod terminal;
 #[allow(dead_code)]
@@ -12,6 +14,7 @@ mod world;
 
 mod completions;
 mod docs;
+mod json;
 mod machine;
 mod monitoring;
 mod notices;

@@ -14,6 +14,7 @@ pub mod pty;
 pub mod random;
 pub mod repository;
 pub mod sandbox;
+pub mod schema;
 pub mod sshd;
 pub mod tree;
 pub mod xattr;

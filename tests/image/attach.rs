@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 
 use serial_test::parallel;
 
+use crate::common::schema::assert_valid;
 use crate::common::{Mounted, Need, Program, assert_same_bytes, available, each_borg};
 use crate::images::{ARCHIVE, KINDS, Scene, is_free, letter, write_ext4};
 
@@ -36,6 +37,20 @@ fn an_image_becomes_a_device_and_nothing_is_left_when_it_is_detached() {
             scene.assert_nothing_left();
         }
     });
+}
+
+#[test]
+#[parallel]
+fn what_was_attached_is_told_as_json_and_is_listed_as_the_same() {
+    let Some(scene) = Scene::plain() else { return };
+    let dir = scene.folder("inside");
+    let run = scene.command("tank/v", &["--mount", dir.to_str().unwrap(), "--json"]).ok();
+    let told = assert_valid("attach", &run.stdout());
+    assert_eq!((&told["mounted"], &told["path"]), (&dir.to_str().into(), &"dev/zvol/tank/v".into()));
+    assert_valid("attached", &scene.sandbox.offsite("attached").arg("--json").ok().stdout());
+    assert_eq!(scene.attached(), [told]);
+    scene.detach(&dir);
+    scene.assert_nothing_left();
 }
 
 #[test]

@@ -67,6 +67,10 @@ pub fn file(config: &Path) -> Option<PathBuf> {
 }
 
 impl Known {
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
     /// A file that cannot be read is as good as none.
     pub fn load(file: &Path) -> Known {
         std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! `telemetry` asks the repository for it again.
 
 mod file;
+mod json;
 mod known;
 mod text;
 
@@ -89,6 +90,11 @@ impl Telemetry {
     /// All of it in the text format of Prometheus.
     pub fn text(&self) -> String {
         text::render(&self.known, self.begun.elapsed())
+    }
+
+    /// The same as one JSON object.
+    pub fn json(&self) -> serde_json::Value {
+        self.known.json()
     }
 
     /// Writes [`Telemetry::text`] to `target`, in one step, for everyone to read. A bare name is a

@@ -1,0 +1,61 @@
+//! What a run tells programs: commands around the backup, and whoever reads `create --json`.
+
+use serde_json::{Map, Value, json};
+
+use super::report::{Outcome, Report};
+use crate::error::{Error, Result};
+
+/// Which backup, and its numbers as far as they are known.
+pub(super) fn numbers(report: &Report) -> Map<String, Value> {
+    let seconds = report.phases().map(|(phase, time)| (phase.to_owned(), time.as_secs_f64().into()));
+    let told = json!({
+        "host": nix::unistd::gethostname().unwrap_or_default().to_string_lossy(),
+        "repository": report.repository,
+        "archive": report.name,
+        "original_size": report.statistics.original_size,
+        "compressed_size": report.statistics.compressed_size,
+        "deduplicated_size": report.statistics.deduplicated_size,
+        "files": report.statistics.files,
+        "warnings": report.warnings,
+        "changed": report.changed,
+        "caches": report.caches,
+        "unread": report.unread,
+        "missing": report.missing,
+        "kept": report.kept,
+        "seconds": Map::from_iter(seconds),
+    });
+    match told {
+        Value::Object(told) => told,
+        _ => Map::new(),
+    }
+}
+
+/// What became of the backup: `outcome`, and `error` with its hints where there is one.
+pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 3] {
+    let (name, error) = match outcome {
+        Ok(Outcome::Made(retention)) => ("made", retention.as_ref().err()),
+        Ok(Outcome::Skipped(retention)) => ("skipped", retention.as_ref().err()),
+        Ok(Outcome::Rehearsed) => ("rehearsed", None),
+        Err(error) => ("failed", Some(error)),
+    };
+    [
+        ("outcome".into(), name.into()),
+        ("error".into(), error.map(Error::chain).into()),
+        ("hints".into(), error.map(Error::hints).unwrap_or_default().into()),
+    ]
+}
+
+impl Report {
+    /// All of it, as `create --json` prints it.
+    pub fn json(&self, exit_code: u8) -> Value {
+        let pruned = match &self.outcome {
+            Ok(Outcome::Made(Ok(retention)) | Outcome::Skipped(Ok(retention))) => retention.removed(),
+            _ => &[],
+        };
+        let mut told = numbers(self);
+        told.extend(outcome(&self.outcome));
+        told.insert("pruned".into(), pruned.into());
+        told.insert("exit_code".into(), exit_code.into());
+        Value::Object(told)
+    }
+}

@@ -1,0 +1,49 @@
+//! The same as the metrics, for `telemetry --json`. Times are as RFC 3339 has them, in UTC.
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Map, Value, json};
+
+use super::known::{Entry, Known, LastRun};
+
+impl Known {
+    pub fn json(&self) -> Value {
+        json!({
+            "repository": self.repository(),
+            "dataset": self.dataset,
+            "last_modified": self.modified.map(time),
+            "last_success": self.last_success.map(time),
+            "last_run": self.last_run.as_ref().map(run),
+            "archives": self.archives.iter().map(archive).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn run(run: &LastRun) -> Value {
+    let seconds = run.phases.iter().map(|(phase, seconds)| (phase.clone(), (*seconds).into()));
+    json!({
+        "end": time(run.ended),
+        "exit_code": run.exit_code,
+        "warnings": run.warnings,
+        "seconds": Map::from_iter(seconds),
+    })
+}
+
+fn archive(entry: &Entry) -> Value {
+    let statistics = entry.made.map(|made| made.statistics);
+    json!({
+        "archive": entry.name,
+        "id": entry.id,
+        "start": time(entry.start),
+        "end": entry.made.map(|made| time(made.end)),
+        "original_size": statistics.map(|s| s.original_size),
+        "compressed_size": statistics.map(|s| s.compressed_size),
+        "deduplicated_size": statistics.map(|s| s.deduplicated_size),
+        "files": statistics.map(|s| s.files),
+    })
+}
+
+/// Of seconds since 1970.
+fn time(seconds: f64) -> String {
+    let time = DateTime::from_timestamp_millis((seconds * 1000.0) as i64).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
