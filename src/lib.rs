@@ -8,7 +8,7 @@
 //! image                     what one does with a volume in an archive: attach, restore, verify
 //! mount | backup            a FUSE tree of the archives | making the archive (neither knows the other)
 //! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
-//! config | process | archive | folders | error | escape
+//! config | process | archive | folders | error | escape | secret
 //! ```
 //!
 //! A room uses those on lower lines, never those above or beside it. ARCHITECTURE.md tells why,
@@ -25,4 +25,5 @@ pub mod image;
 pub mod mount;
 pub mod process;
 pub mod repository;
+pub mod secret;
 pub mod tools;

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// A room, and those that it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("main", &["cli"]),
     (
         "cli",
-        &["image", "mount", "backup", "tools", "config", "process", "archive", "folders", "error", "escape"],
+        &[
+            "image", "mount", "backup", "tools", "config", "process", "archive", "folders", "error",
+            "escape", "secret",
+        ],
     ),
     (
         "image",
@@ -22,18 +25,23 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "folders",
             "error",
             "escape",
+            "secret",
         ],
     ),
-    ("mount", &["repository", "tools", "config", "process", "archive", "folders", "error", "escape"]),
-    ("backup", &["tools", "config", "process", "archive", "folders", "error", "escape"]),
-    ("repository", &["archive", "error"]),
-    ("tools", &["config", "process", "archive", "folders", "error", "escape"]),
-    ("config", &["error", "escape"]),
-    ("process", &["error"]),
-    ("archive", &["error", "escape"]),
+    (
+        "mount",
+        &["repository", "tools", "config", "process", "archive", "folders", "error", "escape", "secret"],
+    ),
+    ("backup", &["tools", "config", "process", "archive", "folders", "error", "escape", "secret"]),
+    ("repository", &["archive", "error", "secret"]),
+    ("tools", &["config", "process", "archive", "folders", "error", "escape", "secret"]),
+    ("config", &["error", "escape", "secret"]),
+    ("process", &["error", "secret"]),
+    ("archive", &["error", "escape", "secret"]),
     ("folders", &["error"]),
     ("error", &[]),
     ("escape", &[]),
+    ("secret", &[]),
 ];
 
 /// Files with the code that stands before their comments and with the room they belong to.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::caches;
 use super::monitor::{Event, Monitor};
 use super::plan::Plan;
-use crate::archive::origin::Mark;
+use crate::archive::name::Archive;
+use crate::archive::origin::{Listed, Mark};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 use crate::tools::borg::{self, Borg, Level, Line};
@@ -38,7 +39,7 @@ pub struct Statistics {
 }
 
 /// An archive that stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Archived {
     /// 64 hex digits.
     pub id: String,
@@ -137,6 +138,22 @@ impl Archiver<'_> {
             return Err(exists_already(self.borg.repository(), name));
         }
         Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default(), caches: 0 })
+    }
+
+    /// The same by the list of archives, which takes no cache of borg's. Figures it has none.
+    ///
+    /// # Errors
+    /// As [`Archiver::find`].
+    pub fn find_in_list(&self, name: &str) -> Result<Archived> {
+        let listed = self.borg.listed(self.lock_wait)?;
+        let is_ours = |there: &Listed| {
+            there.archive.name == name
+                && there.origin.mark.as_ref().is_some_and(|mark| mark.run == self.mark.run)
+        };
+        let there = listed.into_iter().find(is_ours);
+        let Archive { id, start, .. } =
+            there.ok_or_else(|| exists_already(self.borg.repository(), name))?.archive;
+        Ok(Archived { id, end: start.clone(), modified: start.clone(), start, ..Archived::default() })
     }
 
     /// Tells what would be looked at, and makes nothing.

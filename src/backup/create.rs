@@ -75,6 +75,7 @@ fn attempt(
     report.label = label(config, &plan);
     stage::check(&plan)?;
     let borg = Borg::new(config)?;
+    Borg::judge_compression(&config.compression)?;
     report.repository = borg.repository().to_owned();
     let (_lock, cleaned) =
         leftovers::make_way(!config.datasets_to_backup.is_empty(), options.lock_wait, &**monitor)?;
@@ -368,6 +369,7 @@ impl<'a> Run<'a> {
             tries += 1;
             match archiver.archive(name, Arc::clone(monitor)) {
                 Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name),
+                Err(error) if error.kind() == Kind::Failed => self.whole_all_the_same(archiver, name, error),
                 archived => archived,
             }
         });
@@ -375,6 +377,19 @@ impl<'a> Run<'a> {
             Err(error) if error.kind() == Kind::Exists => Err(self.came_between(name, error)),
             made => made,
         }
+    }
+
+    /// The archive after `error`, which may have come when it was whole: borg writes its cache last, to
+    /// a disk that may be full.
+    fn whole_all_the_same(&self, archiver: &Archiver<'_>, name: &str, error: Error) -> Result<Archived> {
+        let Ok(mut archived) = archiver.find_in_list(name) else { return Err(error) };
+        let why = error.chain();
+        self.tell(Event::Warning(&format!(
+            "the archive {name} is whole; what borg did after it failed: {why}"
+        )));
+        error.hints().iter().for_each(|hint| self.tell(Event::Warning(hint)));
+        archived.warnings.all += 1;
+        Ok(archived)
     }
 
     /// The error for an archive that somebody made since we looked; `error` is borg's.

@@ -204,6 +204,7 @@ pub(super) mod tests {
             file: "/etc/x.conf".into(),
             backup_server: None,
             backup_user: None,
+            remote_path: None,
             backup_path: "/srv/backup".into(),
             bridge_vm: None,
             ssh_from: None,

@@ -107,6 +107,14 @@ impl Globals {
         Config::load(&self.config)
     }
 
+    /// The same for `create`, which reads all of it.
+    ///
+    /// # Errors
+    /// As [`Config::load_to_create`].
+    pub fn config_to_create(&self) -> Result<Config> {
+        Config::load_to_create(&self.config)
+    }
+
     /// Whether only errors and warnings are wanted: `--quiet` or QUIET.
     pub fn is_quiet(&self) -> bool {
         self.quiet || quiet_variable() == Some(true)

@@ -11,7 +11,7 @@ use super::args::Globals;
 use super::console::{count, print};
 use crate::backup;
 use crate::config::{Config, Dataset, Hook, Selection};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process;
 use crate::tools::borg::Borg;
 use crate::tools::mounts::{self, Mount};
@@ -28,7 +28,12 @@ pub struct CheckConfig {
 
 impl CheckConfig {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let config = globals.config()?;
+        let config = globals.config_to_create()?;
+        // Without a borg the findings say so.
+        Borg::judge_compression(&config.compression).or_else(|e| match e.kind() {
+            Kind::NotFound => Ok(()),
+            _ => Err(e),
+        })?;
         let found = Findings::new(&config)?;
         let text = if self.json { found.json(&config).to_string() } else { found.text(&config) };
         print(&text)?;

@@ -53,7 +53,7 @@ enum IfExists {
 impl Create {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let console = globals.console();
-        let config = globals.config().inspect_err(|error| {
+        let config = globals.config_to_create().inspect_err(|error| {
             self.leave(globals, |known| known.refused(Exit::from(error) as u8));
         })?;
         interrupt::heed()?;

@@ -34,6 +34,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::{Error, Result};
+use crate::process::daemon;
+use crate::secret;
 use args::{Cli, Command, LogFormat};
 use console::Console;
 pub use exit::Exit;
@@ -42,6 +44,8 @@ use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    daemon::forbid_core_dumps();
+    guard_passphrases();
     mount_helper::search_programs();
     let args = match mount_helper::translate(args.collect()) {
         Ok(Call::Command(args)) => args,
@@ -63,6 +67,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             report::error(cli.globals.console(), &error);
             Exit::from(&error).into()
         }
+    }
+}
+
+/// Keeps what the environment gives out of swap.
+fn guard_passphrases() {
+    for name in [c"BORG_PASSPHRASE", c"BORG_NEW_PASSPHRASE"] {
+        secret::guard_variable(name);
     }
 }
 

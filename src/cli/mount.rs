@@ -138,7 +138,6 @@ impl Mount {
 
     fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
-        daemon::forbid_core_dumps();
         daemon::share_free_memory();
         let point = open::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;

@@ -3,8 +3,14 @@
 /// What may be written; shown when something else was.
 pub const SYNTAX: &str = "none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-9], auto,X or obfuscate,SPEC,X";
 
-/// Whether borg takes `spec`.
-pub fn is_valid(spec: &str) -> bool {
+/// Whether `spec` looks as if some borg could take it: which one does, only that one knows.
+pub fn is_plausible(spec: &str) -> bool {
+    spec.starts_with(|c: char| c.is_ascii_alphabetic())
+        && spec.chars().all(|c| c.is_ascii_alphanumeric() || ",._=+-".contains(c))
+}
+
+/// Whether every borg takes `spec`.
+pub fn is_known(spec: &str) -> bool {
     let words: Vec<&str> = spec.split(',').collect();
     match words.as_slice() {
         ["obfuscate", level, rest @ ..] => {
@@ -39,16 +45,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_borg_takes_is_taken_and_what_it_refuses_is_refused() {
+    fn what_looks_like_none_is_refused_and_what_a_newer_borg_may_take_is_not() {
+        for spec in ["obfuscate,250,zstd,3", "zstd,30", "brotli,5", "zstd,-1"] {
+            assert!(is_plausible(spec) && !is_known(spec), "{spec}");
+        }
+        for spec in ["", "-x", " zstd", "zstd 3", "zstd;rm", "3"] {
+            assert!(!is_plausible(spec), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_every_borg_takes_is_known_and_what_some_refuse_is_not() {
         let good = "none lz4 zstd zstd,1 zstd,22 zlib zlib,0 zlib,9 lzma lzma,9 auto,zstd auto,zstd,7 \
             auto,lz4 auto,none obfuscate,110,zstd obfuscate,1,none obfuscate,123,auto,zstd,3";
         for spec in good.split_whitespace() {
-            assert!(is_valid(spec), "{spec}");
+            assert!(is_known(spec) && is_plausible(spec), "{spec}");
         }
         let bad = "zstd,0 zstd,23 zstd,x zlib,10 lzma,10 auto obfuscate,7,lz4 obfuscate,124,lz4 obfuscate,2 \
             auto,obfuscate,1,lz4 zstd,_3 zstd,+3 zstd, ZSTD auto,zstd,3,4 gzip , zlib,99999999999";
         for spec in bad.split_whitespace().chain(["", " zstd"]) {
-            assert!(!is_valid(spec), "{spec}");
+            assert!(!is_known(spec), "{spec}");
         }
     }
 }

@@ -18,11 +18,13 @@ pub struct Mistake {
     pub expected: String,
     /// What is wrong with what stands there instead.
     pub note: String,
+    /// Nothing else reads it.
+    pub only_create: bool,
 }
 
 impl Mistake {
     pub fn new(at: usize, expected: impl Into<String>, note: impl Into<String>) -> Self {
-        Mistake { at, expected: expected.into(), note: note.into() }
+        Mistake { at, expected: expected.into(), note: note.into(), only_create: false }
     }
 }
 

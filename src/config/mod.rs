@@ -3,12 +3,13 @@
 //! [`json`] gives every key and value its place in the file, [`parse`] checks what they mean, and
 //! a [`Diagnosis`] shows each mistake where it stands.
 
-mod compression;
+pub mod compression;
 mod diagnosis;
 mod hooks;
 mod json;
 mod nearest;
 mod parse;
+pub mod server;
 
 use std::fs::File;
 use std::io::Read;
@@ -30,9 +31,11 @@ const MAX_SIZE: u64 = 1024 * 1024;
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
-    /// Host of the repository; `None`: `backup_path` is a local folder.
+    /// Host of the repository, as an `ssh://` address has it; `None`: `backup_path` is a local folder.
     pub backup_server: Option<String>,
     pub backup_user: Option<String>,
+    /// What borg is called there, with borg's placeholders.
+    pub remote_path: Option<String>,
     /// Path of the repository, on the server or here.
     pub backup_path: String,
     /// Qube through which every connection goes.
@@ -90,12 +93,33 @@ pub enum Selection {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`.
+    /// Reads and checks the file at `path`, for all that does not make a backup: what only `create`
+    /// reads may be wrong, and has then its default. That is warned of.
     ///
     /// # Errors
     /// All of [`Kind::Usage`]: the file is not there or cannot be read, or it has mistakes; those
     /// are a [`Diagnosis`], the cause of the error.
     pub fn load(path: &Path) -> Result<Self> {
+        let (config, mistakes) = Self::read(path)?;
+        if mistakes.is_some() {
+            let file = path.display();
+            tracing::warn!("{file} has mistakes that stop `create`: `check-config` shows them");
+        }
+        Ok(config)
+    }
+
+    /// The same for `create`, which reads all of it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_to_create(path: &Path) -> Result<Self> {
+        match Self::read(path)? {
+            (config, None) => Ok(config),
+            (_, Some(diagnosis)) => Err(has_mistakes(path, diagnosis)),
+        }
+    }
+
+    fn read(path: &Path) -> Result<(Self, Option<Diagnosis>)> {
         let cannot = |e: std::io::Error| {
             if e.kind() == std::io::ErrorKind::NotFound {
                 return Error::usage(format!("there is no configuration {}", path.display()))
@@ -112,9 +136,7 @@ impl Config {
                 .because("it is larger than 1 MiB")
                 .hint("`--config FILE` names another"));
         }
-        parse::parse(path, &bytes).map_err(|diagnosis| {
-            Error::new(Kind::Usage, format!("{} has mistakes", path.display())).because(diagnosis)
-        })
+        parse::parse(path, &bytes).map_err(|diagnosis| has_mistakes(path, diagnosis))
     }
 
     /// # Errors
@@ -126,6 +148,10 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn has_mistakes(path: &Path, diagnosis: Diagnosis) -> Error {
+    Error::new(Kind::Usage, format!("{} has mistakes", path.display())).because(diagnosis)
 }
 
 /// Whoever can write it decides where root's data go.
@@ -168,6 +194,41 @@ mod tests {
         assert_eq!(config.require_sources().unwrap_err().kind(), Kind::Usage);
         let config = load(br#"{"backup_path": "/srv/backup", "filesystems_to_backup": ["/"]}"#).unwrap();
         config.require_sources().unwrap();
+    }
+
+    #[test]
+    fn a_mistake_that_only_create_minds_stops_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.conf");
+        for entry in [
+            r#""keep_daily": "seven""#,
+            r#""keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0"#,
+            r#""compression": 5"#,
+            r#""exclude_patterns": ["xx:a"]"#,
+            r#""prune_on_days": [32]"#,
+            r#""filesystems_to_backup": ["boot"]"#,
+            r#""datasets_to_backup": [{"nmae": "t"}]"#,
+            r#""before_backup": "run me""#,
+            r#""keep_wekly": 4"#,
+            r#""colour": "red""#,
+            r#""fail_on_warnings": 1"#,
+            r#""keep_daily": 1, "keep_daily": 2"#,
+        ] {
+            std::fs::write(&path, format!(r#"{{"backup_path": "/srv/b", {entry}}}"#)).unwrap();
+            assert_eq!(Config::load(&path).unwrap().backup_path, "/srv/b", "{entry}");
+            assert_eq!(Config::load_to_create(&path).unwrap_err().kind(), Kind::Usage, "{entry}");
+        }
+        for entry in [
+            r#""backup_server": "a b""#,
+            r#""backup_server": "h:99999""#,
+            r#""backup_sever": "h""#,
+            r#""backup_path": "/x""#,
+            r#""ssh_from": "me""#,
+            r#""remote_path": 5"#,
+        ] {
+            std::fs::write(&path, format!(r#"{{"backup_path": "/srv/b", {entry}}}"#)).unwrap();
+            assert!(Config::load(&path).is_err(), "{entry}");
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
-use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest};
+use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest, server};
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "backup_server",
     "backup_user",
     "backup_path",
+    "remote_path",
     "bridge_vm",
     "ssh_from",
     "datasets_to_backup",
@@ -33,15 +34,28 @@ const KEYS: [&str; 24] = [
     hooks::KEYS[2],
     hooks::KEYS[3],
 ];
+/// What every command reads.
+const ALL_READ: [&str; 8] = [
+    "backup_server",
+    "backup_user",
+    "backup_path",
+    "remote_path",
+    "bridge_vm",
+    "ssh_from",
+    "archive_suffix",
+    "earlier_host_names",
+];
 const STALL_LIMIT: Duration = Duration::from_secs(3600);
 const BYTE_ORDER_MARK: char = '\u{feff}';
 const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
 
 /// Reads the bytes of `file`. Pure: nothing is looked up on this machine.
 ///
+/// Beside the configuration are the mistakes in it that only `create` minds.
+///
 /// # Errors
 /// One mistake of syntax, or all mistakes of meaning.
-pub fn parse(file: &Path, bytes: &[u8]) -> Result<Config, Diagnosis> {
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<(Config, Option<Diagnosis>), Diagnosis> {
     let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(file, bytes, e.valid_up_to()))?;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let wrong = |mistakes| Diagnosis::new(file, text, mistakes);
@@ -49,7 +63,10 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Config, Diagnosis> {
     let mut reader = Reader::default();
     let config = reader.config(file, &root);
     match config {
-        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        Some(config) if reader.mistakes.is_empty() => Ok((config, None)),
+        Some(config) if reader.mistakes.iter().all(|mistake| mistake.only_create) => {
+            Ok((config, Some(wrong(reader.mistakes))))
+        }
         _ => Err(wrong(reader.mistakes)),
     }
 }
@@ -66,6 +83,8 @@ fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
 #[derive(Default)]
 pub(super) struct Reader {
     mistakes: Vec<Mistake>,
+    /// What is read now only `create` reads.
+    for_create: bool,
 }
 
 /// The keys and values of the configuration; `null` counts as absent.
@@ -88,8 +107,18 @@ impl Reader {
         expected: impl Into<String>,
         note: impl Into<String>,
     ) -> Option<T> {
-        self.mistakes.push(Mistake::new(at, format!("expected {}", expected.into()), note));
+        let mistake = Mistake::new(at, format!("expected {}", expected.into()), note);
+        self.mistakes.push(Mistake { only_create: self.for_create, ..mistake });
         None
+    }
+
+    /// Does what `read` does, for `create` alone where `alone`.
+    fn reading<T>(&mut self, alone: bool, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.for_create;
+        self.for_create |= alone;
+        let value = read(self);
+        self.for_create = before;
+        value
     }
 
     fn config(&mut self, file: &Path, root: &Node<'_>) -> Option<Config> {
@@ -104,23 +133,50 @@ impl Reader {
         if !meant.contains(&"backup_server") {
             self.check_place(&entries);
         }
-        self.check_retention(&entries, &config);
+        self.reading(true, |reader| reader.check_retention(&entries, &config));
         Some(config)
     }
 
     fn read(&mut self, file: &Path, entries: &Entries<'_>) -> Config {
+        let backup_server = entries.get("backup_server").and_then(|v| self.server(v));
+        let backup_user = entries.get("backup_user").and_then(|v| self.word(v, "an account's name", "/@:"));
+        let backup_path = entries.get("backup_path").and_then(|v| self.repository(v)).unwrap_or_default();
+        let remote_path = entries.get("remote_path").and_then(|v| self.text(v));
+        let bridge_vm = entries.get("bridge_vm").and_then(|v| self.word(v, "a qube's name", "/@:"));
+        let ssh_from = entries.get("ssh_from").and_then(|v| self.word(v, "an account's name", "/@:"));
+        let archive_suffix = entries.get("archive_suffix").and_then(|v| self.suffix(v));
+        let earlier_host_names = self
+            .items(entries, "earlier_host_names", |reader, node| reader.word(node, "a host's name", "/@:"));
+        let rest = self.reading(true, |reader| reader.for_backups(entries));
+        Config {
+            file: file.to_owned(),
+            backup_server,
+            backup_user,
+            backup_path,
+            remote_path,
+            bridge_vm,
+            ssh_from,
+            archive_suffix,
+            earlier_host_names,
+            ..rest
+        }
+    }
+
+    /// What only `create` reads, in a configuration of no repository.
+    fn for_backups(&mut self, entries: &Entries<'_>) -> Config {
         let mut keep = |name, default| {
             entries.get(name).and_then(|v| self.integer(v, -1, "-1 (all), 0 or more")).unwrap_or(default)
         };
         let (keep_daily, keep_weekly, keep_monthly) =
             (keep("keep_daily", 7), keep("keep_weekly", 4), keep("keep_monthly", 12));
         Config {
-            file: file.to_owned(),
-            backup_server: entries.get("backup_server").and_then(|v| self.word(v, "a host name", "/@")),
-            backup_user: entries.get("backup_user").and_then(|v| self.word(v, "an account's name", "/@:")),
-            backup_path: entries.get("backup_path").and_then(|v| self.repository(v)).unwrap_or_default(),
-            bridge_vm: entries.get("bridge_vm").and_then(|v| self.word(v, "a qube's name", "/@:")),
-            ssh_from: entries.get("ssh_from").and_then(|v| self.word(v, "an account's name", "/@:")),
+            file: PathBuf::new(),
+            backup_server: None,
+            backup_user: None,
+            backup_path: String::new(),
+            remote_path: None,
+            bridge_vm: None,
+            ssh_from: None,
             datasets_to_backup: self.items(entries, "datasets_to_backup", Self::dataset),
             filesystems_to_backup: self.filesystems(entries),
             exclude_patterns: self.items(entries, "exclude_patterns", Self::pattern),
@@ -140,10 +196,8 @@ impl Reader {
                 .get("stall_limit")
                 .and_then(|v| self.integer(v, 1, "seconds, 1 or more"))
                 .map_or(STALL_LIMIT, |seconds| Duration::from_secs(seconds as u64)),
-            archive_suffix: entries.get("archive_suffix").and_then(|v| self.suffix(v)),
-            earlier_host_names: self.items(entries, "earlier_host_names", |reader, node| {
-                reader.word(node, "a host's name", "/@:")
-            }),
+            archive_suffix: None,
+            earlier_host_names: Vec::new(),
             hooks: Hooks::read(self, entries),
         }
     }
@@ -161,9 +215,13 @@ impl Reader {
             if !known.contains(&name.as_str()) {
                 let guess = nearest(&name, known);
                 meant.extend(guess);
-                self.wrong::<()>(key.at(), "a known key", unknown_key(guess, known));
+                let is_all_read = guess.is_some_and(|guess| ALL_READ.contains(&guess));
+                let note = unknown_key(guess, known);
+                self.reading(!is_all_read, |reader| reader.wrong::<()>(key.at(), "a known key", note));
             } else if seen.contains(&name) {
-                self.wrong::<()>(key.at(), "each key once", format!("`{name}` stands in the file before"));
+                let note = format!("`{name}` stands in the file before");
+                let is_all_read = ALL_READ.contains(&name.as_str());
+                self.reading(!is_all_read, |reader| reader.wrong::<()>(key.at(), "each key once", note));
             } else if !value.is_null() {
                 entries.push((name.clone(), key, value));
             }
@@ -177,7 +235,7 @@ impl Reader {
         if entries.get("backup_server").is_some() {
             return;
         }
-        for name in ["backup_user", "bridge_vm", "ssh_from"] {
+        for name in ["backup_user", "remote_path", "bridge_vm", "ssh_from"] {
             if let Some(at) = entries.key(name) {
                 let note = format!("`{name}` has no meaning without it");
                 self.wrong::<()>(at, "`backup_server` in the file", note);
@@ -235,6 +293,13 @@ impl Reader {
         Some(suffix)
     }
 
+    fn server(&mut self, value: &Node<'_>) -> Option<String> {
+        let text = self.word(value, "a host name", "/@")?;
+        server::normal(&text)
+            .map_err(|why| self.wrong::<()>(value.at(), format!("a server: {}", server::SYNTAX), why))
+            .ok()
+    }
+
     fn repository(&mut self, value: &Node<'_>) -> Option<String> {
         let path = self.text(value)?;
         if path.contains("::") {
@@ -246,7 +311,7 @@ impl Reader {
 
     fn compression(&mut self, value: &Node<'_>) -> Option<String> {
         let spec = self.text(value)?;
-        if !compression::is_valid(&spec) {
+        if !compression::is_plausible(&spec) {
             return self.wrong(value.at(), "a compression that borg knows", compression::SYNTAX);
         }
         Some(spec)
@@ -397,7 +462,10 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        parse(Path::new("f"), text.as_bytes()).map_err(|d| d.to_string())
+        match parse(Path::new("f"), text.as_bytes()) {
+            Ok((config, None)) => Ok(config),
+            Ok((_, Some(diagnosis))) | Err(diagnosis) => Err(diagnosis.to_string()),
+        }
     }
 
     /// The diagnosis of a configuration that, besides a good repository, holds `entry`.
@@ -418,7 +486,7 @@ mod tests {
     fn every_key_is_read() {
         let config = read(
             r#"{"backup_server": "h", "backup_user": "u", "backup_path": "p", "bridge_vm": "v",
-            "ssh_from": "me", "datasets_to_backup": ["t/a", {"name": "t/*/x", "glob": true},
+            "remote_path": "borg{borgmajor}", "ssh_from": "me", "datasets_to_backup": ["t/a", {"name": "t/*/x", "glob": true},
             {"name": "t/b", "recursive": true}, {"name": "t/c", "glob": false}],
             "filesystems_to_backup": ["/", "/boot/"], "exclude_patterns": ["fm:*.log", "a:b", "re:^x\\.y"],
             "keep_daily": -1, "keep_weekly": 0, "keep_monthly": 3, "compression": "zlib,9",
@@ -438,6 +506,7 @@ mod tests {
             backup_server: Some("h".into()),
             backup_user: Some("u".into()),
             backup_path: "p".into(),
+            remote_path: Some("borg{borgmajor}".into()),
             bridge_vm: Some("v".into()),
             ssh_from: Some("me".into()),
             datasets_to_backup: vec![
@@ -472,6 +541,10 @@ mod tests {
     #[test]
     fn values_of_a_wrong_kind_are_told_where_they_stand() {
         for (entry, expected) in [
+            (
+                r#""stall_limit": 0"#,
+                "f:2:16: expected a whole number: seconds, 1 or more (0 is none of these)",
+            ),
             (r#""backup_user": 5"#, "f:2:16: expected a string (this is a number)"),
             (r#""backup_user": "a b""#, "f:2:16: expected an account's name (it may not hold a space)"),
             (r#""backup_user": "-l""#, "f:2:16: expected an account's name (it may not begin with `-`)"),
@@ -546,7 +619,7 @@ mod tests {
                 "f:2:33: expected each folder once (it stands in the list before)",
             ),
             (
-                r#""compression": "gzip""#,
+                r#""compression": "-gzip 3""#,
                 "f:2:16: expected a compression that borg knows (none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-9], auto,X or obfuscate,SPEC,X)",
             ),
             (
@@ -584,6 +657,24 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_an_address_and_may_have_a_port() {
+        let server = |text: &str| {
+            read(&format!(r#"{{"backup_path": "/b", "backup_server": "{text}"}}"#))
+                .map(|c| c.backup_server.unwrap())
+        };
+        assert_eq!(server("2001:db8::1").as_deref(), Ok("[2001:db8::1]"));
+        let syntax = server::SYNTAX;
+        for (text, note) in [
+            ("host:", "there is no port after the colon"),
+            ("host:99999", "a port is a number from 1 to 65535, and not 99999"),
+            ("[::1", "the bracket is not closed"),
+        ] {
+            let expected = format!("f:1:40: expected a server: {syntax} ({note})");
+            assert_eq!(server(text), Err(expected));
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         let told = read("{\"keep_daily\": -5,\n\"colour\": 1,\n\"fail_on_warnings\": 0}").unwrap_err();
         let lines: Vec<&str> = told.split("; f:").collect();
@@ -606,7 +697,7 @@ mod tests {
     fn a_local_repository_has_an_absolute_path_and_no_account_or_bridge() {
         let relative = read(r#"{"backup_path": "b"}"#).unwrap_err();
         assert!(relative.contains("f:1:17: expected an absolute path"), "{relative}");
-        for key in ["backup_user", "bridge_vm", "ssh_from"] {
+        for key in ["backup_user", "remote_path", "bridge_vm", "ssh_from"] {
             let told = read(&format!(r#"{{"backup_path": "/b", "{key}": "x"}}"#)).unwrap_err();
             assert!(told.contains(&format!("`{key}` has no meaning without it")), "{told}");
         }
@@ -703,7 +794,7 @@ mod tests {
                     _ => {}
                 }
             }
-            if let Err(diagnosis) = parse(Path::new("f"), &bytes) {
+            if let Ok((_, Some(diagnosis))) | Err(diagnosis) = parse(Path::new("f"), &bytes) {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let lines: Vec<&str> = text.split('\n').collect();
                 prop_assert!(diagnosis.places().count() > 0);

@@ -72,7 +72,6 @@ fn work<T: Serialize, S>(
     bring_up: impl FnOnce() -> Result<(T, Option<S>)>,
     serve: impl FnOnce(S) -> Result<()>,
 ) -> Result<()> {
-    daemon::forbid_core_dumps();
     daemon::share_free_memory();
     let (told, served) = match bring_up() {
         Ok((told, served)) => (Ok(told), served),

@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use super::blocks::{BLOCK, MAP_AT, Map, PAGE, map_len, read_or_zeros};
 use super::origin::Origin;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 const ALIGN: u64 = 1 << 20;
 
@@ -42,7 +43,7 @@ pub struct Overlay {
     /// One flush at a time; `true` after one failed: then nobody knows what reached the disk.
     flush: Mutex<bool>,
     /// Of changes that are thrown away.
-    cipher: Option<Xts128<Aes256>>,
+    cipher: Option<Secret<Xts128<Aes256>>>,
 }
 
 impl Overlay {
@@ -58,7 +59,7 @@ impl Overlay {
             .map_err(|_| Error::failed("the system gives no random numbers for a key"))?;
         let cipher =
             |half: &[u8]| Aes256::new_from_slice(half).map_err(|e| Error::failed("no key").because(e));
-        let cipher = Xts128::new(cipher(&key[..32])?, cipher(&key[32..])?);
+        let cipher = Secret::new(Xts128::new(cipher(&key[..32])?, cipher(&key[32..])?));
         let map = RwLock::new(Map::new(size));
         Ok(Overlay { base, size, store, blocks_at: 0, map, flush: Mutex::new(false), cipher: Some(cipher) })
     }

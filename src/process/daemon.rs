@@ -13,6 +13,7 @@ use nix::unistd::{ForkResult, Pid, fork, setsid};
 
 use super::interrupt;
 use crate::error::{Error, Result};
+use crate::secret;
 
 /// How often the foreground half looks whether a signal asked it to end: in milliseconds.
 const LOOK: u8 = 100;
@@ -54,6 +55,7 @@ pub fn split() -> Result<Half> {
         }
         ForkResult::Child => {
             drop(read);
+            secret::guard_again();
             setsid().map_err(|e| cannot(e.into()))?;
             Ok(Half::Background(Ready(write)))
         }
@@ -86,10 +88,14 @@ fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>
     }
 }
 
-/// A crash must not leave keys and file contents on disk.
+/// A crash, ours or borg's, must not leave keys and file contents on disk; and no other process of
+/// this user's may look into our memory.
 pub fn forbid_core_dumps() {
     // Lowering a limit cannot be refused.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // Where the kernel hands cores to a program, it heeds no limit. A program that we start is not
+    // concerned. /proc/self stays ours: a process may always look at itself.
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// Lets the threads share their free memory: else each of dozens keeps some megabytes of its own.
@@ -118,5 +124,14 @@ impl Ready {
             }
         }
         self.0.write_all(message).map_err(cannot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_other_process_of_this_user_may_look_into_this_one() {
+        super::forbid_core_dumps();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
     }
 }

@@ -140,7 +140,8 @@ impl Taker {
         let shared = Arc::new(Taken::default());
         let taken = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let mut piece = vec![0; 64 << 10];
+            // It may be a passphrase.
+            let mut piece = zeroize::Zeroizing::new(vec![0; 64 << 10]);
             loop {
                 let count = match pipe.read(&mut piece) {
                     Ok(0) => return Ok(()),

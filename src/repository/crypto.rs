@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::error::{Error, Result};
 use super::id::Id;
+use crate::secret::Secret;
 
 /// How a repository is encrypted; the first byte of each of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,20 +92,30 @@ pub struct Secrets {
 /// Opens the objects of one repository.
 pub struct Crypto {
     mode: Mode,
-    /// Key of AES-256.
-    cipher: Option<Zeroizing<[u8; 32]>>,
+    keys: Secret<Keys>,
+}
+
+/// All that is secret. It owns no memory elsewhere.
+struct Keys {
+    /// Of AES-256.
+    cipher: Option<[u8; 32]>,
     mac: Hash,
     id: Hash,
-    /// What TAM keys are derived from; empty in plain repositories.
-    material: Zeroizing<Vec<u8>>,
+    /// What TAM keys are derived from, and how long it is; empty in plain repositories.
+    material: ([u8; MATERIAL], usize),
 }
 
 /// 32 bytes that only someone with the key can make of some data.
+#[allow(clippy::large_enum_variant)]
 enum Hash {
     Sha256,
     Hmac(hmac::Key),
-    Blake2(Zeroizing<Vec<u8>>),
+    Blake2([u8; BLAKE2_KEY]),
 }
+
+/// Length of BLAKE2's keys here, and the most that all three secrets have together.
+const BLAKE2_KEY: usize = 128;
+const MATERIAL: usize = BLAKE2_KEY + 32 + BLAKE2_KEY;
 
 const MAC: usize = 32;
 const NONCE: usize = 8;
@@ -112,8 +123,9 @@ const NONCE: usize = 8;
 impl Crypto {
     /// For a repository without encryption.
     pub fn plain() -> Self {
-        let material = Zeroizing::default();
-        Crypto { mode: Mode::Plain, cipher: None, mac: Hash::Sha256, id: Hash::Sha256, material }
+        let material = ([0; MATERIAL], 0);
+        let keys = Keys { cipher: None, mac: Hash::Sha256, id: Hash::Sha256, material };
+        Crypto { mode: Mode::Plain, keys: Secret::new(keys) }
     }
 
     /// # Errors
@@ -123,21 +135,25 @@ impl Crypto {
         if secrets.id.len() != length || secrets.mac.len() != length || secrets.encryption.len() != 32 {
             return Err(Error::integrity("the key has secrets of a wrong length"));
         }
-        let hash = |key: &Zeroizing<Vec<u8>>| match mode.family() {
+        let hash = |key: &[u8]| match mode.family() {
             Family::Plain => Hash::Sha256,
             Family::HmacSha256 => Hash::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key)),
-            Family::Blake2 => Hash::Blake2(key.clone()),
+            Family::Blake2 => Hash::Blake2(std::array::from_fn(|n| key[n])),
         };
-        let mut cipher = Zeroizing::new([0; 32]);
-        cipher.copy_from_slice(&secrets.encryption);
-        let material = [&secrets.id[..], &secrets.encryption, &secrets.mac].concat();
-        Ok(Crypto {
-            mode,
-            cipher: mode.is_encrypted().then_some(cipher),
-            mac: hash(&secrets.mac),
-            id: hash(&secrets.id),
-            material: material.into(),
-        })
+        // Filled where they stay.
+        let empty = Keys { cipher: None, mac: Hash::Sha256, id: Hash::Sha256, material: ([0; MATERIAL], 0) };
+        let mut keys = Secret::new(empty);
+        if mode.is_encrypted() {
+            keys.cipher.insert([0; 32]).copy_from_slice(&secrets.encryption);
+        }
+        keys.mac = hash(&secrets.mac);
+        keys.id = hash(&secrets.id);
+        for part in [&secrets.id, &secrets.encryption, &secrets.mac] {
+            let (material, used) = &mut keys.material;
+            material[*used..*used + part.len()].copy_from_slice(part);
+            *used += part.len();
+        }
+        Ok(Crypto { mode, keys })
     }
 
     pub fn mode(&self) -> Mode {
@@ -146,12 +162,12 @@ impl Crypto {
 
     /// What keys for the authentication of metadata are derived from.
     pub fn material(&self) -> &[u8] {
-        &self.material
+        &self.keys.material.0[..self.keys.material.1]
     }
 
     /// A key for `purpose` that is no help in finding any other.
     pub fn derive(&self, purpose: &[u8], repository: &Id) -> Option<Zeroizing<[u8; 32]>> {
-        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &repository.0).extract(&self.material);
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &repository.0).extract(self.material());
         let mut key = Zeroizing::new([0; 32]);
         extracted.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *key)).ok()?;
         Some(key)
@@ -170,11 +186,11 @@ impl Crypto {
     /// of data side by side in less than half the time.
     pub fn authenticate(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
         let sealed: Vec<_> = objects.iter().map(|(id, object)| self.sealed(id, object)).collect();
-        if self.cipher.is_none() {
+        if self.keys.cipher.is_none() {
             return sealed.into_iter().map(|sealed| sealed.map(drop)).collect();
         }
         let data: Vec<&[u8]> = sealed.iter().flatten().map(|sealed| sealed.data).collect();
-        let mut right = self.mac.of_many(&data).into_iter();
+        let mut right = self.keys.mac.of_many(&data).into_iter();
         let one = |(sealed, (id, _)): (Result<Sealed<'_>>, &(Id, _))| {
             let sealed = sealed?;
             match right.next() {
@@ -191,7 +207,7 @@ impl Crypto {
         if !self.mode.takes(*kind) {
             return Err(Error::integrity(format!("object {id} is of another key, type {kind:#04x}")));
         }
-        if self.cipher.is_none() {
+        if self.keys.cipher.is_none() {
             return Ok(Sealed { mac: &[], data: rest });
         }
         match rest.split_at_checked(MAC) {
@@ -202,24 +218,24 @@ impl Crypto {
 
     /// Decrypts an object in place, which must be authentic; returns the compressed data.
     pub fn decrypt<'a>(&self, object: &'a mut [u8]) -> &'a [u8] {
-        let Some(key) = &self.cipher else { return object.get(1..).unwrap_or_default() };
+        let Some(key) = &self.keys.cipher else { return object.get(1..).unwrap_or_default() };
         let Some((head, data)) = object.split_at_mut_checked(1 + MAC + NONCE) else { return &[] };
         let mut block = [0; 16];
         block[16 - NONCE..].copy_from_slice(&head[1 + MAC..]);
-        Ctr128BE::<Aes256>::new((&**key).into(), &block.into()).apply_keystream(data);
+        Ctr128BE::<Aes256>::new(key.into(), &block.into()).apply_keystream(data);
         data
     }
 
     /// The id of an object with these plain bytes.
     pub fn id_of(&self, plain: &[u8]) -> Id {
-        Id(self.id.of(plain))
+        Id(self.keys.id.of(plain))
     }
 
     /// Tells of each object whether `plain` are its bytes; all at once, as
     /// [`Crypto::authenticate`].
     pub fn check(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
         let data: Vec<&[u8]> = objects.iter().map(|(_, plain)| *plain).collect();
-        let right = self.id.of_many(&data);
+        let right = self.keys.id.of_many(&data);
         let one = |(right, (id, _)): ([u8; 32], &(Id, _))| match right.ct_eq(&id.0).into() {
             true => Ok(()),
             false => Err(Error::integrity(format!("object {id} holds other bytes than it should"))),
@@ -301,9 +317,9 @@ mod tests {
         let mut sealed = [&[9; NONCE][..], data].concat();
         let mut block = [0; 16];
         block[8..].fill(9);
-        let key = crypto.cipher.as_ref().unwrap();
-        Ctr128BE::<Aes256>::new((&**key).into(), &block.into()).apply_keystream(&mut sealed[NONCE..]);
-        [&[crypto.mode as u8][..], &crypto.mac.of(&sealed), &sealed].concat()
+        let key = crypto.keys.cipher.as_ref().unwrap();
+        Ctr128BE::<Aes256>::new(key.into(), &block.into()).apply_keystream(&mut sealed[NONCE..]);
+        [&[crypto.mode as u8][..], &crypto.keys.mac.of(&sealed), &sealed].concat()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use nix::unistd::{User, geteuid};
 
-use crate::config::Config;
+use crate::config::{Config, server};
 use crate::error::{Error, Result};
 use crate::escape;
 use crate::process::{Command, Ended, interrupt};
@@ -97,14 +97,14 @@ impl Way {
         }
     }
 
-    /// The command that runs `borg serve` on the server.
+    /// The command that runs `serve` of the program `borg` on the server.
     ///
     /// # Errors
     /// As [`Way::shell`].
-    pub fn serve(&self) -> Result<Vec<OsString>> {
+    pub fn serve(&self, borg: OsString) -> Result<Vec<OsString>> {
         let mut words = self.shell(false)?;
         words.extend(self.destination());
-        words.extend([std::env::var_os("BORG_REMOTE_PATH").unwrap_or("borg".into()), "serve".into()]);
+        words.extend([borg, "serve".into()]);
         Ok(words)
     }
 
@@ -152,15 +152,8 @@ impl Way {
         words
     }
 
-    /// `host`, `host:port`, `[address]` or `[address]:port`.
     fn split(&self) -> (&str, Option<&str>) {
-        if let Some((address, rest)) = self.server.strip_prefix('[').and_then(|s| s.split_once(']')) {
-            return (address, rest.strip_prefix(':'));
-        }
-        match self.server.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (&self.server, None),
-        }
+        server::split(&self.server)
     }
 }
 
@@ -255,7 +248,7 @@ mod tests {
     #[test]
     fn the_server_is_called_as_borg_calls_it() {
         let called = |server, user| {
-            let words = way(server, user).serve().unwrap();
+            let words = way(server, user).serve("borg".into()).unwrap();
             let skip = words.iter().position(|w| w == "BatchMode=yes").unwrap() + 1;
             quote(&words[skip..]).into_string().unwrap()
         };

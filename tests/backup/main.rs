@@ -6,6 +6,7 @@ mod promtool;
 
 mod clock;
 mod existing;
+mod full;
 mod hooks;
 mod interrupted;
 mod names;

@@ -7,4 +7,5 @@ mod check_config;
 mod config;
 mod init;
 mod pass_through;
+mod places;
 mod support;

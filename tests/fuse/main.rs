@@ -12,6 +12,7 @@ mod options;
 mod refused;
 mod repository;
 mod scene;
+mod secrets;
 mod sources;
 mod streams;
 mod tree;

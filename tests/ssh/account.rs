@@ -178,3 +178,42 @@ fn ctrl_c_ends_also_what_runs_as_another_account() {
         assert!(gone, "{call}: it still runs");
     }
 }
+
+#[test]
+fn borg_is_found_on_the_server_by_the_name_that_it_has_there() {
+    if !available(&[Need::Root, Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let mut lab = Lab::new(flavour);
+    std::fs::write(lab.sandbox.source().join("letter"), "dear").unwrap();
+    // To bob's own account there, whose only borg is called borg1.
+    lab.root("mkdir ~bob/bin; ln -s $(command -v borg) ~bob/bin/borg1; chown -R bob: ~bob/bin").ok();
+    let place = |remote_path: &str| {
+        lab.place(&format!(
+            r#""backup_server": "milena", "backup_path": "backup", "backup_user": "bob", "ssh_from": "bob",
+            "filesystems_to_backup": [{:?}], "remote_path": "{remote_path}""#,
+            lab.sandbox.source()
+        ));
+    };
+    place("/home/bob/bin/borg{borgmajor}");
+    let point = lab.sandbox.mount_point();
+    let point = point.to_str().unwrap();
+    for words in [
+        &["init", "-e", "repokey-blake2"][..],
+        &["create"],
+        &["list"],
+        &["mount", "--source", "native", "::latest", point],
+        &["umount", point],
+        &["mount", "--source", "stream", "::latest", point],
+        &["umount", point],
+    ] {
+        lab.offsite(words).ok();
+    }
+    place("/home/bob/bin/borg{borgminor}");
+    let said = lab.offsite(&["list"]).fails();
+    assert!(said.contains("there is no borg on milena") && said.contains("`remote_path`"), "{said}");
+    // The variable goes before the configuration, as everywhere.
+    lab.sandbox.set("BORG_REMOTE_PATH", "/home/bob/bin/borg{borgmajor}");
+    lab.offsite(&["list"]).ok();
+}

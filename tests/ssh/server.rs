@@ -237,3 +237,39 @@ fn the_servers_scripts_are_clean_to_shellcheck() {
         .args(["backupsh", "add-backup-account"].map(|name| format!("{dir}{name}")))
         .ok();
 }
+
+#[test]
+fn root_keeps_every_config_so_that_a_key_that_a_client_replaced_comes_back() {
+    let Some(lab) = lab() else { return };
+    lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
+    lab.add_account(&["--append-only", "/home/bob/.ssh/its key.pub"]).ok();
+    let keep = || lab.inside("/usr/local/bin/keep-backup-configs").ok();
+    let copies = || lab.root("ls ~machine/configs").ok().stdout().lines().count();
+    keep();
+    assert_eq!(copies(), 1, "what did not change is kept once");
+    // Append-only does not protect the key.
+    let change = lab.offsite(&["key", "change-passphrase"]).env("BORG_NEW_PASSPHRASE", "nobody's");
+    change.ok();
+    lab.offsite(&["list"]).fails();
+    keep();
+    assert_eq!(copies(), 2);
+    let as_client = |script: &str| {
+        let client = ["--reuid=machine", "--regid=machine", "--clear-groups", "sh", "-c", script];
+        lab.inside("setpriv").args(client).run().code()
+    };
+    assert_ne!(as_client("cat ~machine/configs/*"), Some(0));
+    assert_ne!(as_client("rm -r ~machine/configs || mv ~machine/configs ~machine/x"), Some(0));
+    lab.root(
+        "cd ~machine; install -o machine -g machine -m 600 configs/$(ls configs | head -n 1) backup/config",
+    )
+    .ok();
+    lab.offsite(&["list"]).ok();
+    // What the client puts in its place takes nothing that is not the client's, and holds nothing up.
+    for trick in ["ln -s /etc/shadow config", "mkfifo config", "ln -s /dev/zero config", "mkdir config"] {
+        assert_eq!(as_client(&format!("cd ~machine/backup; mv config kept; {trick}")), Some(0), "{trick}");
+        keep();
+        assert_eq!(as_client("cd ~machine/backup; rm -r config; mv kept config"), Some(0), "{trick}");
+    }
+    assert_eq!(copies(), 2);
+    assert_eq!(lab.root("ls -A ~machine/configs | grep -v ^config").run().stdout(), "");
+}

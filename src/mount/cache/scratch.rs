@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::mount::source::{FRAME, Key};
+use crate::secret::Secret;
 
 /// Bytes that are encrypted together: what a small random read costs.
 const BLOCK: usize = 4096;
@@ -33,7 +34,7 @@ const PAGE: u64 = 4096;
 
 pub struct Scratch {
     file: File,
-    key: LessSafeKey,
+    key: Secret<LessSafeKey>,
     writes: AtomicU64,
     index: Mutex<Index>,
 }
@@ -78,7 +79,7 @@ impl Scratch {
             .and_then(|()| UnboundKey::new(&AES_256_GCM, &*secret))
             .map(|key| Scratch {
                 file,
-                key: LessSafeKey::new(key),
+                key: Secret::new(LessSafeKey::new(key)),
                 writes: AtomicU64::new(0),
                 index: Mutex::new(Index::new(limit)),
             })

@@ -14,6 +14,7 @@ use super::lists::{self, Lists};
 use super::sealed::{self, Sealed};
 use crate::archive::tree::{self, Tree, View};
 use crate::folders;
+use crate::secret::Secret;
 
 /// Bytes that all files together may have; one that was just written stays whatever it has.
 const LIMIT: u64 = 1 << 30;
@@ -25,14 +26,14 @@ const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
 /// The folder of them.
 pub struct Saved {
     dir: PathBuf,
-    secret: Zeroizing<[u8; 32]>,
+    secret: Secret<[u8; 32]>,
     limit: u64,
 }
 
 impl Saved {
     /// In `dir`, which is made when something is saved; `secret` opens them.
     pub fn new(dir: PathBuf, secret: Zeroizing<[u8; 32]>) -> Self {
-        Saved { dir, secret, limit: LIMIT }
+        Saved { dir, secret: Secret::new(*secret), limit: LIMIT }
     }
 
     /// What was saved of the archive of this id as this view shows it.

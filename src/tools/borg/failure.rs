@@ -44,6 +44,12 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         "ConnectionClosed" | "ConnectionClosedWithHint" | "ConnectionBrokenWithHint" => {
             connection_closed(borg, doing).because(said(lines, ended))
         }
+        _ if over_quota(lines) => {
+            failed(Kind::Failed, &format!("the storage quota of {repository} is reached"))
+                .because(said(lines, ended))
+                .hint("`borg-offsite-backup delete` or `prune` remove archives, and give no room back;")
+                .hint("`borg-offsite-backup compact` after them does; or the server's owner raises the quota")
+        }
         _ if broke_off(lines) => connection_closed(borg, doing).because(said(lines, ended)),
         "IntegrityError" | "IntegrityErrorBase" | "Repository.ObjectNotFound" | "DecompressionError" => {
             failed(Kind::Damaged, &format!("the data in {repository} is damaged")).because(said(lines, ended))
@@ -78,7 +84,8 @@ pub fn wrong_passphrase(borg: &Borg, doing: &str, key: &str) -> Error {
 /// The error for a key that is nowhere.
 pub fn no_key(borg: &Borg, doing: &str) -> Error {
     Error::failed(format!("cannot {doing}: there is no key for {}", borg.repository()))
-        .hint(format!("put the key that you saved at {}, mode 0600", borg.key_file().display()))
+        .hint(format!("put the key that you saved at {}, mode 0600,", borg.key_file().display()))
+        .hint("or where borg keeps keys: ~/.config/borg/keys (BORG_KEYS_DIR)")
 }
 
 /// The error for a repository that is not there.
@@ -134,7 +141,8 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     if lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "LockFailed")) {
         return failed(Kind::Failed, &format!("{repository} cannot be locked"))
             .because(said(lines, ended))
-            .hint("borg must be able to write in the repository's folder, also for reading");
+            .hint("borg must be able to write in the repository's folder, or be told `--bypass-lock`, which")
+            .hint("`list`, `info`, `extract`, `diff` and `export-tar` take; `mount` needs no lock");
     }
     let holders = borg.local().map(lock::holders).unwrap_or_default();
     let error = failed(Kind::Busy, &format!("{repository} is locked"));
@@ -153,6 +161,17 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
 fn broke_off(lines: &[Line]) -> bool {
     let names = ["BrokenPipeError", "ConnectionResetError"];
     lines.iter().any(|l| matches!(l, Line::Message { text, .. } if names.iter().any(|n| text.contains(n))))
+}
+
+/// A server tells it as an exception without an id of its own.
+fn over_quota(lines: &[Line]) -> bool {
+    let names = ["StorageQuotaExceeded", "storage quota"];
+    lines.iter().any(|line| match line {
+        Line::Message { id, text, .. } => {
+            names.iter().any(|n| text.contains(n) || id.as_deref().is_some_and(|id| id.contains(n)))
+        }
+        _ => false,
+    })
 }
 
 fn missing_key_file(lines: &[Line], borg: &Borg) -> bool {

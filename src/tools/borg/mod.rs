@@ -8,7 +8,9 @@ mod origins;
 mod passphrase;
 mod places;
 mod reach;
+mod remote_path;
 mod serve;
+mod unlocked;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,7 +22,7 @@ use serde::Deserialize;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::Identity;
-use crate::config::Config;
+use crate::config::{Config, compression};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 use crate::tools::identity;
@@ -52,7 +54,11 @@ pub struct Borg {
     /// To the server, where there is one, and what the server knows the repository as.
     way: Option<Way>,
     path: String,
+    /// What borg is called on the server, as borg takes it.
+    remote_path: Option<OsString>,
     key_file: PathBuf,
+    /// The user says that the key is there, and nowhere else.
+    key_file_is_set: bool,
     passphrase: Passphrase,
     stall_limit: Duration,
     identity: Identity,
@@ -66,7 +72,10 @@ impl Borg {
     /// When there is no home folder to find the key in, or BORG_PASSPHRASE_FD cannot be read.
     pub fn new(config: &Config) -> Result<Self> {
         let (repository, path, local) = location(config);
-        let key_file = match std::env::var_os("BORG_KEY_FILE") {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let remote_path = set("BORG_REMOTE_PATH").or_else(|| config.remote_path.clone().map(OsString::from));
+        let key_file_is_set = set("BORG_KEY_FILE").is_some();
+        let key_file = match set("BORG_KEY_FILE") {
             Some(path) => PathBuf::from(path),
             None => match credential(KEY_CREDENTIAL) {
                 Some(path) => path,
@@ -75,7 +84,18 @@ impl Borg {
         };
         let (way, passphrase) = (Way::new(config), Passphrase::from_environment()?);
         let (stall_limit, identity) = (config.stall_limit, identity::of(config));
-        Ok(Borg { repository, local, way, path, key_file, passphrase, stall_limit, identity })
+        Ok(Borg {
+            repository,
+            local,
+            way,
+            path,
+            remote_path,
+            key_file,
+            key_file_is_set,
+            passphrase,
+            stall_limit,
+            identity,
+        })
     }
 
     /// How long a borg of ours may do nothing at all, as one does whose server went silent.
@@ -119,8 +139,10 @@ impl Borg {
     /// When the passphrase cannot be handed over.
     pub fn command(&self, subcommand: &str, lock_wait: Duration) -> Result<Command> {
         let mut words = subcommand.split(' ');
+        let first = words.next().unwrap_or_default();
         let command = Command::new("borg")
-            .args(words.next())
+            .arg(first)
+            .args(self.bypass(first))
             .args(words)
             .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
             .env("TZ", "UTC")
@@ -137,18 +159,20 @@ impl Borg {
         self.environment(command, false)
     }
 
-    /// `borg ARGS…` as the user wrote them. Nothing is added, terminal and locale are the user's.
+    /// `borg ARGS…` as the user wrote them. Nothing is added but what a repository that cannot be
+    /// written needs, terminal and locale are the user's.
     ///
     /// # Errors
     /// When the passphrase cannot be handed over.
     pub fn pass_through(&self, args: &[OsString]) -> Result<Command> {
-        let command = Command::new("borg").args(args);
+        let command = Command::new("borg").args(self.bypassing(args));
         let command = match std::env::var_os("LC_ALL") {
             Some(locale) => command.env("LC_ALL", locale),
             None => command.env_remove("LC_ALL"),
         };
         // A new key has the passphrase that is given, and else none.
         let is_new = args.first().is_some_and(|command| command == "init");
+        let command = if is_new { command.env("BORG_KEY_FILE", &self.key_file) } else { command };
         match is_new && self.passphrase_is_unsaid() {
             true => Ok(self.environment(command, true)?.env("BORG_PASSPHRASE", "")),
             false => self.environment(command, true),
@@ -157,11 +181,17 @@ impl Borg {
 
     /// With `asks` ssh and borg may ask the person at the terminal.
     fn environment(&self, command: Command, asks: bool) -> Result<Command> {
-        let command = command.env("BORG_REPO", &self.repository).env("BORG_KEY_FILE", &self.key_file);
-        let command = match &self.way {
-            Some(way) => command.env("BORG_RSH", way.rsh(asks)?),
-            None => command,
-        };
+        let mut command = command.env("BORG_REPO", &self.repository);
+        // Else borg looks for the key in its own folder.
+        if self.key_file_is_set || self.key_file.exists() {
+            command = command.env("BORG_KEY_FILE", &self.key_file);
+        }
+        if let Some(way) = &self.way {
+            command = command.env("BORG_RSH", way.rsh(asks)?);
+        }
+        if let Some(program) = &self.remote_path {
+            command = command.env("BORG_REMOTE_PATH", program);
+        }
         match &self.passphrase {
             Passphrase::Inherited => Ok(command),
             Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
@@ -221,6 +251,24 @@ impl Borg {
     pub fn transaction(&self) -> Option<u64> {
         let entries = std::fs::read_dir(self.local.as_deref()?).ok()?;
         entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_prefix("index.")?.parse().ok()).max()
+    }
+
+    /// Asks borg whether it takes the compression; those that every borg takes cost no question.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] when it does not.
+    pub fn judge_compression(spec: &str) -> Result<()> {
+        if compression::is_known(spec) {
+            return Ok(());
+        }
+        // It looks at its arguments before it shows its help, and does nothing else.
+        let asked = Command::new("borg").args(["create", "--compression", spec, "--help"]).output()?;
+        if asked.ended == Ended::Code(0) {
+            return Ok(());
+        }
+        let borg = Borg::version().unwrap_or_else(|_| "borg".into());
+        Err(Error::usage(format!("{borg} does not take the compression `{spec}`"))
+            .hint(format!("`compression` in the configuration is one of {}", compression::SYNTAX)))
     }
 
     /// `borg` and its version, as `borg 1.2.4`.
@@ -368,6 +416,7 @@ mod tests {
             backup_server: server.map(str::to_owned),
             backup_user: user.map(str::to_owned),
             backup_path: path.to_owned(),
+            remote_path: None,
             bridge_vm: None,
             ssh_from: None,
             datasets_to_backup: vec![],
@@ -396,6 +445,7 @@ mod tests {
         assert_eq!(text(&config(Some("milena"), Some("me"), "/srv/b")), "ssh://me@milena/srv/b");
         assert_eq!(text(&config(Some("milena"), None, "backup")), "ssh://milena/./backup");
         assert_eq!(text(&config(Some("milena:2222"), Some("me"), "~/b")), "ssh://me@milena:2222/~/b");
+        assert_eq!(text(&config(Some("[2001:db8::1]"), Some("me"), "/b")), "ssh://me@[2001:db8::1]/b");
     }
 
     #[test]

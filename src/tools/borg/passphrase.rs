@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Borg, PASSPHRASE_CREDENTIAL, credential};
 use crate::error::{Error, Result};
+use crate::secret;
 use crate::tools::terminal;
 
 pub(super) type Secret = Zeroizing<Vec<u8>>;
@@ -99,6 +100,7 @@ impl Guess {
             return Ok(false);
         };
         self.asked += 1;
+        secret::guard_in_place(&said);
         self.tried.push(said);
         self.at += 1;
         Ok(true)
@@ -244,5 +246,6 @@ fn read(file: io::Result<File>) -> io::Result<Secret> {
     while secret.last() == Some(&b'\n') {
         secret.pop();
     }
+    secret::guard_in_place(&secret);
     Ok(secret)
 }

@@ -10,6 +10,7 @@ use super::address::{Address, normal};
 use super::{Borg, Passphrase, home};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
+use crate::secret;
 
 /// What borg takes for a yes.
 const YES: [&str; 6] = ["Yes", "YES", "yes", "Y", "y", "1"];
@@ -98,5 +99,6 @@ fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
     while secret.last() == Some(&b'\n') {
         secret.pop();
     }
+    secret::guard_in_place(&secret);
     Ok(secret)
 }

@@ -61,7 +61,9 @@ impl Borg {
     }
 
     fn ask(&self, way: &Way, doing: &str, need: Need, asks: bool) -> Result<()> {
-        let words = way.serve()?;
+        // What only borg can fill in, borg alone can ask.
+        let Ok(program) = self.remote_program() else { return Ok(()) };
+        let words = way.serve(program)?;
         let output = Command::new(&words[0])
             .args(&words[1..])
             // Nothing may be asked at the terminal, also not by an ssh of the user's.
@@ -100,8 +102,11 @@ enum Obstacle {
     HostKeyChanged,
     HostKeyUnknown,
     KeyRefused,
+    TooManyKeys,
     HungUp,
     NoSsh,
+    /// The account may not run borg, by the server's rules.
+    Restricted,
     NoBorg,
     /// Something else than borg answers.
     Noise,
@@ -109,28 +114,53 @@ enum Obstacle {
 }
 
 /// What ssh, and the shells on the way, say of each; the first that is found is meant.
-const SAID: [(Obstacle, &[&str]); 10] = [
+const SAID: [(Obstacle, &[&str]); 12] = [
     (Obstacle::NoSuchHost, &["Could not resolve hostname"]),
     (Obstacle::NoRoute, &["No route to host", "Network is unreachable", "Host is down"]),
     (Obstacle::Silent, &["Connection timed out", "Operation timed out", "timed out during banner exchange"]),
     (Obstacle::Refused, &["Connection refused"]),
     (Obstacle::HostKeyChanged, &["REMOTE HOST IDENTIFICATION HAS CHANGED"]),
     (Obstacle::HostKeyUnknown, &["Host key verification failed"]),
-    (Obstacle::KeyRefused, &["Permission denied (", "Too many authentication failures"]),
+    (Obstacle::TooManyKeys, &["Too many authentication failures"]),
+    (Obstacle::KeyRefused, &["Permission denied ("]),
     (Obstacle::HungUp, &["kex_exchange_identification", "Connection closed by ", "Connection reset by "]),
     (Obstacle::NoSsh, &["ssh: not found", "ssh: command not found", "failed to execute ssh", "execute ssh:"]),
+    (
+        Obstacle::Restricted,
+        &[
+            "allows sftp connections only",
+            "account is currently not available",
+            "exec request failed",
+            "shell request failed",
+            "estricted",
+            "ot permitted",
+            "ot allowed",
+            "nknown command",
+            "nsupported command",
+            "nvalid command",
+        ],
+    ),
     (Obstacle::NoBorg, &["not found", "No such file or directory"]),
 ];
 
 impl Obstacle {
     fn of(output: &Output) -> Obstacle {
-        let text: Vec<_> = output.stderr.iter().map(|line| String::from_utf8_lossy(line)).collect();
-        let said = |words: &&[&str]| words.iter().any(|word| text.iter().any(|line| line.contains(word)));
+        let mut text: Vec<_> = output.stderr.iter().map(|line| String::from_utf8_lossy(line)).collect();
         // Without a word from ssh, it is the server's shell that speaks.
         let shell = matches!(output.ended, Ended::Code(126 | 127));
-        let found = SAID.iter().find(|(obstacle, words)| {
-            said(words) && (shell || !matches!(obstacle, Obstacle::NoBorg | Obstacle::NoSsh))
-        });
+        // Shells of providers speak on standard output, and end as they like.
+        let refuses = !matches!(output.ended, Ended::Code(0 | 255)) && output.cut.is_none();
+        if refuses {
+            text.push(String::from_utf8_lossy(&output.stdout));
+        }
+        let said = |words: &&[&str]| words.iter().any(|word| text.iter().any(|line| line.contains(word)));
+        let may_be = |obstacle| match obstacle {
+            Obstacle::NoBorg => shell || refuses,
+            Obstacle::Restricted => shell || refuses || said(&&["exec request failed"][..]),
+            Obstacle::NoSsh => shell,
+            _ => true,
+        };
+        let found = SAID.iter().find(|(obstacle, words)| may_be(*obstacle) && said(words));
         match found {
             Some((obstacle, _)) => *obstacle,
             None if matches!(output.cut, Some(Cut::Late(_))) => Obstacle::Silent,
@@ -160,6 +190,8 @@ impl Obstacle {
             Obstacle::HostKeyChanged => format!("{host} shows another host key than before"),
             Obstacle::HostKeyUnknown => format!("the host key of {host} is not known here"),
             Obstacle::KeyRefused => format!("{host} does not let us in"),
+            Obstacle::TooManyKeys => format!("{host} gave up on us before the right key was shown"),
+            Obstacle::Restricted => format!("{host} does not let this account run borg"),
             Obstacle::HungUp => format!("{host} hung up before we were let in"),
             Obstacle::NoSsh => "there is no ssh to connect with".into(),
             Obstacle::NoBorg => format!("there is no borg on {host}"),
@@ -204,14 +236,25 @@ impl Obstacle {
                 "account on the server (`backup_user`); docs/server.md tells how".into(),
                 by_hand(),
             ],
+            Obstacle::TooManyKeys => vec![
+                "ssh shows every key that it has, or its agent, and the server bears only a few:".into(),
+                "in ~/.ssh/config of the connecting account, for this host: IdentityFile and".into(),
+                "IdentitiesOnly yes".into(),
+                by_hand(),
+            ],
+            Obstacle::Restricted => vec![
+                "the account there is restricted, as those of providers are: they say which port and which".into(),
+                "name of borg they serve, such as \"backup_server\": \"host:23\", or \"remote_path\": \"borg14\"".into(),
+            ],
             Obstacle::HungUp => vec![
                 "see the log of sshd on the server; it may have too many connections, or have banned us"
                     .into(),
             ],
             Obstacle::NoSsh => vec!["install the client of OpenSSH there".into()],
             Obstacle::NoBorg => vec![
-                "install it there (Debian: apt install borgbackup), or say where it is: BORG_REMOTE_PATH"
-                    .into(),
+                "install it there (Debian: apt install borgbackup), or say what it is called:".into(),
+                "`remote_path` in the configuration, or BORG_REMOTE_PATH, such as /usr/local/bin/borg".into(),
+                "providers serve it by names or ports of their own: \"borg14\", \"host:23\"".into(),
             ],
             Obstacle::Noise => vec!["nothing in the account's start-up files there may print".into()],
             Obstacle::Unknown => vec![by_hand()],
@@ -222,8 +265,12 @@ impl Obstacle {
 /// What was said on the way, short.
 fn said(obstacle: Obstacle, output: &Output) -> Error {
     let noise = [output.stdout.clone()];
-    let lines = if obstacle == Obstacle::Noise { &noise[..] } else { &output.stderr[..] };
-    let texts: Vec<_> = lines.iter().map(|l| String::from_utf8_lossy(l.trim_ascii())).collect();
+    let shells = matches!(obstacle, Obstacle::Noise | Obstacle::NoBorg | Obstacle::Restricted);
+    let lines = output.stderr.iter().filter(|_| obstacle != Obstacle::Noise);
+    let texts: Vec<_> = lines
+        .chain(noise.iter().filter(|_| shells))
+        .map(|l| String::from_utf8_lossy(l.trim_ascii()))
+        .collect();
     let is_text = |text: &&str| text.chars().any(char::is_alphanumeric);
     let mut told: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
     // Of the long warning about a changed host key, what to do about it stands last.
@@ -323,6 +370,10 @@ mod tests {
                 Obstacle::KeyRefused,
             ),
             ("kex_exchange_identification: read: Connection reset by peer", Obstacle::HungUp),
+            (
+                "Received disconnect from 10.9.9.9 port 22:2: Too many authentication failures",
+                Obstacle::TooManyKeys,
+            ),
             ("something new", Obstacle::Unknown),
         ];
         for (text, expected) in said {
@@ -336,6 +387,10 @@ mod tests {
         assert_eq!(obstacle(127, "", ""), Obstacle::NoBorg);
         assert_eq!(obstacle(127, "", "sh: 1: exec: ssh: not found"), Obstacle::NoSsh);
         assert_eq!(obstacle(0, "Welcome to milena\n", ""), Obstacle::Noise);
+        assert_eq!(obstacle(1, "Command not found. Use 'help' to get a list.\n", ""), Obstacle::NoBorg);
+        assert_eq!(obstacle(1, "", "This service allows sftp connections only."), Obstacle::Restricted);
+        assert_eq!(obstacle(1, "borg: command not allowed\n", ""), Obstacle::Restricted);
+        assert_eq!(obstacle(1, "This account is currently not available.\n", ""), Obstacle::Restricted);
     }
 
     #[test]

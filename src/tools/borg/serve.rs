@@ -40,10 +40,7 @@ impl Borg {
     pub fn server(&self) -> Result<Server, String> {
         let way = self.way().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
-        if std::env::var("BORG_REMOTE_PATH").is_ok_and(|borg| borg.contains('{')) {
-            return Err("only borg fills in what stands in braces in BORG_REMOTE_PATH".into());
-        }
-        let words = way.serve().map_err(|e| e.to_string())?;
+        let words = way.serve(self.remote_program()?).map_err(|e| e.to_string())?;
         Ok(Server { words, path, state: Mutex::default() })
     }
 }

@@ -1,0 +1,47 @@
+//! Repositories in which no lock can be taken, since nothing can be written there.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Once;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
+use super::Borg;
+
+/// Of borg, since 1.1, for any of `READERS`.
+const BYPASS: &str = "--bypass-lock";
+/// What borg lets do without a lock, of what only reads.
+const READERS: [&str; 5] = ["list", "info", "extract", "diff", "export-tar"];
+
+impl Borg {
+    /// What `borg SUBCOMMAND` needs besides to read a repository that cannot be locked; that is said once.
+    pub(super) fn bypass(&self, subcommand: &str) -> Option<&'static str> {
+        static SAID: Once = Once::new();
+        if !READERS.contains(&subcommand) || !self.local.as_deref().is_some_and(is_read_only) {
+            return None;
+        }
+        SAID.call_once(|| {
+            tracing::warn!("{} can only be read, so it is read without a lock", self.repository);
+        });
+        Some(BYPASS)
+    }
+
+    /// The same for arguments of the user's.
+    pub(super) fn bypassing(&self, args: &[OsString]) -> Vec<OsString> {
+        let mut args = args.to_vec();
+        let asked = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == BYPASS);
+        let subcommand = args.first().and_then(|arg| arg.to_str());
+        if let Some(option) = subcommand.filter(|_| !asked).and_then(|subcommand| self.bypass(subcommand)) {
+            args.insert(1, option.into());
+        }
+        args
+    }
+}
+
+/// Whether there is a repository in which we can write nothing.
+fn is_read_only(repository: &Path) -> bool {
+    let denied = faccessat(AT_FDCWD, repository, AccessFlags::W_OK, AtFlags::AT_EACCESS);
+    matches!(denied, Err(Errno::EROFS | Errno::EACCES | Errno::EPERM))
+}
