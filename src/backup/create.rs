@@ -459,7 +459,8 @@ impl<'a> Run<'a> {
 
     fn compact(&self) -> Result<()> {
         self.tell(Event::Compacting);
-        let command = self.borg.command("compact", self.options.lock_wait)?;
+        // The server's progress shows that it works.
+        let command = self.borg.command("compact", self.options.lock_wait)?.arg("--progress");
         self.borg.run(command.die_with_parent(), "give free space in the repository").map(drop)
     }
 

@@ -3,10 +3,13 @@
 /// What may be written; shown when something else was.
 pub const SYNTAX: &str = "none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-9], auto,X or obfuscate,SPEC,X";
 
-/// Whether `spec` looks as if some borg could take it: which one does, only that one knows.
+const NAMES: [&str; 7] = ["none", "lz4", "zstd", "zlib", "lzma", "auto", "obfuscate"];
+
+/// Whether `spec` names what some borg 1.x has. Which levels and further words it takes, only that
+/// borg knows.
 pub fn is_plausible(spec: &str) -> bool {
-    spec.starts_with(|c: char| c.is_ascii_alphabetic())
-        && spec.chars().all(|c| c.is_ascii_alphanumeric() || ",._=+-".contains(c))
+    let name = spec.split(',').next().unwrap_or_default();
+    NAMES.contains(&name) && spec.chars().all(|c| c.is_ascii_alphanumeric() || ",._=+-".contains(c))
 }
 
 /// Whether every borg takes `spec`.
@@ -46,10 +49,10 @@ mod tests {
 
     #[test]
     fn what_looks_like_none_is_refused_and_what_a_newer_borg_may_take_is_not() {
-        for spec in ["obfuscate,250,zstd,3", "zstd,30", "brotli,5", "zstd,-1"] {
+        for spec in ["obfuscate,250,zstd,3", "zstd,30", "auto,zstd,3,long", "zstd,-1"] {
             assert!(is_plausible(spec) && !is_known(spec), "{spec}");
         }
-        for spec in ["", "-x", " zstd", "zstd 3", "zstd;rm", "3"] {
+        for spec in ["", "-x", " zstd", "zstd 3", "zstd;rm", "3", "gzip", "gzip,zstd"] {
             assert!(!is_plausible(spec), "{spec}");
         }
     }

@@ -229,6 +229,9 @@ fn the_connection_is_kept_alive_unless_the_user_knows_better() {
         ends_with_code(&output, 0);
         home.text(&output.stdout)
     };
+    // Where there is no key of ours, borg looks for one itself.
+    assert_eq!(said(&[]).lines().nth(2), Some(""));
+    std::fs::write(home.path(".borg-offsite-backup.key"), "").unwrap();
     let plain = said(&[]);
     let mut lines = plain.lines();
     assert_eq!(lines.next(), Some("ssh://me@milena/srv/b"));
