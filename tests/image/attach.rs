@@ -299,6 +299,9 @@ fn the_manifest_of_the_datasets_is_no_volume() {
     let Some(scene) = Scene::new(|tank| {
         std::fs::write(tank.join("v"), vec![1; 1 << 20]).unwrap();
         std::fs::write(tank.parent().unwrap().join(".borg-offsite-backup.json"), "{}").unwrap();
+        let home = tank.ancestors().nth(3).unwrap().join("home");
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(home.join("f"), "f").unwrap();
     }) else {
         return;
     };
@@ -308,9 +311,21 @@ fn the_manifest_of_the_datasets_is_no_volume() {
         scene.sandbox.offsite("mount").arg(crate::images::ARCHIVE).arg(scene.sandbox.mount_point()).ok();
     scene.sandbox.offsite("umount").arg(scene.sandbox.mount_point()).ok();
     assert!(run.stderr().contains("dev/zvol/tank/v ") && !run.stderr().contains(".json"), "{run}");
+    // What is not shown is not offered either.
     let dir = scene.sandbox.mount_point();
-    let run =
-        scene.sandbox.offsite("mount").arg(crate::images::ARCHIVE).arg(&dir).arg("dev/zvol/tank/none").run();
-    scene.sandbox.offsite("umount").arg(&dir).run();
-    assert!(!run.stderr().contains("Volumes:"), "{run}");
+    let run = scene.sandbox.offsite("mount").arg(ARCHIVE).arg(&dir).arg("home").ok();
+    scene.sandbox.offsite("umount").arg(&dir).ok();
+    assert!(run.stderr().contains("is at") && !run.stderr().contains("Volumes:"), "{run}");
+}
+
+#[test]
+#[parallel]
+fn an_image_that_borgs_repair_filled_with_zeros_is_refused_with_the_reason() {
+    let Some(scene) = Scene::plain() else { return };
+    crate::device::damage(&scene.repository);
+    let repair = scene.repository.borg(&scene.sandbox, "check --repair");
+    repair.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
+    let said = scene.command("tank/v", &[]).fails();
+    assert!(said.contains("`borg check --repair` put zeros") && said.contains("verify"), "{said}");
+    scene.assert_nothing_left();
 }
