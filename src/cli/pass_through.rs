@@ -13,12 +13,11 @@ use super::{Exit, init};
 use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Archive, as_date};
-use crate::archive::origin::Listed;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::mount::native;
 use crate::process::Command;
-use crate::tools::borg::{Borg, Need, archive_argument};
+use crate::tools::borg::{Borg, Need, Origins, archive_argument};
 
 /// The commands of borg 1.x, without those that are ours.
 pub(super) const BORG_COMMANDS: [&str; 23] = [
@@ -168,16 +167,8 @@ impl Archives for InRepository<'_> {
         let archives = self.all()?;
         let (repository, identity) = (borg.repository(), borg.identity());
         let shelf = Shelf { archives, repository, identity, today: Local::now().date_naive() };
-        let mut listed: Option<Vec<Listed>> = None;
-        let chosen = wanted.find(&shelf, &mut |archive| {
-            let known = match listed.take() {
-                Some(known) => known,
-                None => borg.with_origins(archives.to_vec(), LOCK_WAIT)?,
-            };
-            let known = listed.insert(known);
-            let found = known.iter().find(|listed| listed.archive.id == archive.id);
-            Ok(found.map(|listed| listed.origin.clone()).unwrap_or_default())
-        })?;
+        let mut origins = Origins::load(repository);
+        let chosen = wanted.find(&shelf, &mut |archive| borg.origin(archive, &mut origins, LOCK_WAIT))?;
         if let Some(note) = chosen.note {
             tracing::warn!("{note}");
         }

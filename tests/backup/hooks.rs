@@ -233,7 +233,7 @@ fn a_second_run_does_not_clean_up_after_the_first() {
     hook(&mut world, "on_failure", "");
     let first = world.start(&[]);
     until("the hook", || ran(&world, "before_backup").then_some(()));
-    world.run(&["create"]).exits(75);
+    world.run(&["create", "--lock-wait", "0"]).exits(75);
     assert!(!ran(&world, "after_backup"));
     assert_eq!(told(&world, "on_failure")["exit_code"], 75);
     first.signal(Signal::SIGTERM);

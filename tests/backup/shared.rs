@@ -268,3 +268,34 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
     world.run(&["create", "--if-exists", "skip"]).succeeds();
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn every_borg_keeps_the_mark_and_says_what_it_could_not_read() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for venv in [".venv-1.1", ".venv"] {
+        let mut world = world();
+        world.list(&["data", "data/x"]);
+        let path = format!("{}:{}", here.join(venv).join("bin").display(), std::env::var("PATH").unwrap());
+        let run = |machine, args: &[&str]| {
+            let mut command = as_machine(&world, machine, &mut world.command(args));
+            Ran::from(command.env("PATH", &path).output().unwrap())
+        };
+        run(A, &["create"]).succeeds();
+        run(B, &["create", "--if-exists", "replace"]).exits(2).says("host hosta (machine ");
+        let broken = format!("/proc/{}/mem", std::process::id());
+        mount(Some(broken.as_str()), &world.path("data/x"), None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .unwrap();
+        run(A, &["create", "--if-exists", "replace"]).exits(3).says("[Errno 5]").says(".beside");
+        let listed = run(A, &["list", "--short", "::latest"]).succeeds().says("stands beside it");
+        assert!(listed.stdout.contains("data/x"), "{venv}: {}", listed.stdout);
+        nix::mount::umount(&world.path("data/x")).unwrap();
+        keep_one(&mut world);
+        unmarked(&world, A.0, "2020-01-01", "2020-01-01T10:00:00");
+        let run = |args: &[&str]| {
+            let mut command = as_machine(&world, A, &mut world.command(args));
+            Ran::from(command.env("PATH", &path).output().unwrap())
+        };
+        run(&["create", "--if-exists", "skip"]).succeeds().says("older ones were pruned");
+        assert_eq!(names(&world), [today(), format!("{}.beside", today())], "{venv}");
+    }
+}

@@ -16,7 +16,7 @@ use super::{Limits, Shared, Streams};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::item::Item;
 use crate::archive::name::Archive;
-use crate::archive::origin::{Listed, Origin};
+use crate::archive::origin::Origin;
 use crate::archive::tree::Tree;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
@@ -24,7 +24,7 @@ use crate::mount::reader::Frames;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::repository::items::ItemParser;
-use crate::tools::borg::{self, Borg, Line};
+use crate::tools::borg::{self, Borg, Line, Origins};
 
 /// Between two chunks of metadata nothing may come for this long: borg may first have to look
 /// through all of a slow repository.
@@ -41,13 +41,13 @@ pub struct BorgCatalog {
     /// The repository's transaction from before the list.
     seen: Mutex<Option<u64>>,
     /// Where the archives come from, once that was asked.
-    listed: Mutex<Option<Vec<Listed>>>,
+    origins: Mutex<Option<Origins>>,
 }
 
 impl BorgCatalog {
     pub fn new(borg: Borg, filter: ArchiveFilter, limits: Limits) -> Self {
         let slots = Slots::new(limits.processes);
-        BorgCatalog { borg, filter, limits, slots, seen: Mutex::default(), listed: Mutex::default() }
+        BorgCatalog { borg, filter, limits, slots, seen: Mutex::default(), origins: Mutex::default() }
     }
 
     fn pin(&self, archive: &Archive) -> Pin {
@@ -123,12 +123,9 @@ impl Catalog for BorgCatalog {
     }
 
     fn origin(&self, archive: &Archive) -> Result<Origin> {
-        let mut listed = self.listed.lock().unwrap_or_else(|e| e.into_inner());
-        if listed.is_none() {
-            *listed = Some(self.borg.listed(self.limits.lock_wait)?);
-        }
-        let found = listed.iter().flatten().find(|listed| listed.archive.id == archive.id);
-        Ok(found.map(|listed| listed.origin.clone()).unwrap_or_default())
+        let mut origins = self.origins.lock().unwrap_or_else(|e| e.into_inner());
+        let origins = origins.get_or_insert_with(|| Origins::load(self.borg.repository()));
+        self.borg.origin(archive, origins, self.limits.lock_wait)
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

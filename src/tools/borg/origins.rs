@@ -18,6 +18,8 @@ use crate::folders;
 
 /// What `borg list` is asked besides names.
 const FORMAT: &str = "{hostname}{comment}{command_line}";
+/// So many archives are asked for one by one before all are: mostly the first one decides.
+const ONE_BY_ONE: usize = 2;
 /// What is special in borg's patterns for names.
 const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
 
@@ -29,6 +31,8 @@ pub struct Origins {
     /// Ids of archives that exist no more.
     gone: HashSet<String>,
     changed: bool,
+    /// How many were asked for one by one.
+    asked: usize,
 }
 
 impl Origins {
@@ -38,7 +42,7 @@ impl Origins {
         let tag: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let file = folders::cache_dir().ok().map(|dir| dir.join(format!("origins-{tag}.json")));
         let known = file.as_deref().and_then(read).unwrap_or_default();
-        Origins { file, known, gone: HashSet::new(), changed: false }
+        Origins { file, known, gone: HashSet::new(), changed: false, asked: 0 }
     }
 
     pub fn get(&self, archive: &Archive) -> Option<&Origin> {
@@ -115,6 +119,33 @@ impl Borg {
         Ok(archives.into_iter().map(listed).collect())
     }
 
+    /// Where `archive` comes from; what was asked before stands in `origins`.
+    ///
+    /// # Errors
+    /// As [`Borg::archives`].
+    pub fn origin(&self, archive: &Archive, origins: &mut Origins, lock_wait: Duration) -> Result<Origin> {
+        if origins.get(archive).is_none() {
+            origins.asked += 1;
+            match origins.asked {
+                ..=ONE_BY_ONE => self.learn_one(archive, origins, lock_wait),
+                _ => {
+                    let all = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
+                    self.learn(&self.archives(&all, lock_wait)?, origins, lock_wait)?;
+                }
+            }
+            origins.save();
+        }
+        Ok(origins.get(archive).cloned().unwrap_or_default())
+    }
+
+    /// What borg does not tell stays unknown.
+    fn learn_one(&self, archive: &Archive, origins: &mut Origins, lock_wait: Duration) {
+        if !archive.name.contains(SPECIAL) {
+            let told = self.ask_origins(&["--glob-archives", &archive.name], lock_wait);
+            told.into_iter().flatten().for_each(|(id, origin)| origins.insert(&id, origin));
+        }
+    }
+
     /// Remembers what we know of an archive that we have just made.
     pub fn remember(&self, id: &str, origin: Origin) {
         let mut origins = Origins::load(self.repository());
@@ -135,9 +166,8 @@ impl Borg {
             // One archive that borg does not read must not hide the others.
             Err(_) => {
                 for archive in &archives[first..] {
-                    if origins.get(archive).is_none() && !archive.name.contains(SPECIAL) {
-                        let told = self.ask_origins(&["--glob-archives", &archive.name], lock_wait);
-                        told.into_iter().flatten().for_each(|(id, origin)| origins.insert(&id, origin));
+                    if origins.get(archive).is_none() {
+                        self.learn_one(archive, origins, lock_wait);
                     }
                 }
             }
