@@ -61,8 +61,8 @@ impl Telemetry {
         let borg = Borg::new(config)?;
         let _reached = borg.reach("list the archives", Need::Repository, false)?;
         self.known.of(borg.repository(), &dataset(config));
-        let listed: Listed =
-            ask(&borg, &["list", "--json", "--consider-checkpoints"], "list the archives", lock_wait)?;
+        let doing = "list the archives";
+        let listed: Listed = read(doing, &borg.list_all(&[], doing, lock_wait)?.stdout)?;
         self.known.modified = seconds(&listed.repository.last_modified);
         let archives = listed.archives.into_iter();
         let archives = archives.map(|a| Archive { name: a.name, id: a.id, start: a.start }).collect();
@@ -127,7 +127,11 @@ fn ask<T: serde::de::DeserializeOwned>(
 ) -> Result<T> {
     let command = borg.command(words[0], lock_wait)?.args(&words[1..]);
     let output = borg.run(command.die_with_parent(), doing)?;
-    serde_json::from_slice(&output.stdout)
+    read(doing, &output.stdout)
+}
+
+fn read<T: serde::de::DeserializeOwned>(doing: &str, json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json)
         .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
 }
 

@@ -68,6 +68,12 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
     }
 }
 
+/// Whether borg does not know this option.
+pub(super) fn knows_no(option: &str, lines: &[Line]) -> bool {
+    let refused = |text: &str| text.contains("unrecognized arguments: ") && text.contains(option);
+    lines.iter().any(|l| matches!(l, Line::Message { text, .. } if refused(text)))
+}
+
 pub(super) fn is_wrong_passphrase(lines: &[Line]) -> bool {
     lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "PassphraseWrong"))
 }

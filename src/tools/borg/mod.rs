@@ -15,12 +15,13 @@ mod unlocked;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::name::Archive;
+use crate::archive::name::{Archive, is_checkpoint};
 use crate::archive::origin::Identity;
 use crate::config::{Config, compression};
 use crate::error::{Error, Result};
@@ -42,6 +43,10 @@ pub use serve::{Server, Serving};
 
 /// The borg whose client we behave like towards servers.
 const CLIENT_VERSION: &str = "1.4.5";
+
+const CONSIDER_CHECKPOINTS: &str = "--consider-checkpoints";
+/// borg 1.1 does not know the option, and always lists checkpoints.
+static LISTS_CHECKPOINTS: AtomicBool = AtomicBool::new(false);
 
 const KEY_CREDENTIAL: &str = "borg-offsite-backup.key";
 const PASSPHRASE_CREDENTIAL: &str = "borg-offsite-backup.passphrase";
@@ -227,6 +232,10 @@ impl Borg {
             match lines_of_failure(&output) {
                 None => return Ok(output),
                 Some(lines) if failure::is_wrong_passphrase(&lines) && self.passphrase_failed(tried)? => {}
+                // The next try is without the option.
+                Some(lines)
+                    if failure::knows_no(CONSIDER_CHECKPOINTS, &lines)
+                        && !LISTS_CHECKPOINTS.swap(true, Relaxed) => {}
                 Some(lines) => return Err(explain(self, doing, output.ended, &lines)),
             }
         }
@@ -240,10 +249,22 @@ impl Borg {
     pub fn archives(&self, filter: &ArchiveFilter, lock_wait: Duration) -> Result<Vec<Archive>> {
         let list = || Ok(filter_arguments(self.command("list --json", lock_wait)?, filter));
         let output = self.run_trying(list, "list the archives")?;
-        archives_of(&output.stdout).map_err(|e| {
+        let mut archives = archives_of(&output.stdout).map_err(|e| {
             Error::failed(format!("cannot read borg's list of the archives in {}", self.repository))
                 .because(e)
-        })
+        })?;
+        archives.retain(|archive| filter.consider_checkpoints || !is_checkpoint(&archive.name));
+        Ok(archives)
+    }
+
+    /// What `borg list --json` with these arguments says of all archives, checkpoints too.
+    ///
+    /// # Errors
+    /// What borg said, explained.
+    pub fn list_all(&self, arguments: &[&str], doing: &str, lock_wait: Duration) -> Result<Output> {
+        let all = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
+        let list = || Ok(filter_arguments(self.command("list --json", lock_wait)?, &all).args(arguments));
+        self.run_trying(list, doing)
     }
 
     /// The highest transaction of a local repository: as long as it stays the same, nothing in the
@@ -317,8 +338,8 @@ fn filter_arguments(mut command: Command, filter: &ArchiveFilter) -> Command {
     if let Some(keys) = &filter.sort_by {
         command = command.args(["--sort-by", keys]);
     }
-    if filter.consider_checkpoints {
-        command = command.arg("--consider-checkpoints");
+    if filter.consider_checkpoints && !LISTS_CHECKPOINTS.load(Relaxed) {
+        command = command.arg(CONSIDER_CHECKPOINTS);
     }
     command
 }

@@ -177,9 +177,7 @@ impl Borg {
 
     fn ask_origins(&self, which: &[&str], lock_wait: Duration) -> Result<Vec<(String, Origin)>> {
         let doing = "see where the archives come from";
-        let command =
-            self.command("list --json", lock_wait)?.args(["--consider-checkpoints", "--format", FORMAT]);
-        let output = self.run(command.args(which).die_with_parent(), doing)?;
+        let output = self.list_all(&[&["--format", FORMAT], which].concat(), doing, lock_wait)?;
         told(&output.stdout)
             .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
     }
