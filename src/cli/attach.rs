@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::args::Globals;
 use super::console::{self, Console, count, redraw};
@@ -26,6 +26,7 @@ use crate::tools::qubes;
 /// The image is not copied: what is read of the device is read from the archive, then. The device
 /// is read-only, and the kernel does not look for partitions in it.
 #[derive(Args)]
+#[command(group(ArgGroup::new("looked_into").args(["mount", "partition", "partscan"]).multiple(true)))]
 pub struct Attach {
     /// `::yyyy-mm-dd`, `::yesterday`, `::latest`, or any archive's name.
     #[arg(value_name = "::ARCHIVE")]
@@ -58,7 +59,7 @@ pub struct Attach {
     /// On Qubes OS: let --mount, --partition and --partscan be done in dom0. The file system was written by the qube, and can be
     /// made so that it attacks the kernel that mounts it; in dom0 that would be the end of the
     /// separation of all qubes. --to-qube is the way to go.
-    #[arg(long)]
+    #[arg(long, requires = "looked_into")]
     in_host: bool,
     /// Tell what was made as JSON, on standard output, instead of the device alone.
     #[arg(long)]

@@ -154,6 +154,22 @@ impl Mount {
         Ok(Up { banner: banner(&opened, dir, start), session, _reached: reached })
     }
 
+    /// What picks archives means nothing where one is named.
+    fn refuse_choices_among_archives(&self) -> Result<()> {
+        let given = [
+            ("--first", self.first.is_some()),
+            ("--last", self.last.is_some()),
+            ("--glob-archives", self.glob.is_some()),
+            ("--sort-by", self.sort_by.is_some()),
+            ("--consider-checkpoints", self.consider_checkpoints),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::usage(format!("`{option}` picks archives, and one is named"))
+                .hint("leave one of the two out")),
+            None => Ok(()),
+        }
+    }
+
     fn request(&self) -> Result<(PathBuf, Request)> {
         let (archive, words) = match self.words.split_first() {
             Some((first, rest)) if first.as_bytes().starts_with(b"::") => {
@@ -162,6 +178,9 @@ impl Mount {
             }
             _ => (None, &self.words[..]),
         };
+        if archive.is_some() {
+            self.refuse_choices_among_archives()?;
+        }
         let (dir, paths) = words.split_first().ok_or_else(|| {
             Error::usage("where should it be mounted?").hint("borg-offsite-backup mount ::ARCHIVE DIR")
         })?;

@@ -88,6 +88,7 @@ impl Restore {
             let places = request::places(&borg, &wanted, self.source.into(), &words)?;
             if places.iter().any(|place| matches!(place, archived::Place::Volume { .. })) {
                 self.refuse_options_of_images("a path in a volume")?;
+                self.refuse_options_of_archives()?;
                 let act = match &self.to {
                     Some(dir) => Act::Copy(dir, self.overwrite),
                     None => Act::List,
@@ -138,9 +139,31 @@ impl Restore {
     }
 
     fn refuse_options_of_images(&self, what: &str) -> Result<()> {
-        let of_images = [("--create", self.create), ("--dry-run", self.dry_run), ("--full", self.full)];
+        let of_images = [
+            ("--create", self.create),
+            ("--dry-run", self.dry_run),
+            ("--full", self.full),
+            ("--no-verify", self.no_verify),
+        ];
         match of_images.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Error::usage(format!("`{option}` is for images, and {what} is none"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What a path in a volume has no use for: the file system's files are copied as they are.
+    fn refuse_options_of_archives(&self) -> Result<()> {
+        let given = [
+            ("--numeric-ids", self.numeric_ids),
+            ("--source", self.source != SourceArg::Auto),
+            ("--json", self.json),
+            ("--overwrite", self.overwrite && self.list),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::usage(format!("`{option}` does nothing for paths in a volume"))
+                .hint(
+                    "leave it out; owners are restored by number, and bytes come from where they can be had",
+                )),
             None => Ok(()),
         }
     }

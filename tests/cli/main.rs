@@ -5,6 +5,7 @@
 mod base;
 mod check_config;
 mod config;
+mod flags;
 mod init;
 mod pass_through;
 mod places;
