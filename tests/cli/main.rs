@@ -6,6 +6,7 @@ mod base;
 mod check_config;
 mod config;
 mod flags;
+mod foreign;
 mod init;
 mod pass_through;
 mod places;

@@ -2,6 +2,7 @@
 
 mod address;
 mod failure;
+mod foreign;
 mod lock;
 mod log;
 mod origins;

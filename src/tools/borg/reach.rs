@@ -7,6 +7,7 @@ use rmp::encode::{write_array_len, write_bool, write_map_len, write_str, write_u
 
 use super::Borg;
 use super::failure::explain;
+use super::foreign::{self, Foreign};
 use super::log::{Level, Line};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Cut, Ended, Output};
@@ -55,7 +56,10 @@ impl Borg {
     /// # Errors
     /// What is in the way, with the next step.
     pub fn reach(&self, doing: &str, need: Need, asks: bool) -> Result<Reached> {
-        let Some(way) = self.way() else { return Ok(Reached { qube: None }) };
+        let Some(way) = self.way() else {
+            let foreign = self.local().and_then(foreign::at);
+            return foreign.map_or(Ok(Reached { qube: None }), |found| Err(self.foreign(doing, &found)));
+        };
         let qube = way.qube().map(qubes::Use::begin).transpose()?;
         self.ask(way, doing, need, asks).map(|()| Reached { qube })
     }
@@ -80,7 +84,18 @@ impl Borg {
                 Err(obstacle.error(self, way, doing, &output))
             };
         }
-        let id = match exception(&output.stdout).as_deref() {
+        let exception = exception(&output.stdout);
+        let foreign = match exception.as_deref() {
+            Some("AtticRepository") => Foreign::attic(),
+            // What the server's borg meets where it expects a text file called config.
+            Some("IsADirectoryError") => Foreign::borg_2(),
+            Some("UnicodeDecodeError" | "MissingSectionHeaderError") => Foreign::restic(),
+            _ => None,
+        };
+        if let Some(found) = foreign {
+            return Err(self.foreign(doing, &found));
+        }
+        let id = match exception.as_deref() {
             Some("PathNotAllowed") => "PathNotAllowed",
             Some("DoesNotExist") if need == Need::Repository => "Repository.DoesNotExist",
             Some("InvalidRepository") if need == Need::Repository => "Repository.InvalidRepository",
@@ -89,6 +104,11 @@ impl Borg {
         };
         let said = Line::Message { level: Level::Error, id: Some(id.into()), text: String::new() };
         Err(explain(self, doing, output.ended, &[said]))
+    }
+
+    fn foreign(&self, doing: &str, found: &Foreign) -> Error {
+        let repository = self.repository();
+        Error::usage(format!("cannot {doing}: {repository} is {}", found.what)).hint(&found.next)
     }
 }
 
