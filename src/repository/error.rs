@@ -130,3 +130,19 @@ impl From<Error> for crate::error::Error {
         crate::error::Error::new(kind, "cannot read the repository").because(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_no_damage() {
+        let io =
+            |errno| Error::Io { what: "open segment 1".into(), cause: io::Error::from_raw_os_error(errno) };
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES, libc::ENOTCONN, libc::ESTALE] {
+            assert!(!io(errno).is_damage(), "{errno}");
+        }
+        assert!(io(libc::EIO).is_damage() && Error::integrity("x").is_damage());
+        assert!(!Error::Gone("x".into()).is_damage());
+    }
+}

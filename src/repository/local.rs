@@ -10,9 +10,10 @@ use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lru::LruCache;
+use nix::sys::resource::{Resource, getrlimit};
 use zeroize::Zeroizing;
 
 use super::config::Config;
@@ -22,8 +23,10 @@ use super::index::{Index, Place};
 use super::segment::{self, Change, Fault, Header, PUT_HEADER, Tag};
 use super::store::{Object, Pending, Store};
 
-/// Segments that are kept open.
-const OPEN_SEGMENTS: NonZeroUsize = NonZeroUsize::new(90).unwrap();
+/// Segments that are kept open, where the system lets us have so many files open.
+const OPEN_SEGMENTS: usize = 90;
+/// What an error says that failed there.
+const INDEX: &str = "read the index";
 /// How often the state is read anew when it changes while it is read.
 const ATTEMPTS: u32 = 10;
 
@@ -68,25 +71,30 @@ impl Local {
         let config = Config::parse(&text)?;
         let files = Files { dir: dir.to_owned(), per_dir: config.segments_per_dir };
         let state = Mutex::new(Arc::new(files.state()?));
-        Ok(Local { files, config, state, open: Mutex::new(LruCache::new(OPEN_SEGMENTS)) })
+        Ok(Local { files, config, state, open: Mutex::new(LruCache::new(open_segments())) })
     }
 
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// Reads the state anew if it is no longer `old`; `false` when nothing has changed.
-    fn renew(&self, old: &Arc<State>) -> Result<bool> {
+    /// Reads the state anew if it is no longer `old`, or if that `cannot_be_read`; `false` when nothing
+    /// has changed.
+    fn renew(&self, old: &Arc<State>, cannot_be_read: bool) -> Result<bool> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if !Arc::ptr_eq(&state, old) {
             return Ok(true);
         }
-        if self.files.seen().map_err(Error::io(self.files.listing()))? == old.seen {
+        if !cannot_be_read && self.files.seen().map_err(Error::io(self.files.listing()))? == old.seen {
             return Ok(false);
         }
+        self.open_segments().clear();
         *state = Arc::new(self.files.state()?);
-        self.open.lock().unwrap_or_else(|e| e.into_inner()).clear();
         Ok(true)
+    }
+
+    fn open_segments(&self) -> MutexGuard<'_, LruCache<u32, Arc<File>>> {
+        self.open.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn get(&self, id: Id, length: Option<u32>, mut buffer: Vec<u8>) -> Result<Object> {
@@ -96,7 +104,8 @@ impl Local {
             match self.get_from(&state, id, length, &mut buffer) {
                 Ok(length) => return Ok(Object { buffer, range: PUT_HEADER..PUT_HEADER + length }),
                 Err(error) => {
-                    if renewed || !self.renew(&state)? {
+                    let stale = matches!(&error, Error::Io { what, .. } if what == INDEX);
+                    if renewed || !self.renew(&state, stale)? {
                         return Err(error);
                     }
                     renewed = true;
@@ -108,24 +117,24 @@ impl Local {
     /// Reads the entry of `id` into `buffer`, which is only ever made longer; returns the length
     /// of the object.
     fn get_from(&self, state: &State, id: Id, length: Option<u32>, buffer: &mut Vec<u8>) -> Result<usize> {
-        let place = state.find(&id).map_err(Error::io("read the index"))?.ok_or(Error::NotFound(id))?;
+        let place = state.find(&id).map_err(Error::io(INDEX))?.ok_or(Error::NotFound(id))?;
         let at = || format!("object {id}, segment {}, offset {}", place.segment, place.offset);
-        let file = match self.segment(place.segment) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound(id)),
-            file => file.map_err(Error::io(format!("open segment {}", place.segment)))?,
-        };
         let thought = length.unwrap_or(0).min(segment::LARGEST_OBJECT as u32) as usize + PUT_HEADER;
-        let mut filled =
-            fill(&file, place, buffer, 0, thought).map_err(Error::io(format!("read {}", at())))?;
-        let header = match buffer[..filled].first_chunk() {
-            Some(bytes) => Header::parse(bytes),
-            None => Err("an entry that is cut off"),
+        let entry = match self.entry(place, thought, buffer) {
+            // A file system that was away and came back wants its files to be opened again; and where
+            // there were too many files open there are fewer now.
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                self.open_segments().clear();
+                self.entry(place, thought, buffer)
+            }
+            entry => entry,
+        };
+        let (filled, header) = match entry {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound(id)),
+            entry => entry.map_err(Error::io(format!("read {}", at())))?,
         };
         let header = header.map_err(|why| Error::integrity(format!("{}: {why}", at())))?;
         let size = header.size as usize;
-        if filled < size && filled == thought {
-            filled = fill(&file, place, buffer, filled, size).map_err(Error::io(format!("read {}", at())))?;
-        }
         if filled < size {
             return Err(Error::integrity(format!("{}: an entry that is cut off", at())));
         }
@@ -139,12 +148,35 @@ impl Local {
         Ok(size - PUT_HEADER)
     }
 
+    /// Reads the entry at `place`, which is thought to have so many bytes, into `buffer`: how many came,
+    /// and what its header says.
+    fn entry(
+        &self,
+        place: Place,
+        thought: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<(usize, Result<Header, &'static str>)> {
+        let file = self.segment(place.segment)?;
+        let mut filled = fill(&file, place, buffer, 0, thought)?;
+        let header = match buffer[..filled].first_chunk() {
+            Some(bytes) => Header::parse(bytes),
+            None => Err("an entry that is cut off"),
+        };
+        if let Ok(header) = &header
+            && filled < header.size as usize
+            && filled == thought
+        {
+            filled = fill(&file, place, buffer, filled, header.size as usize)?;
+        }
+        Ok((filled, header))
+    }
+
     fn segment(&self, number: u32) -> io::Result<Arc<File>> {
-        if let Some(file) = self.open.lock().unwrap_or_else(|e| e.into_inner()).get(&number) {
+        if let Some(file) = self.open_segments().get(&number) {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(File::open(self.files.segment(number))?);
-        self.open.lock().unwrap_or_else(|e| e.into_inner()).put(number, Arc::clone(&file));
+        self.open_segments().put(number, Arc::clone(&file));
         Ok(file)
     }
 }
@@ -163,7 +195,7 @@ impl Store for Local {
     }
 
     fn refresh(&self) -> Result<()> {
-        self.renew(&self.state()).map(drop)
+        self.renew(&self.state(), false).map(drop)
     }
 }
 
@@ -320,6 +352,12 @@ impl Files {
         }
         Ok(since)
     }
+}
+
+/// A quarter of what the system lets us have open, at the most.
+fn open_segments() -> NonZeroUsize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_SEGMENTS, |(soft, _)| soft as usize / 4);
+    NonZeroUsize::new(limit.min(OPEN_SEGMENTS)).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn unwalkable(number: u32, fault: Fault) -> Error {
