@@ -1,8 +1,9 @@
 //! The folders that are ours: for state until the next boot, and for caches.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -105,31 +106,74 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 /// Makes `path`, its parents as usual, itself for its owner only.
 ///
 /// # Errors
-/// When it cannot be made, is no folder, or belongs to somebody else.
+/// As [`Private::make`].
 pub fn make_private(path: &Path) -> Result<()> {
-    let cannot =
-        |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
-    match path.parent() {
-        Some(ours) if ours.file_name() == Some(NAME.as_ref()) => make_private(ours)?,
-        Some(parent) => fs::create_dir_all(parent).map_err(cannot)?,
-        None => {}
+    Private::make(path).map(drop)
+}
+
+/// A folder that only its owner may look into, held open: whoever owns the folders above it may move it
+/// away and put a link in its place, but not make us work elsewhere.
+#[derive(Debug)]
+pub struct Private(File);
+
+impl Private {
+    /// Makes it, its parents as usual, or takes it into private use if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be made, is no folder, or belongs to somebody else.
+    pub fn make(path: &Path) -> Result<Self> {
+        let cannot =
+            |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
+        let mut place = path.to_owned();
+        // Held until the folder in it is made.
+        let mut above = None;
+        match (path.parent(), path.file_name()) {
+            (Some(ours), Some(name)) if ours.file_name() == Some(NAME.as_ref()) => {
+                place = above.insert(Self::make(ours)?).path().join(name);
+            }
+            (Some(parent), _) => fs::create_dir_all(parent).map_err(cannot)?,
+            (None, _) => {}
+        }
+        match DirBuilder::new().mode(0o700).create(&place) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
+            _ => {}
+        }
+        let found = Self::of(&place, path).map_err(cannot)??;
+        if found.0.metadata().map_err(cannot)?.mode() & 0o077 != 0 {
+            found.0.set_permissions(fs::Permissions::from_mode(0o700)).map_err(cannot)?;
+        }
+        Ok(found)
     }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
-        _ => {}
+
+    /// Opens it, if it is there, private, and ours.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = |e: io::Error| Error::failed(format!("cannot open {}", path.display())).because(e);
+        let found = Self::of(path, path).map_err(cannot)??;
+        match found.0.metadata().map_err(cannot)?.mode() & 0o077 {
+            0 => Ok(found),
+            _ => Err(cannot(io::ErrorKind::PermissionDenied.into()).hint("others may look into it")),
+        }
     }
-    let found = fs::symlink_metadata(path).map_err(cannot)?;
-    if !found.is_dir() {
-        return Err(cannot(io::ErrorKind::NotADirectory.into()));
+
+    /// `name` is for people.
+    fn of(path: &Path, name: &Path) -> io::Result<Result<Self>> {
+        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let folder = File::options().read(true).custom_flags(flags).open(path)?;
+        let owner = folder.metadata()?.uid();
+        if owner != geteuid().as_raw() {
+            return Ok(Err(Error::failed(format!("{} belongs to user {owner}", name.display()))
+                .hint("it must belong to the user who runs this")));
+        }
+        Ok(Ok(Private(folder)))
     }
-    if found.uid() != geteuid().as_raw() {
-        return Err(Error::failed(format!("{} belongs to user {}", path.display(), found.uid()))
-            .hint("it must belong to the user who runs this"));
+
+    /// Leads to it as long as this lives, wherever it is moved.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
-    if found.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -157,5 +201,19 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
         assert!(make_private(&dir.path().join("link")).is_err());
+    }
+
+    #[test]
+    fn a_private_folder_is_worked_in_wherever_it_is_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, moved, other] = ["here", "moved", "other"].map(|name| dir.path().join(name));
+        let private = Private::make(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        fs::write(private.path().join("f"), "").unwrap();
+        assert!(moved.join("f").exists() && !other.join("f").exists());
+        assert!(Private::open(&path).is_err(), "a link");
+        assert!(Private::open(&other).is_err(), "open to others");
     }
 }

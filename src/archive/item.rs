@@ -13,6 +13,9 @@ pub struct Item {
     /// Its place among the items of the archive, from 0.
     pub number: u64,
     pub path: ItemPath,
+    /// The path as the archive has it, where that is another: `./a`, as tar writes it. By this one
+    /// borg finds the item.
+    pub raw: Option<Box<[u8]>>,
     /// st_mode, with the file type.
     pub mode: u32,
     pub uid: u32,
@@ -47,6 +50,7 @@ impl Item {
         Item {
             number: 0,
             path,
+            raw: None,
             mode,
             uid: NOBODY,
             gid: NOBODY,

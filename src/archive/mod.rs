@@ -5,6 +5,7 @@ pub mod choice;
 pub mod datasets;
 pub mod filter;
 pub mod item;
+pub mod left_out;
 pub mod name;
 pub mod origin;
 pub mod path;

@@ -70,7 +70,7 @@ impl ItemPath {
 }
 
 /// Whether nothing has to be forgiven or refused, as in nearly all paths that borg stores.
-fn is_clean(bytes: &[u8]) -> bool {
+pub fn is_clean(bytes: &[u8]) -> bool {
     let mut start = 0;
     memchr::memchr_iter(b'/', bytes).chain([bytes.len()]).all(|end| {
         let part = &bytes[start..end];

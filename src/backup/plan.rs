@@ -275,7 +275,14 @@ pub(super) mod tests {
     }
 
     fn mount(dir: &str, source: &str) -> Mount {
-        Mount { dir: dir.into(), kind: "zfs".into(), source: source.into(), device: 0, user: None }
+        Mount {
+            dir: dir.into(),
+            kind: "zfs".into(),
+            source: source.into(),
+            device: 0,
+            options: String::new(),
+            user: None,
+        }
     }
 
     fn plan_of(wanted: Vec<Wanted>, all: &[Dataset], mounts: &[Mount]) -> Result<Plan> {

@@ -50,10 +50,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match mount_helper::translate(args.collect()) {
         Ok(Call::Command(args)) => args,
         Ok(Call::Rehearsal) => return Exit::Done.into(),
-        Err(error) => {
-            report::error(Console::new(false, LogFormat::Text), &error);
-            return Exit::from(&error).into();
-        }
+        Ok(Call::Remount { dir, options }) => match mount_helper::remount(&dir, &options) {
+            Ok(()) => return Exit::Done.into(),
+            Err(error) => return failed(&error),
+        },
+        Err(error) => return failed(&error),
     };
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -75,6 +76,12 @@ fn guard_passphrases() {
     for name in [c"BORG_PASSPHRASE", c"BORG_NEW_PASSPHRASE"] {
         secret::guard_variable(name);
     }
+}
+
+/// Without a command line of ours.
+fn failed(error: &Error) -> ExitCode {
+    report::error(Console::new(false, LogFormat::Text), error);
+    Exit::from(error).into()
 }
 
 /// --help and --version come this way too: clap knows which stream they want.

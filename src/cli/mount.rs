@@ -31,7 +31,11 @@ pub(super) const ENTRIES_DRAWN: u64 = 10_000;
 
 /// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
-#[command(override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...")]
+#[command(
+    override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...",
+    // As `borg mount` does: scripts may say `--sort=name`.
+    infer_long_args = true
+)]
 pub struct Mount {
     /// The archive (none: every archive as a folder), where to mount it, and paths in it, if not
     /// all of it is wanted.
@@ -41,9 +45,11 @@ pub struct Mount {
     #[arg(short, long)]
     foreground: bool,
     /// allow_other, allow_root, uid=, gid=, umask=, numeric_ids, allow_damaged_files,
-    /// ignore_permissions; idle= (seconds until an unused stream gives the repository's lock back),
-    /// stall=, deadline= (seconds until a read fails), lock_wait= (seconds to wait for the repository).
-    /// ro, nosuid and nodev are always on.
+    /// ignore_permissions; noexec, nosymfollow, transform_symlinks (an absolute link in an archive
+    /// leads to this machine's files, unless one of the last two says that it leads nowhere, or into
+    /// the archive); idle= (seconds until an unused stream gives the repository's lock back), stall=,
+    /// deadline= (seconds until a read fails), lock_wait= (seconds to wait for the repository),
+    /// refresh= (seconds between two looks for new archives). ro, nosuid and nodev are always on.
     #[arg(short, value_name = "OPT,...")]
     options: Vec<String>,
     /// Where the files' bytes come from.
@@ -139,6 +145,9 @@ impl Mount {
     fn bring_up(&self, borg: &Borg, dir: &Path, request: Request, console: Console) -> Result<Up> {
         let start = Instant::now();
         daemon::share_free_memory();
+        if let Some(mode) = request.make_point {
+            open::make_mount_point(dir, mode)?;
+        }
         let point = open::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;
         let opened = open::open(borg, request, &|entries| {

@@ -3,9 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::mount_options;
 use crate::error::{Error, Result};
+use crate::mount::open::{self, Request};
+use crate::tools::mounts;
 
 /// Of the type `borg-offsite-backup`, and `fuse.borg-offsite-backup`, as the mount table shows it.
 const NAMES: [&str; 2] = ["mount.borg-offsite-backup", "mount.fuse.borg-offsite-backup"];
@@ -19,6 +22,8 @@ pub enum Call {
     Command(Vec<OsString>),
     /// mount(8) only wants to know whether it would work.
     Rehearsal,
+    /// Other options for the mount in this folder.
+    Remount { dir: PathBuf, options: String },
 }
 
 /// mount(8) takes PATH from its helpers; with it programs are found that are not in /usr/bin.
@@ -57,6 +62,9 @@ pub fn translate(args: Vec<OsString>) -> Result<Call> {
     let [source, dir] =
         <[OsString; 2]>::try_from(words).map_err(|_| usage("it wants a source and a folder"))?;
     let (config, options) = split(&options);
+    if let Some(options) = options.to_str().filter(|list| list.split(',').any(|option| option == "remount")) {
+        return Ok(Call::Remount { dir: dir.into(), options: options.to_owned() });
+    }
     ours.extend(config.into_iter().flat_map(|file| ["--config".into(), file]));
     // What is said here stands in the journal with every mount.
     ours.extend(["--quiet".into(), "mount".into()]);
@@ -82,6 +90,32 @@ fn split(lists: &[OsString]) -> (Option<OsString>, OsString) {
         }
     }
     (config, OsString::from_vec(others.join(&b',')))
+}
+
+/// Changes what the kernel can change of a mount that stands. What else the list says was said when it was
+/// mounted: mount(8) repeats what fstab says.
+///
+/// # Errors
+/// When it is no mount of ours, or the kernel refuses.
+pub fn remount(dir: &Path, list: &str) -> Result<()> {
+    let shown = dir.display();
+    let point = open::absolute(dir)?;
+    if mounts::at(&point)?.is_none_or(|mount| mount.kind != mounts::FUSE_TYPE) {
+        return Err(Error::usage(format!("nothing of ours is mounted at {shown}")).hint("see `findmnt`"));
+    }
+    let set = mounts::guards(&point)?;
+    let mut request = Request::default();
+    request.guards.noexec = set.contains(&"noexec");
+    request.guards.nosymfollow = set.contains(&"nosymfollow");
+    let rest: Vec<&str> = list.split(',').filter(|option| *option != "remount").collect();
+    mount_options::apply(&rest.join(","), &mut request)?;
+    mounts::remount(&point, request.guards.flags())?;
+    let now = mounts::guards(&point)?;
+    if request.guards.nosymfollow && !now.contains(&"nosymfollow") {
+        return Err(Error::failed(format!("cannot set nosymfollow on {shown}"))
+            .because("this kernel does not know it (it came with Linux 5.10)"));
+    }
+    Ok(())
 }
 
 fn usage(why: &str) -> Error {
@@ -138,6 +172,13 @@ mod tests {
             &["mount.borg-offsite-backup", "::", "/mnt", "-o", "rw"],
             &["borg-offsite-backup", "--quiet", "mount", "--", "/mnt"],
         );
+    }
+
+    #[test]
+    fn other_options_for_a_mount_are_no_new_mount() {
+        let remount =
+            called(&["mount.borg-offsite-backup", "::x", "/mnt", "-o", "rw,remount,noexec"]).unwrap();
+        assert_eq!(remount, Call::Remount { dir: "/mnt".into(), options: "remount,noexec".into() });
     }
 
     #[test]

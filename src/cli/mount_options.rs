@@ -7,13 +7,14 @@ use crate::error::{Error, Result};
 use crate::mount::open::Request;
 use crate::mount::session::Access;
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 21] = [
     "allow_other",
     "allow_root",
     "allow_damaged_files",
     "numeric_ids",
     "ignore_permissions",
     "default_permissions",
+    "transform_symlinks",
     "uid",
     "gid",
     "umask",
@@ -21,15 +22,61 @@ const KNOWN: [&str; 17] = [
     "stall",
     "deadline",
     "lock_wait",
+    "refresh",
     "ro",
     "nosuid",
     "nodev",
     "noexec",
+    "nosymfollow",
+    "X-mount.mkdir",
 ];
-/// What `mount` and systemd write for themselves; it says nothing about the mount.
-const FOR_OTHERS: [&str; 12] = [
-    "defaults", "auto", "noauto", "user", "nouser", "users", "nofail", "_netdev", "dev", "suid", "exec",
+/// What mount(8), systemd and fstab write for themselves, or for file systems that are written to; it says
+/// nothing about the mount.
+const FOR_OTHERS: [&str; 44] = [
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "nofail",
+    "fail",
+    "_netdev",
+    "_rnetdev",
+    "dev",
+    "suid",
+    "async",
+    "sync",
+    "dirsync",
+    "atime",
     "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "quiet",
+    "loud",
+    "comment",
+    "helper",
+    "uhelper",
+    "nonempty",
+    "private",
+    "slave",
+    "shared",
+    "bg",
 ];
 
 /// Takes one list, `a,b=c`, into the request.
@@ -70,10 +117,27 @@ fn apply_one(option: &str, name: &str, value: Option<&str>, request: &mut Reques
         "stall" => request.stall = seconds()?,
         "deadline" => request.deadline = seconds()?,
         "lock_wait" => request.lock_wait = seconds()?,
+        "refresh" => request.look = seconds()?,
+        "transform_symlinks" => request.transform_symlinks = true,
+        "noexec" => request.guards.noexec = true,
+        "exec" => request.guards.noexec = false,
+        "nosymfollow" => request.guards.nosymfollow = true,
+        "symfollow" => request.guards.nosymfollow = false,
+        "X-mount.mkdir" | "x-mount.mkdir" => {
+            let mode = value.unwrap_or("755").trim_matches('"');
+            let mode = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777);
+            let wrong = || Error::usage(format!("`-o {option}`: an octal mode is expected after `{name}=`"));
+            request.make_point = Some(mode.ok_or_else(wrong)?);
+        }
         // Always so.
-        "ro" | "nosuid" | "nodev" | "noexec" | "default_permissions" => {}
+        "ro" | "nosuid" | "nodev" | "default_permissions" => {}
+        "remount" => {
+            return Err(Error::usage("`-o remount`: only mount(8) can change a mount that stands").hint(
+                "mount -o remount,noexec DIR; for all but noexec and nosymfollow end it, and mount it anew",
+            ));
+        }
         "rw" => return Err(Error::usage("`-o rw`: an archive cannot be written to")),
-        _ if name.starts_with("x-") || FOR_OTHERS.contains(&name) => {}
+        _ if name.starts_with("x-") || name.starts_with("X-") || FOR_OTHERS.contains(&name) => {}
         _ => {
             let error = Error::usage(format!("`-o {option}`: there is no such mount option"));
             return Err(match nearest(name, &KNOWN) {
@@ -132,6 +196,20 @@ mod tests {
         assert_eq!(request.access, Access::Everyone);
         assert_eq!((request.ownership.uid, request.ownership.umask), (Some(5), 0o077));
         assert!(request.ownership.numeric_ids);
+    }
+
+    #[test]
+    fn what_protects_is_set_and_what_has_no_meaning_here_is_taken() {
+        let mut request = Request::default();
+        apply("noexec,nosymfollow,relatime,sync,X-mount.mkdir=0700,comment=x,X-y=z,user=me", &mut request)
+            .unwrap();
+        assert_eq!((request.guards.noexec, request.guards.nosymfollow), (true, true));
+        assert_eq!(request.make_point, Some(0o700));
+        apply("exec,symfollow", &mut request).unwrap();
+        assert_eq!((request.guards.noexec, request.guards.nosymfollow), (false, false));
+        let e = apply("remount,noexec", &mut request).unwrap_err();
+        assert!(e.hints()[0].contains("mount -o remount"));
+        assert!(apply("X-mount.mkdir=9", &mut request).is_err());
     }
 
     #[test]

@@ -1,29 +1,43 @@
 //! How archives look as a file system; here and only here. No kernel and no FUSE in it: `fuse.rs`
 //! translates, and tests call it directly.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
 
 use nix::errno::Errno;
 
 use super::acl;
+use super::archives::{Archives, LATEST, Slot, Volume};
 use super::cache::Cache;
+use super::links::Depths;
 use super::owners::Owners;
 use super::reader::{Reader, Shelf};
 use super::source::{Catalog, FRAME, ReadError};
 use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
 use crate::archive::path::ItemPath;
-use crate::archive::tree::{Body, Content, ContentId, Extra, NodeId, Tree, TreeBuilder, View};
+use crate::archive::tree::{Body, Content, ContentId, Extra, LARGEST_XATTR, NodeId, Tree, TreeBuilder, View};
 use crate::archive::volumes;
 use crate::error::{Error, Result};
 use crate::tools::mounts::{MARK, MARK_INO};
 
 /// Inode number of the mount's root.
 pub const ROOT: u64 = 1;
-/// Name of the link to the newest archive, where all archives are shown.
-const LATEST: &str = "latest";
+/// The link to the newest archive. A new one when it leads elsewhere: the kernel keeps what a link says.
 const LATEST_INO: u64 = ROOT + 1;
+/// Number of the entry `latest` in the root.
+const LAST: u64 = 1 << 33;
+/// An archive never changes, so the kernel may keep what it was told.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+/// But archives come and go.
+const FOR_A_MOMENT: Duration = Duration::from_secs(1);
+/// A look into the folder of all archives waits so long for news, then it is told what was known.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// What stat(2) tells; times in nanoseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +76,10 @@ pub struct Rules {
     pub owners: Owners,
     /// Files in which borg put zeros for lost chunks can be opened.
     pub allow_damaged_files: bool,
+    /// Links never lead out of the archive.
+    pub transform_symlinks: bool,
+    /// Other users may look in: what protected a file in the archive must protect it here.
+    pub for_everyone: bool,
 }
 
 /// One archive, or all of them as folders.
@@ -69,30 +87,11 @@ pub struct FileSystem {
     catalog: Arc<dyn Catalog>,
     cache: Arc<Cache>,
     rules: Rules,
-    shown: Vec<Shown>,
+    archives: Arc<Archives>,
     /// The archive is the root itself, not a folder in it.
     single: bool,
-    /// Where `latest` leads.
-    latest: Option<usize>,
-}
-
-struct Shown {
-    archive: Archive,
-    volume: OnceLock<Arc<Volume>>,
-    /// Held while the archive is loaded, so that it is loaded once.
-    loading: Mutex<()>,
-}
-
-impl Shown {
-    fn new(archive: Archive) -> Self {
-        Shown { archive, volume: OnceLock::new(), loading: Mutex::new(()) }
-    }
-}
-
-/// A loaded archive.
-struct Volume {
-    tree: Arc<Tree>,
-    reader: Reader,
+    /// Somebody is looking for new archives.
+    looking: Arc<AtomicBool>,
 }
 
 /// Where an inode is.
@@ -117,16 +116,16 @@ impl FileSystem {
         archive: Archive,
         progress: &dyn Fn(u64),
     ) -> Result<Self> {
-        let shown = vec![Shown::new(archive)];
-        let fs = FileSystem { catalog, cache, rules, shown, single: true, latest: None };
-        let volume = fs.load(0, progress)?;
+        let fs = Self::new(catalog, cache, rules, Archives::single(archive), true);
+        let slot = fs.archives.slot(0).ok_or_else(|| Error::failed("there is no archive to be shown"))?;
+        let volume = fs.load(0, &slot.archive, progress)?;
         if volume.tree.is_empty() && !fs.rules.view.paths.is_empty() {
             let paths: Vec<_> = fs.rules.view.paths.iter().map(|p| p.to_string()).collect();
-            let name = &fs.shown[0].archive.name;
+            let name = &slot.archive.name;
             return Err(Error::usage(format!("there is no {} in the archive {name}", paths.join(", ")))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is")));
         }
-        let _ = fs.shown[0].volume.set(volume);
+        let _ = slot.volume.set(volume);
         Ok(fs)
     }
 
@@ -137,16 +136,23 @@ impl FileSystem {
         rules: Rules,
         archives: Vec<Archive>,
     ) -> Self {
-        let newest = archives.iter().enumerate().max_by(|(_, a), (_, b)| a.start.cmp(&b.start));
-        let taken = archives.iter().any(|a| a.name == LATEST);
-        let latest = newest.map(|(n, _)| n).filter(|_| !taken);
-        let shown = archives.into_iter().map(Shown::new).collect();
-        FileSystem { catalog, cache, rules, shown, single: false, latest }
+        Self::new(catalog, cache, rules, Archives::of(archives), false)
+    }
+
+    fn new(
+        catalog: Arc<dyn Catalog>,
+        cache: Arc<Cache>,
+        rules: Rules,
+        archives: Archives,
+        single: bool,
+    ) -> Self {
+        FileSystem { catalog, cache, rules, archives: Arc::new(archives), single, looking: Arc::default() }
     }
 
     /// What is in the archive that is shown by itself.
     pub fn summary(&self) -> Option<Summary> {
-        let volume = self.shown.first().filter(|_| self.single)?.volume.get()?;
+        let slot = self.archives.slot(0).filter(|_| self.single)?;
+        let volume = slot.volume.get()?;
         // Names of hard links may lead to contents that are not shown.
         let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.rules.view.shows(&path));
         let images = volume.tree.contents().filter(|c| volumes::has_volumes(c.folder));
@@ -156,31 +162,91 @@ impl FileSystem {
     }
 
     /// The id of the archive that is shown, if nothing is left out and nothing is made up.
-    fn whole_archive(&self) -> Option<&str> {
+    fn whole_archive(&self) -> Option<String> {
         let whole = self.single && self.rules.view == View::default() && !self.rules.allow_damaged_files;
-        whole.then(|| self.shown[0].archive.id.as_str())
+        self.archives.slot(0).filter(|_| whole).map(|slot| slot.archive.id.clone())
+    }
+
+    /// How long the kernel may keep what it was told of `ino`.
+    pub fn lifetime(&self, ino: u64) -> Duration {
+        match self.place(ino) {
+            Some(Place::Top | Place::Latest) => FOR_A_MOMENT,
+            Some(Place::In(_, Tree::ROOT)) if !self.single => FOR_A_MOMENT,
+            _ => FOR_EVER,
+        }
     }
 
     /// Whether an operation on this inode can be answered without waiting for the source.
     pub fn is_ready(&self, ino: u64) -> bool {
         match self.place(ino) {
-            Some(Place::In(n, _)) => self.shown[n].volume.get().is_some(),
+            Some(Place::In(n, _)) => self.archives.slot(n).is_none_or(|slot| slot.volume.get().is_some()),
+            Some(Place::Top) => !self.is_stale(),
             _ => true,
         }
+    }
+
+    /// Whether what is in a folder never changes.
+    pub fn is_constant(&self, ino: u64) -> bool {
+        !matches!(self.place(ino), Some(Place::Top))
+    }
+
+    /// Whether it is time to look for new archives.
+    fn is_stale(&self) -> bool {
+        !self.single && !self.looking.load(Ordering::Acquire) && self.catalog.is_stale()
+    }
+
+    /// Looks for new archives if it is time, but for no longer than a person waits.
+    fn look_again(&self) {
+        if !self.is_stale() || self.looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (catalog, archives, looking) =
+            (Arc::clone(&self.catalog), Arc::clone(&self.archives), Arc::clone(&self.looking));
+        let (done, waiting) = bounded(1);
+        let look = move || {
+            match catalog.look_again() {
+                Ok(Some(list)) => archives.update(list),
+                Ok(None) => {}
+                Err(e) => tracing::warn!("cannot look for new archives: {}", e.chain()),
+            }
+            looking.store(false, Ordering::Release);
+            let _ = done.send(());
+        };
+        match std::thread::Builder::new().name("look".into()).spawn(look) {
+            Ok(_) => drop(waiting.recv_timeout(NEWS)),
+            Err(_) => self.looking.store(false, Ordering::Release),
+        }
+    }
+
+    /// To be called before a folder is looked into.
+    ///
+    /// # Errors
+    /// ESTALE where the kernel was told of another mode than it has, since the archive was not loaded
+    /// then: the kernel asks again.
+    pub fn enter(&self, ino: u64) -> Result<(), Errno> {
+        let Some(Place::In(n, Tree::ROOT)) = self.place(ino).filter(|_| !self.single) else { return Ok(()) };
+        let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+        if !self.rules.for_everyone || slot.volume.get().is_some() {
+            return Ok(());
+        }
+        self.volume(n)?;
+        let is_open = self.folder_attr(n)?.mode & 0o005 == 0o005;
+        if is_open { Ok(()) } else { Err(Errno::ESTALE) }
     }
 
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr, Errno> {
         match self.place(parent).ok_or(Errno::ENOENT)? {
             Place::Top => {
-                if self.latest.is_some() && name == LATEST.as_bytes() {
-                    return self.attr(LATEST_INO);
+                self.look_again();
+                if let Some((_, turns)) = self.archives.latest().filter(|_| name == LATEST.as_bytes()) {
+                    return self.attr(LATEST_INO + u64::from(turns));
                 }
-                let at = self.shown.iter().position(|s| s.archive.name.as_bytes() == name);
-                // Not the archive's own attributes: listing all archives must not load them.
+                let at = std::str::from_utf8(name).ok().and_then(|name| self.archives.find(name));
                 self.folder_attr(at.ok_or(Errno::ENOENT)?)
             }
             Place::Latest | Place::Mark => Err(Errno::ENOTDIR),
             Place::In(n, dir) => {
+                self.enter(parent)?;
                 let volume = self.volume(n)?;
                 let is_mark = dir == Tree::ROOT && name == MARK.as_bytes();
                 if is_mark && self.whole_archive().is_some() && volume.tree.child(dir, name).is_none() {
@@ -194,10 +260,13 @@ impl FileSystem {
 
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
         match self.place(ino).ok_or(Errno::ENOENT)? {
-            Place::Top => Ok(self.plain(ROOT, libc::S_IFDIR | 0o755, 2 + self.shown.len() as u32, 0, 0)),
+            Place::Top => {
+                let folders = self.archives.count() as u32;
+                Ok(self.plain(ROOT, libc::S_IFDIR | 0o755, 2 + folders, 0, 0))
+            }
             Place::Latest => {
-                let target = self.latest_name().ok_or(Errno::ENOENT)?;
-                Ok(self.plain(LATEST_INO, libc::S_IFLNK | 0o777, 1, target.len() as u64, 0))
+                let (target, _) = self.archives.latest().ok_or(Errno::ENOENT)?;
+                Ok(self.plain(ino, libc::S_IFLNK | 0o777, 1, target.len() as u64, 0))
             }
             Place::Mark => {
                 let id = self.whole_archive().ok_or(Errno::ENOENT)?;
@@ -211,12 +280,15 @@ impl FileSystem {
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Errno> {
         match self.place(ino).ok_or(Errno::ENOENT)? {
             Place::Top => Err(Errno::EINVAL),
-            Place::Latest => Ok(self.latest_name().ok_or(Errno::ENOENT)?.as_bytes().to_vec()),
-            Place::Mark => Ok(self.whole_archive().ok_or(Errno::ENOENT)?.as_bytes().to_vec()),
-            Place::In(n, node) => match self.volume(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
-                Body::Symlink(target) => Ok(target.to_vec()),
-                _ => Err(Errno::EINVAL),
-            },
+            Place::Latest => Ok(self.archives.latest().ok_or(Errno::ENOENT)?.0.into_bytes()),
+            Place::Mark => Ok(self.whole_archive().ok_or(Errno::ENOENT)?.into_bytes()),
+            Place::In(n, node) => {
+                let volume = self.volume(n)?;
+                match volume.tree.node(node).ok_or(Errno::ENOENT)?.body {
+                    Body::Symlink(target) => Ok(self.link_target(&volume, node, target).into_owned()),
+                    _ => Err(Errno::EINVAL),
+                }
+            }
         }
     }
 
@@ -228,11 +300,6 @@ impl FileSystem {
         from: u64,
         each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
     ) -> Result<(), Errno> {
-        let mut next = from;
-        let mut give = |name: &[u8], attr: Attr| {
-            next += 1;
-            each(Entry { name, attr }, next)
-        };
         let place = self.place(ino).ok_or(Errno::ENOENT)?;
         let above = match place {
             Place::Latest | Place::Mark => return Err(Errno::ENOTDIR),
@@ -240,36 +307,55 @@ impl FileSystem {
             Place::In(n, node) => self.parent(n, node)?,
         };
         let dots: [(&[u8], u64); 2] = [(b".", ino), (b"..", above)];
-        for (name, ino) in dots.into_iter().skip(from as usize) {
-            if !give(name, self.attr(ino)?) {
+        for (next, (name, ino)) in (1..).zip(dots).skip(from as usize) {
+            if !each(Entry { name, attr: self.attr(ino)? }, next) {
                 return Ok(());
             }
         }
-        let skip = from.saturating_sub(2) as usize;
         match place {
-            Place::Top => {
-                let folders = self.shown.iter().enumerate();
-                let folders = folders.map(|(n, s)| (s.archive.name.as_bytes(), self.folder_attr(n)));
-                let latest = self.latest.map(|_| (LATEST.as_bytes(), self.attr(LATEST_INO)));
-                for (name, attr) in folders.chain(latest).skip(skip) {
-                    if !give(name, attr?) {
-                        return Ok(());
-                    }
-                }
+            Place::In(n, node) => self.children(n, node, from, each),
+            _ => self.folders(from, each),
+        }
+    }
+
+    fn children(
+        &self,
+        n: usize,
+        node: NodeId,
+        from: u64,
+        each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let volume = self.volume(n)?;
+        let Body::Directory { children, .. } = volume.tree.node(node).ok_or(Errno::ENOENT)?.body else {
+            return Err(Errno::ENOTDIR);
+        };
+        let skip = from.saturating_sub(2);
+        for (next, (name, child)) in (skip + 3..).zip(children.iter().skip(skip as usize)) {
+            if !each(Entry { name, attr: self.node_attr(n, &volume, child)? }, next) {
+                return Ok(());
             }
-            Place::In(n, node) => {
-                let volume = self.volume(n)?;
-                let Body::Directory { children, .. } = volume.tree.node(node).ok_or(Errno::ENOENT)?.body
-                else {
-                    return Err(Errno::ENOTDIR);
-                };
-                for (name, child) in children.iter().skip(skip) {
-                    if !give(name, self.node_attr(n, &volume, child)?) {
-                        return Ok(());
-                    }
-                }
+        }
+        Ok(())
+    }
+
+    /// The folders of all archives, each numbered by the archive's number: others come and go while
+    /// they are listed.
+    fn folders(&self, from: u64, each: &mut dyn FnMut(Entry<'_>, u64) -> bool) -> Result<(), Errno> {
+        if from >= LAST {
+            return Ok(());
+        }
+        if from <= 2 {
+            self.look_again();
+        }
+        for n in self.archives.shown(from.saturating_sub(2) as usize) {
+            let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+            let name = slot.archive.name.as_bytes();
+            if !each(Entry { name, attr: self.folder_attr(n)? }, n as u64 + 3) {
+                return Ok(());
             }
-            Place::Latest | Place::Mark => {}
+        }
+        if let Some((_, turns)) = self.archives.latest() {
+            each(Entry { name: LATEST.as_bytes(), attr: self.attr(LATEST_INO + u64::from(turns))? }, LAST);
         }
         Ok(())
     }
@@ -298,7 +384,8 @@ impl FileSystem {
     /// Up to `size` bytes at `offset`, if they are in the cache.
     pub fn read_cached(&self, ino: u64, offset: u64, size: u32) -> Option<Vec<u8>> {
         let Some(Place::In(n, node)) = self.place(ino) else { return None };
-        let volume = self.shown[n].volume.get()?;
+        let slot = self.archives.slot(n)?;
+        let volume = slot.volume.get()?;
         let (id, content) = content(volume, node).ok()?;
         let span = span(offset, size, content.size);
         if span.is_empty() { Some(Vec::new()) } else { volume.reader.cached(id, span) }
@@ -318,9 +405,9 @@ impl FileSystem {
         }
         volume.reader.read(id, span).map_err(|e| {
             if e != ReadError::Ending {
-                let (archive, path) =
-                    (&self.shown[n].archive.name, content.path().escape_ascii().to_string());
-                tracing::error!("{archive}: cannot read {path} at {offset}: {e}");
+                let name = self.archives.slot(n).map(|slot| slot.archive.name.clone()).unwrap_or_default();
+                let (archive, path) = (name.as_bytes().escape_ascii(), content.path());
+                tracing::error!("{archive}: cannot read {} at {offset}: {e}", path.escape_ascii());
             }
             Errno::EIO
         })
@@ -344,8 +431,8 @@ impl FileSystem {
 
     /// Whether anything in the mount may have xattrs or ACLs: not when it is one archive without any.
     pub fn may_have_xattrs(&self) -> bool {
-        let tree = self.shown.first().filter(|_| self.single).and_then(|shown| shown.volume.get());
-        tree.is_none_or(|volume| volume.tree.has_extras())
+        let slot = self.archives.slot(0).filter(|_| self.single);
+        slot.is_none_or(|slot| slot.volume.get().is_none_or(|volume| volume.tree.has_extras()))
     }
 
     pub fn xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>, Errno> {
@@ -370,6 +457,7 @@ impl FileSystem {
         let Extra { xattrs, acl_access, acl_default } = extra;
         let acl = |name: &[u8], text: &Option<Box<[u8]>>| {
             let value = acl::encode(text.as_ref()?, &self.rules.owners)?;
+            (value.len() <= LARGEST_XATTR).then_some(())?;
             Some((name.into(), value.into()))
         };
         let access = acl(b"system.posix_acl_access", &acl_access);
@@ -379,9 +467,11 @@ impl FileSystem {
 
     /// Bytes of all files and number of all entries, as far as they are loaded.
     pub fn totals(&self) -> (u64, u64) {
-        let loaded = self.shown.iter().filter_map(|s| s.volume.get());
-        loaded
-            .fold((0, 0), |(bytes, entries), v| (bytes + v.tree.total_size(), entries + v.tree.len() as u64))
+        let slots = self.archives.slots();
+        let loaded = slots.iter().filter_map(|slot| slot.volume.get()).map(|volume| &volume.tree);
+        loaded.fold((0, 0), |(bytes, entries): (u64, u64), tree| {
+            (bytes.saturating_add(tree.total_size()), entries + tree.len() as u64)
+        })
     }
 
     fn place(&self, ino: u64) -> Option<Place> {
@@ -395,15 +485,22 @@ impl FileSystem {
         }
         match (slot, node) {
             (0, 0) => Some(Place::Top),
-            (0, 1) => Some(Place::Latest),
-            (0, _) => None,
-            _ => (slot <= self.shown.len()).then_some(Place::In(slot - 1, node)),
+            (0, _) => Some(Place::Latest),
+            _ => self.archives.slot(slot - 1).map(|_| Place::In(slot - 1, node)),
         }
     }
 
     fn ino(&self, n: usize, node: NodeId) -> u64 {
         let slot = if self.single { n } else { n + 1 } as u64;
         (slot << 32 | u64::from(node)) + ROOT
+    }
+
+    fn link_target<'a>(&self, volume: &Volume, node: NodeId, target: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.rules.transform_symlinks {
+            return Cow::Borrowed(target);
+        }
+        let links = volume.links.get_or_init(|| Depths::of(&volume.tree));
+        Cow::Owned(links.target(node, target, self.rules.view.strip_components))
     }
 
     fn parent(&self, n: usize, node: NodeId) -> Result<u64, Errno> {
@@ -416,45 +513,36 @@ impl FileSystem {
         }
     }
 
-    fn latest_name(&self) -> Option<&str> {
-        Some(&self.shown[self.latest?].archive.name)
-    }
-
     fn volume(&self, n: usize) -> Result<Arc<Volume>, Errno> {
-        let shown = &self.shown[n];
-        if let Some(volume) = shown.volume.get() {
+        let slot: Arc<Slot> = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+        if let Some(volume) = slot.volume.get() {
             return Ok(Arc::clone(volume));
         }
-        let _loading = shown.loading.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(volume) = shown.volume.get() {
+        let _loading = slot.loading.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(volume) = slot.volume.get() {
             return Ok(Arc::clone(volume));
         }
-        match self.load(n, &|_| {}) {
-            Ok(loaded) => Ok(Arc::clone(shown.volume.get_or_init(|| loaded))),
+        match self.load(n, &slot.archive, &|_| {}) {
+            Ok(loaded) => Ok(Arc::clone(slot.volume.get_or_init(|| loaded))),
             Err(e) => {
-                tracing::error!("cannot show the archive {}: {}", self.shown[n].archive.name, e.chain());
+                let name = slot.archive.name.as_bytes().escape_ascii();
+                tracing::error!("cannot show the archive {name}: {}", e.chain());
                 Err(Errno::EIO)
             }
         }
     }
 
-    fn load(&self, n: usize, progress: &dyn Fn(u64)) -> Result<Arc<Volume>> {
-        let archive = &self.shown[n].archive;
+    fn load(&self, n: usize, archive: &Archive, progress: &dyn Fn(u64)) -> Result<Arc<Volume>> {
         let tree = match self.catalog.remembered(archive, &self.rules.view) {
             Some(tree) => Arc::new(tree),
             None => self.build(archive, progress)?,
         };
-        if tree.strange() > 0 {
-            tracing::warn!(
-                "{}: {} items of unknown kind or without their hard-link master are not shown",
-                archive.name,
-                tree.strange()
-            );
-        }
+        say_what_is_left_out(archive, &tree);
         let layout = self.catalog.layout(archive, n as u32, &tree);
         let shelf = Shelf::new(Arc::clone(&self.cache), layout);
         let source = self.catalog.contents(archive, Arc::clone(&tree), Arc::new(shelf.clone()));
-        Ok(Arc::new(Volume { tree, reader: Reader::new(shelf, source) }))
+        let links = OnceLock::new();
+        Ok(Arc::new(Volume { tree, reader: Reader::new(shelf, source), links }))
     }
 
     fn build(&self, archive: &Archive, progress: &dyn Fn(u64)) -> Result<Arc<Tree>> {
@@ -471,8 +559,14 @@ impl FileSystem {
         Ok(tree)
     }
 
+    /// Of an archive's folder. Not the archive's own attributes: listing all archives must not load
+    /// them. But once it is loaded, other users must not see more than those let them.
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
-        let time = self.shown[n].archive.start_ns();
+        let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+        if let Some(volume) = slot.volume.get().filter(|_| self.rules.for_everyone) {
+            return self.node_attr(n, volume, Tree::ROOT);
+        }
+        let time = slot.archive.start_ns();
         Ok(self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time))
     }
 
@@ -502,9 +596,18 @@ impl FileSystem {
                 let size = volume.tree.content(content).map_or(0, |c| c.size);
                 (size, volume.reader.data_size(content, size))
             }
-            Body::Symlink(target) => (target.len() as u64, target.len() as u64),
+            Body::Symlink(target) => {
+                let size = self.link_target(volume, id, target).len() as u64;
+                (size, size)
+            }
             _ => (0, 0),
         };
+        if meta.made_up && self.rules.for_everyone {
+            // Nobody knows what it protected.
+            let attr = self.plain(self.ino(n, id), libc::S_IFDIR | 0o700, node.nlink, size, meta.mtime);
+            let own = self.rules.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
+            return Ok(Attr { uid: own, ..attr });
+        }
         Ok(Attr {
             ino: self.ino(n, id),
             size,
@@ -518,6 +621,19 @@ impl FileSystem {
             mtime: meta.mtime,
             ctime: meta.ctime,
         })
+    }
+}
+
+fn say_what_is_left_out(archive: &Archive, tree: &Tree) {
+    let (name, left_out, unheld) = (archive.name.as_bytes().escape_ascii(), tree.left_out(), tree.unheld());
+    if !left_out.is_empty() {
+        tracing::warn!(
+            "{name}: {left_out} cannot be shown (a path or name too long or not allowed, a link that \
+             leads to nothing, or a kind that no file has)"
+        );
+    }
+    if !unheld.is_empty() {
+        tracing::warn!("{name}: extended attributes that Linux cannot hold are left out: of {unheld}");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +18,6 @@ use nix::errno::Errno;
 
 use super::fs::{Attr, FileSystem};
 
-/// An archive never changes, so the kernel may keep what it was told.
-const TTL: Duration = Duration::from_secs(24 * 3600);
 /// Threads that wait for sources. Each waits for one read; the kernel asks for 64 at most at once.
 const WORKERS: usize = 32;
 /// Reads that the kernel may have under way in the background.
@@ -31,6 +30,25 @@ pub struct Adapter {
     fs: Arc<FileSystem>,
     jobs: Sender<Job>,
     pending: Arc<Pending>,
+    opened: Opened,
+}
+
+/// How many files and folders are open in the mount.
+#[derive(Clone, Default)]
+pub struct Opened(Arc<AtomicU64>);
+
+impl Opened {
+    pub fn is_none(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    fn more(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn less(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Adapter {
@@ -50,7 +68,11 @@ impl Adapter {
         std::thread::Builder::new()
             .name("deadline".into())
             .spawn(move || Pending::watch(&watched, deadline))?;
-        Ok(Adapter { fs, jobs, pending })
+        Ok(Adapter { fs, jobs, pending, opened: Opened::default() })
+    }
+
+    pub fn opened(&self) -> Opened {
+        self.opened.clone()
     }
 
     /// Answers at once where `ino` can be, else from the pool.
@@ -124,14 +146,14 @@ impl Filesystem for Adapter {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         self.answer(parent, move |fs| match fs.lookup(parent.0, &name) {
-            Ok(attr) => reply.entry(&TTL, &translate(&attr), Generation(0)),
+            Ok(attr) => reply.entry(&fs.lifetime(attr.ino), &translate(&attr), Generation(0)),
             Err(e) => reply.error(errno(e)),
         });
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let answer = move |fs: &FileSystem| match fs.attr(ino.0) {
-            Ok(attr) => reply.attr(&TTL, &translate(&attr)),
+            Ok(attr) => reply.attr(&fs.lifetime(attr.ino), &translate(&attr)),
             Err(e) => reply.error(errno(e)),
         };
         self.answer(ino, answer);
@@ -145,8 +167,12 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.opened.clone();
         self.answer(ino, move |fs| match fs.open(ino.0) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(()) => {
+                opened.more();
+                reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            }
             Err(e) => reply.error(errno(e)),
         });
     }
@@ -176,6 +202,32 @@ impl Filesystem for Adapter {
         });
     }
 
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.opened.less();
+        reply.ok();
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.opened.less();
+        reply.ok();
+    }
+
     /// Nothing is ever written: the kernel need not ask again.
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         reply.error(fuser::Errno::ENOSYS);
@@ -190,8 +242,17 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.opened.clone();
+        self.answer(ino, move |fs| match fs.enter(ino.0) {
+            Ok(()) => {
+                opened.more();
+                let kept = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+                let kept = if fs.is_constant(ino.0) { kept } else { FopenFlags::empty() };
+                reply.opened(FileHandle(0), kept);
+            }
+            Err(e) => reply.error(errno(e)),
+        });
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -218,7 +279,8 @@ impl Filesystem for Adapter {
         self.answer(ino, move |fs| {
             let result = fs.entries(ino.0, offset, &mut |entry, next| {
                 let (ino, name) = (INodeNo(entry.attr.ino), OsStr::from_bytes(entry.name));
-                !reply.add(ino, next, name, &TTL, &translate(&entry.attr), Generation(0))
+                let lifetime = fs.lifetime(ino.0);
+                !reply.add(ino, next, name, &lifetime, &translate(&entry.attr), Generation(0))
             });
             match result {
                 Ok(()) => reply.ok(),

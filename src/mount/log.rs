@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use crate::error::{Error, Result};
 use crate::folders;
@@ -10,22 +12,33 @@ use crate::folders;
 /// What a mount in the background has to say.
 pub struct Log {
     file: File,
-    path: PathBuf,
+    path: Option<PathBuf>,
+    /// The folder in memory that it is in, where it is there.
+    folder: Option<TempDir>,
 }
 
 impl Log {
+    /// In the state folder; where that cannot be written in memory; and if not there, then nowhere. No
+    /// mount fails for want of a log.
+    ///
     /// # Errors
-    /// When it cannot be written.
+    /// When there is not even a /dev/null.
     pub fn new() -> Result<Self> {
-        let path = folders::mount_log()?;
-        path.parent().map_or(Ok(()), folders::make_private)?;
-        let file = File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| Error::failed(format!("cannot write the log {}", path.display())).because(e))?;
-        Ok(Log { file, path })
+        let why = match in_state() {
+            Ok((file, path)) => return Ok(Log { file, path: Some(path), folder: None }),
+            Err(e) => e.chain(),
+        };
+        if let Ok(folder) = folders::in_memory()
+            && let Ok(file) = appended(&folder.path().join("log"))
+        {
+            let path = folder.path().join("log");
+            tracing::warn!("the mount's log is {}: {why}", path.display());
+            return Ok(Log { file, path: Some(path), folder: Some(folder) });
+        }
+        tracing::warn!("the mount has no log: {why}");
+        let null = File::options().write(true).open("/dev/null");
+        let file = null.map_err(|e| Error::failed("cannot open /dev/null").because(e))?;
+        Ok(Log { file, path: None, folder: None })
     }
 
     pub fn file(&self) -> &File {
@@ -35,7 +48,24 @@ impl Log {
     /// A log in which nothing stands is of no use.
     pub fn close(self) {
         if self.file.metadata().is_ok_and(|m| m.len() == 0) {
-            let _ = std::fs::remove_file(&self.path);
+            if let Some(path) = &self.path {
+                let _ = std::fs::remove_file(path);
+            }
+        } else if let Some(folder) = self.folder {
+            let _ = folder.keep();
         }
     }
+}
+
+fn in_state() -> Result<(File, PathBuf)> {
+    let path = folders::mount_log()?;
+    path.parent().map_or(Ok(()), folders::make_private)?;
+    match appended(&path) {
+        Ok(file) => Ok((file, path)),
+        Err(e) => Err(Error::failed(format!("cannot write the log {}", path.display())).because(e)),
+    }
+}
+
+fn appended(path: &Path) -> std::io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
 }

@@ -6,13 +6,16 @@
 //! ```
 
 mod acl;
+mod archives;
 pub mod cache;
 pub mod fs;
 mod fuse;
+mod links;
 pub mod log;
 pub mod native;
 pub mod open;
 pub mod owners;
+mod pace;
 pub mod reader;
 pub mod session;
 pub mod source;

@@ -1,7 +1,9 @@
 //! From what a person asked for to a mount that is up: checks the mount point, picks a source,
 //! reads the list of files, makes the session.
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use super::cache::{Cache, Limits as CacheLimits};
 use super::fs::{FileSystem, Rules};
 use super::native::NativeCatalog;
 use super::owners::{Owners, Ownership};
-use super::session::{Access, Session, Settings};
+use super::session::{Access, Guards, Session, Settings};
 use super::source::Catalog;
 use super::streams::{BorgCatalog, Limits};
 use crate::archive::choice::{Shelf, Wanted};
@@ -66,6 +68,11 @@ pub struct Request {
     pub access: Access,
     /// Owners and modes are not checked.
     pub ignore_permissions: bool,
+    pub guards: Guards,
+    /// Links never lead out of the archive.
+    pub transform_symlinks: bool,
+    /// The mount point is made with this mode, where it is missing.
+    pub make_point: Option<u32>,
     /// Bytes on disk for the cache; `None`: half of what is free, up to 64 GiB.
     pub cache_size: Option<u64>,
     pub cache_dir: Option<PathBuf>,
@@ -73,6 +80,8 @@ pub struct Request {
     pub stall: Option<Duration>,
     pub deadline: Option<Duration>,
     pub lock_wait: Option<Duration>,
+    /// How often a mount of all archives looks for new ones.
+    pub look: Option<Duration>,
 }
 
 /// An archive, or all of them, ready to be mounted.
@@ -123,14 +132,19 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     limits.idle = request.idle.unwrap_or(limits.idle);
     limits.stall = request.stall.unwrap_or(limits.stall).min(deadline);
     limits.lock_wait = request.lock_wait.unwrap_or(limits.lock_wait);
+    limits.look = request.look;
     let filter = match request.archive {
         // A checkpoint can be named; it is only not offered.
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let keep = |catalog: NativeCatalog| match chunks {
-        Some((dir, limit)) => catalog.saving_in(catalogs).keeping_chunks_in(dir, limit),
-        None => catalog.saving_in(catalogs),
+    let look = limits.look;
+    let keep = |catalog: NativeCatalog| {
+        let catalog = catalog.saving_in(catalogs).looking_every(look);
+        match chunks {
+            Some((dir, limit)) => catalog.keeping_chunks_in(dir, limit),
+            None => catalog,
+        }
     };
     let (catalog, source) = catalog(borg, request.source, filter, limits, keep)?;
     let archives = catalog.archives()?;
@@ -138,6 +152,8 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         view: request.view,
         owners: Owners::new(request.ownership),
         allow_damaged_files: request.allow_damaged_files,
+        transform_symlinks: request.transform_symlinks,
+        for_everyone: request.access == Access::Everyone && !request.ignore_permissions,
     };
     let archive = match &request.archive {
         Some(wanted) => Some(choose(wanted, &*catalog, &archives, borg)?),
@@ -148,7 +164,8 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         None => borg.repository().to_owned(),
     };
     let permissions = !request.ignore_permissions;
-    let settings = Settings { name: name.clone(), access: request.access, permissions, deadline };
+    let (access, guards) = (request.access, request.guards);
+    let settings = Settings { name: name.clone(), access, permissions, guards, deadline };
     Ok(Found { archive, name, catalog, source, archives, cache, rules, settings })
 }
 
@@ -242,6 +259,19 @@ impl Opened {
     pub fn mount(&self, dir: &Path) -> Result<Session> {
         Session::start(Arc::clone(&self.fs), Arc::clone(&self.catalog), dir, &self.settings)
     }
+}
+
+/// Makes `dir`, if it is missing, with its parents.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_mount_point(dir: &Path, mode: u32) -> Result<()> {
+    let made = if dir.symlink_metadata().is_ok() {
+        Ok(())
+    } else {
+        DirBuilder::new().recursive(true).mode(mode).create(dir)
+    };
+    made.map_err(|e| Error::failed(format!("cannot make the mount point {}", dir.display())).because(e))
 }
 
 /// Makes sure that `dir` can be mounted on, and returns it as an absolute path without links. A

@@ -1,5 +1,6 @@
 //! A mount from its beginning to its end.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use fuser::{Config, MountOption, SessionACL};
 use nix::mount::MsFlags;
 
 use super::fs::FileSystem;
-use super::fuse::Adapter;
+use super::fuse::{Adapter, Opened};
 use super::source::Catalog;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
@@ -31,6 +32,31 @@ pub enum Access {
     Everyone,
 }
 
+/// What the kernel shall not do in the mount; that it is read-only, without devices and setuid, goes
+/// without saying.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Execute programs.
+    pub noexec: bool,
+    /// Follow symlinks.
+    pub nosymfollow: bool,
+}
+
+impl Guards {
+    /// As options of mount(8).
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let names = [(self.noexec, "noexec"), (self.nosymfollow, "nosymfollow")];
+        names.into_iter().filter_map(|(wanted, name)| wanted.then_some(name))
+    }
+
+    /// As flags of mount(2).
+    pub fn flags(self) -> MsFlags {
+        let noexec = if self.noexec { MsFlags::MS_NOEXEC } else { MsFlags::empty() };
+        let nosymfollow = if self.nosymfollow { mounts::NOSYMFOLLOW } else { MsFlags::empty() };
+        noexec | nosymfollow
+    }
+}
+
 /// What the kernel is told about the mount.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,6 +65,7 @@ pub struct Settings {
     pub access: Access,
     /// The kernel checks owners and modes.
     pub permissions: bool,
+    pub guards: Guards,
     /// A read that is not answered in this time fails.
     pub deadline: Duration,
 }
@@ -48,6 +75,9 @@ pub struct Session {
     dir: PathBuf,
     catalog: Arc<dyn Catalog>,
     ended: Receiver<std::io::Result<()>>,
+    /// Of the file system in it.
+    device: Option<u64>,
+    opened: Opened,
     up: bool,
 }
 
@@ -64,16 +94,31 @@ impl Session {
     ) -> Result<Self> {
         let cannot = |e: std::io::Error| cannot_mount(dir, settings, e);
         let adapter = Adapter::new(fs, settings.deadline).map_err(cannot)?;
+        let opened = adapter.opened();
         let session = attach(adapter, dir, settings).map_err(cannot)?;
         let background = session.spawn().map_err(cannot)?;
         let (tell, ended) = bounded(1);
         let wait = move || {
             let _ = tell.send(background.join());
         };
-        let session = Session { dir: dir.to_owned(), catalog, ended, up: true };
+        let mut session = Session { dir: dir.to_owned(), catalog, ended, device: None, opened, up: true };
         std::thread::Builder::new().name("session".into()).spawn(wait).map_err(cannot)?;
+        session.device = std::fs::metadata(dir).ok().map(|meta| meta.dev());
         mounts::raise_read_ahead(dir, READ_AHEAD);
+        session.check(settings.guards)?;
         Ok(session)
+    }
+
+    /// What was to protect does: a kernel or a fusermount3 that does not know it may have passed over it.
+    fn check(&self, wanted: Guards) -> Result<()> {
+        let found = mounts::guards(&self.dir)?;
+        let Some(missing) = wanted.names().find(|name| !found.contains(name)) else { return Ok(()) };
+        let error = Error::failed(format!("cannot mount at {} with {missing}", self.dir.display()));
+        Err(if nix::unistd::geteuid().is_root() {
+            error.because("this kernel does not know it (nosymfollow: from Linux 5.10 on)")
+        } else {
+            error.because("fusermount3 does not set it").hint("mount as root, or without it")
+        })
     }
 
     /// Waits until it is unmounted, or until a signal asks this process to end: then it unmounts.
@@ -82,17 +127,35 @@ impl Session {
     /// When the kernel ended it in another way, or it cannot be unmounted.
     pub fn wait(mut self) -> Result<()> {
         let look = tick(Duration::from_millis(100));
+        // Without /proc the kernel has to say it.
+        let table = mounts::Watch::new().ok();
+        let mut gone = false;
         let ended = loop {
             select! {
                 recv(self.ended) -> ended => break ended.unwrap_or(Ok(())),
-                recv(look) -> _ => if interrupt::requested() {
-                    return self.close();
+                recv(look) -> _ => {
+                    if interrupt::requested() {
+                        return self.close();
+                    }
+                    if table.as_ref().is_some_and(mounts::Watch::has_changed) {
+                        gone = self.is_gone();
+                    }
+                    // The kernel keeps it for a process with a mount table of its own from before,
+                    // which will never unmount it.
+                    if gone && self.opened.is_none() {
+                        break Ok(());
+                    }
                 },
             }
         };
         self.up = false;
         self.catalog.shut_down();
         ended.map_err(|e| Error::failed(format!("the mount at {} ended", self.dir.display())).because(e))
+    }
+
+    /// Whether it was unmounted.
+    fn is_gone(&self) -> bool {
+        self.device.is_some_and(|device| matches!(mounts::is_shown(device), Ok(false)))
     }
 
     /// Unmounts. Where something is still open in it, it is taken out of the tree all the same, and
@@ -147,7 +210,13 @@ fn attach(adapter: Adapter, dir: &Path, settings: &Settings) -> std::io::Result<
     if settings.permissions {
         options.push("default_permissions");
     }
-    let device = mounts::mount_fuse(&settings.name, mounts::FUSE_TYPE, MsFlags::MS_RDONLY, &options, dir)?;
+    let device = mounts::mount_fuse(
+        &settings.name,
+        mounts::FUSE_TYPE,
+        MsFlags::MS_RDONLY | settings.guards.flags(),
+        &options,
+        dir,
+    )?;
     fuser::Session::from_fd(adapter, device, config.acl, config).inspect_err(|_| {
         let _ = mounts::unmount(dir, true);
     })
@@ -165,6 +234,10 @@ fn config(settings: &Settings) -> Config {
     if settings.permissions {
         options.push(MountOption::DefaultPermissions);
     }
+    options.extend(settings.guards.names().map(|name| match name {
+        "noexec" => MountOption::NoExec,
+        other => MountOption::CUSTOM(other.into()),
+    }));
     let mut config = Config::default();
     config.mount_options = options;
     config.acl = match settings.access {

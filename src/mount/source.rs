@@ -27,6 +27,19 @@ pub trait Catalog: Send + Sync {
         Ok(Origin::default())
     }
 
+    /// Whether so much time has passed that [`Catalog::look_again`] is worth its cost. Never blocks.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
+    /// The archives as they are now; `None` when none has come or gone.
+    ///
+    /// # Errors
+    /// As [`Catalog::archives`].
+    fn look_again(&self) -> Result<Option<Vec<Archive>>> {
+        Ok(None)
+    }
+
     /// Gives every item of `archive` to `each`, in the order of the archive, once.
     ///
     /// # Errors

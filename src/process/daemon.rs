@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
@@ -56,10 +56,26 @@ pub fn split() -> Result<Half> {
         ForkResult::Child => {
             drop(read);
             secret::guard_again();
-            setsid().map_err(|e| cannot(e.into()))?;
+            close_inherited().map_err(cannot)?;
             Ok(Half::Background(Ready(write)))
         }
     }
+}
+
+/// Closes what the caller had open beside the standard streams: it may be a lock, or a pipe whose end
+/// somebody waits for. What we opened ourselves is closed on exec, what came through one is not.
+fn close_inherited() -> std::io::Result<()> {
+    let fds = std::fs::read_dir("/proc/self/fd")?.flatten();
+    let fds: Vec<i32> = fds.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in fds.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: nobody here owns a descriptor without FD_CLOEXEC as a value.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) == 0 {
+                libc::close(fd);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the background half says. A signal that asks us to end, where it is heeded, is passed on
@@ -98,6 +114,15 @@ pub fn forbid_core_dumps() {
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
+/// Lets this process have as many files open as it may. Programs that it starts get no more than these.
+pub fn open_many_files() {
+    const ENOUGH: u64 = 4096;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it is refused the work is done with fewer.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(ENOUGH).max(soft), hard);
+    }
+}
+
 /// Lets the threads share their free memory: else each of dozens keeps some megabytes of its own.
 pub fn share_free_memory() {
     // SAFETY: it only sets a number inside the allocator; elsewhere than glibc there is none to set.
@@ -108,8 +133,9 @@ pub fn share_free_memory() {
 }
 
 impl Ready {
-    /// Tells the foreground half `message` and lets go of the caller's terminal: standard input
-    /// and output become `/dev/null`, standard error becomes `log`.
+    /// Tells the foreground half `message` and lets go of the caller's session and terminal: standard
+    /// input and output become `/dev/null`, standard error becomes `log`. Not before the mount stands: an
+    /// automount lets only the process group that is to make it touch the folder.
     ///
     /// # Errors
     /// When the caller is gone or a descriptor cannot be replaced.
@@ -117,6 +143,7 @@ impl Ready {
         let cannot = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
         let null = File::options().read(true).write(true).open("/dev/null").map_err(cannot)?;
         std::env::set_current_dir("/").map_err(cannot)?;
+        setsid().map_err(|e| cannot(e.into()))?;
         for (from, to) in [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (log.as_raw_fd(), 2)] {
             // SAFETY: dup2 onto the standard descriptors, which nobody here owns as values.
             if unsafe { libc::dup2(from, to) } < 0 {

@@ -4,9 +4,10 @@
 //!
 //! Nothing is kept of a repository that is not encrypted, and never the manifest, which changes.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -46,7 +47,7 @@ impl Cached {
     }
 
     fn read(&self, id: &Id, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let file = File::open(self.path(id))?;
+        let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(self.path(id))?;
         let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
         if length > LARGEST_OBJECT {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -69,6 +70,9 @@ impl Cached {
         let path = self.path(id);
         let folder = path.parent().unwrap_or(&self.dir);
         fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+        if !fs::symlink_metadata(folder)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(object)?;
         file.persist(&path)?;
@@ -104,12 +108,23 @@ impl Cached {
     }
 }
 
-/// When each object below `dir` was last used, its length, and its file.
+/// When each object below `dir` was last used, its length, and its file. Nothing but our own: the
+/// folder may have been somebody's, who put links there.
 fn objects(dir: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
     let mut all = Vec::new();
-    for folder in fs::read_dir(dir)?.flatten().filter(|entry| entry.path().is_dir()) {
+    let digits = |name: &OsStr, count| {
+        name.len() == count && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+    };
+    for folder in fs::read_dir(dir)?.flatten() {
+        if !digits(&folder.file_name(), 2) || !folder.file_type()?.is_dir() {
+            continue;
+        }
         for entry in fs::read_dir(folder.path())?.flatten() {
-            if let Ok(meta) = entry.metadata() {
+            // Not what a link leads to.
+            if let Ok(meta) = entry.metadata()
+                && digits(&entry.file_name(), 64)
+                && meta.is_file()
+            {
                 all.push((meta.modified()?, meta.len(), entry.path()));
             }
         }

@@ -120,8 +120,6 @@ pub struct ItemParser {
     pending: Vec<u8>,
     /// Items that came so far.
     count: u64,
-    /// Items with a path that no extract would accept (`..`, NUL).
-    refused: u64,
     names: Names,
 }
 
@@ -150,11 +148,10 @@ impl ItemParser {
         while reader.remaining() > 0 {
             chunks.clear();
             match item(&mut reader, &mut self.names, &mut chunks) {
-                Ok(Some(mut item)) => {
+                Ok(mut item) => {
                     item.number = self.count;
                     each(item, &chunks);
                 }
-                Ok(None) => self.refused += 1,
                 Err(Stop::More) => break,
                 Err(Stop::Broken(why)) => return Err(why),
             }
@@ -168,17 +165,17 @@ impl ItemParser {
         Ok(())
     }
 
-    /// To be called after the last chunk; tells how many items were refused for their path.
+    /// To be called after the last chunk.
     ///
     /// # Errors
     /// When the last item is not complete.
-    pub fn finish(self) -> Result<u64, &'static str> {
-        if self.pending.is_empty() { Ok(self.refused) } else { Err("the last item is cut off") }
+    pub fn finish(self) -> Result<(), &'static str> {
+        if self.pending.is_empty() { Ok(()) } else { Err("the last item is cut off") }
     }
 }
 
-/// One item; `None` when its path is refused.
-fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Option<Item>, Stop> {
+/// One item. Where its path is such that no extract would accept it (`..`, NUL) it is of no kind.
+fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Item, Stop> {
     let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
     let mut path = None;
     let mut item = Item::new(ItemPath::root(), 0);
@@ -215,10 +212,13 @@ fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -
             _ => reader.skip()?,
         }
     }
-    let Some(path) = path else { return Err(Stop::Broken("an item without a path")) };
-    let Some(path) = ItemPath::new(path) else { return Ok(None) };
-    item.path = path;
-    Ok(Some(item))
+    let Some(raw) = path else { return Err(Stop::Broken("an item without a path")) };
+    match ItemPath::new(raw) {
+        Some(path) => item.path = path,
+        None => item.mode = 0,
+    }
+    item.raw = (item.path.as_bytes() != raw).then(|| raw.into());
+    Ok(item)
 }
 
 fn bytes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Stop> {
@@ -355,19 +355,19 @@ mod tests {
         out
     }
 
-    fn parse(pieces: &[&[u8]]) -> Result<(Vec<Item>, u64), &'static str> {
+    fn parse(pieces: &[&[u8]]) -> Result<Vec<Item>, &'static str> {
         let (mut parser, mut items) = (ItemParser::default(), Vec::new());
         for piece in pieces {
             parser.feed(piece, |item| items.push(item))?;
         }
-        Ok((items, parser.finish()?))
+        parser.finish().map(|()| items)
     }
 
     #[test]
     fn no_field_is_lost() {
         let stream = stream();
-        let (items, refused) = parse(&[&stream]).unwrap();
-        assert_eq!((items.len(), refused), (3, 0));
+        let items = parse(&[&stream]).unwrap();
+        assert_eq!(items.len(), 3);
         assert_eq!((items[0].mtime, items[0].uid), (1_795_504_014_118_206_723, NOBODY));
         let file = &items[1];
         assert_eq!(file.path.as_bytes(), b"t/raw\xff\xfe");
@@ -411,9 +411,11 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_leaves_the_archive_is_counted_not_shown() {
-        let (items, refused) = parse(&[b"\x81\xa4path\xa4../x"]).unwrap();
-        assert_eq!((items.len(), refused), (0, 1));
+    fn a_path_that_leaves_the_archive_is_of_no_kind() {
+        let items = parse(&[b"\x82\xa4path\xa4../x\xa4mode\xcd\x81\xa4"]).unwrap();
+        assert_eq!((items[0].mode, items[0].raw.as_deref()), (0, Some(&b"../x"[..])));
+        let items = parse(&[b"\x82\xa4path\xa3./x\xa4mode\xcd\x81\xa4"]).unwrap();
+        assert_eq!((items[0].path.as_bytes(), items[0].raw.as_deref()), (&b"x"[..], Some(&b"./x"[..])));
     }
 
     proptest::proptest! {

@@ -25,6 +25,9 @@ use crate::archive::item::Item;
 const LARGEST_METADATA: usize = 128 << 20;
 /// No chunk of a file is longer, in plain bytes: borg's chunkers stop at 20 MiB.
 const LARGEST_CHUNK: u32 = 32 << 20;
+/// No object of the stream of items is longer, in plain bytes: borg cuts it after 512 KiB at the
+/// latest. So what is under way at once is bounded, whatever an archive lists.
+const LARGEST_ITEMS: usize = 8 << 20;
 /// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
 /// each, so this fills a line of 100 Mbit/s with 300 ms of round trip.
 const WINDOW: usize = 32;
@@ -163,17 +166,16 @@ impl Repository {
     /// # Errors
     /// `NotFound` when it was deleted, `Integrity` when it is broken.
     pub fn archive(&self, id: &Id) -> Result<Archive> {
-        Archive::parse(*id, &self.receive(self.request_metadata(id))?, &self.crypto)
+        Archive::parse(*id, &self.receive(self.request_metadata(id, LARGEST_METADATA))?, &self.crypto)
     }
 
     /// Gives every item of `archive` to `each` with its chunks, in the order of the archive.
-    /// Returns how many were left out because of a path that no extract would accept.
     ///
     /// Objects are fetched ahead and opened on all cores; `each` runs on the calling thread.
     ///
     /// # Errors
     /// When the archive cannot be read to its end; `each` got the items before.
-    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, &ChunkLists)) -> Result<u64> {
+    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, &ChunkLists)) -> Result<()> {
         let broken = |why| Error::integrity(format!("the items of the archive {}: {why}", archive.id));
         let mut parser = ItemParser::default();
         self.stream(&archive.items, |bytes| parser.feed_chunks(bytes, &mut each).map_err(broken))?;
@@ -203,7 +205,7 @@ impl Repository {
                     && let Some(batch) = batches.next()
                 {
                     let (answer, plain) = bounded(1);
-                    let requests = batch.iter().map(|id| self.request_metadata(id)).collect();
+                    let requests = batch.iter().map(|id| self.request_metadata(id, LARGEST_ITEMS)).collect();
                     jobs.send((requests, answer)).map_err(|_| panicked())?;
                     waiting.push_back(plain);
                 }
@@ -249,9 +251,9 @@ impl Repository {
         Request { id: chunk.id, size: Size::Exactly(chunk.size as usize), pending }
     }
 
-    fn request_metadata(&self, id: &Id) -> Request {
+    fn request_metadata(&self, id: &Id, most: usize) -> Request {
         let pending = Arc::clone(&self.store).request(*id, None);
-        Request { id: *id, size: Size::AtMost(LARGEST_METADATA), pending }
+        Request { id: *id, size: Size::AtMost(most), pending }
     }
 
     /// Waits for what was asked for, then opens and checks it on the calling thread.

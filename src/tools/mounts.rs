@@ -3,13 +3,14 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::loopdev;
 use crate::error::{Error, Kind, Result};
@@ -25,6 +26,9 @@ pub const MARK: &str = ".borg-offsite-backup-archive";
 /// Its inode number, which nothing in an archive has.
 pub const MARK_INO: u64 = 1 << 63;
 
+/// MS_NOSYMFOLLOW, from Linux 5.10 on.
+pub const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(1 << 8);
+
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -34,6 +38,8 @@ pub struct Mount {
     pub source: OsString,
     /// The number of the device, or what stands for it.
     pub device: u64,
+    /// Those of this mount, not of the file system.
+    pub options: String,
     /// Who made it, where it is a FUSE.
     pub user: Option<u32>,
 }
@@ -67,18 +73,45 @@ pub fn at(dir: &Path) -> Result<Option<Mount>> {
     Ok(list()?.into_iter().rev().find(|m| m.dir == dir))
 }
 
+/// Looks out for changes of the mount table.
+pub struct Watch(File);
+
+impl Watch {
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn new() -> io::Result<Self> {
+        File::open("/proc/self/mountinfo").map(Watch)
+    }
+
+    /// Whether it has changed since this was last asked.
+    pub fn has_changed(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
+    }
+}
+
+/// Whether the file system with this device number stands anywhere in the mount table.
+///
+/// # Errors
+/// As [`list`].
+pub fn is_shown(device: u64) -> Result<bool> {
+    Ok(list()?.iter().any(|mount| mount.device == device))
+}
+
 fn parse(table: &[u8]) -> Vec<Mount> {
     let line = |line: &[u8]| {
         let mut fields = line.split(|b| *b == b' ');
         let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
         let device = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
         let dir = unescape(fields.nth(1)?);
+        let own = String::from_utf8_lossy(fields.next()?).into_owned();
         let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
         let kind = String::from_utf8_lossy(rest.next()?).into_owned();
         let source = OsString::from_vec(unescape(rest.next()?));
         let options = String::from_utf8_lossy(rest.next().unwrap_or_default()).into_owned();
         let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-        Some(Mount { dir: PathBuf::from(OsString::from_vec(dir)), kind, source, device, user })
+        let dir = PathBuf::from(OsString::from_vec(dir));
+        Some(Mount { dir, kind, source, device, options: own, user })
     };
     table.split(|b| *b == b'\n').filter_map(line).collect()
 }
@@ -243,6 +276,27 @@ pub fn mount_fuse(
     Ok(device.into())
 }
 
+/// Which of `noexec` and `nosymfollow` are set on what is mounted at `dir`.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn guards(dir: &Path) -> Result<Vec<&'static str>> {
+    let options = at(dir)?.map(|mount| mount.options).unwrap_or_default();
+    let is_set = |name: &&str| options.split(',').any(|option| option == *name);
+    Ok(["noexec", "nosymfollow"].into_iter().filter(is_set).collect())
+}
+
+/// Gives what is mounted at `dir` these flags; it stays read-only, without devices and setuid.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remount(dir: &Path, flags: MsFlags) -> Result<()> {
+    let flags = flags | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags;
+    nix::mount::mount(None::<&str>, dir, None::<&str>, again, None::<&str>)
+        .map_err(|e| Error::failed(format!("cannot change the mount at {}", dir.display())).because(e))
+}
+
 /// Mounts the file system of `kind` on `device` at `dir`.
 ///
 /// # Errors
@@ -274,6 +328,7 @@ mod tests {
         let table = b"36 35 98:0 / /mnt/a\\040b\xff rw,noatime master:1 - ext4 /dev/root rw\n\
             40 36 0:55 / /mnt/c ro - fuse.borg-offsite-backup /srv/r::x\\134y ro,user_id=0\n";
         let mounts = parse(table);
+        assert_eq!(mounts[0].options, "rw,noatime");
         assert_eq!(mounts[0].dir.as_os_str().as_encoded_bytes(), b"/mnt/a b\xff");
         assert_eq!((&*mounts[0].kind, mounts[0].user), ("ext4", None));
         assert_eq!(mounts[1].user, Some(0));

@@ -212,3 +212,96 @@ fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
         }
     });
 }
+
+#[test]
+fn a_daemon_keeps_no_descriptor_of_its_caller() {
+    let Some((sandbox, _repository)) = scene() else { return };
+    let script = r#"exec 9>"$LOCK"; flock 9; "$@"; exec 9>&-; flock -n "$LOCK" true"#;
+    for source in SOURCES {
+        let mount = sandbox.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
+        let mount = mount.arg(sandbox.config()).args(["mount", "--source", source, ARCHIVE]);
+        mount.arg(sandbox.mount_point()).env("LOCK", sandbox.path("lock")).ok();
+        let mounted = Mounted::at(sandbox.mount_point());
+        assert_works(&mounted);
+        mounted.umount(&sandbox);
+    }
+}
+
+#[test]
+fn a_daemon_ends_with_its_mount_also_when_a_process_with_a_mount_table_of_its_own_keeps_it() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some((sandbox, _repository)) = scene() else { return };
+    for source in SOURCES {
+        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        assert_works(&mounted);
+        let other = ["--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 1000"];
+        let mut other = Program::new("unshare").args(other).spawn();
+        std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let daemon = mounted.daemon();
+        mounted.umount(&sandbox);
+        let ended = wait_until(SOON, || kill(daemon, None).is_err());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(ended, "the daemon outlived its mount");
+    }
+}
+
+#[test]
+fn what_is_open_in_a_mount_that_was_taken_out_of_the_tree_can_be_read_on() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some((sandbox, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&sandbox, ARCHIVE, &["--cache-size", "0"]);
+    let daemon = mounted.daemon();
+    let file = std::fs::File::open(mounted.path("file")).unwrap();
+    nix::mount::umount2(mounted.dir(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    // For longer than it takes the daemon to see that the mount is gone.
+    let is_read = || crate::scene::read_at(&file, 0, 7).is_ok_and(|bytes| bytes == b"content");
+    assert!(!wait_until(Duration::from_millis(500), || !is_read()));
+    drop(file);
+    assert!(wait_until(SOON, || kill(daemon, None).is_err()));
+}
+
+/// An automount lets only the process group of the helper that it called touch the folder.
+#[test]
+fn the_mount_is_made_in_the_callers_process_group_and_the_daemon_leaves_it_afterwards() {
+    let Some((mut sandbox, _repository)) = scene() else { return };
+    let asked = sandbox.path("asked");
+    let ask = format!("sh -c 'ps -o pgid= -p $PPID > \"{0}\".$PPID; echo'", asked.display());
+    sandbox.set("BORG_PASSCOMMAND", ask);
+    let dir = sandbox.mount_point();
+    let script = r#"unset BORG_PASSPHRASE; exec "$@""#;
+    let mount = sandbox.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
+    mount.arg(sandbox.config()).args(["mount", "--source", "native", ARCHIVE]).arg(&dir).ok();
+    let mounted = Mounted::at(dir);
+    let daemon = mounted.daemon();
+    let group = std::fs::read_to_string(format!("{}.{daemon}", asked.display())).unwrap();
+    assert_eq!(group.trim(), nix::unistd::getpgrp().to_string());
+    assert_eq!(nix::unistd::getsid(Some(daemon)).unwrap(), daemon);
+}
+
+#[test]
+fn a_mount_needs_no_place_for_its_log() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some((sandbox, _repository)) = scene() else { return };
+    let script = r#"set -e
+        mount --bind /run /run; mount -o remount,bind,ro /run
+        "$PROGRAM" --config "$CONFIG" mount "$ARCHIVE" "$DIR"
+        cat "$DIR/file"
+        "$PROGRAM" --config "$CONFIG" umount "$DIR""#;
+    let run = sandbox
+        .program("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .env("PROGRAM", binary())
+        .env("CONFIG", sandbox.config())
+        .env("ARCHIVE", ARCHIVE)
+        .env("DIR", sandbox.mount_point())
+        .ok();
+    assert!(run.stdout().ends_with("content"), "{run}");
+    assert!(run.stderr().contains("the mount's log is /dev/shm"), "{run}");
+}

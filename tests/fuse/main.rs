@@ -3,11 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod again;
 mod beside;
 mod damaged;
 mod faults;
 mod image;
 mod life;
+mod odd;
 mod options;
 mod refused;
 mod repository;

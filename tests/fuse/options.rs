@@ -157,3 +157,136 @@ fn a_script_written_for_borg_mount_works() {
     let run = sandbox.program("sh").arg("-c").arg(script).current_dir(&sandbox.path("")).ok();
     assert!(run.stdout().ends_with("pfx"), "{run}");
 }
+
+/// As user and group 65534.
+fn as_nobody(program: &str) -> Program {
+    Program::new("setpriv").args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program])
+}
+
+#[test]
+fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, |source| {
+        std::fs::create_dir_all(source.join("prot/data")).unwrap();
+        std::fs::write(source.join("prot/data/f"), "secret").unwrap();
+        std::fs::set_permissions(source.join("prot"), PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::write(source.join("open"), "open").unwrap();
+    });
+    std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    // As `filesystems_to_backup` with nothing but that folder makes it.
+    let create = |name: &str, path: &str, dir: &Path| {
+        let create = repository.borg(&sandbox, "create").arg(format!("::{name}"));
+        create.arg(path).current_dir(dir).ok();
+    };
+    create("inner", "prot/data", &sandbox.source());
+    create("root", ".", &sandbox.source().join("prot"));
+    let cases: [(&str, &[&str], &str); 6] = [
+        ("::inner", &[], "prot/data/f"),
+        (ARCHIVE, &["prot/data"], "prot/data/f"),
+        ("::inner", &["--strip-components", "2"], "f"),
+        (ARCHIVE, &["prot", "--strip-components", "1"], "data/f"),
+        ("::root", &[], "data/f"),
+        ("", &[], "root/data/f"),
+    ];
+    for (archive, arguments, path) in cases {
+        let mounted = Mounted::new(&sandbox, archive, &[arguments, &["-o", "allow_other"]].concat());
+        let read = as_nobody("cat").arg(mounted.path(path)).run();
+        assert!(read.code() != Some(0) && read.stdout.is_empty(), "{archive} {arguments:?}: {read}");
+        assert_eq!(std::fs::read_to_string(mounted.path(path)).unwrap(), "secret", "{archive} {arguments:?}");
+        let read = as_nobody("cat").arg(mounted.path(path)).run();
+        assert_ne!(read.code(), Some(0), "after root was there: {archive} {arguments:?}: {read}");
+        mounted.umount(&sandbox);
+    }
+    // What was open stays so.
+    let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
+    assert_eq!(as_nobody("cat").arg(mounted.path(DAY).join("open")).ok().stdout, b"open");
+    mounted.umount(&sandbox);
+    // And where nobody else looks in, copies of the mount have folders as usual.
+    let mounted = Mounted::new(&sandbox, "::inner", &[]);
+    assert_eq!(mounted.path("prot").metadata().unwrap().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn what_mount_8_is_told_protects_or_is_refused_and_can_be_changed() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, |source| {
+        std::fs::write(source.join("script"), "#!/bin/sh\necho ran\n").unwrap();
+        std::fs::set_permissions(source.join("script"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("script", source.join("link")).unwrap();
+    });
+    let helper = sandbox.path("mount.borg-offsite-backup");
+    std::os::unix::fs::symlink(crate::common::binary(), &helper).unwrap();
+    let dir = sandbox.path("made/here");
+    let mount = |options: &str| {
+        let options = format!("rw,config={},{options}", sandbox.config().display());
+        sandbox.program(&helper).arg(ARCHIVE).arg(&dir).args(["-o", &options])
+    };
+    mount("noexec,relatime,sync,_netdev,x-systemd.automount,X-mount.mkdir=0711,user=me").ok();
+    let mounted = Mounted::at(dir.clone());
+    assert_eq!(std::fs::metadata(dir.parent().unwrap()).unwrap().mode() & 0o777, 0o711);
+    // Not through a shell, which would read what it may not execute.
+    let runs = |name: &str| Program::new("env").arg(mounted.path(name)).run().stdout == b"ran\n";
+    assert!(!runs("script") && mounted.path("link").exists());
+    mount("remount,nosymfollow,allow_other").ok();
+    assert!(!runs("script") && !mounted.path("link").exists(), "noexec stays, nosymfollow comes");
+    mount("remount,exec,symfollow").ok();
+    assert!(runs("script") && runs("link"));
+    let options = Program::new("findmnt").args(["-n", "-o", "OPTIONS"]).arg(&dir).ok().stdout();
+    assert!(
+        ["ro", "nosuid", "nodev"].iter().all(|o| options.trim().split(',').any(|p| p == *o)),
+        "{options}"
+    );
+    mounted.umount(&sandbox);
+    let said = mount("remount,noexec").fails();
+    assert!(said.contains("nothing of ours is mounted"), "{said}");
+}
+
+#[test]
+fn links_lead_out_of_the_mount_unless_it_is_said_that_they_must_not() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    each_way(|flavour, source| {
+        let (sandbox, repository) = archived(flavour, |source| {
+            std::fs::create_dir(source.join("d")).unwrap();
+            std::fs::write(source.join("live"), "then").unwrap();
+            std::os::unix::fs::symlink(source.join("live"), source.join("d/link")).unwrap();
+        });
+        let all = sandbox.source();
+        repository.borg(&sandbox, "create ::absolute").arg(&all).ok();
+        std::fs::write(all.join("live"), "now").unwrap();
+        let link = all.strip_prefix("/").unwrap().join("d/link");
+        let mounted = Mounted::by(source, &sandbox, "::absolute", &[]);
+        assert_eq!(std::fs::read_to_string(mounted.path(&link)).unwrap(), "now");
+        mounted.umount(&sandbox);
+        let mounted = Mounted::by(source, &sandbox, "::absolute", &["-o", "transform_symlinks"]);
+        assert_eq!(std::fs::read_to_string(mounted.path(&link)).unwrap(), "then");
+        let length = mounted.path(&link).symlink_metadata().unwrap().len();
+        assert_eq!(std::fs::read_link(mounted.path(&link)).unwrap().as_os_str().len() as u64, length);
+    });
+}
+
+#[test]
+fn long_options_may_be_shortened_as_borg_mount_lets_them() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, |source| {
+        std::fs::create_dir(source.join("d")).unwrap();
+        std::fs::write(source.join("d/file"), "x").unwrap();
+    });
+    let options = ["--sort=name", "--glob=2026*", "--consider", "--strip=1"];
+    let mounted = Mounted::new(&sandbox, "", &options);
+    assert_eq!(names(mounted.dir()), [DAY, "latest"]);
+    assert_eq!(names(&mounted.path(DAY)), ["file"]);
+    mounted.umount(&sandbox);
+    let said = Mounted::command(&sandbox, "", &sandbox.mount_point(), &["--s=name"]).fails();
+    assert!(said.contains("--s"), "{said}");
+}

@@ -17,6 +17,7 @@ pub fn item(path: &[u8], mode: u32) -> Item {
     Item {
         number: 0,
         path: ItemPath::new(path).unwrap(),
+        raw: None,
         mode,
         uid: 7,
         gid: 8,

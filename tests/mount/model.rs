@@ -147,7 +147,13 @@ fn file_system(model: &Model, view: View) -> FileSystem {
     let catalog: Arc<dyn Catalog> = Arc::new(catalog);
     let limits = Limits { memory: 3 * FRAME, scratch: 8 << 20, dir: std::env::temp_dir() };
     let cache = Arc::new(Cache::new(&limits).unwrap());
-    let rules = Rules { view, owners: Owners::new(Ownership::default()), allow_damaged_files: false };
+    let rules = Rules {
+        view,
+        owners: Owners::new(Ownership::default()),
+        allow_damaged_files: false,
+        transform_symlinks: false,
+        for_everyone: false,
+    };
     FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &|_| {}).unwrap()
 }
 
@@ -288,6 +294,8 @@ fn every_archive_is_a_folder_and_each_has_its_own_bytes() {
         view: View::default(),
         owners: Owners::new(Ownership::default()),
         allow_damaged_files: false,
+        transform_symlinks: false,
+        for_everyone: false,
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let fs = FileSystem::of_archives(Arc::new(catalog), cache, rules, archives);
@@ -316,7 +324,13 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
         catalog.archives.push((archive("x", 1), vec![file], HashMap::new()));
         let limits = Limits { memory: 1 << 20, scratch: 0, dir: std::env::temp_dir() };
         let owners = Owners::new(Ownership::default());
-        let rules = Rules { view: View::default(), owners, allow_damaged_files: allowed };
+        let rules = Rules {
+            view: View::default(),
+            owners,
+            allow_damaged_files: allowed,
+            transform_symlinks: false,
+            for_everyone: false,
+        };
         let cache = Arc::new(Cache::new(&limits).unwrap());
         let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &|_| {}).unwrap();
         let ino = find(&fs, b"f").unwrap();

@@ -34,7 +34,13 @@ fn only_archive(catalog: &NativeCatalog) -> Archive {
 /// Mounts the archive without a kernel and holds all files to their bytes.
 fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<u8>>) {
     let limits = CacheLimits { memory: 1 << 20, scratch: 0, dir: PathBuf::new() };
-    let rules = Rules { view, owners: Owners::new(Ownership::default()), allow_damaged_files: false };
+    let rules = Rules {
+        view,
+        owners: Owners::new(Ownership::default()),
+        allow_damaged_files: false,
+        transform_symlinks: false,
+        for_everyone: false,
+    };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let archive = only_archive(catalog);
     let fs = FileSystem::of_archive(Arc::clone(catalog) as _, cache, rules, archive, &|_| {}).unwrap();

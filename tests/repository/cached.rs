@@ -139,3 +139,24 @@ fn a_folder_that_cannot_be_written_does_no_harm() {
     std::fs::write(sandbox.path("cache"), "in the way").unwrap();
     assert_eq!(read(&sandbox, &borg, u64::MAX), read(&sandbox, &borg, u64::MAX));
 }
+
+#[test]
+fn nothing_is_removed_that_is_no_object_and_nothing_behind_a_link() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, borg) = made(flavour, "repokey-blake2");
+    let (cache, other) = (sandbox.path("cache"), sandbox.path("other"));
+    for dir in [&cache.join("mine"), &cache.join("00"), &other] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    let named = "0".repeat(64);
+    let kept = [cache.join("mine/letter"), cache.join("00/letter"), other.join(&named)];
+    kept.iter().for_each(|file| std::fs::write(file, [b'x'; 100]).unwrap());
+    std::os::unix::fs::symlink(&other, cache.join("zz")).unwrap();
+    std::os::unix::fs::symlink(&other, cache.join("0f")).unwrap();
+    assert!(read(&sandbox, &borg, 1) > 5);
+    for file in kept {
+        assert!(file.exists(), "{}", file.display());
+    }
+    // And what belongs there is not written behind it either.
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+}

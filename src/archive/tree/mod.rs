@@ -7,9 +7,10 @@
 mod builder;
 mod records;
 
-pub use builder::TreeBuilder;
+pub use builder::{LARGEST_XATTR, TreeBuilder};
 
 use super::item::Xattr;
+use super::left_out::LeftOut;
 use super::path::ItemPath;
 use records::{ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Text, XattrRecord};
 use zerocopy::{FromZeros, IntoBytes};
@@ -47,6 +48,9 @@ pub type NodeId = u32;
 /// Number of a content in its tree, in the order of the archive.
 pub type ContentId = u32;
 
+/// Number of the owner of a folder that the archive has no item for.
+const MADE_UP: u32 = u32::MAX;
+
 /// What a file has besides its bytes, in the terms of stat(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta<'a> {
@@ -61,6 +65,9 @@ pub struct Meta<'a> {
     pub atime: i64,
     pub ctime: i64,
     pub rdev: u64,
+    /// The archive says nothing of it: a folder that leads to what is in the archive. What is here is
+    /// made up.
+    pub made_up: bool,
 }
 
 /// Extended attributes and POSIX ACLs (as borg's text), of those few that have any.
@@ -121,7 +128,7 @@ pub struct Node<'a> {
     pub nlink: u32,
 }
 
-/// Where the bytes of a file stand: `borg extract --stdout pf:PATH` gives `before` bytes of earlier
+/// Where the bytes of a file stand: `borg extract --stdout` of its path gives `before` bytes of earlier
 /// items of the same path, then the `size` bytes of this file, then `after` bytes of later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content<'a> {
@@ -131,6 +138,8 @@ pub struct Content<'a> {
     /// where the view shows others.
     pub folder: &'a [u8],
     pub name: &'a [u8],
+    /// The path in the archive, where it is written in an unusual way, such as `./a`.
+    pub unusual: Option<&'a [u8]>,
     /// Bytes.
     pub size: u64,
     pub before: u64,
@@ -140,8 +149,11 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// The path in the archive.
+    /// The path in the archive, as it is written there.
     pub fn path(&self) -> Vec<u8> {
+        if let Some(path) = self.unusual {
+            return path.to_vec();
+        }
         if self.folder.is_empty() { self.name.to_vec() } else { [self.folder, self.name].join(&b'/') }
     }
 }
@@ -161,12 +173,13 @@ pub struct Tree {
     xattrs: Vec<XattrRecord>,
     /// Whatever is of no fixed length.
     texts: Vec<u8>,
-    /// Items whose master or type was not to be made out.
-    strange: u64,
+    left_out: LeftOut,
+    /// Files with xattrs that Linux cannot hold.
+    unheld: LeftOut,
 }
 
 /// How many arrays a tree is.
-pub const SECTIONS: usize = 9;
+pub const SECTIONS: usize = 12;
 
 impl Tree {
     pub const ROOT: NodeId = 0;
@@ -198,6 +211,7 @@ impl Tree {
             atime: record.atime,
             ctime: record.ctime,
             rdev,
+            made_up: record.owner == MADE_UP,
         };
         Some(Node { meta, body, nlink: record.nlink })
     }
@@ -224,10 +238,19 @@ impl Tree {
         let record = self.contents.get(id as usize)?;
         let beside = self.neighbours.binary_search_by_key(&id, |n| n.content);
         let beside = beside.map_or_else(|_| Neighbours::default(), |at| self.neighbours[at]);
+        let (folder, name) = (self.text_if_any(record.place.folder), self.text(record.place.name));
+        let unusual = folder.is_none().then_some(name);
+        let whole = || {
+            name.iter()
+                .rposition(|b| *b == b'/')
+                .map_or((&name[..0], name), |at| (&name[..at], &name[at + 1..]))
+        };
+        let (folder, name) = folder.map_or_else(whole, |folder| (folder, name));
         Some(Content {
             item: record.item,
-            folder: self.text(record.place.folder),
-            name: self.text(record.place.name),
+            folder,
+            name,
+            unusual,
             size: record.size,
             before: beside.before,
             after: beside.after,
@@ -253,15 +276,21 @@ impl Tree {
         self.nodes.len() <= 1
     }
 
-    /// Items whose master or type was not to be made out.
-    pub fn strange(&self) -> u64 {
-        self.strange
+    /// Items that no folder can show: of no kind, links without their master, names too long.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// Files of which xattrs are not shown, since Linux cannot hold them.
+    pub fn unheld(&self) -> &LeftOut {
+        &self.unheld
     }
 
     /// The sum of the sizes of all files that are shown, in bytes.
     pub fn total_size(&self) -> u64 {
         let shown = self.nodes.iter().filter(|n| Kind::of(n.kind) == Kind::File && n.nlink > 0);
-        shown.filter_map(|n| self.contents.get(n.body[0] as usize)).map(|c| c.size).sum()
+        let sizes = shown.filter_map(|n| self.contents.get(n.body[0] as usize)).map(|c| c.size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     pub fn child(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
@@ -278,6 +307,8 @@ impl Tree {
 
     /// The tree as bytes, in the order of this machine.
     pub fn sections(&self) -> [&[u8]; SECTIONS] {
+        let [count, names] = self.left_out.sections();
+        let [more, files] = self.unheld.sections();
         [
             self.nodes.as_bytes(),
             self.entries.as_bytes(),
@@ -287,15 +318,18 @@ impl Tree {
             self.extras.as_bytes(),
             self.xattrs.as_bytes(),
             &self.texts,
-            self.strange.as_bytes(),
+            count,
+            names,
+            more,
+            files,
         ]
     }
 
     /// A tree whose [sections](Tree::sections) have these lengths, to be filled. `None` when none
     /// has, or there is no memory for it.
     pub fn with_lengths(lengths: [usize; SECTIONS]) -> Option<Self> {
-        let [nodes, entries, contents, neighbours, owners, extras, xattrs, texts, strange] = lengths;
-        (strange == size_of::<u64>()).then_some(())?;
+        let [nodes, entries, contents, neighbours, owners, extras, xattrs, texts, rest @ ..] = lengths;
+        let [count, names, more, files] = rest;
         Some(Tree {
             nodes: zeroed(nodes)?,
             entries: zeroed(entries)?,
@@ -305,11 +339,14 @@ impl Tree {
             extras: zeroed(extras)?,
             xattrs: zeroed(xattrs)?,
             texts: zeroed(texts)?,
-            strange: 0,
+            left_out: LeftOut::with_lengths(count, names)?,
+            unheld: LeftOut::with_lengths(more, files)?,
         })
     }
 
     pub fn sections_mut(&mut self) -> [&mut [u8]; SECTIONS] {
+        let [count, names] = self.left_out.sections_mut();
+        let [more, files] = self.unheld.sections_mut();
         [
             self.nodes.as_mut_bytes(),
             self.entries.as_mut_bytes(),
@@ -319,7 +356,10 @@ impl Tree {
             self.extras.as_mut_bytes(),
             self.xattrs.as_mut_bytes(),
             &mut self.texts,
-            self.strange.as_mut_bytes(),
+            count,
+            names,
+            more,
+            files,
         ]
     }
 
@@ -346,6 +386,7 @@ mod tests {
         Item {
             number: 0,
             path: ItemPath::new(path.as_bytes()).unwrap(),
+            raw: None,
             mode: kind | 0o644,
             uid: 1,
             gid: 2,
@@ -428,6 +469,117 @@ mod tests {
     }
 
     #[test]
+    fn a_path_without_end_is_left_out_and_a_long_one_can_be_walked() {
+        let deep = |folders| file(&("d/".repeat(folders) + "f"), 1);
+        let t = tree(View::default(), vec![deep(100_000), deep(30_000), file("after", 1)]);
+        assert_eq!((t.left_out().count(), content(&t, "after").size), (1, 1));
+        let mut at = Tree::ROOT;
+        for _ in 0..30_000 {
+            at = t.child(at, b"d").unwrap();
+        }
+        assert!(t.child(at, b"f").is_some() && t.child(at, b"d").is_none());
+    }
+
+    #[test]
+    fn what_no_folder_can_show_is_left_out_and_named_and_the_rest_is_there() {
+        let long = "x".repeat(256);
+        let symlink =
+            |name: &str, target: &[u8]| Item { source: Some(target.into()), ..item(name, libc::S_IFLNK, 0) };
+        let items = vec![
+            file(&long, 1),
+            file(&format!("d/{long}/f"), 1),
+            file("", 1),
+            file("huge", 1 << 63),
+            symlink("nowhere", b""),
+            symlink("far", &[b'x'; 4096]),
+            link("linked", &long),
+            file(&"y".repeat(255), 1),
+        ];
+        let t = tree(View::default(), items);
+        assert_eq!(t.left_out().count(), 6);
+        assert!(t.left_out().to_string().starts_with("\"xxx"), "{}", t.left_out());
+        let Body::Directory { children, .. } = t.node(Tree::ROOT).unwrap().body else { panic!() };
+        let names: Vec<_> = children.iter().map(|(name, _)| name.len()).collect();
+        assert_eq!(names, [6, 255], "and no folder is made for what is left out");
+    }
+
+    #[test]
+    fn xattrs_that_linux_cannot_hold_are_left_out_and_their_files_named() {
+        let xattr =
+            |name: &str, value: usize| -> Xattr { (name.as_bytes().into(), vec![b'x'; value].into()) };
+        let with = |path: &str, xattrs| Item { xattrs, ..file(path, 1) };
+        let held = vec![xattr("user.fits", 65_536), xattr("security.capability", 20)];
+        let long = format!("user.{}", "n".repeat(251));
+        let odd = ["user.", "com.apple.x", "user.a\0b", &long].map(|name| xattr(name, 1));
+        let odd: Vec<Xattr> = odd.into_iter().chain([xattr("user.big", 65_537)]).collect();
+        let many: Vec<Xattr> = (0..1000).map(|n| xattr(&format!("user.{n:0100}"), 1)).collect();
+        let mixed = held.iter().cloned().chain(odd.clone()).collect();
+        let t = tree(
+            View::default(),
+            vec![with("held", held.clone()), with("mixed", mixed), with("odd", odd), with("many", many)],
+        );
+        let extra = |path: &str| t.extra(t.find(&ItemPath::new(path.as_bytes()).unwrap()).unwrap());
+        assert_eq!(extra("held").unwrap().xattrs, held);
+        assert_eq!(extra("mixed").unwrap().xattrs, held);
+        assert!(extra("odd").is_none());
+        let listed: usize = extra("many").unwrap().xattrs.iter().map(|(name, _)| name.len() + 1).sum();
+        assert!((60_000..=65_536).contains(&listed), "{listed}");
+        assert_eq!(t.unheld().to_string(), "\"mixed\", \"odd\", \"many\"");
+        assert!(t.left_out().is_empty());
+    }
+
+    #[test]
+    fn of_very_many_items_of_one_path_the_last_is_shown() {
+        let items = (1..=200_000).map(|size| file("x", size)).collect();
+        let t = tree(View::default(), items);
+        let x = content(&t, "x");
+        assert_eq!((x.before, x.size, x.after), (199_999 * 200_000 / 2, 200_000, 0));
+    }
+
+    #[test]
+    fn a_file_of_another_kind_between_does_not_hide_that_a_path_comes_twice() {
+        let fifo = item("x", libc::S_IFIFO, 0);
+        let t = tree(View::default(), vec![file("x", 3), fifo, file("x", 5)]);
+        assert_eq!(content(&t, "x").before, 3);
+    }
+
+    #[test]
+    fn two_ways_to_write_one_path_are_two_items_with_their_own_bytes_and_links() {
+        let raw = |path: &str, raw: &str, size| Item { raw: Some(raw.as_bytes().into()), ..file(path, size) };
+        let items =
+            || vec![file("d/f", 1), raw("d/f", "./d/f", 2), link("plain", "d/f"), link("dotted", "./d/f")];
+        let t = tree(View::default(), items());
+        let shown = content(&t, "d/f");
+        assert_eq!((shown.path(), shown.folder, shown.name), (b"./d/f".to_vec(), &b"./d"[..], &b"f"[..]));
+        assert_eq!((shown.size, shown.before, shown.after), (2, 0, 0));
+        assert_eq!((content(&t, "plain").size, content(&t, "dotted").size), (1, 2));
+    }
+
+    #[test]
+    fn folders_above_what_is_asked_for_keep_what_the_archive_says_of_them() {
+        let closed = || Item { mode: libc::S_IFDIR | 0o700, uid: 5, ..item("prot", libc::S_IFDIR, 0) };
+        let view = View { paths: vec![ItemPath::new(b"prot/data").unwrap()], strip_components: 0 };
+        let t = tree(view, vec![file("prot/data/f", 1), closed(), item("other", libc::S_IFDIR, 0)]);
+        let meta = at(&t, "prot").unwrap().meta;
+        assert_eq!((meta.mode & 0o777, meta.uid, meta.made_up), (0o700, 5, false));
+        assert!(at(&t, "other").is_none() && at(&t, "prot/data").unwrap().meta.made_up);
+        let nothing = View { paths: vec![ItemPath::new(b"prot/none").unwrap()], strip_components: 0 };
+        assert!(tree(nothing, vec![closed()]).is_empty());
+    }
+
+    #[test]
+    fn the_root_is_made_up_where_it_stands_for_folders_that_were_not_open() {
+        let dir = |path: &str, mode| Item { mode: libc::S_IFDIR | mode, ..item(path, libc::S_IFDIR, 0) };
+        let strip = |n| View { paths: vec![], strip_components: n };
+        let made_up = |view, items| tree(view, items).node(Tree::ROOT).unwrap().meta.made_up;
+        assert!(!made_up(strip(0), vec![file("a/b/f", 1)]));
+        assert!(made_up(strip(1), vec![file("a/f", 1)]), "nobody knows how `a` was");
+        assert!(!made_up(strip(1), vec![dir("a", 0o755), dir("c", 0o700), file("a/f", 1)]));
+        assert!(made_up(strip(1), vec![dir("a", 0o750), file("a/f", 1)]));
+        assert!(made_up(strip(2), vec![dir("a", 0o700), dir("a/b", 0o755), file("a/b/f", 1)]));
+    }
+
+    #[test]
     fn names_are_found_by_their_bytes() {
         let t = tree(View::default(), vec![file("pfx", 1), file("pfx2", 2), file("p", 3)]);
         assert_eq!(content(&t, "pfx").size, 1);
@@ -439,6 +591,6 @@ mod tests {
         let part = Item { part: true, ..file("big.borg_part_1", 9) };
         let t = tree(View::default(), vec![link("l", "nowhere"), part]);
         assert!(at(&t, "l").is_none() && at(&t, "big.borg_part_1").is_none());
-        assert_eq!(t.strange(), 1);
+        assert_eq!(t.left_out().to_string(), "\"l\"");
     }
 }

@@ -20,8 +20,10 @@ use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
-use crate::folders;
+use crate::folders::Private;
+use crate::mount::pace::Pace;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
+use crate::process::daemon;
 use crate::repository::Repository;
 use crate::repository::error::Error::{Integrity, NotFound, Unsupported};
 use crate::repository::id::Id;
@@ -49,12 +51,15 @@ pub struct NativeCatalog {
     doubtful: Mutex<HashSet<String>>,
     saving: Mutex<Vec<JoinHandle<()>>>,
     origins: Mutex<Option<Origins>>,
+    pace: Pace,
 }
 
 /// What all archives have in common.
 pub struct Shared {
     pub repository: Repository,
     pub numbers: Numbers,
+    /// Where chunks are kept for the next mount.
+    chunks: Option<Private>,
     ending: AtomicBool,
 }
 
@@ -76,13 +81,16 @@ impl NativeCatalog {
         lock_wait: Duration,
         stall: Duration,
     ) -> Result<Result<Self, String>> {
+        daemon::open_many_files();
         let Opened { repository, server } = match opening::open(borg, stall) {
             Ok(opened) => opened,
             Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
             Err(Cannot::Failed(error)) => return Err(error),
         };
-        let shared = Shared { repository, numbers: Numbers::default(), ending: AtomicBool::new(false) };
+        let (numbers, ending) = (Numbers::default(), AtomicBool::new(false));
+        let shared = Shared { repository, numbers, chunks: None, ending };
         let (borg, shared) = (borg.clone(), Arc::new(shared));
+        let pace = Pace::new(&borg, None);
         Ok(Ok(NativeCatalog {
             borg,
             filter,
@@ -94,6 +102,7 @@ impl NativeCatalog {
             doubtful: Mutex::default(),
             saving: Mutex::default(),
             origins: Mutex::default(),
+            pace,
         }))
     }
 
@@ -104,11 +113,20 @@ impl NativeCatalog {
         self
     }
 
+    /// New archives are looked for so often, where anybody asks.
+    pub fn looking_every(mut self, every: Option<Duration>) -> Self {
+        self.pace = Pace::new(&self.borg, every);
+        self
+    }
+
     /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
     /// repository, up to `limit` bytes.
     pub fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
-        match (folders::make_private(&dir), Arc::get_mut(&mut self.shared)) {
-            (Ok(()), Some(shared)) => shared.repository.keep_objects_in(dir, limit),
+        match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
+            (Ok(folder), Some(shared)) => {
+                shared.repository.keep_objects_in(folder.path(), limit);
+                shared.chunks = Some(folder);
+            }
             (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
             // Nobody else has it yet.
             (_, None) => {}
@@ -138,9 +156,9 @@ impl Catalog for NativeCatalog {
     fn archives(&self) -> Result<Vec<Archive>> {
         // It was read a moment ago, and to look again would take a new server.
         let manifest = self.shared.repository.manifest();
-        let named = manifest.archives.iter().filter_map(|entry| {
-            let name = String::from_utf8(entry.name.clone()).ok()?;
-            Some(Archive { name, id: entry.id.to_string(), start: entry.time.clone() })
+        let named = manifest.archives.iter().map(|entry| {
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            Archive { name, id: entry.id.to_string(), start: entry.time.clone() }
         });
         match self.filter.choose(named.collect()) {
             Some(archives) => Ok(archives),
@@ -165,6 +183,23 @@ impl Catalog for NativeCatalog {
         Ok(origin)
     }
 
+    fn is_stale(&self) -> bool {
+        self.pace.is_due()
+    }
+
+    fn look_again(&self) -> Result<Option<Vec<Archive>>> {
+        if !self.pace.look(&self.borg) {
+            return Ok(None);
+        }
+        let repository = &self.shared.repository;
+        let before = repository.manifest().timestamp.clone();
+        let manifest = repository.refresh().map_err(|e| {
+            self.pace.forget();
+            opening::told(&self.borg, e)
+        })?;
+        if manifest.timestamp == before { Ok(None) } else { self.archives().map(Some) }
+    }
+
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
         let cannot = || Error::failed(format!("cannot read the archive {}", archive.name));
         let id = Id::from_hex(&archive.id).ok_or_else(|| cannot().because("its id is none"))?;
@@ -186,12 +221,9 @@ impl Catalog for NativeCatalog {
             }
             each(item);
         };
-        let refused = repository.items(&meta, &mut take).map_err(|e| cannot().because(e))?;
+        repository.items(&meta, &mut take).map_err(|e| cannot().because(e))?;
         if !complete {
             return Err(cannot().because("it has more chunks than can be counted"));
-        }
-        if refused > 0 {
-            tracing::warn!("{}: {refused} items with unusable paths are not shown", archive.name);
         }
         lists.finish();
         lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));

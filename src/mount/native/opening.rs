@@ -1,7 +1,6 @@
 //! Opening the repository: in its folder, or behind its server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -85,11 +84,7 @@ fn store(borg: &Borg, server: Option<&Arc<Server>>, stall: Duration) -> error::R
         (None, Some(server)) => {
             let path = server.path().as_bytes().to_owned();
             let server = Arc::clone(server);
-            let (name, first) = (borg.repository().to_owned(), AtomicBool::new(true));
             let connect = move || {
-                if !first.swap(false, Ordering::Relaxed) {
-                    tracing::warn!("the line to {name} was cut; connecting again");
-                }
                 let serving = server.start()?;
                 Ok(Connection {
                     reader: Box::new(serving.output),

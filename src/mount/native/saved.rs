@@ -13,12 +13,16 @@ use zeroize::Zeroizing;
 use super::lists::{self, Lists};
 use super::sealed::{self, Sealed};
 use crate::archive::tree::{self, Tree, View};
-use crate::folders;
+use crate::folders::Private;
 use crate::secret::Secret;
 
 /// Bytes that all files together may have; one that was just written stays whatever it has.
 const LIMIT: u64 = 1 << 30;
 const SUFFIX: &str = "catalog";
+/// What the name of a file begins with until it is complete.
+const UNFINISHED: &str = ".tmp";
+/// To be counted up when what the arrays mean changes between two versions of the program.
+const FORM: u32 = 2;
 /// What a process that was killed left is removed when it is as old as this.
 const STALE: Duration = Duration::from_secs(3600);
 const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
@@ -39,7 +43,8 @@ impl Saved {
     /// What was saved of the archive of this id as this view shows it.
     pub fn load(&self, archive: &str, view: &View) -> Option<(Tree, Lists)> {
         let about = about(archive, view);
-        let file = File::open(self.path(&about)).ok()?;
+        let folder = Private::open(&self.dir).ok()?;
+        let file = File::open(self.path(&folder.path(), &about)).ok()?;
         let sealed = Sealed::<SECTIONS>::open(&file, &*self.secret, &about)?;
         let (of_tree, of_lists) = sealed.lengths.split_first_chunk::<{ tree::SECTIONS }>()?;
         let mut tree = Tree::with_lengths(*of_tree)?;
@@ -57,30 +62,35 @@ impl Saved {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, archive: &str, view: &View, tree: &Tree, lists: &Lists) -> io::Result<()> {
-        folders::make_private(&self.dir).map_err(io::Error::other)?;
+        let folder = Private::make(&self.dir).map_err(io::Error::other)?;
+        let dir = folder.path();
         let about = about(archive, view);
         // Made with mode 0600.
-        let file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&dir)?;
         let sections: Vec<&[u8]> = tree.sections().into_iter().chain(lists.sections()).collect();
         sealed::write(BufWriter::new(file.as_file()), &*self.secret, &about, &sections)?;
-        let path = self.path(&about);
+        let path = self.path(&dir, &about);
         file.persist(&path)?;
-        self.prune(&path);
+        self.prune(&dir, &path);
         Ok(())
     }
 
     /// The name tells nothing to those who have no key.
-    fn path(&self, about: &[u8]) -> PathBuf {
+    fn path(&self, dir: &Path, about: &[u8]) -> PathBuf {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.secret);
         let name: String =
             hmac::sign(&key, about).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect();
-        self.dir.join(name).with_extension(SUFFIX)
+        dir.join(name).with_extension(SUFFIX)
     }
 
     /// Removes those that were not used for longest, except `newest`, until all fit.
-    fn prune(&self, newest: &Path) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+    fn prune(&self, dir: &Path, newest: &Path) {
+        let Ok(entries) = fs::read_dir(dir) else { return };
         let known = |entry: fs::DirEntry| {
+            // Nothing but our own: the folder may have been somebody's.
+            let name = entry.file_name();
+            let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
+            name.to_str().filter(|name| ours(name))?;
             let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
             Some((meta.modified().ok()?, meta.len(), entry.path()))
         };
@@ -105,9 +115,16 @@ impl Saved {
     }
 }
 
+/// Whether a file of ours has this name.
+fn is_saved(name: &str) -> bool {
+    let digits = name.strip_suffix(SUFFIX).and_then(|name| name.strip_suffix('.'));
+    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// What a file is about: by which program it was written, of which archive, and how it is shown.
 fn about(archive: &str, view: &View) -> Vec<u8> {
-    let mut about = format!("{} {archive} {}", env!("CARGO_PKG_VERSION"), view.strip_components).into_bytes();
+    let version = env!("CARGO_PKG_VERSION");
+    let mut about = format!("{version} {FORM} {archive} {}", view.strip_components).into_bytes();
     for path in &view.paths {
         // No path holds a NUL.
         about.push(0);
@@ -162,7 +179,7 @@ mod tests {
             assert_eq!(tree.extra(id), other.extra(id));
         }
         assert!(tree.contents().eq(other.contents()));
-        assert_eq!((tree.strange(), tree.content_count()), (other.strange(), 3));
+        assert_eq!((tree.left_out(), tree.content_count()), (other.left_out(), 3));
         for content in tree.contents() {
             for at in [0, 4] {
                 let span = lists.span(content.item, at);
@@ -205,11 +222,11 @@ mod tests {
         for (archive, view) in [("other", &view), ("id", &part), ("id", &stripped)] {
             assert!(saved.load(archive, view).is_none());
             // Also where somebody gives it the other's name.
-            fs::copy(&right, saved.path(&about(archive, view))).unwrap();
+            fs::copy(&right, saved.path(&saved.dir, &about(archive, view))).unwrap();
             assert!(saved.load(archive, view).is_none());
         }
         let other = Saved::new(saved.dir.clone(), Zeroizing::new([8; 32]));
-        fs::copy(&right, other.path(&about("id", &view))).unwrap();
+        fs::copy(&right, other.path(&other.dir, &about("id", &view))).unwrap();
         assert!(other.load("id", &view).is_none());
     }
 
@@ -236,7 +253,7 @@ mod tests {
         let (mut saved, (tree, lists), view) = (saved(dir.path()), catalog(), View::default());
         let save = |saved: &Saved, archive: &str, age: u64| {
             saved.save(archive, &view, &tree, &lists).unwrap();
-            let file = File::open(saved.path(&about(archive, &view))).unwrap();
+            let file = File::open(saved.path(&saved.dir, &about(archive, &view))).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
             file.metadata().unwrap().len()
         };

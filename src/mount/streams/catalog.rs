@@ -20,6 +20,7 @@ use crate::archive::origin::Origin;
 use crate::archive::tree::Tree;
 use crate::error::{Error, Kind, Result};
 use crate::folders;
+use crate::mount::pace::Pace;
 use crate::mount::reader::Frames;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::process::{Child, Command, Ended, TimedPipe};
@@ -42,12 +43,15 @@ pub struct BorgCatalog {
     seen: Mutex<Option<u64>>,
     /// Where the archives come from, once that was asked.
     origins: Mutex<Option<Origins>>,
+    pace: Pace,
 }
 
 impl BorgCatalog {
     pub fn new(borg: Borg, filter: ArchiveFilter, limits: Limits) -> Self {
         let slots = Slots::new(limits.processes);
-        BorgCatalog { borg, filter, limits, slots, seen: Mutex::default(), origins: Mutex::default() }
+        let pace = Pace::new(&borg, limits.look);
+        let (seen, origins) = (Mutex::default(), Mutex::default());
+        BorgCatalog { borg, filter, limits, slots, seen, origins, pace }
     }
 
     fn pin(&self, archive: &Archive) -> Pin {
@@ -103,10 +107,7 @@ impl BorgCatalog {
         if let Some(last) = written {
             running.take(&last, &mut parser, each)?;
         }
-        let refused = parser.finish().map_err(|e| running.unreadable(e))?;
-        if refused > 0 {
-            tracing::warn!("{}: {refused} items with unusable paths are not shown", archive.name);
-        }
+        parser.finish().map_err(|e| running.unreadable(e))?;
         let confirmed = self.pin(archive).confirm(&self.borg, self.limits.lock_wait);
         confirmed.map_err(|e| {
             Error::new(Kind::NotFound, format!("cannot show the archive {}", archive.name)).because(e)
@@ -126,6 +127,17 @@ impl Catalog for BorgCatalog {
         let mut origins = self.origins.lock().unwrap_or_else(|e| e.into_inner());
         let origins = origins.get_or_insert_with(|| Origins::load(self.borg.repository()));
         self.borg.origin(archive, origins, self.limits.lock_wait)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.pace.is_due()
+    }
+
+    fn look_again(&self) -> Result<Option<Vec<Archive>>> {
+        if !self.pace.look(&self.borg) {
+            return Ok(None);
+        }
+        self.archives().inspect_err(|_| self.pace.forget()).map(Some)
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

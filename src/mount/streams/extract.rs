@@ -1,6 +1,8 @@
 //! One `borg extract --stdout`: its bytes, and whether they can be believed.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, Mutex};
 
 use super::Shared;
@@ -12,6 +14,8 @@ use crate::tools::borg::{self, Line};
 
 /// Lines of borg's log that are kept for the error.
 const KEPT_LINES: usize = 64;
+/// An argument takes 128 KiB at most; a path that is longer by itself cannot be asked for.
+const LONGEST_EXPRESSION: usize = 32 << 10;
 
 /// A running extract.
 pub struct Extract<'a> {
@@ -31,7 +35,7 @@ impl<'a> Extract<'a> {
             .command("extract --stdout", shared.limits.lock_wait)
             .map_err(failed)?
             .arg(borg::archive_argument(&shared.archive.name))
-            .args(contents.iter().map(|c| borg::exact_path(&c.path())));
+            .args(patterns(contents));
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
         let mut child = command
@@ -92,6 +96,43 @@ impl<'a> Extract<'a> {
     }
 }
 
+/// What makes borg extract exactly these. A path such as `./a`, as tar writes it, is no path to borg's
+/// patterns, which all clean what they are given, but for regular expressions.
+fn patterns(contents: &[Content]) -> Vec<OsString> {
+    let (unusual, plain): (Vec<&Content>, Vec<&Content>) =
+        contents.iter().partition(|content| content.unusual.is_some());
+    let mut patterns: Vec<OsString> = plain.iter().map(|c| borg::exact_path(&c.path())).collect();
+    let mut paths = Vec::new();
+    let mut take = |paths: &mut Vec<u8>| {
+        let pattern = [b"re:\\A(?:", &paths[..], b")\\Z"].concat();
+        paths.clear();
+        patterns.push(OsString::from_vec(pattern));
+    };
+    for content in unusual {
+        if !paths.is_empty() {
+            paths.push(b'|');
+        }
+        escape(&content.path(), &mut paths);
+        if paths.len() > LONGEST_EXPRESSION {
+            take(&mut paths);
+        }
+    }
+    if !paths.is_empty() {
+        take(&mut paths);
+    }
+    patterns
+}
+
+/// As Python's `re.escape` does it.
+fn escape(path: &[u8], expression: &mut Vec<u8>) {
+    for byte in path {
+        if byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte != b'/' {
+            expression.push(b'\\');
+        }
+        expression.push(*byte);
+    }
+}
+
 fn failure(shared: &Shared, ended: Ended, why: &str, log: &[Line]) -> ReadError {
     let broken = |line: &Line| {
         matches!(line, Line::Message { text, .. } if
@@ -108,4 +149,28 @@ fn failure(shared: &Shared, ended: Ended, why: &str, log: &[Line]) -> ReadError 
         return ReadError::Cut(why);
     }
     if log.iter().any(broken) { ReadError::Incomplete(why) } else { ReadError::Failed(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_an_unusual_way_is_asked_for_by_one_expression() {
+        let content = |unusual: Option<&'static [u8]>| Content {
+            item: 0,
+            folder: b"d",
+            name: b"f",
+            unusual,
+            size: 1,
+            before: 0,
+            after: 0,
+            damaged: false,
+        };
+        let wanted = [content(Some(b"./a_(1)\xff")), content(None), content(Some(b"./b\n"))];
+        let expected = [&b"pf:d/f"[..], b"re:\\A(?:\\./a_\\(1\\)\xff|\\./b\\\n)\\Z"];
+        assert_eq!(patterns(&wanted), expected.map(|bytes| OsString::from_vec(bytes.to_vec())));
+        let many = vec![content(Some(b"./0123456789")); 9000];
+        assert!((2..9).contains(&patterns(&many).len()));
+    }
 }

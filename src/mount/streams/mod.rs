@@ -44,6 +44,8 @@ pub struct Limits {
     pub stall: Duration,
     /// How long borg waits for the repository's lock.
     pub lock_wait: Duration,
+    /// How often new archives are looked for; `None`: as suits the repository.
+    pub look: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -53,6 +55,7 @@ impl Default for Limits {
             idle: Duration::from_secs(10),
             stall: Duration::from_secs(120),
             lock_wait: Duration::from_secs(60),
+            look: None,
         }
     }
 }

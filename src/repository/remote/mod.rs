@@ -177,9 +177,16 @@ impl Store for Remote {
         Box::new(Asked { remote: self, id, length, asked, line, call })
     }
 
+    /// A new server reads the newest index. Until it is there reads go on over the line that is.
     fn refresh(&self) -> Result<()> {
-        let asked = Instant::now();
-        self.renew(&self.line(), asked).map(drop)
+        let (line, id) = opened(&self.connect, &self.path, self.stall)?;
+        if id != self.id {
+            return Err(Error::integrity(format!("the repository was replaced by {id}")));
+        }
+        let old = std::mem::replace(&mut self.current().line, Arc::new(line));
+        // Waits for its server to end.
+        drop(old);
+        Ok(())
     }
 }
 
@@ -204,7 +211,10 @@ impl Pending for Asked {
                 Err(error) if tried == 1 && may_be_stale(&error) => error,
                 answer => return answer.map_err(|error| lost(error, id)),
             };
-            tracing::debug!("{id} is asked for once more, of a new server: {error}");
+            match &error {
+                Error::Gone(_) => tracing::warn!("the line to the server was cut; connecting again"),
+                _ => tracing::debug!("{id} is asked for once more, of a new server: {error}"),
+            }
             line = remote.renew(&line, asked)?;
             answer = answered(remote.get(&line, id, length));
             tried += 1;

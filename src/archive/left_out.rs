@@ -1,0 +1,89 @@
+//! What cannot be shown: how many there are, and the first few by name, so that one line says it.
+
+use std::fmt;
+
+use zerocopy::IntoBytes;
+
+/// So many are named.
+const NAMED: u64 = 3;
+/// So much of each name is kept, in bytes.
+const LONGEST: usize = 200;
+
+/// Paths or names that were left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    count: u64,
+    /// The first few, each ended by a NUL.
+    names: Vec<u8>,
+}
+
+impl LeftOut {
+    pub fn add(&mut self, name: &[u8]) {
+        if self.count < NAMED {
+            let name = name.split(|b| *b == 0).next().unwrap_or_default();
+            self.names.extend_from_slice(&name[..name.len().min(LONGEST)]);
+            if name.len() > LONGEST {
+                self.names.extend_from_slice(b"...");
+            }
+            self.names.push(0);
+        }
+        self.count += 1;
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// As bytes, in the order of this machine.
+    pub fn sections(&self) -> [&[u8]; 2] {
+        [self.count.as_bytes(), &self.names]
+    }
+
+    /// One whose [sections](LeftOut::sections) have these lengths, to be filled.
+    pub fn with_lengths(count: usize, names: usize) -> Option<Self> {
+        let most = NAMED as usize * (LONGEST + 4);
+        (count == size_of::<u64>() && names <= most).then(|| LeftOut { count: 0, names: vec![0; names] })
+    }
+
+    pub fn sections_mut(&mut self) -> [&mut [u8]; 2] {
+        [self.count.as_mut_bytes(), &mut self.names]
+    }
+}
+
+/// `"a", "b" and 5 more`: escaped.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = 0;
+        for name in self.names.split_inclusive(|b| *b == 0) {
+            let comma = if shown == 0 { "" } else { ", " };
+            write!(f, "{comma}\"{}\"", name[..name.len() - 1].escape_ascii())?;
+            shown += 1;
+        }
+        match self.count.saturating_sub(shown) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_few_are_named_escaped_and_short() {
+        let mut left_out = LeftOut::default();
+        assert!(left_out.is_empty());
+        left_out.add(b"");
+        left_out.add(b"a\x1b[2J");
+        left_out.add(&[b'x'; 5000]);
+        assert_eq!(left_out.to_string(), format!("\"\", \"a\\x1b[2J\", \"{}...\"", "x".repeat(200)));
+        left_out.add(b"y");
+        assert!(left_out.to_string().ends_with("...\" and 1 more"), "{left_out}");
+        assert!(left_out.sections()[1].len() < 700);
+    }
+}

@@ -1,0 +1,203 @@
+//! Which archives a mount shows, and under which numbers. A number belongs to one archive as long as
+//! the mount lives, so its inodes stay when others come and go, and what is open in one that was
+//! deleted can still be read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use super::links::Depths;
+use super::reader::Reader;
+use crate::archive::left_out::LeftOut;
+use crate::archive::name::Archive;
+use crate::archive::tree::Tree;
+
+/// Name of the link to the newest archive.
+pub const LATEST: &str = "latest";
+/// No folder can have a longer name, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The archives of a mount.
+#[derive(Default)]
+pub struct Archives(RwLock<List>);
+
+#[derive(Default)]
+struct List {
+    /// By number, also those that are not shown any more.
+    slots: Vec<Arc<Slot>>,
+    shown: BTreeSet<usize>,
+    by_name: HashMap<String, usize>,
+    latest: Option<usize>,
+    /// How often `latest` has changed.
+    turns: u32,
+    left_out: LeftOut,
+}
+
+/// An archive that is shown, or was.
+pub struct Slot {
+    pub archive: Archive,
+    pub volume: OnceLock<Arc<Volume>>,
+    /// Held while the archive is loaded, so that it is loaded once.
+    pub loading: Mutex<()>,
+}
+
+/// A loaded archive.
+pub struct Volume {
+    pub tree: Arc<Tree>,
+    pub reader: Reader,
+    /// Made when they are first needed.
+    pub links: OnceLock<Depths>,
+}
+
+impl Archives {
+    /// One archive, whatever its name is: it is no folder's.
+    pub fn single(archive: Archive) -> Self {
+        let slots = vec![Arc::new(Slot::new(archive))];
+        Archives(RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() }))
+    }
+
+    pub fn of(archives: Vec<Archive>) -> Self {
+        let list = Archives::default();
+        list.update(archives);
+        list
+    }
+
+    /// From here on these are shown. What no folder can be called is left out, which is said once.
+    pub fn update(&self, archives: Vec<Archive>) {
+        let mut left_out = LeftOut::default();
+        let (fit, unfit): (Vec<_>, Vec<_>) = archives.into_iter().partition(|a| is_name(&a.name));
+        unfit.iter().for_each(|archive| left_out.add(archive.name.as_bytes()));
+        let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        list.take(fit);
+        if left_out != list.left_out && !left_out.is_empty() {
+            tracing::warn!("archives whose names no folder can have are not shown: {left_out}");
+        }
+        list.left_out = left_out;
+    }
+
+    pub fn slot(&self, number: usize) -> Option<Arc<Slot>> {
+        self.read(|list| list.slots.get(number).cloned())
+    }
+
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.read(|list| list.slots.clone())
+    }
+
+    /// The number of the archive that is shown under this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.read(|list| list.by_name.get(name).copied())
+    }
+
+    /// The numbers of those that are shown, from `first` on.
+    pub fn shown(&self, first: usize) -> Vec<usize> {
+        self.read(|list| list.shown.range(first..).copied().collect())
+    }
+
+    pub fn count(&self) -> usize {
+        self.read(|list| list.shown.len())
+    }
+
+    /// The name that `latest` leads to, and how often it led elsewhere before.
+    pub fn latest(&self) -> Option<(String, u32)> {
+        self.read(|list| Some((list.slots[list.latest?].archive.name.clone(), list.turns)))
+    }
+
+    fn read<T>(&self, what: impl FnOnce(&List) -> T) -> T {
+        what(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl List {
+    fn take(&mut self, archives: Vec<Archive>) {
+        let known: HashMap<(String, String), usize> = self.slots.iter().enumerate().map(key).collect();
+        self.by_name.clear();
+        for archive in archives {
+            let number = known.get(&(archive.id.clone(), archive.name.clone())).copied();
+            let number = number.unwrap_or_else(|| {
+                self.slots.push(Arc::new(Slot::new(archive.clone())));
+                self.slots.len() - 1
+            });
+            // Of two of one name borg knows the last.
+            self.by_name.insert(archive.name, number);
+        }
+        self.shown = self.by_name.values().copied().collect();
+        let latest = self.newest();
+        if latest != self.latest {
+            self.latest = latest;
+            self.turns = self.turns.wrapping_add(1);
+        }
+    }
+
+    /// Where `latest` leads: to the newest that is complete, unless an archive has that name itself.
+    fn newest(&self) -> Option<usize> {
+        let complete = |n: &usize| !self.slots[*n].archive.name.contains(".checkpoint");
+        let newest = self.shown.iter().copied().filter(complete);
+        let newest = newest.max_by(|a, b| self.slots[*a].archive.start.cmp(&self.slots[*b].archive.start));
+        newest.filter(|_| !self.by_name.contains_key(LATEST))
+    }
+}
+
+fn key((number, slot): (usize, &Arc<Slot>)) -> ((String, String), usize) {
+    ((slot.archive.id.clone(), slot.archive.name.clone()), number)
+}
+
+impl Slot {
+    fn new(archive: Archive) -> Self {
+        Slot { archive, volume: OnceLock::new(), loading: Mutex::new(()) }
+    }
+}
+
+/// Whether a folder can be called so.
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(['/', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(name: &str, order: u32) -> Archive {
+        let start = format!("2026-01-01T00:{order:02}:00.0");
+        Archive { name: name.into(), id: format!("{order:064x}"), start }
+    }
+
+    fn names(archives: &Archives) -> Vec<String> {
+        archives.shown(0).into_iter().map(|n| archives.slot(n).unwrap().archive.name.clone()).collect()
+    }
+
+    #[test]
+    fn names_that_no_folder_can_have_are_left_out_and_latest_never_leads_there() {
+        let long = "x".repeat(256);
+        let odd = ["", ".", "..", "a/b", "a\0", &long];
+        let odd = (10..).zip(odd).map(|(n, name)| archive(name, n));
+        let archives = Archives::of([archive("b", 2), archive("a", 1)].into_iter().chain(odd).collect());
+        assert_eq!(names(&archives), ["b", "a"]);
+        assert_eq!(archives.latest().unwrap().0, "b");
+        assert_eq!(archives.read(|list| list.left_out.count()), 6);
+    }
+
+    #[test]
+    fn of_two_of_one_name_the_last_is_shown_and_an_archive_may_be_called_latest() {
+        let archives = Archives::of(vec![archive("a", 1), archive("latest", 2), archive("a", 3)]);
+        assert_eq!(names(&archives), ["latest", "a"]);
+        assert_eq!(archives.slot(archives.find("a").unwrap()).unwrap().archive.id, archive("a", 3).id);
+        assert!(archives.latest().is_none());
+    }
+
+    #[test]
+    fn an_unfinished_archive_is_never_the_latest() {
+        let archives = Archives::of(vec![archive("a", 1), archive("b.checkpoint", 2)]);
+        assert_eq!(archives.latest().unwrap().0, "a");
+    }
+
+    #[test]
+    fn numbers_stay_when_others_come_and_go_and_the_deleted_can_still_be_had() {
+        let archives = Archives::of(vec![archive("a", 1), archive("b", 2)]);
+        let (b, turns) = (archives.find("b"), archives.latest().unwrap().1);
+        archives.update(vec![archive("b", 2), archive("c", 3)]);
+        assert_eq!((archives.find("a"), archives.find("b"), archives.find("c")), (None, b, Some(2)));
+        assert_eq!(archives.slot(0).unwrap().archive.name, "a");
+        assert_eq!(archives.latest().unwrap(), ("c".into(), turns + 1));
+        archives.update(vec![archive("b", 4)]);
+        assert_eq!(archives.find("b"), Some(3), "another archive of the same name");
+    }
+}

@@ -1,0 +1,106 @@
+//! Symlinks that never lead out of the archive: what begins with `/` begins at the archive's own root, and
+//! `..` stops there, as it did on the machine that was backed up.
+
+use std::collections::HashMap;
+
+use crate::archive::tree::{Body, NodeId, Tree};
+
+/// How deep each symlink stands in its tree.
+pub struct Depths(HashMap<NodeId, usize>);
+
+impl Depths {
+    pub fn of(tree: &Tree) -> Self {
+        let (mut links, mut open) = (HashMap::new(), vec![(Tree::ROOT, 0)]);
+        while let Some((folder, depth)) = open.pop() {
+            let Some(Body::Directory { children, .. }) = tree.node(folder).map(|node| node.body) else {
+                continue;
+            };
+            for (_, child) in children.iter() {
+                match tree.node(child).map(|node| node.body) {
+                    Some(Body::Directory { .. }) => open.push((child, depth + 1)),
+                    Some(Body::Symlink(_)) => drop(links.insert(child, depth)),
+                    _ => {}
+                }
+            }
+        }
+        Depths(links)
+    }
+
+    /// Where the link `node` leads; `stripped` components are taken off each path of the archive.
+    pub fn target(&self, node: NodeId, target: &[u8], stripped: usize) -> Vec<u8> {
+        let depth = self.0.get(&node).copied().unwrap_or_default();
+        if target.starts_with(b"/") {
+            let (_, names) = resolved(target);
+            return joined(depth, names.get(stripped..).unwrap_or_default());
+        }
+        let (up, names) = resolved(target);
+        let ups = target.split(|b| *b == b'/').filter(|name| *name == b"..").count();
+        // What first goes up, and not too far, stays as it is. `..` after a name may be that of a link.
+        if ups == up && up <= depth { target.to_vec() } else { joined(up.min(depth), &names) }
+    }
+}
+
+/// How many folders a path leaves first, and then its names, without `.` and `..`.
+fn resolved(path: &[u8]) -> (usize, Vec<&[u8]>) {
+    let (mut up, mut names) = (0, Vec::new());
+    for name in path.split(|b| *b == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => up += usize::from(names.pop().is_none()),
+            _ => names.push(name),
+        }
+    }
+    (up, names)
+}
+
+fn joined(up: usize, names: &[&[u8]]) -> Vec<u8> {
+    let all = [&vec![&b".."[..]; up], names].concat();
+    if all.is_empty() { b".".to_vec() } else { all.join(&b'/') }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::path::ItemPath;
+    use crate::archive::tree::{TreeBuilder, View};
+
+    fn leads(link: &str, target: &str, stripped: usize) -> String {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        let path = ItemPath::new(link.as_bytes()).unwrap();
+        let source = Some(target.as_bytes().into());
+        builder.add(Item { source, ..Item::new(path.clone(), libc::S_IFLNK | 0o777) });
+        let tree = builder.finish();
+        let node = tree.find(&path).unwrap();
+        String::from_utf8(Depths::of(&tree).target(node, target.as_bytes(), stripped)).unwrap()
+    }
+
+    #[test]
+    fn an_absolute_link_begins_at_the_root_of_the_archive() {
+        for (link, target, expected) in [
+            ("l", "/etc/x", "etc/x"),
+            ("a/b/l", "/etc/x", "../../etc/x"),
+            ("a/l", "/", ".."),
+            ("l", "/", "."),
+            ("a/l", "/../../etc//./x/../y", "../etc/y"),
+        ] {
+            assert_eq!(leads(link, target, 0), expected, "{link} -> {target}");
+        }
+        assert_eq!(leads("a/l", "/home/me/x", 1), "../me/x");
+    }
+
+    #[test]
+    fn a_relative_link_stays_as_it_is_unless_it_leads_out() {
+        for (link, target, expected) in [
+            ("a/b/l", "../../x", "../../x"),
+            ("a/l", "./../x/", "./../x/"),
+            ("l", "x/../y", "y"),
+            ("a/l", "../../etc/x", "../etc/x"),
+            ("l", "../../../etc/x", "etc/x"),
+            ("a/b/l", "c/../../../../x", "../../x"),
+            ("l", "link/../..", "."),
+        ] {
+            assert_eq!(leads(link, target, 0), expected, "{link} -> {target}");
+        }
+    }
+}
