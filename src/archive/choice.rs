@@ -157,7 +157,9 @@ impl Shelf<'_> {
         said: &str,
         origin: &mut dyn FnMut(&Archive) -> Result<Origin>,
     ) -> Result<&'a Archive> {
-        found.sort_by(|a, b| b.start.cmp(&a.start));
+        // Of two that were begun in the same second the later one in the list is the newer.
+        found.sort_by(|a, b| a.start.cmp(&b.start));
+        found.reverse();
         let (mut ours, mut others) = (Vec::new(), Vec::new());
         for archive in found {
             let origin = origin(archive)?;
@@ -317,6 +319,9 @@ mod tests {
         assert_eq!(name("::latest", &all), "other");
         assert_eq!(name("::latest~2", &all), "2026-02-28");
         assert_eq!(name("::2026-02-28", &all), "2026-02-28");
+        let mut at_once = archives(&[("a", "us"), ("b", "us")]);
+        at_once[1].0.start = at_once[0].0.start.clone();
+        assert_eq!(name("::latest", &at_once), "b");
         let e = find_as("::latest~3", &all, &us()).unwrap_err();
         assert_eq!(
             (e.kind(), e.hints()),
