@@ -10,6 +10,26 @@ systemctl start mnt-restore.mount
 equal 'the file in the mount' "$(cat /mnt/restore/data/file)" content
 systemctl stop mnt-restore.mount
 
+# The automount mounts for whoever looks, unmounts when nobody does, and mounts again.
+drop_in mnt-restore.automount '[Automount]\nTimeoutIdleSec=1'
+systemctl start mnt-restore.automount
+for time in first second; do
+    equal "the file on the $time look" "$(timeout 60 cat /mnt/restore/data/file)" content
+    until_true is mnt-restore.mount ActiveState inactive
+done
+systemctl stop mnt-restore.automount
+
+# The same as a line in fstab.
+fstab_line=$(grep 'x-systemd.automount' /usr/local/share/borg-offsite-backup/samples/mnt-restore.mount | sed 's/^# *//')
+rm /etc/systemd/system/mnt-restore.*
+echo "$fstab_line" >>/etc/fstab
+systemctl daemon-reload
+systemctl start mnt-restore.automount
+equal 'the file under the fstab line' "$(timeout 60 cat /mnt/restore/data/file)" content
+systemctl stop mnt-restore.automount mnt-restore.mount
+sed -i '$d' /etc/fstab
+systemctl daemon-reload
+
 # The service waits for a repository that is away, also for longer than a few tries.
 equal 'the pause before the next try' "$(systemctl show -P RestartUSec $unit)" 15s
 drop_in borg-offsite-backup-mount@.service '[Service]\nRestartSec=50ms'
