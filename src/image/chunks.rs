@@ -9,6 +9,7 @@ use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::mount::native::NativeCatalog;
 use crate::process::interrupt;
+use crate::process::memory::Budget;
 use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
 use crate::repository::id::Id;
@@ -128,7 +129,8 @@ impl Chunks {
                 ranges = damage::repaired(lists);
             }
         };
-        repository.items(&meta, take).map_err(|e| cannot().because(e))?;
+        let memory = Budget::of_free_memory();
+        repository.items(&meta, || memory.check(), take).map_err(|e| cannot().because(e))?;
         Ok(ranges)
     }
 

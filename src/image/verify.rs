@@ -21,6 +21,7 @@ use crate::archive::tree::{Body, NodeId, Tree};
 use crate::error::{Error, Kind, Result};
 use crate::mount::native::NativeCatalog;
 use crate::process::interrupt;
+use crate::process::memory::Budget;
 use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
 use crate::repository::id::Id;
@@ -131,7 +132,8 @@ fn each_item(
             each(item, lists);
         }
     };
-    native.repository().items(&meta, take).map(drop).map_err(|e| cannot().because(e))
+    let memory = Budget::of_free_memory();
+    native.repository().items(&meta, || memory.check(), take).map(drop).map_err(|e| cannot().because(e))
 }
 
 /// Reads chunks, and tells which cannot be read and why.

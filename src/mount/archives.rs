@@ -16,9 +16,14 @@ pub const LATEST: &str = "latest";
 /// No folder can have a longer name, in bytes.
 const LONGEST_NAME: usize = 255;
 
+/// Of the archives that are shown, in their order, the one that the link `latest` leads to.
+pub type ChooseLatest = Box<dyn Fn(&[Archive]) -> Option<Archive> + Send + Sync>;
+
 /// The archives of a mount.
-#[derive(Default)]
-pub struct Archives(RwLock<List>);
+pub struct Archives {
+    list: RwLock<List>,
+    choose_latest: ChooseLatest,
+}
 
 #[derive(Default)]
 struct List {
@@ -52,13 +57,14 @@ impl Archives {
     /// One archive, whatever its name is: it is no folder's.
     pub fn single(archive: Archive) -> Self {
         let slots = vec![Arc::new(Slot::new(archive))];
-        Archives(RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() }))
+        let list = RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() });
+        Archives { list, choose_latest: Box::new(|_| None) }
     }
 
-    pub fn of(archives: Vec<Archive>) -> Self {
-        let list = Archives::default();
-        list.update(archives);
-        list
+    pub fn of(archives: Vec<Archive>, choose_latest: ChooseLatest) -> Self {
+        let shown = Archives { list: RwLock::default(), choose_latest };
+        shown.update(archives);
+        shown
     }
 
     /// From here on these are shown. What no folder can be called is left out, which is said once.
@@ -66,8 +72,10 @@ impl Archives {
         let mut left_out = LeftOut::default();
         let (fit, unfit): (Vec<_>, Vec<_>) = archives.into_iter().partition(|a| is_name(&a.name));
         unfit.iter().for_each(|archive| left_out.add(archive.name.as_bytes()));
-        let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        list.take(fit);
+        // It may read from the repository: nobody waits for the list meanwhile.
+        let latest = (self.choose_latest)(&fit);
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        list.take(fit, latest);
         if left_out != list.left_out && !left_out.is_empty() {
             tracing::warn!("archives whose names no folder can have are not shown: {left_out}");
         }
@@ -102,12 +110,13 @@ impl Archives {
     }
 
     fn read<T>(&self, what: impl FnOnce(&List) -> T) -> T {
-        what(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        what(&self.list.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl List {
-    fn take(&mut self, archives: Vec<Archive>) {
+    /// An archive that is called `latest` itself has the name.
+    fn take(&mut self, archives: Vec<Archive>, latest: Option<Archive>) {
         let known: HashMap<(String, String), usize> = self.slots.iter().enumerate().map(key).collect();
         self.by_name.clear();
         for archive in archives {
@@ -120,19 +129,12 @@ impl List {
             self.by_name.insert(archive.name, number);
         }
         self.shown = self.by_name.values().copied().collect();
-        let latest = self.newest();
+        let latest = latest.and_then(|latest| self.by_name.get(&latest.name).copied());
+        let latest = latest.filter(|_| !self.by_name.contains_key(LATEST));
         if latest != self.latest {
             self.latest = latest;
             self.turns = self.turns.wrapping_add(1);
         }
-    }
-
-    /// Where `latest` leads: to the newest that is complete, unless an archive has that name itself.
-    fn newest(&self) -> Option<usize> {
-        let complete = |n: &usize| !self.slots[*n].archive.name.contains(".checkpoint");
-        let newest = self.shown.iter().copied().filter(complete);
-        let newest = newest.max_by(|a, b| self.slots[*a].archive.start.cmp(&self.slots[*b].archive.start));
-        newest.filter(|_| !self.by_name.contains_key(LATEST))
     }
 }
 
@@ -160,6 +162,14 @@ mod tests {
         Archive { name: name.into(), id: format!("{order:064x}"), start }
     }
 
+    fn last_begun(archives: &[Archive]) -> Option<Archive> {
+        archives.iter().max_by(|a, b| a.start.cmp(&b.start)).cloned()
+    }
+
+    fn of(archives: Vec<Archive>) -> Archives {
+        Archives::of(archives, Box::new(last_begun))
+    }
+
     fn names(archives: &Archives) -> Vec<String> {
         archives.shown(0).into_iter().map(|n| archives.slot(n).unwrap().archive.name.clone()).collect()
     }
@@ -169,7 +179,7 @@ mod tests {
         let long = "x".repeat(256);
         let odd = ["", ".", "..", "a/b", "a\0", &long];
         let odd = (10..).zip(odd).map(|(n, name)| archive(name, n));
-        let archives = Archives::of([archive("b", 2), archive("a", 1)].into_iter().chain(odd).collect());
+        let archives = of([archive("b", 2), archive("a", 1)].into_iter().chain(odd).collect());
         assert_eq!(names(&archives), ["b", "a"]);
         assert_eq!(archives.latest().unwrap().0, "b");
         assert_eq!(archives.read(|list| list.left_out.count()), 6);
@@ -177,21 +187,15 @@ mod tests {
 
     #[test]
     fn of_two_of_one_name_the_last_is_shown_and_an_archive_may_be_called_latest() {
-        let archives = Archives::of(vec![archive("a", 1), archive("latest", 2), archive("a", 3)]);
+        let archives = of(vec![archive("a", 1), archive("latest", 2), archive("a", 3)]);
         assert_eq!(names(&archives), ["latest", "a"]);
         assert_eq!(archives.slot(archives.find("a").unwrap()).unwrap().archive.id, archive("a", 3).id);
         assert!(archives.latest().is_none());
     }
 
     #[test]
-    fn an_unfinished_archive_is_never_the_latest() {
-        let archives = Archives::of(vec![archive("a", 1), archive("b.checkpoint", 2)]);
-        assert_eq!(archives.latest().unwrap().0, "a");
-    }
-
-    #[test]
     fn numbers_stay_when_others_come_and_go_and_the_deleted_can_still_be_had() {
-        let archives = Archives::of(vec![archive("a", 1), archive("b", 2)]);
+        let archives = of(vec![archive("a", 1), archive("b", 2)]);
         let (b, turns) = (archives.find("b"), archives.latest().unwrap().1);
         archives.update(vec![archive("b", 2), archive("c", 3)]);
         assert_eq!((archives.find("a"), archives.find("b"), archives.find("c")), (None, b, Some(2)));

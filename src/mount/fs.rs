@@ -134,9 +134,9 @@ impl FileSystem {
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
         rules: Rules,
-        archives: Vec<Archive>,
+        archives: Archives,
     ) -> Self {
-        Self::new(catalog, cache, rules, Archives::of(archives), false)
+        Self::new(catalog, cache, rules, archives, false)
     }
 
     fn new(

@@ -6,7 +6,7 @@
 //! ```
 
 mod acl;
-mod archives;
+pub mod archives;
 pub mod cache;
 pub mod fs;
 mod fuse;

@@ -5,11 +5,12 @@ use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use chrono::Local;
 
+use super::archives::{Archives, ChooseLatest};
 use super::cache::{Cache, Limits as CacheLimits};
 use super::fs::{FileSystem, Rules};
 use super::native::NativeCatalog;
@@ -113,6 +114,7 @@ pub struct Found {
     catalog: Arc<dyn Catalog>,
     source: &'static str,
     archives: Vec<Archive>,
+    choose_latest: ChooseLatest,
     cache: Arc<Cache>,
     rules: Rules,
     settings: Settings,
@@ -166,7 +168,23 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let permissions = !request.ignore_permissions;
     let (access, guards) = (request.access, request.guards);
     let settings = Settings { name: name.clone(), access, permissions, guards, deadline };
-    Ok(Found { archive, name, catalog, source, archives, cache, rules, settings })
+    let choose_latest = latest_for_links(Arc::clone(&catalog), borg);
+    Ok(Found { archive, name, catalog, source, archives, choose_latest, cache, rules, settings })
+}
+
+/// What `::latest` means, for the link in a mount of all archives. Where that cannot be said there is no link.
+fn latest_for_links(catalog: Arc<dyn Catalog>, borg: &Borg) -> ChooseLatest {
+    let borg = borg.clone();
+    let said = Once::new();
+    Box::new(move |archives| {
+        if archives.is_empty() {
+            return None;
+        }
+        let chosen = choose(&Wanted::Latest(0), &*catalog, archives, &borg);
+        chosen
+            .inspect_err(|e| said.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain())))
+            .ok()
+    })
 }
 
 /// The archive of `archives`, which are all of `catalog`, that is `wanted`. Which one that is the log
@@ -201,7 +219,8 @@ impl Found {
                     1 => "1 archive".to_owned(),
                     n => format!("{n} archives"),
                 };
-                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, self.archives), what)
+                let archives = Archives::of(self.archives, self.choose_latest);
+                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, archives), what)
             }
         };
         Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })

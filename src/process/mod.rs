@@ -7,6 +7,7 @@ mod child;
 mod command;
 pub mod daemon;
 pub mod interrupt;
+pub mod memory;
 mod mounts;
 mod output;
 mod packages;

@@ -173,12 +173,23 @@ impl Repository {
     ///
     /// Objects are fetched ahead and opened on all cores; `each` runs on the calling thread.
     ///
+    /// `go_on` is asked after each object: an archive has as many items as its maker likes, and only the
+    /// caller knows what they cost.
+    ///
     /// # Errors
-    /// When the archive cannot be read to its end; `each` got the items before.
-    pub fn items(&self, archive: &Archive, mut each: impl FnMut(Item, &ChunkLists)) -> Result<()> {
+    /// When the archive cannot be read to its end; `each` got the items before. Those of `go_on`.
+    pub fn items(
+        &self,
+        archive: &Archive,
+        mut go_on: impl FnMut() -> std::io::Result<()>,
+        mut each: impl FnMut(Item, &ChunkLists),
+    ) -> Result<()> {
         let broken = |why| Error::integrity(format!("the items of the archive {}: {why}", archive.id));
         let mut parser = ItemParser::default();
-        self.stream(&archive.items, |bytes| parser.feed_chunks(bytes, &mut each).map_err(broken))?;
+        self.stream(&archive.items, |bytes| {
+            parser.feed_chunks(bytes, &mut each).map_err(broken)?;
+            go_on().map_err(Error::io(format!("read all items of the archive {}", archive.id)))
+        })?;
         parser.finish().map_err(broken)
     }
 

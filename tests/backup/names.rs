@@ -100,20 +100,26 @@ fn a_date_is_the_last_archive_begun_on_it_and_which_one_is_said() {
 
 #[test]
 fn where_several_machines_have_one_the_choice_is_shown() {
-    let world = World::new();
+    let mut world = World::new();
     world.write("data/x", "x");
-    for host in ["hosta", "hostb"] {
+    world.list(&["data"]);
+    let on_host = |host: &str, name: &str| {
         let mut on_host = Command::new("unshare");
-        let script = "hostname \"$0\" && exec borg create \"::$0-1\" data";
-        on_host.args(["-u", "sh", "-c", script, host]).current_dir(world.path(""));
+        let script = "hostname \"$0\" && exec borg create \"::$1\" data";
+        on_host.args(["-u", "sh", "-c", script, host, name]).current_dir(world.path(""));
         let surrounded = world.borg(&[]);
         on_host.envs(surrounded.get_envs().filter_map(|(name, value)| Some((name, value?))));
         assert!(on_host.status().unwrap().success());
+    };
+    for host in ["hosta", "hostb"] {
+        on_host(host, &format!("{host}-1"));
         let ran = world.run(&["list", "--short", "::latest"]);
         if host == "hosta" {
             ran.succeeds();
+            assert_eq!(latest_links(&world), ["hosta-1", "hosta-1"]);
             continue;
         }
+        assert_eq!(latest_links(&world), ["none", "none"]);
         ran.exits(2).says("host hosta: its last is hosta-1").says("host hostb: its last is hostb-1");
         for command in [&["verify", "::latest"][..], &["verify", "--source", "stream", "::latest"]] {
             let ran = world.run(command);
@@ -124,4 +130,29 @@ fn where_several_machines_have_one_the_choice_is_shown() {
             );
         }
     }
+
+    world.run(&["create"]).succeeds();
+    on_host("hostb", "hostb-2");
+    let ours = world.archives().into_iter().find(|name| !name.starts_with("host")).unwrap();
+    assert_eq!(latest_links(&world), [&*ours, &*ours]);
+    world.run(&["info", "::latest"]).succeeds();
+}
+
+/// Where the link `latest` leads in a mount of all archives, by each source.
+fn latest_links(world: &World) -> Vec<String> {
+    let dir = world.path("all");
+    std::fs::create_dir_all(&dir).unwrap();
+    let link = |source| {
+        let ran = world.run(&["mount", "--source", source, dir.to_str().unwrap()]).succeeds();
+        let link = std::fs::read_link(dir.join("latest"));
+        world.run(&["umount", dir.to_str().unwrap()]).succeeds();
+        match link {
+            Ok(target) => target.into_os_string().into_string().unwrap(),
+            Err(_) => {
+                assert!(ran.stderr.contains("there is no link `latest`"), "{}", ran.stderr);
+                "none".to_owned()
+            }
+        }
+    };
+    ["native", "stream"].into_iter().map(link).collect()
 }

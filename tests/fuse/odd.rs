@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::common::{
-    Flavour, Mounted, Need, Program, Repository, SOURCES, Sandbox, available, each_way, xattr,
+    Flavour, Mounted, Need, Program, Repository, SOURCES, Sandbox, available, binary, each_way, xattr,
 };
 use crate::scene::{archived, assert_eio, names};
 
@@ -43,6 +43,11 @@ with Repository(sys.argv[1], exclusive=True) as repository:
         id, _, _ = cache.add_chunk(key.id_hash(data), data, made.stats)
         made.items_buffer.chunks.extend([id] * 64)
         made.save()
+        data = b"".join(msgpack.packb(item("d/%06d" % n).as_dict()) for n in range(100000))
+        made = Archive(repository, key, manifest, "endless", cache=cache, create=True)
+        id, _, _ = cache.add_chunk(key.id_hash(data), data, made.stats)
+        made.items_buffer.chunks.extend([id] * 3000)
+        made.save()
         good = manifest.archives["odd"]
         for name in [".", "..", "", "a/b", "\u00e9" * 200]:
             manifest.archives[name] = (good.id, "2099-01-01T00:00:00.000000")
@@ -64,8 +69,9 @@ fn odd() -> Option<(Sandbox, Repository)> {
 /// What the mount in the foreground writes to standard error goes there.
 fn mounted_with_log(sandbox: &Sandbox, source: &str) -> (Mounted, std::process::Child) {
     let dir = sandbox.mount_point();
-    let options = ["--foreground", "--source", source];
-    let child = Mounted::command(sandbox, "", &dir, &options).spawn_piped();
+    let limited = ["--data=1000000000".as_ref(), binary().as_os_str(), "--config".as_ref()];
+    let child = sandbox.program("prlimit").args(limited).arg(sandbox.config());
+    let child = child.args(["mount", "--foreground", "--source", source]).arg(&dir).spawn_piped();
     let up = || crate::common::mounted::is_mounted(&dir);
     assert!(crate::common::mounted::wait_until(std::time::Duration::from_secs(60), up));
     (Mounted::at(dir), child)
@@ -82,11 +88,14 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
     let Some((sandbox, _repository)) = odd() else { return };
     for source in SOURCES {
         let (mounted, child) = mounted_with_log(&sandbox, source);
-        assert_eq!(names(mounted.dir()), ["2026-03-14", "bomb", "latest", "odd"], "{source}");
+        assert_eq!(names(mounted.dir()), ["2026-03-14", "bomb", "endless", "latest", "odd"], "{source}");
         let latest = std::fs::read_link(mounted.path("latest")).unwrap();
-        assert!(["bomb", "odd"].map(Path::new).contains(&&*latest), "{}", latest.display());
+        assert!(["bomb", "endless", "odd"].map(Path::new).contains(&&*latest), "{}", latest.display());
         if source == "native" {
-            assert_eio(std::fs::read_dir(mounted.path("bomb")).and_then(|mut dir| dir.next().transpose()));
+            for hostile in ["bomb", "endless"] {
+                let dir = std::fs::read_dir(mounted.path(hostile));
+                assert_eio(dir.and_then(|mut dir| dir.next().transpose()));
+            }
             let memory = highest_memory(&mounted);
             assert!(memory < 1 << 30, "{memory} bytes");
         }
@@ -98,6 +107,7 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
         mounted.umount(&sandbox);
         let said = child.wait_with_output().unwrap().stderr;
         let said = String::from_utf8_lossy(&said);
+        assert_eq!(said.contains("more memory than is free"), source == "native", "{said}");
         assert_eq!(said.matches("cannot be shown").count(), 1, "{said}");
         assert_eq!(said.matches("xtended attributes").count(), 1, "{said}");
         let unnamed = said.lines().filter(|line| line.contains("no folder can have")).collect::<Vec<_>>();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use borg_offsite_backup::archive::item::Item;
 use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::View;
+use borg_offsite_backup::mount::archives::Archives;
 use borg_offsite_backup::mount::cache::{Cache, Limits};
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
 use borg_offsite_backup::mount::owners::{Owners, Ownership};
@@ -298,6 +299,7 @@ fn every_archive_is_a_folder_and_each_has_its_own_bytes() {
         for_everyone: false,
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
+    let archives = Archives::of(archives, Box::new(|all| all.last().cloned()));
     let fs = FileSystem::of_archives(Arc::new(catalog), cache, rules, archives);
     let expected: Vec<&[u8]> = vec![b".", b"..", b"2026-01-01", b"2026-01-02", b"other", b"latest"];
     assert_eq!(names_of(&fs), expected);

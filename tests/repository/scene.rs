@@ -56,7 +56,7 @@ pub fn archive(repository: &Repository, name: &str) -> Result<Archive> {
 
 pub fn items(repository: &Repository, archive: &Archive) -> Result<Vec<(Item, ChunkLists)>> {
     let mut items = Vec::new();
-    repository.items(archive, |item, chunks| items.push((item, chunks.clone())))?;
+    repository.items(archive, || Ok(()), |item, chunks| items.push((item, chunks.clone())))?;
     Ok(items)
 }
 

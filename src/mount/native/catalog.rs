@@ -24,6 +24,7 @@ use crate::folders::Private;
 use crate::mount::pace::Pace;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
 use crate::process::daemon;
+use crate::process::memory::Budget;
 use crate::repository::Repository;
 use crate::repository::error::Error::{Integrity, NotFound, Unsupported};
 use crate::repository::id::Id;
@@ -221,7 +222,8 @@ impl Catalog for NativeCatalog {
             }
             each(item);
         };
-        repository.items(&meta, &mut take).map_err(|e| cannot().because(e))?;
+        let memory = Budget::of_free_memory();
+        repository.items(&meta, || memory.check(), &mut take).map_err(|e| cannot().because(e))?;
         if !complete {
             return Err(cannot().because("it has more chunks than can be counted"));
         }

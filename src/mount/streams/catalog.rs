@@ -23,6 +23,7 @@ use crate::folders;
 use crate::mount::pace::Pace;
 use crate::mount::reader::Frames;
 use crate::mount::source::{Catalog, ContentSource, Kept, Layout};
+use crate::process::memory::Budget;
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::repository::items::ItemParser;
 use crate::tools::borg::{self, Borg, Line, Origins};
@@ -179,6 +180,7 @@ struct Running<'a> {
     child: Child,
     output: BufReader<TimedPipe>,
     log: Arc<Mutex<Vec<Line>>>,
+    memory: Budget,
 }
 
 impl<'a> Running<'a> {
@@ -195,14 +197,15 @@ impl<'a> Running<'a> {
         })?;
         let stdout = child.stdout().ok_or_else(|| Error::failed("borg has no output"))?;
         let output = BufReader::new(TimedPipe::new(stdout, STALL));
-        Ok(Running { catalog, archive, child, output, log })
+        Ok(Running { catalog, archive, child, output, log, memory: Budget::of_free_memory() })
     }
 
     /// Reads a chunk of the metadata and removes it.
     fn take(&self, file: &Path, parser: &mut ItemParser, each: &mut dyn FnMut(Item)) -> Result<()> {
         let chunk = std::fs::read(file).map_err(|e| self.unreadable(e))?;
         std::fs::remove_file(file).map_err(|e| self.unreadable(e))?;
-        parser.feed(&chunk, each).map_err(|e| self.unreadable(e))
+        parser.feed(&chunk, each).map_err(|e| self.unreadable(e))?;
+        self.memory.check().map_err(|e| self.unreadable(e))
     }
 
     fn explain(&self, ended: Ended) -> Error {
