@@ -27,6 +27,25 @@ fn a_key_in_borgs_own_folder_is_found_by_borg_and_by_us() {
 }
 
 #[test]
+fn an_exported_key_is_imported_on_a_blank_machine() {
+    let home = Home::new();
+    ends_with_code(&home.ours(["init", "-e", "keyfile-blake2"]).output().unwrap(), 0);
+    let exported = home.path("exported");
+    let export = ["key", "export", "::", exported.to_str().unwrap()];
+    ends_with_code(&home.ours(export).output().unwrap(), 0);
+    std::fs::remove_file(home.path(".borg-offsite-backup.key")).unwrap();
+    let _ = std::fs::remove_dir_all(home.path(".config"));
+    let without = home.ours(["list"]).output().unwrap();
+    assert!(!without.status.success() && home.text(&without.stderr).contains("key"));
+    let import = ["key", "import", "::", exported.to_str().unwrap()];
+    ends_with_code(&home.ours(import).output().unwrap(), 0);
+    ends_with_code(&home.ours(["list"]).output().unwrap(), 0);
+    // Our own reader finds it, too.
+    let empty = home.ours(["verify", "::latest"]).output().unwrap();
+    assert!(home.text(&empty.stderr).contains("there is no archive"), "{}", home.text(&empty.stderr));
+}
+
+#[test]
 fn a_mistake_in_what_only_create_reads_stops_create_alone() {
     let home = Home::with_archives(&["2026-03-14"]);
     let config = |entry: &str| {
