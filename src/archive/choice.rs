@@ -3,7 +3,7 @@
 use chrono::{Days, Local, NaiveDate, NaiveDateTime, TimeZone};
 
 use super::name::{Archive, as_date, date_name, is_beside, is_checkpoint};
-use super::origin::{Identity, Origin, plain as shown};
+use super::origin::{Identity, Origin};
 use crate::error::{Error, Kind, Result};
 
 /// So many machines are shown where one must be chosen.
@@ -123,10 +123,8 @@ impl Shelf<'_> {
             return Err(self.missing(&plain));
         }
         let archive = self.last(found, 0, &format!("::{plain}"), origin)?;
-        let note = format!(
-            "there is no archive {plain}: {} is taken, the last one begun on that day",
-            shown(&archive.name)
-        );
+        let note =
+            format!("there is no archive {plain}: {} is taken, the last one begun on that day", archive.name);
         Ok(self.chosen(archive, Some(note)))
     }
 
@@ -188,7 +186,7 @@ impl Shelf<'_> {
         let what = format!("`{said}` may mean archives of several machines in {}", self.repository);
         let error = Error::usage(what);
         let error = makers.iter().take(SHOWN).fold(error, |error, (archive, origin)| {
-            error.hint(format!("{}: its last is {}", origin.maker(), shown(&archive.name)))
+            error.hint(format!("{}: its last is {}", origin.maker(), archive.name))
         });
         let more = makers.len().saturating_sub(SHOWN);
         let error = if more > 0 { error.hint(format!("and {more} more machines")) } else { error };
@@ -208,7 +206,7 @@ impl Shelf<'_> {
 
     fn missing(&self, name: &str) -> Error {
         let error =
-            Error::new(Kind::NotFound, format!("there is no archive {} in {}", shown(name), self.repository));
+            Error::new(Kind::NotFound, format!("there is no archive {} in {}", name, self.repository));
         if self.archives.is_empty() {
             return error.hint("the repository holds no archive yet; `borg-offsite-backup create` makes one");
         }
@@ -227,7 +225,7 @@ impl Shelf<'_> {
         if !is_dated(name) {
             let alike = |archive: &Archive| strsim::normalized_levenshtein(&archive.name, name);
             archives.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
-            return archives.into_iter().take(2).map(|a| shown(&a.name)).collect();
+            return archives.into_iter().take(2).map(|a| a.name.clone()).collect();
         }
         // A day that no calendar has (2026-11-31) still has neighbours: dates as text sort as dates do.
         let by_name = archives.iter().any(|archive| is_dated(&archive.name));
@@ -239,7 +237,7 @@ impl Shelf<'_> {
         archives.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.start.cmp(&b.start)));
         let at = archives.partition_point(|archive| key(archive).as_str() < name);
         let before = at.checked_sub(1).map(|i| archives[i]);
-        before.into_iter().chain(archives.get(at).copied()).map(|a| shown(&a.name)).collect()
+        before.into_iter().chain(archives.get(at).copied()).map(|a| a.name.clone()).collect()
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Restore {
     #[arg(long)]
     full: bool,
     /// Do not read back what was written.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     no_verify: bool,
     /// Do not ask.
     #[arg(long)]
@@ -183,6 +183,10 @@ impl Restore {
         let place = Place::at(new.as_ref().map_or(to, |new| new.device()))?;
         place.is_outside(borg.local())?;
         place.check(image.size, self.overwrite)?;
+        if self.numeric_ids && (place.kept != Kept::New || image.path.is_volume()) {
+            return Err(Error::usage("`--numeric-ids` is for files that a restore makes")
+                .hint(format!("{} keeps its owner, or is a volume's, which has none", place.shown())));
+        }
         if self.dry_run {
             return self.bill(archived, image, place, console);
         }

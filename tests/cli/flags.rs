@@ -8,6 +8,8 @@ fn what_a_job_would_ignore_is_a_mistake() {
     let to = home.path("out");
     let to = to.to_str().unwrap();
     let archive = "::2026-11-23";
+    let letter = home.path("files/letter");
+    let letter = letter.to_str().unwrap();
     for (flag, words) in [
         ("--telemetry-file", &["create", "--dry-run", "--telemetry-file", "x"][..]),
         ("--json", &["create", "--dry-run", "--json"]),
@@ -25,6 +27,8 @@ fn what_a_job_would_ignore_is_a_mistake() {
         ("--full", &["restore", archive, "files", "--to", to, "--full"]),
         ("--no-verify", &["restore", archive, "files", "--to", to, "--no-verify"]),
         ("--dry-run", &["restore", archive, "files", "--to", to, "--dry-run"]),
+        ("--no-verify", &["restore", archive, "files/letter", "--to", to, "--dry-run", "--no-verify"]),
+        ("--numeric-ids", &["restore", archive, "files/letter", "--to", letter, "--numeric-ids"]),
         ("--partition", &["restore", archive, "files", "--to", to, "--partition", "1"]),
         ("--in-host", &["restore", archive, "files", "--to", to, "--in-host"]),
         ("--list", &["restore", archive, "files", "--list"]),
