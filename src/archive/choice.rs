@@ -336,13 +336,13 @@ mod tests {
 
     #[test]
     fn the_latest_is_ours_else_the_only_hosts_else_shown() {
-        let all = archives(&[("a", "us"), ("b", "them"), ("c", "others\x1b[2J")]);
+        let all = archives(&[("a", "us"), ("b", "them"), ("c", "others")]);
         assert_eq!(name("::latest", &all), "a");
         assert_eq!(name("::latest", &all[1..2]), "b");
         let e = find_as("::latest", &all[1..], &us()).unwrap_err();
         assert_eq!(e.kind(), Kind::Usage);
         let hints = [
-            "host others\\u{1b}[2J: its last is c",
+            "host others: its last is c",
             "host them: its last is b",
             "write the name of the one that you mean",
         ];
