@@ -1,6 +1,6 @@
 //! Who uses a block device or a file, as far as the kernel tells: by what it is, whatever it is called.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,26 +59,15 @@ fn uses_of(part: &Part) -> Vec<String> {
     if swaps().iter().any(|swap| is_at(swap, part)) {
         uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
     }
-    for (device, backing) in loopdev::all() {
-        let behind = match part.is {
-            mounts::Node::Device(rdev) => backing.rdevice == rdev,
-            mounts::Node::File(device, inode) => (backing.device, backing.inode) == (device, inode),
-        };
-        if behind {
-            uses.push(mounts::told_of_loop(&device, &part.shown));
-        }
-    }
+    let loops = loopdev::over(&part.is);
+    uses.extend(loops.iter().map(|device| mounts::told_of_loop(device, &part.shown)));
     uses.extend(mounts::processes_with(&part.is));
     uses
 }
 
-/// Whether `path` leads to it.
+/// Whether `path`, which may be on a server that does not answer, leads to it.
 fn is_at(path: &Path, part: &Part) -> bool {
-    path.is_absolute()
-        && std::fs::metadata(path).is_ok_and(|meta| match part.is {
-            mounts::Node::Device(rdev) => meta.file_type().is_block_device() && meta.rdev() == rdev,
-            mounts::Node::File(device, inode) => (meta.dev(), meta.ino()) == (device, inode),
-        })
+    path.is_absolute() && mounts::Node::at(path) == Some(part.is)
 }
 
 fn swaps() -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! Loop devices: a file as a disk, by the kernel's own calls (Linux 5.8 or newer).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::mounts;
+use super::mounts::{self, Node};
 use crate::error::{Error, Kind, Result};
 
 const CONTROL: &str = "/dev/loop-control";
@@ -175,20 +176,44 @@ pub fn backing(device: &File) -> Option<Backing> {
     Some(Backing { device, inode, rdevice, offset, size_limit })
 }
 
+/// All loop devices whose file is `node`.
+pub fn over(node: &Node) -> Vec<PathBuf> {
+    bound().into_iter().filter(|device| is_over(device, node)).collect()
+}
+
+fn is_over(device: &Path, node: &Node) -> bool {
+    let opened = match File::open(device) {
+        Ok(file) => backing(&file),
+        // Another account's: root alone may open it, but its file's name is everybody's to read.
+        Err(_) => return named_by(&in_sys(device)).as_ref() == Some(node),
+    };
+    opened.is_some_and(|backing| match *node {
+        Node::Device(rdevice) => backing.rdevice == rdevice,
+        Node::File(device, inode) => (backing.device, backing.inode) == (device, inode),
+    })
+}
+
+/// What is where the kernel says that the file of the device with this folder in /sys is.
+fn named_by(sys: &Path) -> Option<Node> {
+    let name = std::fs::read(sys.join("loop/backing_file")).ok()?;
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    Node::at(Path::new(OsStr::from_bytes(name)))
+}
+
+fn in_sys(device: &Path) -> PathBuf {
+    Path::new("/sys/block").join(device.file_name().unwrap_or_default())
+}
+
 /// All loop devices that have a file.
-pub fn all() -> Vec<(PathBuf, Backing)> {
+fn bound() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let bound = entries.filter(|entry| entry.path().join("loop").exists());
-    let devices = bound.map(|entry| Path::new("/dev").join(entry.file_name()));
-    devices.filter_map(|path| backing(&File::open(&path).ok()?).map(|backing| (path, backing))).collect()
+    bound.map(|entry| Path::new("/dev").join(entry.file_name())).collect()
 }
 
 /// All loop devices whose mark begins with `prefix`.
 pub fn marked(prefix: &str) -> Vec<(PathBuf, String)> {
-    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let bound = entries.filter(|entry| entry.path().join("loop").exists());
-    let devices = bound.map(|entry| Path::new("/dev").join(entry.file_name()));
-    let marks = devices.filter_map(|device| mark(&device).map(|mark| (device, mark)));
+    let marks = bound().into_iter().filter_map(|device| mark(&device).map(|mark| (device, mark)));
     marks.filter(|(_, mark)| mark.starts_with(prefix)).collect()
 }
 
@@ -270,7 +295,7 @@ pub fn users(device: &Path) -> Vec<String> {
     let mounted =
         mounted.map(|m| format!("the mount at {0}; `umount {0}` ends it", m.dir.display())).collect();
     let processes = mounts::processes(is_it);
-    let above = Path::new("/sys/block").join(name);
+    let above = in_sys(device);
     let parts = std::fs::read_dir(&above).into_iter().flatten().flatten().map(|entry| entry.path());
     let holders = parts.chain([above]).flat_map(|dir| std::fs::read_dir(dir.join("holders")));
     let holders = holders.flatten().flatten().map(|e| format!("/dev/{}", e.file_name().display()));
@@ -278,4 +303,22 @@ pub fn users(device: &Path) -> Vec<String> {
     all.extend(processes);
     all.extend(holders);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_may_not_be_opened_is_known_by_the_name_of_its_file() {
+        let sys = tempfile::tempdir().unwrap();
+        let disk = sys.path().join("a disk\n.img");
+        std::fs::write(&disk, b"").unwrap();
+        std::fs::create_dir(sys.path().join("loop")).unwrap();
+        assert_eq!(named_by(sys.path()), None);
+        let line = [disk.as_os_str().as_bytes(), b"\n"].concat();
+        std::fs::write(sys.path().join("loop/backing_file"), line).unwrap();
+        assert_eq!(named_by(sys.path()), Node::at(&disk));
+        assert!(named_by(sys.path()).is_some());
+    }
 }

@@ -203,28 +203,29 @@ pub enum Node {
     File(u64, u64),
 }
 
-/// The other processes that have `node` open, as far as this user may see.
-pub fn processes_with(node: &Node) -> Vec<String> {
-    processes_where(|link| (found(link)? == *node).then(|| std::fs::read_link(link).ok())?)
+impl Node {
+    /// What `path` leads to, as far as this machine knows it: no server is asked, which might not answer.
+    pub fn at(path: &Path) -> Option<Node> {
+        let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+        // SAFETY: all zeros is a statx, and the kernel fills it; the path ends with a NUL.
+        let (done, stat) = unsafe {
+            let mut stat: libc::statx = std::mem::zeroed();
+            let mask = libc::STATX_TYPE | libc::STATX_INO;
+            (libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, mask, &mut stat), stat)
+        };
+        if done != 0 {
+            return None;
+        }
+        Some(match u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFBLK {
+            true => Node::Device(libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)),
+            false => Node::File(libc::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
+        })
+    }
 }
 
-/// What the link of a process leads to, as far as this machine knows it: no server is asked, which might not
-/// answer.
-fn found(link: &Path) -> Option<Node> {
-    let path = CString::new(link.as_os_str().as_bytes()).ok()?;
-    // SAFETY: all zeros is a statx, and the kernel fills it; the path ends with a NUL.
-    let (done, stat) = unsafe {
-        let mut stat: libc::statx = std::mem::zeroed();
-        let mask = libc::STATX_TYPE | libc::STATX_INO;
-        (libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, mask, &mut stat), stat)
-    };
-    if done != 0 {
-        return None;
-    }
-    Some(match u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFBLK {
-        true => Node::Device(libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)),
-        false => Node::File(libc::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
-    })
+/// The other processes that have `node` open, as far as this user may see.
+pub fn processes_with(node: &Node) -> Vec<String> {
+    processes_where(|link| (Node::at(link)? == *node).then(|| std::fs::read_link(link).ok())?)
 }
 
 /// The other processes that have a file open that `is_it` is true of, as far as this user may see:

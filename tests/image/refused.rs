@@ -147,6 +147,28 @@ fn swap_space_and_parts_of_other_devices_are_refused() {
 }
 
 #[test]
+fn a_file_that_root_has_as_a_disk_is_in_use_also_for_its_owner() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let (file, program) = (sandbox.path("out/disk"), sandbox.path("offsite"));
+    std::fs::write(&file, vec![1; 2 * MIB]).unwrap();
+    // A program that another account may run, wherever it was built.
+    std::fs::copy(binary(), &program).unwrap();
+    Program::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path("")).ok();
+    Program::new("chmod").arg("755").arg(sandbox.path("")).ok();
+    let disk = Disk::on(&file);
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let run = sandbox.program("setpriv").args(user).arg(program).arg("--config").arg(sandbox.config());
+    let run = run.args(["restore", ARCHIVE, "tank/work", "--yes", "--to"]).arg(&file).run();
+    assert_eq!(run.code(), Some(75), "{run}");
+    assert!(run.stderr().contains(disk.device().to_str().unwrap()), "{run}");
+    assert!(std::fs::read(&file).unwrap() == vec![1; 2 * MIB]);
+}
+
+#[test]
 fn what_cannot_be_a_target_is_refused() {
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, repository) = archived(flavour, &image(2, 0));
