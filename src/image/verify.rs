@@ -20,8 +20,8 @@ use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::error::{Error, Kind, Result};
 use crate::mount::native::NativeCatalog;
-use crate::process::interrupt;
 use crate::process::memory::Budget;
+use crate::process::{Ended, interrupt};
 use crate::repository::Request;
 use crate::repository::error::Error as Unreadable;
 use crate::repository::id::Id;
@@ -205,17 +205,43 @@ pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Res
         }
         _ => e,
     })?;
-    let lines = output.stderr.iter().map(|line| Line::parse(line));
-    let complaint = lines.filter_map(|line| match line {
-        // borg up to 1.2.4 says so of each pattern that did match.
-        Line::Message { text, .. } if text.contains("never matched") => None,
-        Line::Message { level: Level::Warning | Level::Error, text, .. } => Some(text),
-        _ => None,
-    });
-    match complaint.into_iter().next() {
+    match complaint(output.ended, &output.stderr) {
         Some(text) => {
             Err(Error::new(Kind::Differs, format!("{} is damaged", archived.archive.name)).because(text))
         }
         None => Ok(()),
+    }
+}
+
+/// What borg found to be wrong, if it did.
+fn complaint(ended: Ended, said: &[Vec<u8>]) -> Option<String> {
+    if ended == Ended::Code(0) {
+        return None;
+    }
+    said.iter().find_map(|line| match Line::parse(line) {
+        // borg up to 1.2.4 says so of each pattern that did match.
+        Line::Message { text, .. } if text.contains("never matched") => None,
+        // The words of ssh, such as a banner.
+        Line::Message { text, .. } if text.starts_with("Remote: ") => None,
+        Line::Message { level: Level::Warning | Level::Error, text, .. } => Some(text),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ssh_says_is_no_damage_of_an_archive() {
+        let line = |text: &str| {
+            let line = serde_json::json!({"type": "log_message", "levelname": "WARNING", "message": text});
+            line.to_string().into_bytes()
+        };
+        let banner = line("Remote: Authorized use only");
+        let (unmatched, damage) = (line("Include pattern 'd' never matched."), line("d/f: chunk is missing"));
+        assert_eq!(complaint(Ended::Code(0), std::slice::from_ref(&banner)), None);
+        assert_eq!(complaint(Ended::Code(1), &[banner.clone(), unmatched]), None);
+        assert_eq!(complaint(Ended::Code(1), &[banner, damage]).as_deref(), Some("d/f: chunk is missing"));
     }
 }
