@@ -182,28 +182,40 @@ impl Child {
         &self.program
     }
 
-    /// Asks the whole process group to end, kills it after ten seconds, and reaps the child.
+    /// Asks the whole process group to end, kills it after ten seconds, and reaps the child. One that does not
+    /// even die then, since the kernel waits for a disk or a server, is left to itself after ten more.
     pub fn stop(&mut self) -> Ended {
+        self.stop_within(GRACE)
+    }
+
+    fn stop_within(&mut self, grace: Duration) -> Ended {
         let group = Pid::from_raw(self.inner.id() as i32);
         let _ = killpg(group, Signal::SIGTERM);
         // One that was stopped heeds nothing else.
         let _ = killpg(group, Signal::SIGCONT);
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.inner.try_wait() {
-                return self.settle(status);
-            }
-            std::thread::sleep(POLL);
+        if let Some(status) = self.reap_within(grace) {
+            return self.settle(status);
         }
         let _ = killpg(group, Signal::SIGKILL);
-        match self.inner.wait() {
-            Ok(status) => self.settle(status),
-            Err(_) => Ended::Signal(libc::SIGKILL),
+        match self.reap_within(grace) {
+            Some(status) => self.settle(status),
+            None => self.settle(Ended::Signal(libc::SIGKILL)),
         }
     }
 
-    fn settle(&mut self, status: ExitStatus) -> Ended {
-        let ended = Ended::from(status);
+    fn reap_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.inner.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(POLL);
+        }
+        None
+    }
+
+    fn settle(&mut self, ended: impl Into<Ended>) -> Ended {
+        let ended = ended.into();
         self.ended = Some(ended);
         if let Some(listener) = self.stderr.take() {
             listener.end();
@@ -266,6 +278,46 @@ mod tests {
             assert!(Instant::now() < deadline, "the group still lives");
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Traces the process `pid` from another process, so that we cannot reap it; gives that process.
+    fn trace(pid: u32) -> Pid {
+        use std::os::fd::AsRawFd;
+        let (mut read, write) = std::io::pipe().unwrap();
+        // SAFETY: the child makes only plain system calls.
+        let tracer = unsafe {
+            match libc::fork() {
+                0 => {
+                    let done = libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0);
+                    libc::write(write.as_raw_fd(), [u8::from(done == 0)].as_ptr().cast(), 1);
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    loop {
+                        libc::pause();
+                    }
+                }
+                tracer => tracer,
+            }
+        };
+        drop(write);
+        let mut done = [0];
+        read.read_exact(&mut done).unwrap();
+        assert_eq!(done, [1], "it cannot be traced");
+        Pid::from_raw(tracer)
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_what_cannot_be_killed() {
+        if !nix::unistd::geteuid().is_root() {
+            // No other may trace a program that it did not start.
+            return;
+        }
+        let mut child = Command::new("sleep").arg("600").spawn(|_| {}).unwrap();
+        let tracer = trace(child.id());
+        let ended = child.stop_within(Duration::from_millis(50));
+        nix::sys::signal::kill(tracer, Signal::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(tracer, None).unwrap();
+        assert_eq!(ended, Ended::Signal(libc::SIGKILL));
+        assert_eq!(child.wait_unless(|| false).unwrap(), Some(ended));
     }
 
     #[test]
