@@ -8,12 +8,16 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 /// From here on these signals only set a mark, which waits and [`check`] heed; without this call
-/// they end the process as usual.
+/// they end the process as usual. One that we were started to ignore stays ignored: under nohup, and where borg
+/// keeps a Ctrl-C from its connection, so that it can end in order.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn heed() -> Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        if is_ignored(signal) {
+            continue;
+        }
         // SAFETY: the handler only stores to atomics.
         unsafe {
             signal_hook::low_level::register(signal, move || {
@@ -24,6 +28,14 @@ pub fn heed() -> Result<()> {
         .map_err(|e| Error::failed("cannot install the signal handlers").because(e))?;
     }
     Ok(())
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: all zeros is a sigaction, and the kernel fills it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 pub fn requested() -> bool {

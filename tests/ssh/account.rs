@@ -217,3 +217,14 @@ fn borg_is_found_on_the_server_by_the_name_that_it_has_there() {
     lab.sandbox.set("BORG_REMOTE_PATH", "/home/bob/bin/borg{borgmajor}");
     lab.offsite(&["list"]).ok();
 }
+
+#[test]
+fn a_signal_that_borg_keeps_from_its_connection_does_not_cut_it() {
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    let inner = "grep SigIgn /proc/$PPID/status";
+    let started = format!("trap '' INT; exec {:?} run-as {me} -- sh -c '{inner}'", binary());
+    let run = Program::new("sh").args(["-c", &started]).ok();
+    let mask = u64::from_str_radix(run.stdout().split_whitespace().last().unwrap(), 16).unwrap();
+    let ignored = |signal: i32| mask & 1 << (signal - 1) != 0;
+    assert!(ignored(libc::SIGINT) && !ignored(libc::SIGTERM), "{run}");
+}
