@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::error::{Error, Kind, Result};
+use crate::escape;
 
 /// Asks `question` on the terminal; only `y` and `yes` go on.
 ///
@@ -13,12 +14,26 @@ pub fn ask(question: &str) -> Result<()> {
         return Err(Error::usage(format!("{question} Nobody can be asked here"))
             .hint("`--yes` answers it; `--dry-run` shows what would be done"));
     }
-    let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+    let _ = write!(std::io::stderr().lock(), "{}", prompt(question));
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.map_err(|e| Error::failed("cannot read the answer").because(e))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Error::new(Kind::Failed, "not done: the answer was no")),
+    }
+}
+
+/// The names in `question` come from outside.
+fn prompt(question: &str) -> String {
+    format!("{} [y/N] ", escape::line(question))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_name_cannot_rewrite_the_question() {
+        let shown = super::prompt("All of it becomes a\r\x1b[2KNothing is lost. Go on?");
+        assert_eq!(shown, "All of it becomes a\\r\\u{1b}[2KNothing is lost. Go on? [y/N] ");
     }
 }
