@@ -1,5 +1,7 @@
 //! What happens in the repository while it is mounted.
 
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +11,7 @@ use serial_test::serial;
 use crate::common::mounted::wait_until;
 
 use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, assert_same_bytes, available, each_borg};
-use crate::scene::{ARCHIVE, DAY, archived, assert_eio, read_at, write_random};
+use crate::scene::{ARCHIVE, DAY, archived, assert_eio, names, read_at, write_random};
 
 const BIG: usize = 64 << 20;
 
@@ -71,6 +73,31 @@ fn streams_never_take_an_archive_made_anew_under_the_same_name_for_the_old_one()
         repository.create(&sandbox, DAY);
         assert_eio(std::fs::read(mounted.path("read after")));
     });
+}
+
+#[test]
+fn streams_never_show_the_files_of_an_archive_made_anew_where_the_old_one_was_entered() {
+    if !available(&[Need::Fuse]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, repository) = archived(flavour, |source| write_random(source, "old", 3000));
+    let mounted = Mounted::by("stream", &sandbox, "", &[]);
+    // As a shell whose folder it is: nothing of the archive is loaded.
+    let entered = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(mounted.path(DAY));
+    let entered = entered.unwrap();
+    let old = entered.metadata().unwrap().ino();
+    repository.borg(&sandbox, "delete --lock-wait 20").arg(format!("::{DAY}")).ok();
+    std::fs::rename(sandbox.source().join("old"), sandbox.source().join("new")).unwrap();
+    repository.create(&sandbox, DAY);
+    let is_seen = || {
+        names(mounted.dir());
+        mounted.path(DAY).metadata().is_ok_and(|meta| meta.ino() != old)
+    };
+    assert!(wait_until(Duration::from_secs(60), is_seen), "the mount does not see the new archive");
+    let listed = std::fs::read_dir(format!("/proc/self/fd/{}", entered.as_raw_fd()));
+    assert_eio(listed.and_then(Iterator::collect::<std::io::Result<Vec<_>>>));
+    assert_eq!(names(&mounted.path(DAY)), ["new"]);
 }
 
 /// A borg that has the repository for itself until it is dropped.

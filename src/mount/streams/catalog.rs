@@ -5,6 +5,7 @@
 //! The chunks of the archive's metadata, as borg decrypts them, lose nothing. borg writes them as
 //! files: into a folder in memory that only we can look into, and each is gone once it is read.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -40,11 +41,26 @@ pub struct BorgCatalog {
     filter: ArchiveFilter,
     limits: Limits,
     slots: Arc<Slots>,
-    /// The repository's transaction from before the list.
-    seen: Mutex<Option<u64>>,
+    seen: Mutex<Seen>,
     /// Where the archives come from, once that was asked.
     origins: Mutex<Option<Origins>>,
     pace: Pace,
+}
+
+/// The newest list.
+#[derive(Default)]
+struct Seen {
+    /// The repository's transaction from before it.
+    transaction: Option<u64>,
+    /// Of each name that borg knows, the id.
+    ids: HashMap<String, String>,
+}
+
+impl Seen {
+    /// The transaction at which the archive was seen. One that is listed no more was there at none.
+    fn of(&self, archive: &Archive) -> Option<u64> {
+        self.transaction.filter(|_| self.ids.get(&archive.name) == Some(&archive.id))
+    }
 }
 
 impl BorgCatalog {
@@ -56,7 +72,7 @@ impl BorgCatalog {
     }
 
     fn pin(&self, archive: &Archive) -> Pin {
-        let seen = *self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        let seen = self.seen.lock().unwrap_or_else(|e| e.into_inner()).of(archive);
         Pin::new(archive.clone(), seen)
     }
 
@@ -118,9 +134,10 @@ impl BorgCatalog {
 
 impl Catalog for BorgCatalog {
     fn archives(&self) -> Result<Vec<Archive>> {
-        let seen = self.borg.transaction();
+        let transaction = self.borg.transaction();
         let archives = self.borg.archives(&self.filter, self.limits.lock_wait)?;
-        *self.seen.lock().unwrap_or_else(|e| e.into_inner()) = seen;
+        let ids = archives.iter().map(|a| (a.name.clone(), a.id.clone())).collect();
+        *self.seen.lock().unwrap_or_else(|e| e.into_inner()) = Seen { transaction, ids };
         Ok(archives)
     }
 

@@ -19,7 +19,8 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// `seen` is the transaction from before the list in which the archive stood.
+    /// `seen` is the transaction from before the list in which the archive stood; with `None` borg is
+    /// asked.
     pub fn new(archive: Archive, seen: Option<u64>) -> Self {
         Pin { archive, seen: Mutex::new(seen) }
     }
