@@ -3,11 +3,8 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-use crossbeam_channel::bounded;
 
 use nix::errno::Errno;
 
@@ -15,6 +12,7 @@ use super::acl;
 use super::archives::{Archives, LATEST, Slot, Volume};
 use super::cache::Cache;
 use super::links::Depths;
+use super::look::Looks;
 use super::owners::Owners;
 use super::reader::{Reader, Shelf};
 use super::source::{Catalog, FRAME, ReadError};
@@ -36,8 +34,6 @@ const LAST: u64 = 1 << 33;
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 /// But archives come and go.
 const FOR_A_MOMENT: Duration = Duration::from_secs(1);
-/// A look into the folder of all archives waits so long for news, then it is told what was known.
-const NEWS: Duration = Duration::from_secs(5);
 
 /// What stat(2) tells; times in nanoseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +51,8 @@ pub struct Attr {
     pub atime: i64,
     pub mtime: i64,
     pub ctime: i64,
+    /// How long the kernel may keep this.
+    pub lifetime: Duration,
 }
 
 /// One name of a directory.
@@ -90,8 +88,7 @@ pub struct FileSystem {
     archives: Arc<Archives>,
     /// The archive is the root itself, not a folder in it.
     single: bool,
-    /// Somebody is looking for new archives.
-    looking: Arc<AtomicBool>,
+    looks: Looks,
 }
 
 /// Where an inode is.
@@ -146,7 +143,9 @@ impl FileSystem {
         archives: Archives,
         single: bool,
     ) -> Self {
-        FileSystem { catalog, cache, rules, archives: Arc::new(archives), single, looking: Arc::default() }
+        let archives = Arc::new(archives);
+        let looks = Looks::new(Arc::clone(&catalog), Arc::clone(&archives));
+        FileSystem { catalog, cache, rules, archives, single, looks }
     }
 
     /// What is in the archive that is shown by itself.
@@ -167,21 +166,34 @@ impl FileSystem {
         self.archives.slot(0).filter(|_| whole).map(|slot| slot.archive.id.clone())
     }
 
-    /// How long the kernel may keep what it was told of `ino`.
-    pub fn lifetime(&self, ino: u64) -> Duration {
-        match self.place(ino) {
-            Some(Place::Top | Place::Latest) => FOR_A_MOMENT,
-            Some(Place::In(_, Tree::ROOT)) if !self.single => FOR_A_MOMENT,
-            _ => FOR_EVER,
-        }
-    }
-
     /// Whether an operation on this inode can be answered without waiting for the source.
     pub fn is_ready(&self, ino: u64) -> bool {
         match self.place(ino) {
             Some(Place::In(n, _)) => self.archives.slot(n).is_none_or(|slot| slot.volume.get().is_some()),
-            Some(Place::Top) => !self.is_stale(),
             _ => true,
+        }
+    }
+
+    /// The same for its attributes: those of an archive's folder are known before it is loaded.
+    pub fn has_attr(&self, ino: u64) -> bool {
+        let is_folder = matches!(self.place(ino), Some(Place::In(_, Tree::ROOT))) && !self.single;
+        is_folder || self.is_ready(ino)
+    }
+
+    /// The same for what is in it.
+    pub fn has_entries(&self, ino: u64) -> bool {
+        match self.place(ino) {
+            Some(Place::Top) => self.looks.is_quiet(),
+            _ => self.is_ready(ino),
+        }
+    }
+
+    /// The same for one name in it: nobody waits for news of an archive that is known, since each path
+    /// leads through here.
+    pub fn has_name(&self, parent: u64, name: &[u8]) -> bool {
+        match self.place(parent) {
+            Some(Place::Top) if self.find(name).is_some() => true,
+            _ => self.has_entries(parent),
         }
     }
 
@@ -190,43 +202,15 @@ impl FileSystem {
         !matches!(self.place(ino), Some(Place::Top))
     }
 
-    /// Whether it is time to look for new archives.
-    fn is_stale(&self) -> bool {
-        !self.single && !self.looking.load(Ordering::Acquire) && self.catalog.is_stale()
-    }
-
-    /// Looks for new archives if it is time, but for no longer than a person waits.
-    fn look_again(&self) {
-        if !self.is_stale() || self.looking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (catalog, archives, looking) =
-            (Arc::clone(&self.catalog), Arc::clone(&self.archives), Arc::clone(&self.looking));
-        let (done, waiting) = bounded(1);
-        let look = move || {
-            match catalog.look_again() {
-                Ok(Some(list)) => archives.update(list),
-                Ok(None) => {}
-                Err(e) => tracing::warn!("cannot look for new archives: {}", e.chain()),
-            }
-            looking.store(false, Ordering::Release);
-            let _ = done.send(());
-        };
-        match std::thread::Builder::new().name("look".into()).spawn(look) {
-            Ok(_) => drop(waiting.recv_timeout(NEWS)),
-            Err(_) => self.looking.store(false, Ordering::Release),
-        }
-    }
-
-    /// To be called before a folder is looked into.
+    /// To be called before a folder is looked into. `was_ready`: as [`FileSystem::is_ready`] said when
+    /// the kernel asked.
     ///
     /// # Errors
     /// ESTALE where the kernel was told of another mode than it has, since the archive was not loaded
     /// then: the kernel asks again.
-    pub fn enter(&self, ino: u64) -> Result<(), Errno> {
+    pub fn enter(&self, ino: u64, was_ready: bool) -> Result<(), Errno> {
         let Some(Place::In(n, Tree::ROOT)) = self.place(ino).filter(|_| !self.single) else { return Ok(()) };
-        let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
-        if !self.rules.for_everyone || slot.volume.get().is_some() {
+        if !self.rules.for_everyone || was_ready {
             return Ok(());
         }
         self.volume(n)?;
@@ -237,16 +221,15 @@ impl FileSystem {
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr, Errno> {
         match self.place(parent).ok_or(Errno::ENOENT)? {
             Place::Top => {
-                self.look_again();
-                if let Some((_, turns)) = self.archives.latest().filter(|_| name == LATEST.as_bytes()) {
-                    return self.attr(LATEST_INO + u64::from(turns));
-                }
-                let at = std::str::from_utf8(name).ok().and_then(|name| self.archives.find(name));
-                self.folder_attr(at.ok_or(Errno::ENOENT)?)
+                self.looks.start();
+                let found = self.find(name).or_else(|| {
+                    self.looks.wait();
+                    self.find(name)
+                });
+                self.attr(found.ok_or(Errno::ENOENT)?)
             }
             Place::Latest | Place::Mark => Err(Errno::ENOTDIR),
             Place::In(n, dir) => {
-                self.enter(parent)?;
                 let volume = self.volume(n)?;
                 let is_mark = dir == Tree::ROOT && name == MARK.as_bytes();
                 if is_mark && self.whole_archive().is_some() && volume.tree.child(dir, name).is_none() {
@@ -256,6 +239,15 @@ impl FileSystem {
                 self.node_attr(n, &volume, child)
             }
         }
+    }
+
+    /// The inode of a name in the folder of all archives.
+    fn find(&self, name: &[u8]) -> Option<u64> {
+        if let Some((_, turns)) = self.archives.latest().filter(|_| name == LATEST.as_bytes()) {
+            return Some(LATEST_INO + u64::from(turns));
+        }
+        let number = self.archives.find(std::str::from_utf8(name).ok()?)?;
+        Some(self.ino(number, Tree::ROOT))
     }
 
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
@@ -270,7 +262,8 @@ impl FileSystem {
             }
             Place::Mark => {
                 let id = self.whole_archive().ok_or(Errno::ENOENT)?;
-                Ok(self.plain(MARK_INO, libc::S_IFLNK | 0o777, 1, id.len() as u64, 0))
+                let attr = self.plain(MARK_INO, libc::S_IFLNK | 0o777, 1, id.len() as u64, 0);
+                Ok(Attr { lifetime: FOR_EVER, ..attr })
             }
             Place::In(n, Tree::ROOT) if !self.single => self.folder_attr(n),
             Place::In(n, node) => self.node_attr(n, &*self.volume(n)?, node),
@@ -345,7 +338,7 @@ impl FileSystem {
             return Ok(());
         }
         if from <= 2 {
-            self.look_again();
+            self.looks.wait();
         }
         for n in self.archives.shown(from.saturating_sub(2) as usize) {
             let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
@@ -560,14 +553,18 @@ impl FileSystem {
     }
 
     /// Of an archive's folder. Not the archive's own attributes: listing all archives must not load
-    /// them. But once it is loaded, other users must not see more than those let them.
+    /// them. But once it is loaded, other users must not see more than those let them; and until then the
+    /// kernel must ask each time, or it lets them in by what it keeps.
     fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
         let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
         if let Some(volume) = slot.volume.get().filter(|_| self.rules.for_everyone) {
-            return self.node_attr(n, volume, Tree::ROOT);
+            let attr = self.node_attr(n, volume, Tree::ROOT)?;
+            return Ok(Attr { lifetime: FOR_A_MOMENT, ..attr });
         }
         let time = slot.archive.start_ns();
-        Ok(self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time))
+        let attr = self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time);
+        let lifetime = if self.rules.for_everyone { Duration::ZERO } else { FOR_A_MOMENT };
+        Ok(Attr { lifetime, ..attr })
     }
 
     /// The attributes of what is in no archive.
@@ -585,6 +582,7 @@ impl FileSystem {
             atime: time,
             mtime: time,
             ctime: time,
+            lifetime: FOR_A_MOMENT,
         }
     }
 
@@ -606,7 +604,7 @@ impl FileSystem {
             // Nobody knows what it protected.
             let attr = self.plain(self.ino(n, id), libc::S_IFDIR | 0o700, node.nlink, size, meta.mtime);
             let own = self.rules.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
-            return Ok(Attr { uid: own, ..attr });
+            return Ok(Attr { uid: own, lifetime: FOR_EVER, ..attr });
         }
         Ok(Attr {
             ino: self.ino(n, id),
@@ -620,6 +618,7 @@ impl FileSystem {
             atime: meta.atime,
             mtime: meta.mtime,
             ctime: meta.ctime,
+            lifetime: FOR_EVER,
         })
     }
 }

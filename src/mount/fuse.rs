@@ -77,7 +77,12 @@ impl Adapter {
 
     /// Answers at once where `ino` can be, else from the pool.
     fn answer(&self, ino: INodeNo, job: impl FnOnce(&FileSystem) + Send + 'static) {
-        if self.fs.is_ready(ino.0) {
+        self.answer_if(self.fs.is_ready(ino.0), job);
+    }
+
+    /// Answers at once where that `can_be`, else from the pool.
+    fn answer_if(&self, can_be: bool, job: impl FnOnce(&FileSystem) + Send + 'static) {
+        if can_be {
             job(&self.fs);
         } else {
             self.later(job);
@@ -145,18 +150,21 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
-        self.answer(parent, move |fs| match fs.lookup(parent.0, &name) {
-            Ok(attr) => reply.entry(&fs.lifetime(attr.ino), &translate(&attr), Generation(0)),
-            Err(e) => reply.error(errno(e)),
+        let was_ready = self.fs.is_ready(parent.0);
+        self.answer_if(self.fs.has_name(parent.0, &name), move |fs| {
+            match fs.enter(parent.0, was_ready).and_then(|()| fs.lookup(parent.0, &name)) {
+                Ok(attr) => reply.entry(&attr.lifetime, &translate(&attr), Generation(0)),
+                Err(e) => reply.error(errno(e)),
+            }
         });
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let answer = move |fs: &FileSystem| match fs.attr(ino.0) {
-            Ok(attr) => reply.attr(&fs.lifetime(attr.ino), &translate(&attr)),
+            Ok(attr) => reply.attr(&attr.lifetime, &translate(&attr)),
             Err(e) => reply.error(errno(e)),
         };
-        self.answer(ino, answer);
+        self.answer_if(self.fs.has_attr(ino.0), answer);
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
@@ -243,8 +251,8 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self.opened.clone();
-        self.answer(ino, move |fs| match fs.enter(ino.0) {
+        let (opened, was_ready) = (self.opened.clone(), self.fs.is_ready(ino.0));
+        self.answer_if(was_ready, move |fs| match fs.enter(ino.0, was_ready) {
             Ok(()) => {
                 opened.more();
                 let kept = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
@@ -256,7 +264,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        self.answer(ino, move |fs| {
+        self.answer_if(self.fs.has_entries(ino.0), move |fs| {
             let result = fs.entries(ino.0, offset, &mut |entry, next| {
                 let kind = file_type(entry.attr.mode);
                 !reply.add(INodeNo(entry.attr.ino), next, kind, OsStr::from_bytes(entry.name))
@@ -276,10 +284,10 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.answer(ino, move |fs| {
+        self.answer_if(self.fs.has_entries(ino.0), move |fs| {
             let result = fs.entries(ino.0, offset, &mut |entry, next| {
                 let (ino, name) = (INodeNo(entry.attr.ino), OsStr::from_bytes(entry.name));
-                let lifetime = fs.lifetime(ino.0);
+                let lifetime = entry.attr.lifetime;
                 !reply.add(ino, next, name, &lifetime, &translate(&entry.attr), Generation(0))
             });
             match result {

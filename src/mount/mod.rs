@@ -12,6 +12,7 @@ pub mod fs;
 mod fuse;
 mod links;
 pub mod log;
+mod look;
 pub mod native;
 pub mod open;
 pub mod owners;

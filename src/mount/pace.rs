@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
 use crate::tools::borg::Borg;
 
 /// In a folder of this machine a look costs a list of some names.
@@ -22,30 +23,35 @@ struct Last {
 }
 
 impl Pace {
-    /// For archives that were just listed. `every` replaces what suits the repository.
+    /// To be made before the archives are listed. `every` replaces what suits the repository.
     pub fn new(borg: &Borg, every: Option<Duration>) -> Self {
         let usual = if borg.local().is_some() { LOCAL } else { REMOTE };
         let last = Last { looked: Instant::now(), transaction: borg.transaction() };
         Pace { every: every.unwrap_or(usual), last: Mutex::new(last) }
     }
 
+    /// The same, `every` so often if it is said.
+    pub fn looking_every(self, every: Option<Duration>) -> Self {
+        Pace { every: every.unwrap_or(self.every), ..self }
+    }
+
     pub fn is_due(&self) -> bool {
         self.last().looked.elapsed() >= self.every
     }
 
-    /// Whether something may have been committed to the repository since this was last called.
-    pub fn look(&self, borg: &Borg) -> bool {
+    /// Lets `list` list the archives, if something may have been committed to the repository since that
+    /// was last done.
+    ///
+    /// # Errors
+    /// Those of `list`; the next look is not spared then.
+    pub fn look<T>(&self, borg: &Borg, list: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+        // What is committed from here on is seen by the next look.
         let transaction = borg.transaction();
-        let mut last = self.last();
-        last.looked = Instant::now();
-        let known = transaction.is_some() && transaction == last.transaction;
-        last.transaction = transaction;
-        !known
-    }
-
-    /// What was to be read could not be: the next look must not take it for known.
-    pub fn forget(&self) {
-        self.last().transaction = None;
+        let known = transaction.is_some() && transaction == self.last().transaction;
+        let listed = if known { Ok(None) } else { list() };
+        // A look may take longer than the time between two.
+        *self.last() = Last { looked: Instant::now(), transaction: transaction.filter(|_| listed.is_ok()) };
+        listed
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {

@@ -200,6 +200,14 @@ fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() 
         assert_ne!(read.code(), Some(0), "after root was there: {archive} {arguments:?}: {read}");
         mounted.umount(&sandbox);
     }
+    // The same from within, where the kernel keeps what it knew of the folder before it was loaded.
+    let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
+    let within = |path: &str| {
+        let script = "cd \"$1\" && cat data/f; cat data/f";
+        as_nobody("sh").args(["-c", script, "sh"]).arg(mounted.path(path)).run()
+    };
+    assert!(within("root").stdout.is_empty());
+    mounted.umount(&sandbox);
     // What was open stays so.
     let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
     assert_eq!(as_nobody("cat").arg(mounted.path(DAY).join("open")).ok().stdout, b"open");

@@ -5,6 +5,7 @@
 mod common;
 
 mod contract;
+mod looks;
 mod memory;
 mod model;
 mod remembered;

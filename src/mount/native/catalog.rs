@@ -52,6 +52,8 @@ pub struct NativeCatalog {
     doubtful: Mutex<HashSet<String>>,
     saving: Mutex<Vec<JoinHandle<()>>>,
     origins: Mutex<Option<Origins>>,
+    /// The time of the manifest whose archives were last listed.
+    listed_at: Mutex<Option<String>>,
     pace: Pace,
 }
 
@@ -83,6 +85,7 @@ impl NativeCatalog {
         stall: Duration,
     ) -> Result<Result<Self, String>> {
         daemon::open_many_files();
+        let pace = Pace::new(borg, None);
         let Opened { repository, server } = match opening::open(borg, stall) {
             Ok(opened) => opened,
             Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
@@ -91,7 +94,6 @@ impl NativeCatalog {
         let (numbers, ending) = (Numbers::default(), AtomicBool::new(false));
         let shared = Shared { repository, numbers, chunks: None, ending };
         let (borg, shared) = (borg.clone(), Arc::new(shared));
-        let pace = Pace::new(&borg, None);
         Ok(Ok(NativeCatalog {
             borg,
             filter,
@@ -103,6 +105,7 @@ impl NativeCatalog {
             doubtful: Mutex::default(),
             saving: Mutex::default(),
             origins: Mutex::default(),
+            listed_at: Mutex::default(),
             pace,
         }))
     }
@@ -116,7 +119,7 @@ impl NativeCatalog {
 
     /// New archives are looked for so often, where anybody asks.
     pub fn looking_every(mut self, every: Option<Duration>) -> Self {
-        self.pace = Pace::new(&self.borg, every);
+        self.pace = self.pace.looking_every(every);
         self
     }
 
@@ -161,10 +164,12 @@ impl Catalog for NativeCatalog {
             let name = String::from_utf8_lossy(&entry.name).into_owned();
             Archive { name, id: entry.id.to_string(), start: entry.time.clone() }
         });
-        match self.filter.choose(named.collect()) {
-            Some(archives) => Ok(archives),
-            None => self.borg.archives(&self.filter, self.lock_wait),
-        }
+        let archives = match self.filter.choose(named.collect()) {
+            Some(archives) => archives,
+            None => self.borg.archives(&self.filter, self.lock_wait)?,
+        };
+        *lock(&self.listed_at) = Some(manifest.timestamp.clone());
+        Ok(archives)
     }
 
     fn origin(&self, archive: &Archive) -> Result<Origin> {
@@ -189,16 +194,11 @@ impl Catalog for NativeCatalog {
     }
 
     fn look_again(&self) -> Result<Option<Vec<Archive>>> {
-        if !self.pace.look(&self.borg) {
-            return Ok(None);
-        }
-        let repository = &self.shared.repository;
-        let before = repository.manifest().timestamp.clone();
-        let manifest = repository.refresh().map_err(|e| {
-            self.pace.forget();
-            opening::told(&self.borg, e)
-        })?;
-        if manifest.timestamp == before { Ok(None) } else { self.archives().map(Some) }
+        self.pace.look(&self.borg, || {
+            let manifest = self.shared.repository.refresh().map_err(|e| opening::told(&self.borg, e))?;
+            let is_listed = lock(&self.listed_at).as_ref() == Some(&manifest.timestamp);
+            if is_listed { Ok(None) } else { self.archives().map(Some) }
+        })
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

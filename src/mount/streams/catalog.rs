@@ -152,10 +152,7 @@ impl Catalog for BorgCatalog {
     }
 
     fn look_again(&self) -> Result<Option<Vec<Archive>>> {
-        if !self.pace.look(&self.borg) {
-            return Ok(None);
-        }
-        self.archives().inspect_err(|_| self.pace.forget()).map(Some)
+        self.pace.look(&self.borg, || self.archives().map(Some))
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {

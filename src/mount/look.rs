@@ -1,0 +1,192 @@
+//! Looks for archives that came or went while they are mounted: one at a time, in a thread of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::archives::Archives;
+use super::source::Catalog;
+
+/// Whoever wants the news waits for a look so long from its start, then it is told what was known.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// The looks of a mount.
+pub struct Looks(Arc<Shared>);
+
+struct Shared {
+    catalog: Arc<dyn Catalog>,
+    archives: Arc<Archives>,
+    running: Mutex<Option<Running>>,
+    /// Why the last look failed.
+    failure: Mutex<Option<String>>,
+}
+
+#[derive(Clone)]
+struct Running {
+    /// So long it is waited for.
+    until: Instant,
+    /// Closed when it has ended.
+    ended: Receiver<()>,
+}
+
+impl Looks {
+    pub fn new(catalog: Arc<dyn Catalog>, archives: Arc<Archives>) -> Self {
+        let (running, failure) = (Mutex::default(), Mutex::default());
+        Looks(Arc::new(Shared { catalog, archives, running, failure }))
+    }
+
+    /// Whether there is nothing to wait for.
+    pub fn is_quiet(&self) -> bool {
+        match &*self.0.running() {
+            Some(running) => running.until <= Instant::now(),
+            None => !self.0.catalog.is_stale(),
+        }
+    }
+
+    /// Starts a look if it is time for one.
+    pub fn start(&self) {
+        let mut running = self.0.running();
+        if running.is_some() || !self.0.catalog.is_stale() {
+            return;
+        }
+        let (end, ended) = bounded(0);
+        *running = Some(Running { until: Instant::now() + NEWS, ended });
+        drop(running);
+        let turn = Turn { shared: Arc::clone(&self.0), _end: end };
+        // Where there is no thread to be had the turn ends at once.
+        let _ = std::thread::Builder::new().name("look".into()).spawn(move || turn.look());
+    }
+
+    /// Looks if it is time, but for no longer than a person waits.
+    pub fn wait(&self) {
+        self.start();
+        let running = self.0.running().clone();
+        if let Some(Running { until, ended }) = running {
+            // Nothing is ever sent.
+            let _ = ended.recv_deadline(until);
+        }
+    }
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The look that is under way. However it ends, another can begin.
+struct Turn {
+    shared: Arc<Shared>,
+    _end: Sender<()>,
+}
+
+impl Turn {
+    fn look(&self) {
+        let Shared { catalog, archives, failure, .. } = &*self.shared;
+        let failed = match catalog.look_again() {
+            Ok(list) => {
+                list.into_iter().for_each(|list| archives.update(list));
+                None
+            }
+            Err(e) => Some(e.chain()),
+        };
+        let before =
+            std::mem::replace(&mut *failure.lock().unwrap_or_else(PoisonError::into_inner), failed.clone());
+        if let Some(why) = failed.filter(|why| before.as_ref() != Some(why)) {
+            tracing::warn!("cannot look for new archives: {why}");
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.shared.running() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::name::Archive;
+    use crate::archive::tree::Tree;
+    use crate::error::{Error, Result};
+    use crate::mount::source::{ContentSource, Kept, Layout};
+
+    type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
+
+    /// Each look takes a step.
+    struct Steps(Mutex<Vec<Step>>);
+
+    impl Catalog for Steps {
+        fn archives(&self) -> Result<Vec<Archive>> {
+            Ok(Vec::new())
+        }
+
+        fn is_stale(&self) -> bool {
+            !self.0.lock().unwrap().is_empty()
+        }
+
+        fn look_again(&self) -> Result<Option<Vec<Archive>>> {
+            let step = self.0.lock().unwrap().remove(0);
+            step()
+        }
+
+        fn items(&self, _: &Archive, _: &mut dyn FnMut(Item)) -> Result<()> {
+            unimplemented!()
+        }
+
+        fn layout(&self, _: &Archive, _: u32, _: &Arc<Tree>) -> Arc<dyn Layout> {
+            unimplemented!()
+        }
+
+        fn contents(&self, _: &Archive, _: Arc<Tree>, _: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
+            unimplemented!()
+        }
+
+        fn shut_down(&self) {}
+    }
+
+    fn looks(steps: Vec<Step>) -> Looks {
+        let archives = Archives::of(Vec::new(), Box::new(|_| None));
+        Looks::new(Arc::new(Steps(Mutex::new(steps))), Arc::new(archives))
+    }
+
+    fn names(looks: &Looks) -> Vec<usize> {
+        looks.0.archives.shown(0)
+    }
+
+    fn list() -> Result<Option<Vec<Archive>>> {
+        let name = "a".to_owned();
+        Ok(Some(vec![Archive { name, id: "0".repeat(64), start: String::new() }]))
+    }
+
+    #[test]
+    fn who_wants_the_news_waits_for_the_look_that_another_started_without_waiting() {
+        let (go, goes) = bounded::<()>(1);
+        let looks = looks(vec![Box::new(move || {
+            goes.recv().unwrap();
+            list()
+        })]);
+        looks.start();
+        assert!(!looks.is_quiet() && names(&looks).is_empty());
+        let other = Looks(Arc::clone(&looks.0));
+        let waiting = std::thread::spawn(move || other.wait());
+        go.send(()).unwrap();
+        waiting.join().unwrap();
+        assert!(looks.is_quiet());
+        assert_eq!(names(&looks), [0]);
+    }
+
+    #[test]
+    fn a_look_that_fails_or_panics_is_not_the_last() {
+        let failing = || Err(Error::failed("no"));
+        let looks = looks(vec![Box::new(failing), Box::new(|| panic!("a fault of ours")), Box::new(list)]);
+        for expected in [&[][..], &[], &[0]] {
+            looks.wait();
+            assert_eq!(names(&looks), expected);
+        }
+        assert!(looks.is_quiet());
+    }
+}
