@@ -96,7 +96,8 @@ fn append_only_lets_the_client_delete_nothing_for_good() {
     let before = segments();
     let transactions = || lab.root("cat /var/backups/machine/backup/transactions").ok().stdout();
     let last = transactions().lines().last().unwrap().split([' ', ',']).nth(1).unwrap().to_owned();
-    lab.offsite(&["delete", "::latest"]).ok();
+    let archive = format!("::{}", lab.offsite(&["list", "--short"]).ok().stdout().trim());
+    lab.offsite(&["delete", &archive]).ok();
     lab.offsite(&["compact", "--threshold", "0"]).run();
     assert!(segments() > before, "what was deleted is still there");
     // As docs/server.md says: back to the transaction before.
@@ -113,7 +114,7 @@ fn append_only_lets_the_client_delete_nothing_for_good() {
     assert_eq!(undone.stdout().lines().count(), 1, "{undone}\n{}", transactions());
     // When that is taken back, space is given back.
     lab.add_account(&["--no-append-only", "/home/bob/.ssh/its key.pub"]).ok();
-    lab.offsite(&["delete", "::latest"]).ok();
+    lab.offsite(&["delete", &archive]).ok();
     lab.offsite(&["compact", "--threshold", "0"]).ok();
     assert!(segments() < before + 2);
 }
