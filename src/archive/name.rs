@@ -37,18 +37,38 @@ pub fn is_checkpoint(name: &str) -> bool {
 }
 
 const BESIDE: &str = ".beside";
+const NEW: &str = ".new";
 
 /// The name of an archive that could not take the place of the archive `name`; `number` counts from 1.
 pub fn beside(name: &str, number: usize) -> String {
-    match number {
-        ..2 => format!("{name}{BESIDE}"),
-        _ => format!("{name}{BESIDE}-{number}"),
-    }
+    numbered(name, BESIDE, number)
 }
 
 /// The name of the archive that this one stands beside.
 pub fn is_beside(name: &str) -> Option<&str> {
-    let (of, number) = name.rsplit_once(BESIDE)?;
+    without_number(name, BESIDE)
+}
+
+/// The name of an archive until the archive `name`, which it replaces, is gone; `number` counts from 1. It
+/// is no date, so that nothing prunes it.
+pub fn in_the_making(name: &str, number: usize) -> String {
+    numbered(name, NEW, number)
+}
+
+/// The name of the archive that this one was made to replace.
+pub fn is_in_the_making(name: &str) -> Option<&str> {
+    without_number(name, NEW)
+}
+
+fn numbered(name: &str, end: &str, number: usize) -> String {
+    match number {
+        ..2 => format!("{name}{end}"),
+        _ => format!("{name}{end}-{number}"),
+    }
+}
+
+fn without_number<'a>(name: &'a str, end: &str) -> Option<&'a str> {
+    let (of, number) = name.rsplit_once(end)?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     (number.is_empty() || number.strip_prefix('-').is_some_and(is_number)).then_some(of)
 }
@@ -62,8 +82,9 @@ mod tests {
         for number in [1, 2, 30] {
             assert_eq!(is_beside(&beside("2026-11-27-media", number)), Some("2026-11-27-media"));
         }
-        for name in ["2026-11-27", "2026-11-27.besides", "a.beside-x", "a.beside-"] {
-            assert_eq!(is_beside(name), None, "{name}");
+        assert_eq!(is_in_the_making(&in_the_making("2026-11-27", 3)), Some("2026-11-27"));
+        for name in ["2026-11-27", "2026-11-27.besides", "a.beside-x", "a.beside-", "a.news", "a.new-"] {
+            assert_eq!((is_beside(name), is_in_the_making(name)), (None, None), "{name}");
         }
     }
 

@@ -128,6 +128,11 @@ impl Origin {
         Origin { host, mark: Some(mark), paths: Vec::new(), unread }
     }
 
+    /// Whether it says nothing of itself, as an archive that cannot be read: borg keeps a host with each.
+    pub fn is_unknown(&self) -> bool {
+        *self == Origin::default()
+    }
+
     fn roots(&self) -> Vec<String> {
         match &self.mark {
             Some(mark) => mark.roots.clone(),

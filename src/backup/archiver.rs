@@ -1,5 +1,6 @@
 //! `borg create` on the staged tree: the call, what it tells while it runs, what it made.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -73,6 +74,16 @@ pub struct Warnings {
     pub unread: u64,
 }
 
+impl Warnings {
+    fn max(self, other: Warnings) -> Warnings {
+        Warnings {
+            all: self.all.max(other.all),
+            changed: self.changed.max(other.changed),
+            unread: self.unread.max(other.unread),
+        }
+    }
+}
+
 /// Makes archives of one tree.
 pub struct Archiver<'a> {
     pub borg: &'a Borg,
@@ -89,6 +100,8 @@ pub struct Archiver<'a> {
     pub begun: DateTime<Utc>,
     /// Goes into the archive's comment.
     pub mark: &'a Mark,
+    /// What was warned of in the tries that failed: one of them may have made the archive nevertheless.
+    pub tried: Cell<Warnings>,
     pub lock_wait: Duration,
 }
 
@@ -112,6 +125,7 @@ impl Archiver<'_> {
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
         let (Made { id, start, end, stats, .. }, modified) = made;
+        self.tried.take();
         Ok(Archived {
             id,
             start,
@@ -124,7 +138,7 @@ impl Archiver<'_> {
     }
 
     /// The archive `name`, if it is of this run: of an archive that is whole while only the answer
-    /// got lost. What was warned of while it was made is not known.
+    /// got lost.
     ///
     /// # Errors
     /// When it is another one; else what borg said, explained.
@@ -137,7 +151,8 @@ impl Archiver<'_> {
         if Mark::find(&comment).as_ref() != Some(self.mark) {
             return Err(exists_already(self.borg.repository(), name));
         }
-        Ok(Archived { id, start, end, modified, statistics: stats, warnings: Warnings::default(), caches: 0 })
+        let warnings = self.tried.take();
+        Ok(Archived { id, start, end, modified, statistics: stats, warnings, caches: 0 })
     }
 
     /// The same by the list of archives, which takes no cache of borg's. Figures it has none.
@@ -153,7 +168,8 @@ impl Archiver<'_> {
         let there = listed.into_iter().find(is_ours);
         let Archive { id, start, .. } =
             there.ok_or_else(|| exists_already(self.borg.repository(), name))?.archive;
-        Ok(Archived { id, end: start.clone(), modified: start.clone(), start, ..Archived::default() })
+        let (end, modified, warnings) = (start.clone(), start.clone(), self.tried.take());
+        Ok(Archived { id, start, end, modified, warnings, ..Archived::default() })
     }
 
     /// Tells what would be looked at, and makes nothing.
@@ -237,7 +253,10 @@ impl Archiver<'_> {
         let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(|e| e.into_inner()));
         match borg::warned(ended) {
             Some(warned) if !seen.crashed => Ok((stdout, Seen { warned, ..seen })),
-            _ => Err(explain(self.borg, name, ended, &seen.lines)),
+            _ => {
+                self.tried.set(self.tried.get().max(seen.warnings));
+                Err(explain(self.borg, name, ended, &seen.lines))
+            }
         }
     }
 }

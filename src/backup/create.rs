@@ -2,6 +2,7 @@
 
 mod replace;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,12 +20,12 @@ use super::leftovers;
 use super::monitor::{Event, Monitor};
 use super::plan::{Plan, borg_argument};
 use super::reconnect::persistently;
-use super::report::{NEW, Outcome, Report, in_the_making};
+use super::report::{Outcome, Report};
 use super::retention::{self, Retention};
 use super::selection::matches;
 use super::stage::{self, Stage};
 use super::{state, whose};
-use crate::archive::name::{Archive, is_beside};
+use crate::archive::name::{is_beside, is_in_the_making};
 use crate::archive::origin::{Identity, Listed, Mark, Origin};
 use crate::config::{Config, Dataset};
 use crate::error::{Error, Kind, Result};
@@ -89,7 +90,8 @@ fn attempt(
     let places: Vec<Vec<u8>> = plan.held().into_iter().map(|(place, _)| place).collect();
     let mark = Mark::new(identity.machine.clone(), identity.suffix.clone(), state::run_id(), &places);
     let (plan, borg, mark) = (&plan, &borg, &mark);
-    let mut run = Run { config, options, hooks, monitor, plan, borg, identity, mark, begun, report };
+    let deleted = Vec::new();
+    let mut run = Run { config, options, hooks, monitor, plan, borg, identity, mark, begun, report, deleted };
     // After a start of the machine the network may not be up yet.
     let reached = persistently(&**monitor, || borg.reach("back up", Need::Repository, false));
     let outcome = reached.and_then(|_reached| run.all());
@@ -120,6 +122,8 @@ struct Run<'a> {
     mark: &'a Mark,
     begun: DateTime<Local>,
     report: &'a mut Report,
+    /// The names of archives that this run removed to make room for its own.
+    deleted: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -149,7 +153,7 @@ impl<'a> Run<'a> {
         let origin = Origin::ours(identity::host(), self.mark.clone(), archived.warnings.unread);
         self.borg.remember(&archived.id, origin.clone());
         self.report.add(&archived, origin);
-        self.tell_unfinished(&before);
+        self.tell_unfinished();
         Ok(Outcome::Made(self.prune(&before)))
     }
 
@@ -282,6 +286,7 @@ impl<'a> Run<'a> {
             options: &self.options.borg_options,
             begun: self.begun.with_timezone(&Utc),
             mark: self.mark,
+            tried: Cell::default(),
             lock_wait: self.options.lock_wait,
         }
     }
@@ -294,7 +299,9 @@ impl<'a> Run<'a> {
             tries += 1;
             match archiver.archive(name, Arc::clone(monitor)) {
                 Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name),
-                Err(error) if error.kind() == Kind::Failed => self.whole_all_the_same(archiver, name, error),
+                Err(error) if matches!(error.kind(), Kind::Failed | Kind::Damaged) => {
+                    self.whole_all_the_same(archiver, name, error)
+                }
                 archived => archived,
             }
         });
@@ -305,7 +312,7 @@ impl<'a> Run<'a> {
     }
 
     /// The archive after `error`, which may have come when it was whole: borg writes its cache last, to
-    /// a disk that may be full.
+    /// a disk that may be full, and looks at all archives for its figures, of which one may be damaged.
     fn whole_all_the_same(&self, archiver: &Archiver<'_>, name: &str, error: Error) -> Result<Archived> {
         let Ok(mut archived) = archiver.find_in_list(name) else { return Err(error) };
         let why = error.chain();
@@ -327,10 +334,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn delete_after(&self, archive: &Archive) -> Result<()> {
-        self.delete(archive).map_err(|e| self.complete(e))
-    }
-
     fn prune(&mut self, before: &[Listed]) -> Result<Retention> {
         self.tell(Event::Pruning);
         let begun = Instant::now();
@@ -342,6 +345,7 @@ impl<'a> Run<'a> {
         let retention = result?;
         self.tell(Event::Pruned(&retention));
         self.report.warnings += u64::from(retention.is_a_warning());
+        self.report.warnings += self.tell_unreadable(before);
         self.report.forget(retention.removed());
         self.prune_bookmarks(before, &retention)?;
         // After a skipped backup there is nothing to give back, unless something was pruned.
@@ -357,11 +361,9 @@ impl<'a> Run<'a> {
         if self.config.datasets_to_backup.is_empty() || !zfs::is_here() {
             return Ok(());
         }
-        let removed = retention.removed();
-        let exists = |name: &str| {
-            name == self.report.name
-                || whose::find(before, name).is_some() && !removed.iter().any(|removed| removed == name)
-        };
+        let is_gone = |name: &str| retention.removed().iter().chain(&self.deleted).any(|gone| gone == name);
+        let exists =
+            |name: &str| name == self.report.name || whose::find(before, name).is_some() && !is_gone(name);
         bookmarks::prune(&self.tag(), &zfs::bookmarks()?, exists)
     }
 
@@ -372,18 +374,34 @@ impl<'a> Run<'a> {
         self.borg.run(command.die_with_parent(), "give free space in the repository").map(drop)
     }
 
-    fn tell_unfinished(&self, before: &[Listed]) {
-        let ours = in_the_making(&self.report.name);
-        for listed in before.iter().filter(|l| l.archive.name != ours && self.identity.made(&l.origin)) {
-            let name = listed.archive.name.as_str();
+    /// Of archives that are named after a day; nothing touches them. How many there are.
+    fn tell_unreadable(&self, before: &[Listed]) -> u64 {
+        let is_dated = |l: &&Listed| self.identity.day_of(&l.archive.name).is_some();
+        let mut unreadable = 0;
+        for listed in before.iter().filter(is_dated).filter(|l| l.origin.is_unknown()) {
+            self.tell(Event::Unreadable { name: &listed.archive.name });
+            unreadable += 1;
+        }
+        unreadable
+    }
+
+    /// The other archives of ours that are not named after a day alone.
+    fn tell_unfinished(&self) {
+        let ours = self.report.archives.iter().flatten().map(|listed| listed.archive.name.as_str());
+        for name in ours.filter(|name| *name != self.report.name) {
             let is_of_a_day = |of: &&str| self.identity.day_of(of).is_some();
-            if name.strip_suffix(NEW).is_some_and(|of| is_of_a_day(&of)) {
+            if is_in_the_making(name).filter(is_of_a_day).is_some() {
                 self.tell(Event::Unfinished { name });
             }
             if let Some(of) = is_beside(name).filter(is_of_a_day) {
                 self.tell(Event::StandsBeside { name, of });
             }
         }
+    }
+
+    /// What this backup holds, as marks have it.
+    fn places(&self) -> Vec<Vec<u8>> {
+        self.plan.held().into_iter().map(|(place, _)| place).collect()
     }
 
     fn tell(&self, event: Event<'_>) {

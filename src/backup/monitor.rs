@@ -78,8 +78,12 @@ pub enum Event<'a> {
     Deleting {
         name: &'a str,
     },
-    /// A cut `--if-exists replace` of another day left its new archive under this name.
+    /// An earlier `--if-exists replace` left its new archive under this name.
     Unfinished {
+        name: &'a str,
+    },
+    /// An archive named after a day cannot be read, so nobody knows whose it is, and it is never removed.
+    Unreadable {
         name: &'a str,
     },
     /// There is no machine-id: archives are known by the host's name alone.
@@ -89,6 +93,11 @@ pub enum Event<'a> {
         name: &'a str,
         of: &'a str,
         why: Beside<'a>,
+    },
+    /// The archive of today is `name`: `of` is gone, and could not be made again.
+    Misnamed {
+        name: &'a str,
+        of: &'a str,
     },
     /// An earlier run left its archive beside that of the day.
     StandsBeside {

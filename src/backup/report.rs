@@ -49,6 +49,8 @@ pub struct Report {
     pub missing: Vec<String>,
     /// The archive that could not be replaced; the new one has a name of its own.
     pub kept: Option<String>,
+    /// The name that the archive should have, and has not.
+    pub misnamed: Option<String>,
     /// How long `before_backup` took, ...
     pub preparing: Duration,
     /// ... the mounts to make, ...
@@ -77,6 +79,7 @@ impl Report {
             unread: 0,
             missing: Vec::new(),
             kept: None,
+            misnamed: None,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,
@@ -99,7 +102,7 @@ impl Report {
 
     /// Whether something of what was asked for is missing, whatever the archive's worth.
     pub fn is_incomplete(&self) -> bool {
-        self.unread > 0 || !self.missing.is_empty() || self.kept.is_some()
+        self.unread > 0 || !self.missing.is_empty() || self.kept.is_some() || self.misnamed.is_some()
     }
 
     pub(super) fn count(&mut self, warnings: Warnings) {
@@ -109,9 +112,8 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, archived: &Archived, origin: Origin) {
-        let new = in_the_making(&self.name);
         let (name, archives) = (&self.name, self.archives.get_or_insert_default());
-        archives.retain(|l| l.archive.name != *name && l.archive.name != new);
+        archives.retain(|l| l.archive.name != *name);
         let archive = Archive { name: name.clone(), id: archived.id.clone(), start: archived.start.clone() };
         archives.push(Listed { archive, origin });
         self.made = Some(archived.clone());
@@ -120,12 +122,4 @@ impl Report {
     pub(super) fn forget(&mut self, removed: &[String]) {
         self.archives.iter_mut().for_each(|archives| archives.retain(|l| !removed.contains(&l.archive.name)));
     }
-}
-
-pub(super) const NEW: &str = ".new";
-
-/// The name of an archive until the one that it replaces is gone. It is no date, so that nothing
-/// prunes it.
-pub(super) fn in_the_making(name: &str) -> String {
-    format!("{name}{NEW}")
 }

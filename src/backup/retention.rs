@@ -92,7 +92,9 @@ fn reason_not_to_look(config: &Config, day: u8) -> Option<Retention> {
 }
 
 fn reason_not_to(identity: &Identity, listed: &[Listed], begun: NaiveDateTime) -> Option<Retention> {
-    let others = |l: &&Listed| as_date(&l.archive.name).is_some() && !identity.made(&l.origin);
+    let others = |l: &&Listed| {
+        as_date(&l.archive.name).is_some() && !identity.made(&l.origin) && !l.origin.is_unknown()
+    };
     if identity.suffix.is_none()
         && let Some(other) = listed.iter().rfind(others)
     {
@@ -242,6 +244,8 @@ mod tests {
         assert!(reason.is_a_warning());
         let suffixed = Identity { suffix: Some("media".into()), ..us() };
         assert_eq!(reason_not_to(&suffixed, &listed, now), None);
+        let damaged = Listed { origin: Origin::default(), ..by("", "2026-11-23", "2026-11-23T10:00:00") };
+        assert_eq!(reason_not_to(&us(), &[damaged], now), None);
         assert_eq!(reason_not_to(&us(), &[by("them", "host-1", "2026-11-23T10:00:00")], now), None);
     }
 

@@ -24,6 +24,12 @@ pub fn check(identity: &Identity, there: &Listed, repository: &str) -> Result<()
     if identity.made(&there.origin) {
         return Ok(());
     }
+    if there.origin.is_unknown() {
+        let what = format!("the archive {} in {repository} cannot be read", there.archive.name);
+        return Err(Error::failed(what)
+            .hint("nothing was backed up, and nothing was changed: nobody knows who made it")
+            .hint("`borg-offsite-backup check` shows what is damaged, `check --repair` mends what it can"));
+    }
     let (name, maker) = (&there.archive.name, identity.describe(&there.origin));
     let error = Error::usage(format!("the archive {name} in {repository} was made by {maker}"))
         .hint("nothing was backed up, and nothing was changed")

@@ -147,6 +147,9 @@ fn missing(report: &Report) -> Vec<String> {
             "the new archive is {name}; to go on without {kept}, `borg-offsite-backup delete ::{kept}`"
         ));
     }
+    if let Some(due) = &report.misnamed {
+        missing.push(format!("the archive is {name}; the next `create` of this day makes it as {due}"));
+    }
     missing
 }
 
@@ -221,6 +224,7 @@ mod tests {
             unread: 0,
             missing: vec![],
             kept: None,
+            misnamed: None,
             preparing: Duration::ZERO,
             staging: Duration::ZERO,
             archiving: Duration::ZERO,

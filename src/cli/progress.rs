@@ -148,14 +148,22 @@ impl Monitor for Telling {
             Event::Warning(text) => self.warn(state, text),
             Event::Deleting { name } => self.step("delete", name),
             Event::Unfinished { name } => self.console.warn(&format!(
-                "{name} is a whole archive that an interrupted `create --if-exists replace` left; \
+                "{name} is a whole archive that a `create --if-exists replace` left which could not finish; \
                  keep it, or `borg-offsite-backup delete ::{name}`"
+            )),
+            Event::Unreadable { name } => self.console.warn(&format!(
+                "the archive {name} cannot be read, so it is left as it is; `borg-offsite-backup check` shows \
+                 what is damaged"
             )),
             Event::NoMachineId => self.console.warn(
                 "/etc/machine-id cannot be read: archives of this machine are known by its host name alone; \
                  `systemd-machine-id-setup` makes one",
             ),
             Event::Beside { name, of, why } => self.console.warn(&beside(name, of, why)),
+            Event::Misnamed { name, of } => self.console.warn(&format!(
+                "{name} is the backup of today: it holds everything, while {of} could not be made again, since \
+                 not everything could be read the second time"
+            )),
             Event::StandsBeside { name, of } => {
                 self.step(
                     "kept",

@@ -225,10 +225,7 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
     world.set("on_failure", vec!["sh", "-c", &format!("cat > {}", world.path("told").display())]);
     world.run(&["create"]).succeeds();
     let first = ids(&world);
-    // Reading the memory at address 0 is an I/O error for everyone.
-    let broken = format!("/proc/{}/mem", std::process::id());
-    mount(Some(broken.as_str()), &world.path("data/x"), None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .unwrap();
+    break_file(&world, "data/x");
     world.write("other/y", "newer");
     let beside = format!("{}.beside", today());
     let file = world.path("telemetry.prom");
@@ -269,6 +266,102 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
     world.assert_nothing_is_left();
 }
 
+/// Reading the memory at address 0 is an I/O error for everyone.
+fn break_file(world: &World, path: &str) {
+    let broken = format!("/proc/{}/mem", std::process::id());
+    mount(Some(broken.as_str()), &world.path(path), None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+}
+
+#[test]
+fn the_only_whole_archive_of_a_cut_replace_stays_until_there_is_another() {
+    let mut world = world();
+    world.list(&["data", "data/x", "other"]);
+    world.run(&["create"]).succeeds();
+    // It is killed when the new one stands and the old one is gone.
+    let new = format!("{}.new", today());
+    let script = format!(
+        "if [ \"$1\" = create ] && [ -e $0.new ]; then kill -9 $PPID; exit 2; fi; case \"$*\" in create*::{new}*) touch $0.new;; esac"
+    );
+    let output = world.with_borg(&script, &["create", "--if-exists", "replace"]).output().unwrap();
+    assert_eq!(output.status.code(), None);
+    world.wait_for_no_borg();
+    assert_eq!(names(&world), [new.as_str()]);
+    let whole = ids(&world)[0].clone();
+
+    break_file(&world, "data/x");
+    world.run(&["create"]).exits(3).says(&format!("{new} is a whole archive"));
+    world.run(&["create", "--if-exists", "replace"]).exits(3);
+    let beside = format!("{}.beside", today());
+    assert_eq!(names(&world), [today(), beside.clone(), new.clone()]);
+    assert!(ids(&world).contains(&whole));
+    nix::mount::umount(&world.path("data/x")).unwrap();
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(names(&world), [today(), beside]);
+    assert_eq!(world.content(&today(), "data/x"), "of a");
+}
+
+#[test]
+fn what_a_cut_replace_left_stays_while_it_holds_more_than_the_archive_of_the_day() {
+    let mut world = world();
+    world.list(&["data", "other"]);
+    let new = format!("{}.new", today());
+    world.run(&["create"]).succeeds();
+    world.borg(&["rename", &format!("::{}", today()), &new]).output().unwrap();
+    world.list(&["other"]);
+    world.run(&["create"]).succeeds();
+    assert_eq!(names(&world), [today(), new.clone()]);
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(names(&world), [today(), new]);
+    world.list(&["data", "other"]);
+    world.run(&["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(names(&world), [today()]);
+}
+
+#[test]
+fn when_the_second_making_lacks_a_file_the_first_is_the_backup_of_the_day() {
+    let mut world = world();
+    world.list(&["data", "data/x", "other"]);
+    world.run(&["create"]).succeeds();
+    let (date, new) = (today(), format!("{}.new", today()));
+    let file = world.path("telemetry.prom");
+    let lost = r#"{"type": "log_message", "levelname": "WARNING", "message": "data/x: read: [Errno 5] Input/output error"}"#;
+    let script =
+        format!("case \"$*\" in create*::{new}*) ;; create*) real \"$@\"; echo '{lost}' >&2; exit 1;; esac");
+    let replace = ["create", "--if-exists", "replace", "--json", "--telemetry-file", file.to_str().unwrap()];
+    let ran = Ran::from(world.with_borg(&script, &replace).output().unwrap()).exits(3);
+    assert!(!ran.stderr.contains("is not replaced") && !ran.stderr.contains("delete ::"), "{}", ran.stderr);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&told["archive"], &told["kept"]), (&new.as_str().into(), &Value::Null));
+    ran.says(&format!("{new} is the backup of today")).says(&format!("makes it as {date}"));
+    assert_eq!(names(&world), [new]);
+    let metrics = fs::read_to_string(&file).unwrap();
+    assert!(!metrics.contains(&format!("archive=\"{date}\"")), "{metrics}");
+    world.run(&["create"]).succeeds();
+    assert_eq!(names(&world), [date]);
+}
+
+#[test]
+fn what_was_unread_is_known_also_when_borgs_answer_got_lost() {
+    let lost =
+        r#"{"type": "log_message", "levelname": "ERROR", "msgid": "ConnectionClosed", "message": "x"}"#;
+    for said in ["{}", lost] {
+        let mut world = world();
+        world.list(&["data", "data/x", "other"]);
+        world.run(&["create"]).succeeds();
+        let first = ids(&world);
+        break_file(&world, "data/x");
+        let script = format!(
+            "if [ \"$1\" = create ] && ! [ -e $0.asked ]; then touch $0.asked
+            real \"$@\" > /dev/null; echo '{said}' >&2; exit 2; fi"
+        );
+        let output = world.with_borg(&script, &["create", "--if-exists", "replace"]).output().unwrap();
+        let beside = format!("{}.beside", today());
+        Ran::from(output).exits(3).says(&format!("{beside} lacks 1 file or folder"));
+        assert_eq!(names(&world), [today(), beside]);
+        assert_eq!(ids(&world)[0], first[0]);
+    }
+}
+
 #[test]
 fn every_borg_keeps_the_mark_and_says_what_it_could_not_read() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -282,9 +375,7 @@ fn every_borg_keeps_the_mark_and_says_what_it_could_not_read() {
         };
         run(A, &["create"]).succeeds();
         run(B, &["create", "--if-exists", "replace"]).exits(2).says("host hosta (machine ");
-        let broken = format!("/proc/{}/mem", std::process::id());
-        mount(Some(broken.as_str()), &world.path("data/x"), None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .unwrap();
+        break_file(&world, "data/x");
         run(A, &["create", "--if-exists", "replace"]).exits(3).says("[Errno 5]").says(".beside");
         let listed = run(A, &["list", "--short", "::latest"]).succeeds().says("stands beside it");
         assert!(listed.stdout.contains("data/x"), "{venv}: {}", listed.stdout);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::Run;
-use crate::archive::name::{Archive, beside};
+use crate::archive::name::{Archive, beside, in_the_making, is_in_the_making};
 use crate::archive::origin::Listed;
 use crate::backup::archiver::{Archived, Archiver};
 use crate::backup::monitor::{Beside, Event, Monitor};
 use crate::backup::reconnect::persistently;
-use crate::backup::report::in_the_making;
 use crate::backup::whose;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
@@ -24,26 +23,17 @@ impl Run<'_> {
         there: Option<&Listed>,
     ) -> Result<Archived> {
         let name = self.report.name.clone();
-        let new = in_the_making(&name);
-        let left = whose::find(before, &new);
         let Some(there) = there else {
             let archived = self.make(archiver, &name, self.monitor)?;
-            // It holds what this one lacks.
-            let is_needed = archived.warnings.unread > 0;
-            if let Some(left) = left.filter(|left| !is_needed && self.identity.made(&left.origin)) {
-                self.delete_after(&left.archive)?;
-            }
+            self.delete_left(before, &archived)?;
             return Ok(archived);
         };
-        let places: Vec<Vec<u8>> = self.plan.held().into_iter().map(|(place, _)| place).collect();
-        let besides = there.origin.besides(&places);
+        let besides = there.origin.besides(&self.places());
         if !besides.is_empty() {
             return self.make_beside(archiver, before, Beside::Holds(&besides), self.monitor);
         }
-        if let Some(left) = left {
-            whose::check(self.identity, left, self.borg.repository())?;
-            self.delete(&left.archive)?;
-        }
+        // What an earlier run left may be the only whole one, so it stays until this one is whole.
+        let new = free(before, |n| in_the_making(&name, n));
         let archived = self.make(archiver, &new, self.monitor)?;
         let whole = Archive { name: new, id: archived.id.clone(), start: archived.start.clone() };
         interrupt::check()?;
@@ -63,6 +53,7 @@ impl Run<'_> {
             return self.keep_whole(archived, whole, &again);
         }
         self.delete_after(&whole)?;
+        self.delete_left(before, &archived)?;
         Ok(archived.known_as(again))
     }
 
@@ -70,9 +61,24 @@ impl Run<'_> {
     fn keep_whole(&mut self, archived: Archived, whole: Archive, again: &Archived) -> Result<Archived> {
         let name = std::mem::replace(&mut self.report.name, whole.name);
         self.delete_after(&Archive { name: name.clone(), id: again.id.clone(), start: again.start.clone() })?;
-        self.tell(Event::Beside { name: &self.report.name, of: &name, why: Beside::Unread });
-        self.report.kept = Some(name);
+        self.tell(Event::Misnamed { name: &self.report.name, of: &name });
+        self.report.misnamed = Some(name);
         Ok(archived)
+    }
+
+    /// Deletes what cut runs of this day left, once `archived` stands and holds all that they hold.
+    fn delete_left(&mut self, before: &[Listed], archived: &Archived) -> Result<()> {
+        if archived.warnings.unread > 0 {
+            return Ok(());
+        }
+        let (name, places) = (self.report.name.clone(), self.places());
+        let is_left = |listed: &&Listed| {
+            is_in_the_making(&listed.archive.name) == Some(&name)
+                && self.identity.made(&listed.origin)
+                && listed.origin.besides(&places).is_empty()
+        };
+        let left: Vec<&Listed> = before.iter().filter(is_left).collect();
+        left.into_iter().try_for_each(|left| self.delete_after(&left.archive))
     }
 
     /// Makes the archive under a name of its own; the one of today stays as it is.
@@ -84,8 +90,7 @@ impl Run<'_> {
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Archived> {
         let of = self.report.name.clone();
-        let free = |name: &String| whose::find(before, name).is_none();
-        let name = (1..).map(|n| beside(&of, n)).find(free).unwrap_or_default();
+        let name = free(before, |n| beside(&of, n));
         self.tell(Event::Beside { name: &name, of: &of, why });
         let archived = self.make(archiver, &name, monitor)?;
         (self.report.name, self.report.kept) = (name, Some(of));
@@ -93,21 +98,36 @@ impl Run<'_> {
     }
 
     /// Deletes this archive, and no other that came to have its name.
-    pub(super) fn delete(&self, archive: &Archive) -> Result<()> {
+    fn delete(&mut self, archive: &Archive) -> Result<()> {
         let (name, wait) = (&archive.name, self.options.lock_wait);
         self.tell(Event::Deleting { name });
         let now = persistently(&**self.monitor, || self.borg.listed(wait))?;
         match whose::find(&now, name) {
-            None => return Ok(()),
-            Some(now) if now.archive.id == archive.id => {}
+            None => {}
+            Some(now) if now.archive.id == archive.id => self.delete_there(name)?,
             Some(_) => {
                 let what = format!("cannot delete the archive {name}: it is another one than a moment ago");
                 return Err(Error::failed(what).hint("somebody else works with this repository"));
             }
         }
-        let command = self.borg.command("delete", wait)?.arg(archive_argument(name));
+        self.report.forget(std::slice::from_ref(name));
+        self.deleted.push(name.clone());
+        Ok(())
+    }
+
+    fn delete_there(&self, name: &str) -> Result<()> {
+        let command = self.borg.command("delete", self.options.lock_wait)?.arg(archive_argument(name));
         self.borg.run(command.die_with_parent(), &format!("delete the archive {name}")).map(drop)
     }
+
+    fn delete_after(&mut self, archive: &Archive) -> Result<()> {
+        self.delete(archive).map_err(|e| self.complete(e))
+    }
+}
+
+/// The first of these names, counted from 1, that no archive has.
+fn free(before: &[Listed], name: impl Fn(usize) -> String) -> String {
+    (1..).map(name).find(|name| whose::find(before, name).is_none()).unwrap_or_default()
 }
 
 /// For the second making of an archive, which would tell everything twice.

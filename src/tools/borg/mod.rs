@@ -13,10 +13,12 @@ mod remote_path;
 mod serve;
 mod unlocked;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -68,6 +70,8 @@ pub struct Borg {
     passphrase: Passphrase,
     stall_limit: Duration,
     identity: Identity,
+    /// Ids of archives that borg could not read.
+    unreadable: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Borg {
@@ -101,6 +105,7 @@ impl Borg {
             passphrase,
             stall_limit,
             identity,
+            unreadable: Arc::default(),
         })
     }
 

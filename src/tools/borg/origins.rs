@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -127,7 +128,7 @@ impl Borg {
         if origins.get(archive).is_none() {
             origins.asked += 1;
             match origins.asked {
-                ..=ONE_BY_ONE => self.learn_one(archive, origins, lock_wait),
+                ..=ONE_BY_ONE => self.learn_one(archive, origins, lock_wait)?,
                 _ => {
                     let all = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
                     self.learn(&self.archives(&all, lock_wait)?, origins, lock_wait)?;
@@ -138,12 +139,28 @@ impl Borg {
         Ok(origins.get(archive).cloned().unwrap_or_default())
     }
 
-    /// What borg does not tell stays unknown.
-    fn learn_one(&self, archive: &Archive, origins: &mut Origins, lock_wait: Duration) {
-        if !archive.name.contains(SPECIAL) {
-            let told = self.ask_origins(&["--glob-archives", &archive.name], lock_wait);
-            told.into_iter().flatten().for_each(|(id, origin)| origins.insert(&id, origin));
+    /// What borg cannot read stays unknown, and is not asked for again.
+    fn learn_one(&self, archive: &Archive, origins: &mut Origins, lock_wait: Duration) -> Result<()> {
+        if archive.name.contains(SPECIAL) || !self.is_to_be_asked(archive, origins) {
+            return Ok(());
         }
+        match self.ask_origins(&["--glob-archives", &archive.name], lock_wait) {
+            Ok(told) => told.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
+            Err(error) if !is_of_one_archive(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!("{} cannot be read: {}", archive.name, error.chain());
+                self.unreadable().insert(archive.id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_to_be_asked(&self, archive: &Archive, origins: &Origins) -> bool {
+        origins.get(archive).is_none() && !self.unreadable().contains(&archive.id)
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unreadable.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Remembers what we know of an archive that we have just made.
@@ -155,20 +172,18 @@ impl Borg {
 
     /// Asks borg for what is not known yet of `archives`, which are all.
     fn learn(&self, archives: &[Archive], origins: &mut Origins, lock_wait: Duration) -> Result<()> {
-        let Some(first) = archives.iter().position(|archive| origins.get(archive).is_none()) else {
+        let Some(first) = archives.iter().position(|archive| self.is_to_be_asked(archive, origins)) else {
             return Ok(());
         };
         // The new ones are the last, and another machine may just have made one more.
         let last = (archives.len() - first + 1).to_string();
         match self.ask_origins(&["--last", &last], lock_wait) {
             Ok(told) => told.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
-            Err(error) if error.kind() != Kind::Failed => return Err(error),
+            Err(error) if !is_of_one_archive(&error) => return Err(error),
             // One archive that borg does not read must not hide the others.
             Err(_) => {
                 for archive in &archives[first..] {
-                    if origins.get(archive).is_none() {
-                        self.learn_one(archive, origins, lock_wait);
-                    }
+                    self.learn_one(archive, origins, lock_wait)?;
                 }
             }
         }
@@ -181,6 +196,11 @@ impl Borg {
         told(&output.stdout)
             .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
     }
+}
+
+/// Whether it may come from one archive alone, and asking for the others helps.
+fn is_of_one_archive(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Failed | Kind::Damaged | Kind::NotFound)
 }
 
 fn told(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
