@@ -88,6 +88,9 @@ impl Child {
                         Ok(0) | Err(_) => return,
                         Ok(_) => on_line(line.trim_ascii_end()),
                     }
+                    if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+                        let _ = reader.skip_until(b'\n');
+                    }
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -328,6 +331,18 @@ mod tests {
             .secret_fd("SECRET_FD", &secret)
             .and_then(Command::output);
         assert_eq!(out.unwrap().stdout, b"s3cret0\n");
+    }
+
+    #[test]
+    fn the_rest_of_an_endless_line_is_no_line() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&heard);
+        let mut child = Command::new("sh")
+            .args(["-c", "head -c 200000 /dev/zero | tr '\\0' x >&2; echo >&2; echo next >&2"])
+            .spawn(move |line| sink.lock().unwrap().push(line.len()))
+            .unwrap();
+        child.wait_unless(|| false).unwrap();
+        assert_eq!(*heard.lock().unwrap(), [MAX_LINE as usize, 4]);
     }
 
     #[test]
