@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Request;
+use super::{KEPT_LINES, Request};
 use crate::archive::path::ItemPath;
 use crate::error::{Error, Kind, Result};
 use crate::process::{TimedPipe, interrupt};
@@ -116,7 +116,12 @@ fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) 
         .command("list --json-lines", lock_wait)?
         .arg(borg::archive_argument(archive))
         .args(patterns)
-        .spawn(move |line| sink.lock().unwrap_or_else(PoisonError::into_inner).push(Line::parse(line)))?;
+        .spawn(move |line| {
+            let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.len() < KEPT_LINES {
+                log.push(Line::parse(line));
+            }
+        })?;
     let cannot = || Error::failed(format!("cannot {doing}"));
     let pipe = child.stdout().ok_or_else(cannot)?;
     let lines = BufReader::new(TimedPipe::new(pipe, lock_wait + STALL)).lines();
