@@ -1,6 +1,7 @@
 //! Reading the data of an archive, to see that it is there and right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
@@ -62,15 +63,13 @@ pub fn by_chunks(
 ) -> Result<Reading> {
     let items = path.map(|path| items_below(&archived.tree, path));
     let items = items.as_ref();
-    let mut damaged = Vec::new();
+    // By the numbers of their items: a repaired file may have lost more since.
+    let mut damaged: BTreeMap<u64, Damaged> = BTreeMap::new();
     let (mut seen, mut chunks) = (HashSet::new(), Vec::new());
     each_item(archived, native, items, &mut |item, lists| {
         if item.damaged {
-            damaged.push(Damaged {
-                path: item.path,
-                ranges: damage::repaired(lists),
-                why: damage::REPAIRED.into(),
-            });
+            let (ranges, why) = (damage::repaired(lists), damage::REPAIRED.into());
+            damaged.insert(item.number, Damaged { path: item.path, ranges, why });
         }
         chunks.extend(lists.chunks.iter().filter(|chunk| seen.insert(chunk.id)));
     })?;
@@ -86,13 +85,13 @@ pub fn by_chunks(
     };
     let lost = read(native, &sample.chunks, monitor)?;
     if !lost.is_empty() {
-        each_item(archived, native, items, &mut |item, lists| damaged.extend(hit(item.path, lists, &lost)))?;
+        each_item(archived, native, items, &mut |item, lists| add(&mut damaged, item, lists, &lost))?;
     } else if let Some(mark) = mark {
         // What is damaged is looked at each time, until somebody sees to it.
         mark.advance(&sample)?;
     }
     let damaged_files = damaged.len() as u64;
-    damaged.truncate(MOST_NAMED);
+    let damaged = damaged.into_values().take(MOST_NAMED).collect();
     let (read, chunks) = (length(&sample.chunks), sample.chunks.len() as u64);
     Ok(Reading { total, read, chunks, is_last: sample.is_last, damaged_files, damaged })
 }
@@ -171,6 +170,20 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
         Ok(())
     })?;
     Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Adds the file to the `damaged` if it has one of the chunks that are `lost`: each file once.
+fn add(damaged: &mut BTreeMap<u64, Damaged>, item: Item, lists: &ChunkLists, lost: &HashMap<Id, String>) {
+    let number = item.number;
+    let Some(hit) = hit(item.path, lists, lost) else { return };
+    match damaged.entry(number) {
+        Entry::Vacant(entry) => drop(entry.insert(hit)),
+        Entry::Occupied(mut entry) => {
+            let ranges = &mut entry.get_mut().ranges;
+            ranges.extend(hit.ranges);
+            *ranges = compare::merge(std::mem::take(ranges));
+        }
+    }
 }
 
 /// The file, if it has one of the chunks that are `lost`.
