@@ -43,7 +43,7 @@ pub struct Credentials<'a> {
     /// Key files, or folders full of them, in the order in which they are to be looked at.
     pub key_files: &'a [PathBuf],
     /// Gives a passphrase a call, until there is no other. Asked only if the key needs one.
-    pub passphrases: &'a mut dyn FnMut() -> Option<Zeroizing<Vec<u8>>>,
+    pub passphrases: &'a mut dyn FnMut() -> Option<Arc<Zeroizing<Vec<u8>>>>,
     /// What borg's security database is held against; `None`: nothing is compared.
     pub security: Option<Rules>,
     /// The user lets borg read a repository that is only authenticated without its key, unchecked
@@ -372,7 +372,7 @@ fn unlock(
     store: &dyn Store,
     mode: Mode,
     key_files: &[PathBuf],
-    passphrases: &mut dyn FnMut() -> Option<Zeroizing<Vec<u8>>>,
+    passphrases: &mut dyn FnMut() -> Option<Arc<Zeroizing<Vec<u8>>>>,
 ) -> Result<(Secrets, bool)> {
     let id = store.id();
     let (file, text) = if mode.has_key_file() {

@@ -31,7 +31,7 @@ pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]
         store,
         Credentials {
             key_files: &key_files,
-            passphrases: &mut || passphrases.next(),
+            passphrases: &mut || passphrases.next().map(Into::into),
             security: Some(Rules {
                 database: sandbox.path("home/.config/borg/security"),
                 location: sandbox.path("repo").to_str().unwrap().to_owned(),

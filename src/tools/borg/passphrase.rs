@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::secret;
 use crate::tools::terminal;
 
-pub(super) type Secret = Zeroizing<Vec<u8>>;
+/// Shared and not copied: a copy would lie in memory that nobody guards.
+pub type Secret = Arc<Zeroizing<Vec<u8>>>;
 
 /// What root keeps for services, and what is taken from there without them: systemd before 257 hands no
 /// credentials to `.mount` units.
@@ -101,7 +102,7 @@ impl Guess {
         };
         self.asked += 1;
         secret::guard_in_place(&said);
-        self.tried.push(said);
+        self.tried.push(said.into());
         self.at += 1;
         Ok(true)
     }
@@ -238,7 +239,7 @@ fn trusted(path: &Path) -> std::result::Result<Option<Secret>, String> {
 
 /// Without the line end.
 fn read(file: io::Result<File>) -> io::Result<Secret> {
-    let mut secret = Secret::new(Vec::with_capacity(256));
+    let mut secret = Zeroizing::new(Vec::with_capacity(256));
     file?.take(LONGEST + 1).read_to_end(&mut secret)?;
     if secret.len() as u64 > LONGEST {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -247,5 +248,5 @@ fn read(file: io::Result<File>) -> io::Result<Secret> {
         secret.pop();
     }
     secret::guard_in_place(&secret);
-    Ok(secret)
+    Ok(secret.into())
 }

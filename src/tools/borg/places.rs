@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::address::{Address, normal};
+use super::passphrase::Secret;
 use super::{Borg, Passphrase, home};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
@@ -20,14 +21,18 @@ impl Borg {
     ///
     /// # Errors
     /// When BORG_PASSCOMMAND fails.
-    pub fn passphrase(&self) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn passphrase(&self) -> Result<Secret> {
         match &self.passphrase {
             Passphrase::Read(secret) => Ok(secret.clone()),
             Passphrase::Guessed(_) => {
                 Ok(self.guess().map(|guess| guess.current().clone()).unwrap_or_default())
             }
             Passphrase::Inherited => match std::env::var_os("BORG_PASSPHRASE") {
-                Some(passphrase) => Ok(Zeroizing::new(passphrase.into_vec())),
+                Some(passphrase) => {
+                    let secret = Zeroizing::new(passphrase.into_vec());
+                    secret::guard_in_place(&secret);
+                    Ok(secret.into())
+                }
                 None => pass_command(),
             },
         }
@@ -86,7 +91,7 @@ fn config_dir() -> Option<PathBuf> {
     set("BORG_CONFIG_DIR").or_else(|| Some(xdg().or_else(base)?.join("borg")))
 }
 
-fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
+fn pass_command() -> Result<Secret> {
     let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
     let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
     let words = shlex::split(&line).filter(|words| !words.is_empty());
@@ -100,5 +105,5 @@ fn pass_command() -> Result<Zeroizing<Vec<u8>>> {
         secret.pop();
     }
     secret::guard_in_place(&secret);
-    Ok(secret)
+    Ok(secret.into())
 }
