@@ -129,7 +129,8 @@ impl Session {
         let look = tick(Duration::from_millis(100));
         // Without /proc the kernel has to say it.
         let table = mounts::Watch::new().ok();
-        let mut gone = false;
+        // It may have been unmounted before the watch began.
+        let mut gone = self.is_gone();
         let ended = loop {
             select! {
                 recv(self.ended) -> ended => break ended.unwrap_or(Ok(())),
@@ -137,12 +138,16 @@ impl Session {
                     if interrupt::requested() {
                         return self.close();
                     }
-                    if table.as_ref().is_some_and(mounts::Watch::has_changed) {
+                    let was_gone = gone;
+                    // Before Linux 5.8 a table that changes while it is read may lack a line: it is
+                    // read twice.
+                    if gone || table.as_ref().is_some_and(mounts::Watch::has_changed) {
                         gone = self.is_gone();
                     }
                     // The kernel keeps it for a process with a mount table of its own from before,
                     // which will never unmount it.
-                    if gone && self.opened.is_none() {
+                    if was_gone && gone && self.opened.is_none() {
+                        tracing::info!("{} was unmounted, and nothing is open in it: the mount ends", self.dir.display());
                         break Ok(());
                     }
                 },
@@ -169,6 +174,11 @@ impl Session {
 
     fn take_down(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.up) {
+            return Ok(());
+        }
+        if self.is_gone() && self.is_gone() {
+            // Another mount may be there now.
+            self.catalog.shut_down();
             return Ok(());
         }
         let result = match mounts::unmount(&self.dir, false) {

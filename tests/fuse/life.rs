@@ -265,6 +265,24 @@ fn what_is_open_in_a_mount_that_was_taken_out_of_the_tree_can_be_read_on() {
     assert!(wait_until(SOON, || kill(daemon, None).is_err()));
 }
 
+#[test]
+fn a_mount_that_was_taken_out_of_the_tree_leaves_the_one_that_took_its_place() {
+    if !available(&[Need::Fuse, Need::Root]) {
+        return;
+    }
+    let Some((sandbox, _repository)) = scene() else { return };
+    let old = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let daemon = old.daemon();
+    let file = std::fs::File::open(old.path("file")).unwrap();
+    nix::mount::umount2(old.dir(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    let new = Mounted::new(&sandbox, ARCHIVE, &[]);
+    kill(daemon, Signal::SIGTERM).unwrap();
+    assert!(wait_until(SOON, || kill(daemon, None).is_err()));
+    assert_works(&new);
+    drop(file);
+    new.umount(&sandbox);
+}
+
 /// An automount lets only the process group of the helper that it called touch the folder.
 #[test]
 fn the_mount_is_made_in_the_callers_process_group_and_the_daemon_leaves_it_afterwards() {

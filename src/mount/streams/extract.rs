@@ -14,8 +14,10 @@ use crate::tools::borg::{self, Line};
 
 /// Lines of borg's log that are kept for the error.
 const KEPT_LINES: usize = 64;
-/// An argument takes 128 KiB at most; a path that is longer by itself cannot be asked for.
+/// Paths are put together in an expression up to here.
 const LONGEST_EXPRESSION: usize = 32 << 10;
+/// Linux takes no longer argument, in bytes.
+const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
 
 /// A running extract.
 pub struct Extract<'a> {
@@ -30,12 +32,16 @@ impl<'a> Extract<'a> {
     /// Starts the extract of these contents, which must not be empty.
     pub fn start(shared: &'a Shared, contents: &[Content]) -> Result<Self, ReadError> {
         let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
+        let patterns = patterns(contents);
+        if patterns.iter().any(|pattern| pattern.len() > LONGEST_ARGUMENT) {
+            return Err(ReadError::Incomplete("its path is too long to ask borg for it".into()));
+        }
         let command = shared
             .borg
             .command("extract --stdout", shared.limits.lock_wait)
             .map_err(failed)?
             .arg(borg::archive_argument(&shared.archive.name))
-            .args(patterns(contents));
+            .args(patterns);
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
         let mut child = command
