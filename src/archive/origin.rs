@@ -1,6 +1,7 @@
 //! Where an archive comes from: what borg keeps of it, the mark that `create` leaves in its comment,
 //! and whether that makes it ours.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use chrono::NaiveDate;
@@ -14,6 +15,8 @@ const BEGIN: &str = "[borg-offsite-backup ";
 const END: char = ']';
 /// Marks with more text than this hold digests in the place of names: a command line has limits.
 const NAMES_UP_TO: usize = 16 << 10;
+/// With more than so many of them it holds one digest of all: one argument may have 128 KiB.
+const DIGESTS_UP_TO: usize = 5000;
 /// Many machines are called so: the name says nothing of which one it is.
 const COMMON_HOSTS: [&str; 2] = ["dom0", "localhost"];
 
@@ -35,7 +38,10 @@ impl Mark {
     pub fn new(machine: Option<String>, suffix: Option<String>, run: String, roots: &[Vec<u8>]) -> Self {
         let mut tokens: Vec<String> = roots.iter().map(|root| token(root)).collect();
         if tokens.iter().map(|token| token.len() + 1).sum::<usize>() > NAMES_UP_TO {
-            tokens = tokens.iter().map(|token| digest(token)).collect();
+            tokens = match tokens.len() {
+                ..=DIGESTS_UP_TO => tokens.iter().map(|token| digest(token)).collect(),
+                _ => vec![digest_of_all(tokens)],
+            };
         }
         Mark { machine, suffix, run, roots: tokens }
     }
@@ -96,8 +102,18 @@ fn place(token: &str) -> Option<Vec<u8>> {
 }
 
 fn digest(token: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(token, 6)
+}
+
+/// In whatever order they are.
+fn digest_of_all(mut tokens: Vec<String>) -> String {
+    tokens.sort();
+    hex(&tokens.join(","), 16)
+}
+
+fn hex(text: &str, bytes: usize) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What an archive says of where it comes from.
@@ -140,18 +156,24 @@ impl Origin {
         }
     }
 
-    /// Whether it is known to hold the place `root`.
-    pub fn holds(&self, root: &[u8]) -> bool {
-        let (token, roots) = (token(root), self.roots());
-        roots.contains(&token) || roots.contains(&digest(&token))
+    /// Those of `places` that it is not known to hold.
+    pub fn lacks<'a>(&self, places: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+        let roots: HashSet<String> = self.roots().into_iter().collect();
+        let tokens: Vec<String> = places.iter().map(|place| token(place)).collect();
+        let holds = |token: &String| roots.contains(token) || roots.contains(&digest(token));
+        let lacks = places.iter().zip(&tokens).filter(|(_, token)| !holds(token));
+        let lacks: Vec<&[u8]> = lacks.map(|(place, _)| &place[..]).collect();
+        if roots.contains(&digest_of_all(tokens)) { Vec::new() } else { lacks }
     }
 
     /// The places that it holds and that are not among `roots`, for people. A place that only its
     /// digest is known of has no name.
     pub fn besides(&self, roots: &[Vec<u8>]) -> Vec<String> {
-        let known: Vec<String> = roots.iter().map(|root| token(root)).collect();
-        let digests: Vec<String> = known.iter().map(|token| digest(token)).collect();
-        let unknown = |held: &String| !known.contains(held) && !digests.contains(held);
+        let tokens: Vec<String> = roots.iter().map(|root| token(root)).collect();
+        let mut known: HashSet<String> = tokens.iter().map(|token| digest(token)).collect();
+        known.extend(tokens.iter().cloned());
+        known.insert(digest_of_all(tokens));
+        let unknown = |held: &String| !known.contains(held);
         let name = |held: String| match place(&held) {
             Some(place) => shown_place(&place),
             None => "something without a known name".to_owned(),
@@ -304,7 +326,8 @@ mod tests {
         let many: Vec<Vec<u8>> = (0..3000).map(|i| format!("/dev/zvol/tank/v{i}").into_bytes()).collect();
         for roots in [&many[..3], &many] {
             let origin = made_by("a", Some(Mark::new(None, None, String::new(), roots)));
-            assert!(origin.holds(b"/dev/zvol/tank/v2") && !origin.holds(b"/dev/zvol/tank/x"));
+            let asked = [b"/dev/zvol/tank/v2".to_vec(), b"/dev/zvol/tank/x".to_vec()];
+            assert_eq!(origin.lacks(&asked), [&asked[1][..]]);
             assert!(origin.besides(roots).is_empty());
             assert_eq!(origin.besides(&roots[1..]).len(), 1);
         }
@@ -314,12 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_places_it_is_known_whether_they_are_the_same() {
+        let mut many: Vec<Vec<u8>> = (0..20_000).map(|i| format!("/tank/v{i}").into_bytes()).collect();
+        let mark = Mark::new(None, None, String::new(), &many);
+        assert!(mark.to_string().len() < 1000);
+        let origin = made_by("a", Some(mark));
+        many.reverse();
+        assert!(origin.lacks(&many).is_empty() && origin.besides(&many).is_empty());
+        assert_eq!((origin.lacks(&many[1..]).len(), origin.besides(&many[1..]).len()), (19_999, 1));
+        assert_eq!(origin.held(), None);
+    }
+
+    #[test]
     fn without_a_mark_the_command_line_says_what_it_holds() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let origin = Origin::new("a".into(), "", &words("borg create --stats ::2026-11-24 -- . boot/efi"));
-        assert!(origin.holds(b"/") && origin.holds(b"/boot/efi") && !origin.holds(b"/boot"));
+        let asked = ["/", "/boot", "/boot/efi"].map(|place| place.as_bytes().to_vec());
+        assert_eq!(origin.lacks(&asked), [b"/boot"]);
         let old = Origin::new("a".into(), "", &words("borg create r::x /run/borg-offsite-backup/ /home/"));
-        assert!(old.holds(b"/") && old.holds(b"/home"));
+        assert!(old.lacks(&[b"/".to_vec(), b"/home".to_vec()]).is_empty());
     }
 
     #[test]

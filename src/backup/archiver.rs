@@ -50,7 +50,8 @@ pub struct Archived {
     pub end: String,
     /// ... and the repository changed with it.
     pub modified: String,
-    pub statistics: Statistics,
+    /// `None`: borg made it, and could not say them any more.
+    pub statistics: Option<Statistics>,
     pub warnings: Warnings,
     /// Folders that a CACHEDIR.TAG keeps out.
     pub caches: u64,
@@ -131,7 +132,7 @@ impl Archiver<'_> {
             start,
             end,
             modified,
-            statistics: stats,
+            statistics: Some(stats),
             warnings: seen.warnings(),
             caches: seen.caches,
         })
@@ -152,7 +153,7 @@ impl Archiver<'_> {
             return Err(exists_already(self.borg.repository(), name));
         }
         let warnings = self.tried.take();
-        Ok(Archived { id, start, end, modified, statistics: stats, warnings, caches: 0 })
+        Ok(Archived { id, start, end, modified, statistics: Some(stats), warnings, caches: 0 })
     }
 
     /// The same by the list of archives, which takes no cache of borg's. Figures it has none.
@@ -289,8 +290,11 @@ impl Seen {
         match line {
             Line::Message { level: Level::Warning, text, .. } => {
                 self.warnings.all += 1;
-                self.warnings.changed += u64::from(text.contains("file changed while we backed it up"));
-                self.warnings.unread += u64::from(says_unread(text));
+                // Names of files stand in the text, too, and may say anything.
+                match text.ends_with(CHANGED) {
+                    true => self.warnings.changed += 1,
+                    false => self.warnings.unread += u64::from(says_unread(text)),
+                }
             }
             Line::Message { level: Level::Error, .. } | Line::Question { .. } => {}
             _ => return true,
@@ -321,13 +325,42 @@ impl Seen {
     }
 }
 
-/// Whether borg says that it could not read something: with the number of an error of the system, as
-/// all borgs write it, and not because it was gone or had become something else.
+/// How all borgs end the line about a file that changed while it was read.
+const CHANGED: &str = ": file changed while we backed it up";
+
+/// Whether borg says that it could not read something: with the number of an error of the system at the
+/// end, as all borgs write it, and not because it was gone or had become something else.
 fn says_unread(text: &str) -> bool {
     const VANISHED: [i32; 4] = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ESTALE];
-    let number = |(at, begin): (usize, &str)| text[at + begin.len()..].split(']').next()?.parse().ok();
-    let mut errors = text.match_indices("[Errno ").filter_map(number);
-    errors.any(|errno: i32| !VANISHED.contains(&errno))
+    let errno = text.match_indices("[Errno ").find_map(|(at, begin)| {
+        let (number, rest) = text[at + begin.len()..].split_once("] ")?;
+        is_end_of_error(rest).then(|| number.parse::<i32>().ok()).flatten()
+    });
+    errno.is_some_and(|errno| !VANISHED.contains(&errno))
+}
+
+/// Whether it is what Python writes after an error's number: the meaning, and maybe the file as a literal.
+/// What stands in the name of a file is followed by more than that.
+fn is_end_of_error(rest: &str) -> bool {
+    let (meaning, file) = rest.split_once(": ").map_or((rest, None), |(meaning, file)| (meaning, Some(file)));
+    !meaning.contains(['[', '\'', '"']) && file.is_none_or(is_literal)
+}
+
+/// Whether all of it is one text, or the number of a descriptor, as Python writes them.
+fn is_literal(text: &str) -> bool {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return true;
+    }
+    let mut chars = text.strip_prefix('b').unwrap_or(text).chars();
+    let Some(quote) = chars.next().filter(|c| ['\'', '"'].contains(c)) else { return false };
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            c if c == quote => return chars.as_str().is_empty(),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The user's options without a comment, and one that holds it and the mark.
@@ -474,12 +507,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_counts_once_whatever_the_file_is_called() {
+        let mut seen = Seen { warned: true, ..Seen::default() };
+        for text in [
+            "x: read: [Errno 5] Input/output error: file changed while we backed it up",
+            "x: file changed while we backed it up: read: [Errno 5] Input/output error",
+        ] {
+            let line = serde_json::json!({"type": "log_message", "levelname": "WARNING", "message": text});
+            seen.take(&Line::parse(line.to_string().as_bytes()));
+        }
+        assert_eq!(seen.warnings(), Warnings { all: 2, changed: 1, unread: 1 });
+    }
+
+    #[test]
     fn what_could_not_be_read_differs_from_what_was_gone() {
         for unread in [
             "a: read: [Errno 5] Input/output error",
             "b: open: [Errno 13] Permission denied: 'b'",
             "d: dir_open: [Errno 1] Operation not permitted: 'd'",
             "n: [Errno 2] x: open: [Errno 107] Transport endpoint is not connected: 'n: [Errno 2] x'",
+            "x: open: [Errno 13] Permission denied: b\"it's\"",
+            "x: scandir: [Errno 5] Input/output error: 7",
+            r#"a'"\: open: [Errno 13] Permission denied: 'a\'"\\'"#,
         ] {
             assert!(says_unread(unread), "{unread}");
         }
@@ -489,6 +538,11 @@ mod tests {
             "a: open: [Errno 40] Too many levels of symbolic links: 'a'",
             "a: dir_open: [Errno 20] Not a directory: 'a'",
             "[Errno x] [Errno",
+            "x [Errno 5] y: stat: [Errno 2] No such file or directory: 'x [Errno 5] y'",
+            "x: read: [Errno 5] Input/output error: stat: [Errno 2] No such file or directory",
+            "[Errno 5] y: 'z: open: [Errno 2] No such file or directory: \"[Errno 5] y: 'z\"",
+            r#"[Errno 5] y: "z': open: [Errno 2] No such file or directory: '[Errno 5] y: "z\''"#,
+            "Include pattern '[Errno 5] x' never matched.",
         ] {
             assert!(!says_unread(other), "{other}");
         }

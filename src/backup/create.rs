@@ -87,8 +87,8 @@ fn attempt(
     if identity.machine.is_none() {
         monitor.tell(Event::NoMachineId);
     }
-    let places: Vec<Vec<u8>> = plan.held().into_iter().map(|(place, _)| place).collect();
-    let mark = Mark::new(identity.machine.clone(), identity.suffix.clone(), state::run_id(), &places);
+    report.places = plan.places();
+    let mark = Mark::new(identity.machine.clone(), identity.suffix.clone(), state::run_id(), &report.places);
     let (plan, borg, mark) = (&plan, &borg, &mark);
     let deleted = Vec::new();
     let mut run = Run { config, options, hooks, monitor, plan, borg, identity, mark, begun, report, deleted };
@@ -99,7 +99,8 @@ fn attempt(
     outcome
 }
 
-fn plan(config: &Config) -> Result<Plan> {
+/// What the configuration means on this machine now.
+pub(super) fn plan(config: &Config) -> Result<Plan> {
     if config.datasets_to_backup.is_empty() {
         return Plan::new(config, &[], &[]);
     }
@@ -147,7 +148,7 @@ impl<'a> Run<'a> {
         let Some(archived) = self.archive_tree(&before, there.as_ref())? else {
             return Ok(Outcome::Rehearsed);
         };
-        self.report.statistics = archived.statistics;
+        self.report.statistics = archived.statistics.unwrap_or_default();
         self.report.count(archived.warnings);
         self.report.caches = archived.caches;
         let origin = Origin::ours(identity::host(), self.mark.clone(), archived.warnings.unread);
@@ -159,9 +160,11 @@ impl<'a> Run<'a> {
 
     /// Is content with today's archive as far as it holds what there is to back up.
     fn skip(&mut self, there: &Listed, before: &[Listed]) -> Result<Retention> {
+        let lacks = there.origin.lacks(&self.report.places);
         let held = self.plan.held().into_iter();
         self.report.missing =
-            held.filter(|(place, _)| !there.origin.holds(place)).map(|(_, name)| name).collect();
+            held.filter(|(place, _)| lacks.contains(&&place[..])).map(|(_, name)| name).collect();
+        self.report.is_unmarked = there.origin.mark.is_none();
         self.report.unread = there.origin.unread;
         self.prune(before)
     }
@@ -211,7 +214,9 @@ impl<'a> Run<'a> {
             let expected = history.expected(self.borg.repository());
             self.tell(Event::Archiving { name: &self.report.name, expected });
             let archived = self.archive(&archiver, before, there)?;
-            history.remember(self.borg.repository(), archived.statistics.original_size);
+            if let Some(statistics) = archived.statistics {
+                history.remember(self.borg.repository(), statistics.original_size);
+            }
             Some(archived)
         };
         self.report.archiving = archiving.elapsed();
@@ -397,11 +402,6 @@ impl<'a> Run<'a> {
                 self.tell(Event::StandsBeside { name, of });
             }
         }
-    }
-
-    /// What this backup holds, as marks have it.
-    fn places(&self) -> Vec<Vec<u8>> {
-        self.plan.held().into_iter().map(|(place, _)| place).collect()
     }
 
     fn tell(&self, event: Event<'_>) {

@@ -89,6 +89,11 @@ impl Plan {
         self.entries.iter().filter(|e| !matches!(e.source, Source::Volumes(_))).count()
     }
 
+    /// The places that the archive holds, as marks have them.
+    pub fn places(&self) -> Vec<Vec<u8>> {
+        self.held().into_iter().map(|(place, _)| place).collect()
+    }
+
     /// The places that the archive holds, as marks have them, each with its name for people.
     pub fn held(&self) -> Vec<(Vec<u8>, String)> {
         let mut held = Vec::new();

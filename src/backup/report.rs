@@ -29,6 +29,9 @@ pub struct Report {
     pub name: String,
     /// What it holds, as the label of its figures has it.
     pub label: String,
+    /// The places that an archive of the configuration holds, as marks have them; empty when it did not
+    /// come so far.
+    pub places: Vec<Vec<u8>>,
     /// An error when there is no archive of today. [`crate::error::Kind::Busy`]: another run, or
     /// another borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
     pub outcome: Result<Outcome>,
@@ -47,6 +50,8 @@ pub struct Report {
     pub unread: u64,
     /// What the configuration lists and today's archive, which was there before, does not hold.
     pub missing: Vec<String>,
+    /// It does not say what it holds: an earlier version made it, or borg alone.
+    pub is_unmarked: bool,
     /// The archive that could not be replaced; the new one has a name of its own.
     pub kept: Option<String>,
     /// The name that the archive should have, and has not.
@@ -69,6 +74,7 @@ impl Report {
             repository: String::new(),
             name,
             label: String::new(),
+            places: Vec::new(),
             outcome: Ok(Outcome::Rehearsed),
             made: None,
             archives: None,
@@ -78,6 +84,7 @@ impl Report {
             caches: 0,
             unread: 0,
             missing: Vec::new(),
+            is_unmarked: false,
             kept: None,
             misnamed: None,
             preparing: Duration::ZERO,

@@ -138,8 +138,12 @@ fn missing(report: &Report) -> Vec<String> {
     }
     if !report.missing.is_empty() {
         let what = report.missing.join(", ");
+        let lacks = match report.is_unmarked {
+            true => "was made without this version, so it does not say whether it holds",
+            false => "does not hold",
+        };
         missing.push(format!(
-            "{name} does not hold {what}, which the configuration lists; `create --if-exists replace` makes it anew"
+            "{name} {lacks} {what}, which the configuration lists; `create --if-exists replace` makes it anew"
         ));
     }
     if let Some(kept) = &report.kept {
@@ -175,15 +179,15 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
         Outcome::Rehearsed => return "Nothing was written: this was a dry run".to_owned(),
     };
     let sizes = report.statistics;
-    let mut text = format!(
-        "{done}: {} looked at, {} new",
-        console::size(sizes.original_size),
-        console::size(sizes.deduplicated_size)
-    );
+    let mut text = done;
+    if report.made.as_ref().is_none_or(|made| made.statistics.is_some()) {
+        let (all, new) = (console::size(sizes.original_size), console::size(sizes.deduplicated_size));
+        text.push_str(&format!(": {all} looked at, {new} new"));
+    }
     for (number, one, many) in [
         (report.changed, "file changed while read", "files changed while read"),
         (report.unread, "file or folder not read", "files and folders not read"),
-        (report.warnings - report.changed - report.unread, "warning", "warnings"),
+        (report.warnings.saturating_sub(report.changed + report.unread), "warning", "warnings"),
     ] {
         if number > 0 {
             text.push_str(&format!(", {}", counted(number, one, many)));
@@ -209,6 +213,7 @@ mod tests {
             repository: "/srv/backup".into(),
             name: "2026-11-24".into(),
             label: String::new(),
+            places: vec![],
             outcome: Ok(Outcome::Made(Ok(Retention::NotToday))),
             made: None,
             archives: None,
@@ -223,6 +228,7 @@ mod tests {
             caches: 0,
             unread: 0,
             missing: vec![],
+            is_unmarked: false,
             kept: None,
             misnamed: None,
             preparing: Duration::ZERO,
@@ -255,5 +261,10 @@ mod tests {
                 .ends_with(", 2 files changed while read, 1 file or folder not read (listed above)")
         );
         assert_eq!(missing(&report), ["2026-11-24 lacks 1 file or folder that could not be read"]);
+        (report.unread, report.missing, report.is_unmarked) = (0, vec!["tank/v".into()], true);
+        let text = missing(&report).concat();
+        assert!(text.starts_with("2026-11-24 was made without this version"), "{text}");
+        report.is_unmarked = false;
+        assert!(missing(&report).concat().starts_with("2026-11-24 does not hold tank/v"));
     }
 }

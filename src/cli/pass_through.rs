@@ -183,7 +183,9 @@ impl Archives for InRepository<'_> {
 /// Puts names of archives for dates and for `::today`, `::yesterday`, `::latest` and `::latest~2`; every
 /// other argument stays as it is, byte by byte.
 fn resolve(command: &str, args: &[OsString], archives: &mut dyn Archives) -> Result<Vec<OsString>> {
-    let repairs = args.iter().any(|arg| arg == "--repair");
+    // borg takes it shortened, too.
+    let is_repair = |arg: &str| arg.len() > "--re".len() && "--repair".starts_with(arg);
+    let repairs = args.iter().filter_map(|arg| arg.to_str()).any(is_repair);
     let reads = READERS.contains(&command) && !repairs;
     let mut located = false;
     let mut resolved = Vec::with_capacity(args.len());
@@ -280,6 +282,7 @@ mod tests {
             &["rename", "::latest", "b"],
             &["recreate", "::today"],
             &["check", "--repair", "::latest"],
+            &["check", "--repa", "::latest"],
             &["import-tar", "::yesterday", "x.tar"],
         ] {
             let error = resolved_among(args, &mut Few(&[], 0)).unwrap_err();

@@ -98,13 +98,15 @@ mod tests {
 
     #[test]
     fn who_speaks_reads_or_works_is_left_alone_however_long_it_takes() {
-        let limit = Duration::from_millis(800);
-        let slowly = |step: &str| format!("for i in 1 2 3 4 5 6; do {step}; sleep 0.3; done");
-        let busy = "end=$(($(cut -d. -f1 /proc/uptime) + 3)); while :; do i=0; while [ $i -lt 20000 ]; do
+        let limit = Duration::from_secs(4);
+        let slowly = |step: &str| format!("for i in $(seq 16); do {step}; sleep 0.3; done");
+        let busy = "end=$(($(cut -d. -f1 /proc/uptime) + 6)); while :; do i=0; while [ $i -lt 20000 ]; do
             i=$((i+1)); done; [ $(cut -d. -f1 /proc/uptime) -lt $end ] || exit 0; done";
-        for script in [slowly("echo on >&2"), slowly("read line < /proc/uptime"), busy.to_owned()] {
-            run(&script, limit).unwrap();
-        }
+        std::thread::scope(|scope| {
+            for script in [slowly("echo on >&2"), slowly("read line < /proc/uptime"), busy.to_owned()] {
+                scope.spawn(move || run(&script, limit).unwrap());
+            }
+        });
     }
 
     #[test]

@@ -30,7 +30,12 @@ fn an_archive_that_is_whole_is_not_lost_to_a_full_cache() {
     let mut world = world_with_full_cache();
     world.set("fail_on_warnings", true);
     let whole = format!("the archive {} is whole", today());
-    create(&world, &[]).exits(3).says(&whole).says("No space left on device").says("cache");
+    let ran = create(&world, &[]).exits(3).says(&whole).says("No space left on device").says("cache");
+    assert!(!ran.stderr.contains("looked at"), "{}", ran.stderr);
+    assert!(!world.path("home/cache/borg-offsite-backup/totals.json").exists());
+    let told = world.run(&["telemetry", "--json"]).succeeds().stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert!(told["archives"][0]["original_size"].as_u64().unwrap() > 15_000, "{told}");
     assert_eq!(world.archives(), [today()]);
     assert_eq!(world.paths(&today()).len(), 15_001);
     create(&world, &["--if-exists", "skip"]).exits(0).says("There is an archive");

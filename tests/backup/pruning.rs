@@ -108,3 +108,29 @@ fn when_it_fails_the_backup_is_complete_and_both_are_told() {
     ran.says("cannot remove the archives that are not to be kept").says("the backup itself is complete");
     assert!(world.archives().contains(&today()));
 }
+
+#[test]
+fn a_damaged_archive_stops_neither_the_backup_nor_pruning_and_is_named() {
+    let mut world = world(&OLD[..2]);
+    // borg's cache must know the archives before one is damaged; what we know of them is forgotten.
+    world.run(&["create"]).succeeds();
+    std::fs::remove_dir_all(world.path("home/cache/borg-offsite-backup")).unwrap();
+    world.set("keep_daily", 1);
+    world.set("keep_weekly", 0);
+    world.set("keep_monthly", 0);
+    let told = world.borg(&["info", "--json", "::2020-01-01"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let id = told["archives"][0]["id"].as_str().unwrap();
+    let repository = world.path("repository");
+    let debug = ["debug", "delete-obj", repository.to_str().unwrap(), id];
+    assert!(world.borg(&debug).status().unwrap().success());
+    world.set("fail_on_warnings", true);
+    let calls = world.path("calls");
+    let script = format!("case \"$*\" in *glob-archives?2020-01-01*) echo x >> {};; esac", calls.display());
+    let replace = ["create", "--if-exists", "replace"];
+    let ran = Ran::from(world.with_borg(&script, &replace).output().unwrap()).exits(3);
+    assert!(!ran.stderr.contains("archive_suffix"), "{}", ran.stderr);
+    ran.says("2020-01-01 cannot be read").says("removed 2020-01-02");
+    assert_eq!(world.archives(), ["2020-01-01".to_owned(), today()]);
+    assert_eq!(std::fs::read_to_string(&calls).unwrap(), "x\n", "it is asked for once in a run");
+}

@@ -44,7 +44,8 @@ fn a_server_that_goes_silent_ends_create_and_monitoring_is_told() {
     // Before borg is started, when it lists the archives, and when it makes one.
     for call in 1..=3 {
         let mut world = world(&format!("[ $n -lt {call} ] || exec sleep 100000"));
-        world.set("stall_limit", 2);
+        // It bounds the first look, too, in which a borg has to start.
+        world.set("stall_limit", if call == 1 { 2 } else { 8 });
         let told = world.path("told");
         world.set("on_failure", json!(["sh", "-c", format!("cat > {}", told.display())]));
         let telemetry = world.path("t.prom");
@@ -53,12 +54,13 @@ fn a_server_that_goes_silent_ends_create_and_monitoring_is_told() {
         let ran = ran.exits(1);
         match call {
             1 => ran.says("milena does not answer").says("took longer than 2 s"),
-            _ => ran.says("for 3 s it neither said nor did anything").says("`stall_limit`"),
+            _ => ran.says("for 9 s it neither said nor did anything").says("`stall_limit`"),
         };
         let told: Value = serde_json::from_slice(&fs::read(told).unwrap()).unwrap();
         assert_eq!(told["outcome"], json!("failed"));
         let metrics = fs::read_to_string(telemetry).unwrap();
         assert!(metrics.contains("exit_code 1") || metrics.contains("} 1"), "{metrics}");
+        world.set("stall_limit", 600);
         // Nobody holds anything: the next one makes its backup.
         world.write("rsh", fs::read_to_string(world.path("rsh")).unwrap().replace("exec sleep", ": "));
         run(&world, &["create", "--lock-wait", "30"]).succeeds();

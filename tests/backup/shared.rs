@@ -219,6 +219,44 @@ fn an_archive_is_a_reason_to_skip_only_if_it_holds_all_and_is_replaced_only_by_w
 }
 
 #[test]
+fn the_archive_of_another_configuration_is_no_success_for_monitoring() {
+    let mut world = world();
+    world.run(&["create"]).succeeds();
+    world.list(&["other"]);
+    // What this configuration's runs left.
+    let forget = || {
+        for entry in fs::read_dir(world.path("home/cache/borg-offsite-backup")).unwrap().flatten() {
+            if entry.file_name().to_str().unwrap().starts_with("telemetry-") {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    };
+    let file = world.path("telemetry.prom");
+    let to = ["--telemetry-file", file.to_str().unwrap()];
+    let success = || {
+        let told = fs::read_to_string(&file).unwrap();
+        let line =
+            told.lines().find(|l| l.starts_with("borg_backup_last_success_timestamp_seconds")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    for (args, code) in
+        [(&["create", "--if-exists", "skip"][..], 3), (&["create"][..], 1), (&["telemetry"][..], 0)]
+    {
+        forget();
+        world.run(&[args, &to[..]].concat()).exits(code);
+        assert_eq!(success(), 0.0, "{args:?}");
+    }
+    world.run(&[&["telemetry"][..], &to].concat()).succeeds();
+    assert_eq!(success(), 0.0);
+    let (date, aside) = (format!("::{}", today()), "aside");
+    assert!(world.borg(&["rename", &date, aside]).status().unwrap().success());
+    world.run(&["create"]).succeeds();
+    forget();
+    world.run(&[&["telemetry"][..], &to].concat()).succeeds();
+    assert!(success() > 0.0);
+}
+
+#[test]
 fn what_could_not_be_read_is_told_and_replaces_nothing() {
     let mut world = world();
     world.list(&["data", "data/x", "other"]);

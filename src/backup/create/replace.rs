@@ -28,7 +28,7 @@ impl Run<'_> {
             self.delete_left(before, &archived)?;
             return Ok(archived);
         };
-        let besides = there.origin.besides(&self.places());
+        let besides = there.origin.besides(&self.report.places);
         if !besides.is_empty() {
             return self.make_beside(archiver, before, Beside::Holds(&besides), self.monitor);
         }
@@ -71,11 +71,10 @@ impl Run<'_> {
         if archived.warnings.unread > 0 {
             return Ok(());
         }
-        let (name, places) = (self.report.name.clone(), self.places());
         let is_left = |listed: &&Listed| {
-            is_in_the_making(&listed.archive.name) == Some(&name)
+            is_in_the_making(&listed.archive.name) == Some(&self.report.name)
                 && self.identity.made(&listed.origin)
-                && listed.origin.besides(&places).is_empty()
+                && listed.origin.besides(&self.report.places).is_empty()
         };
         let left: Vec<&Listed> = before.iter().filter(is_left).collect();
         left.into_iter().try_for_each(|left| self.delete_after(&left.archive))

@@ -18,6 +18,9 @@ pub struct Known {
     repository: String,
     /// The label of that name, for what is of no archive.
     pub dataset: String,
+    /// The places that a backup holds, as marks have them; empty: no run has left them yet.
+    #[serde(default)]
+    places: Vec<Vec<u8>>,
     /// When the repository last changed.
     pub modified: Option<f64>,
     /// Those that exist, as far as is known.
@@ -35,9 +38,6 @@ pub struct Entry {
     /// The label `dataset`: what the archive holds. Empty where nobody knows.
     #[serde(default)]
     pub dataset: String,
-    /// Something is missing in it that could not be read.
-    #[serde(default)]
-    pub lacks: bool,
     /// `None`: nobody asked yet.
     pub made: Option<Made>,
 }
@@ -104,15 +104,29 @@ impl Known {
                 id: archive.id.clone(),
                 start: seconds(&archive.start).unwrap_or_default(),
                 dataset: label.or_else(|| Some(origin.held()?.join(","))).unwrap_or_default(),
-                lacks: origin.unread > 0,
                 made: known.and_then(|known| known.made),
             }
         };
         self.archives = archives.iter().map(entry).collect();
-        let whole = self.archives.iter().filter(|a| identity.day_of(&a.name).is_some() && !a.lacks);
         // One that a run made whose knowledge was lost.
-        if let Some(newest) = whole.map(|a| a.start).max_by(f64::total_cmp) {
+        let whole = archives.iter().filter(|listed| self.is_whole(listed, identity));
+        let starts = whole.filter_map(|listed| seconds(&listed.archive.start));
+        if let Some(newest) = starts.max_by(f64::total_cmp) {
             self.succeeded(newest);
+        }
+    }
+
+    /// Whether it is a backup of all that this configuration lists: another one of this machine may use
+    /// the repository, too.
+    fn is_whole(&self, Listed { archive, origin }: &Listed, identity: &Identity) -> bool {
+        let holds_all = !self.places.is_empty() && origin.lacks(&self.places).is_empty();
+        identity.day_of(&archive.name).is_some() && origin.unread == 0 && holds_all
+    }
+
+    /// What a backup holds, for those who know it already or ask `places`.
+    pub fn holds(&mut self, places: impl FnOnce() -> Vec<Vec<u8>>) {
+        if self.places.is_empty() {
+            self.places = places();
         }
     }
 
@@ -127,12 +141,17 @@ impl Known {
 
     /// What `report` tells of the archives.
     pub fn take(&mut self, report: &Report, identity: &Identity) {
+        if !report.places.is_empty() {
+            self.places.clone_from(&report.places);
+        }
         if let Some(archives) = &report.archives {
             self.exist(archives, identity);
         }
         if let Some(made) = &report.made {
             let end = seconds(&made.end).unwrap_or_default();
-            self.figures(&made.id, Made { end, statistics: made.statistics });
+            if let Some(statistics) = made.statistics {
+                self.figures(&made.id, Made { end, statistics });
+            }
             for entry in self.archives.iter_mut().filter(|entry| entry.id == made.id) {
                 entry.dataset.clone_from(&report.label);
             }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 
 use super::archiver::Statistics;
+use super::create::plan;
 use super::report::Report;
 use super::whose;
 use crate::archive::name::Archive;
@@ -68,6 +69,7 @@ impl Telemetry {
         let archives = archives.map(|a| Archive { name: a.name, id: a.id, start: a.start }).collect();
         let identity = identity::of(config);
         let ours = whose::ours(&identity, &borg.with_origins(archives, lock_wait)?);
+        self.known.holds(|| plan(config).map(|plan| plan.places()).unwrap_or_default());
         self.known.exist(&ours, &identity);
         let Some(name) = self.known.newest_without_figures().map(str::to_owned) else { return Ok(()) };
         let argument = archive_argument(&name);

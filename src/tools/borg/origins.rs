@@ -58,6 +58,12 @@ impl Origins {
         });
     }
 
+    /// What we know better than borg does, as what could not be read.
+    fn set(&mut self, id: &str, origin: Origin) {
+        self.known.insert(id.to_owned(), origin);
+        self.changed = true;
+    }
+
     /// Only these archives exist.
     pub fn keep(&mut self, archives: &[Archive]) {
         let exist: HashSet<&str> = archives.iter().map(|archive| archive.id.as_str()).collect();
@@ -79,7 +85,13 @@ impl Origins {
         folders::make_private(dir).ok()?;
         // A mount that began long ago does not undo what a backup has added since.
         let mut known = read(file).unwrap_or_default();
-        known.extend(self.known.clone());
+        for (id, ours) in &self.known {
+            // Only the run that made it knows what could not be read.
+            let unread = known.get(id).map_or(0, |theirs| theirs.unread).max(ours.unread);
+            let mut origin = ours.clone();
+            origin.unread = unread;
+            known.insert(id.clone(), origin);
+        }
         known.retain(|id, _| !self.gone.contains(id));
         let mut new = tempfile::NamedTempFile::new_in(dir).ok()?;
         new.write_all(&serde_json::to_vec(&known).ok()?).ok()?;
@@ -166,7 +178,7 @@ impl Borg {
     /// Remembers what we know of an archive that we have just made.
     pub fn remember(&self, id: &str, origin: Origin) {
         let mut origins = Origins::load(self.repository());
-        origins.insert(id, origin);
+        origins.set(id, origin);
         origins.save();
     }
 
@@ -232,5 +244,35 @@ fn words(command_line: &Value) -> Vec<String> {
         Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_forgotten_by_who_knew_the_archive_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cache/origins.json");
+        let load = || Origins {
+            known: read(&file).unwrap_or_default(),
+            file: Some(file.clone()),
+            gone: HashSet::new(),
+            changed: false,
+            asked: 0,
+        };
+        let told = || Origin::new("a".into(), "", &[]);
+        let mut mount = load();
+        mount.insert("1", told());
+        mount.save();
+        let mut create = load();
+        let mut lacking = told();
+        lacking.unread = 3;
+        create.set("1", lacking);
+        create.save();
+        mount.insert("2", told());
+        mount.save();
+        assert_eq!((load().known["1"].unread, load().known["2"].unread), (3, 0));
     }
 }
