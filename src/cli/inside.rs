@@ -55,14 +55,20 @@ pub fn run(
         in_host: options.in_host,
     };
     let inside = inside::Inside::open(borg, &volume, &|_| ())?;
+    let mut exit = Exit::Done;
     for path in &paths {
         match act {
             Act::List => inside.list(path)?.iter().try_for_each(|entry| console::print(&line(entry)))?,
-            Act::Copy(to, overwrite) => copy(&inside, path, to, *overwrite, console)?,
+            Act::Copy(to, overwrite) => {
+                if let Some(missing) = copy(&inside, path, to, *overwrite, console)? {
+                    console.warn(&format!("not all of {} came: {missing}", path.escape_ascii()));
+                    exit = Exit::Warned;
+                }
+            }
         }
     }
     inside.close()?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The volume, and the paths in it.
@@ -82,7 +88,14 @@ fn same_volume(places: Vec<Place>) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
     Ok((found.unwrap_or_default(), paths))
 }
 
-fn copy(inside: &inside::Inside, path: &[u8], to: &Path, overwrite: bool, console: Console) -> Result<()> {
+/// What did not come of it.
+fn copy(
+    inside: &inside::Inside,
+    path: &[u8],
+    to: &Path,
+    overwrite: bool,
+    console: Console,
+) -> Result<Option<String>> {
     let shown = path.escape_ascii();
     let total = inside.size(path)?;
     let mut drawn = 0;
@@ -95,9 +108,11 @@ fn copy(inside: &inside::Inside, path: &[u8], to: &Path, overwrite: bool, consol
     if console.is_interactive() {
         redraw("");
     }
-    copied?;
-    console.say(&format!("{shown} is in {} ({})", to.display(), size(total)));
-    Ok(())
+    let missing = copied?;
+    if missing.is_none() {
+        console.say(&format!("{shown} is in {} ({})", to.display(), size(total)));
+    }
+    Ok(missing)
 }
 
 /// `-rw-r--r--  1000:1000   3000000  2026-03-14 07:00  letter`

@@ -113,18 +113,18 @@ impl Inside {
     /// Copies `path` (a file, or a folder with all that is in it; of `/`, what is in it) into the
     /// folder `to`, which is made if it is missing. Owners (by number), modes, times, links, holes,
     /// xattrs and ACLs are kept. Nothing is written outside of `to`, whatever links are in it. `progress` is
-    /// told the bytes copied so far.
+    /// told the bytes copied so far. Gives what of it could not be read; the rest came.
     ///
     /// # Errors
-    /// When something of that name is there already, unless `overwrite`; and when it cannot be read
-    /// or written. Then nothing was changed in `to`.
+    /// When something of that name is there already, unless `overwrite`; and when nothing can be read, or
+    /// it cannot be written. Then nothing was changed in `to`.
     pub fn copy(
         &self,
         path: &[u8],
         to: &Path,
         overwrite: bool,
         progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let found = self.find(path)?;
         let (from, name) = match (found.parent(), found.file_name()) {
             (Some(parent), Some(name)) if found != self.root => (parent, name),

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
@@ -130,13 +130,35 @@ impl Place {
     /// [`Kind::Usage`] when it is.
     pub fn is_outside(&self, repository: Option<&Path>) -> Result<()> {
         let repository = repository.and_then(|dir| dir.canonicalize().ok());
-        match repository.filter(|dir| self.path.starts_with(dir)) {
+        match repository.filter(|dir| self.path.starts_with(dir) || self.is_in(dir)) {
             Some(dir) => {
                 let shown = &self.shown;
                 Err(Error::usage(format!("the target {shown} is inside the repository {}", dir.display())))
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether the file, or the folder of a new one, is also found in `dir`: by another name, or since that is
+    /// mounted elsewhere too.
+    fn is_in(&self, dir: &Path) -> bool {
+        let wanted = (self.identity.device, self.identity.inode);
+        let is_it =
+            |path: &Path| path.symlink_metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == wanted);
+        let mut open = vec![dir.to_owned()];
+        while let Some(dir) = open.pop().filter(|_| self.kept != Kept::Device) {
+            if is_it(&dir) {
+                return true;
+            }
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open.push(entry.path());
+                } else if entry.ino() == wanted.1 && is_it(&entry.path()) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     #[cfg(test)]

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 
+use super::child::{LAST_WORDS, POLL};
 use super::interrupt;
 use crate::error::{Error, Result};
 use crate::secret;
@@ -31,6 +32,16 @@ pub enum Half {
 
 /// The background half's promise to say when it is ready.
 pub struct Ready(std::io::PipeWriter);
+
+/// Waits until there is only this thread, as [`split`] wants it: those that read what programs say end soon after
+/// these. One whose program left something running only waits for that, and is no harm.
+pub fn be_alone() {
+    let threads = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    let deadline = Instant::now() + LAST_WORDS;
+    while threads() > 1 && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+}
 
 /// Splits the process in two. Must be called while there is only one thread.
 ///

@@ -24,13 +24,7 @@ const LONGEST: usize = 4096;
 /// # Errors
 /// When the terminal cannot be used, or a signal asked us to end.
 pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    let attended = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
-    let Some(tty) = options.open("/dev/tty").ok().filter(|_| attended) else { return Ok(None) };
-    if tcgetpgrp(&tty).ok() != Some(getpgrp()) {
-        return Ok(None);
-    }
+    let Some(tty) = attended() else { return Ok(None) };
     // Else a Ctrl-C would leave the terminal without echo.
     interrupt::heed()?;
     let cannot = |e: std::io::Error| Error::failed("cannot ask on the terminal").because(e);
@@ -41,6 +35,21 @@ pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
     let _ = (&tty).write_all(b"\n");
     interrupt::check()?;
     answer.map(Some)
+}
+
+/// Whether somebody sits there whom [`ask_secret`] asks.
+pub fn is_attended() -> bool {
+    attended().is_some()
+}
+
+fn attended() -> Option<File> {
+    if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let tty = options.open("/dev/tty").ok()?;
+    (tcgetpgrp(&tty).ok() == Some(getpgrp())).then_some(tty)
 }
 
 /// One line, without its end; what there is of it when a signal came.

@@ -147,6 +147,20 @@ fn a_person_at_a_terminal_is_asked() {
 }
 
 #[test]
+fn a_person_is_asked_once_also_where_two_processes_open_the_key() {
+    let world = world("repokey", "sesame");
+    world.write("data/odd:/x", "content");
+    let created = world.command(&["create"]).env("BORG_PASSPHRASE", "sesame").output().unwrap();
+    Ran::from(created).succeeds();
+    let (path, to) = (world.path("data/odd:/x"), world.path("to"));
+    let words = [path.to_str().unwrap().trim_start_matches('/'), "--to", to.to_str().unwrap()];
+    let mut command = world.command(&[&["restore", "::latest"], &words[..]].concat());
+    command.env("TERM", "dumb");
+    let (status, screen) = on_terminal(command, &[(QUESTION, "sesame")]);
+    assert!(status.success() && screen.matches(QUESTION).count() == 1, "{screen}");
+}
+
+#[test]
 fn nobody_is_asked_for_a_passphrase_that_is_not_needed() {
     let world = world("repokey", "");
     for args in KINDS {

@@ -230,6 +230,38 @@ fn who_is_not_root_restores_what_is_his() {
 }
 
 #[test]
+fn who_is_not_root_restores_folders_that_keep_him_out() {
+    if !available(&[Need::Root]) {
+        return;
+    }
+    each_borg(|flavour| {
+        let (sandbox, repository) = archived(flavour);
+        let modes = [("d/sub", 0o300), ("d/closed", 0o000)];
+        std::fs::create_dir(sandbox.source().join("d/closed")).unwrap();
+        let set = |top: &Path, name: &str, mode| {
+            std::fs::set_permissions(top.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        modes.iter().for_each(|(name, mode)| set(&sandbox.source(), name, *mode));
+        repository.create(&sandbox, "closed");
+        Program::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path("")).ok();
+        Program::new("chmod").arg("755").arg(sandbox.path("")).ok();
+        let program = sandbox.path("offsite");
+        std::fs::copy(binary(), &program).unwrap();
+        let to = sandbox.path("out/to");
+        for what in ["d", "d/closed", "d/sub"] {
+            let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+            let run =
+                sandbox.program("setpriv").args(user).arg(&program).arg("--config").arg(sandbox.config());
+            run.args(["restore", "::closed", what, "--overwrite", "--to"]).arg(&to).ok();
+            assert_eq!(read(&to.join("d/sub/two")), read(&sandbox.source().join("d/sub/two")));
+            for (name, mode) in modes {
+                assert_eq!(to.join(name).metadata().unwrap().mode() & 0o777, mode, "{name}");
+            }
+        }
+    });
+}
+
+#[test]
 fn folders_above_come_with_their_modes_and_owners() {
     if !available(&[Need::Root]) {
         return;

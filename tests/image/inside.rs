@@ -125,6 +125,40 @@ fn a_copy_that_fails_takes_everything_down() {
     assert_eq!(std::fs::metadata(&small).unwrap().uid(), 0);
 }
 
+#[test]
+#[parallel]
+fn one_file_that_cannot_be_read_does_not_cost_the_others() {
+    let Some(scene) = Scene::new(|tank| {
+        let content = tank.join("content");
+        std::fs::create_dir_all(content.join("d")).unwrap();
+        std::fs::write(content.join("d/good"), "good").unwrap();
+        std::fs::write(content.join("d/bad"), "bad").unwrap();
+        write_ext4(&tank.join("v"), &content);
+    }) else {
+        return;
+    };
+    let (bin, out) = (scene.sandbox.path("bin"), scene.sandbox.path("out/new"));
+    std::fs::create_dir(&bin).unwrap();
+    // Root may read everything: so tar is told to leave the file out, and to say why.
+    for (complaint, code, came) in
+        [("Cannot open: Permission denied", 3, true), ("Read error at byte 0: Input/output error", 1, false)]
+    {
+        let script = format!(
+            "#!/bin/sh\ncase $1 in --create) ;; *) exec /usr/bin/tar \"$@\" ;; esac\n\
+             /usr/bin/tar --exclude=bad \"$@\"\necho './d/bad: {complaint}' >&2\nexit 2\n"
+        );
+        std::fs::write(bin.join("tar"), script).unwrap();
+        std::fs::set_permissions(bin.join("tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let run = restore(&scene, "tank/v:/d").arg("--to").arg(&out).env("PATH", path).run();
+        assert_eq!(run.code(), Some(code), "{run}");
+        assert!(run.stderr().contains("./d/bad: "), "{run}");
+        assert_eq!(out.join("d/good").exists(), came, "{run}");
+        let _ = std::fs::remove_dir_all(&out);
+    }
+    scene.assert_nothing_left();
+}
+
 /// An ext4 with `home/bob/x`, and a folder of another account that it is restored to.
 fn of_another_account() -> Option<(Scene, std::path::PathBuf, std::path::PathBuf)> {
     let scene = Scene::new(|tank| {

@@ -177,6 +177,9 @@ fn what_cannot_be_a_target_is_refused() {
     assert_refused(&sandbox, Path::new("/dev/null"), 2, "neither a block device nor a file");
     let inside = repository.dir().join("data/file");
     assert_refused(&sandbox, &inside, 2, "inside the repository");
+    let linked = sandbox.path("out/linked");
+    std::fs::hard_link(repository.dir().join("config"), &linked).unwrap();
+    assert_refused(&sandbox, &linked, 2, "inside the repository");
     let missing = sandbox.offsite("restore").args([ARCHIVE, "tank/none", "--yes", "--to"]);
     let told = missing.arg(sandbox.path("out/x")).fails();
     assert!(told.contains("there is no tank/none in the archive"), "{told}");

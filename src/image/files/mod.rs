@@ -85,7 +85,7 @@ pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report
         attributes::of_parents(dir, request.parents)?;
         let made =
             place::count(dir).map_err(|e| Error::failed("cannot look at what was extracted").because(e))?;
-        if made == 0 {
+        if made == Some(0) {
             return Err(Error::failed(format!("borg extracted nothing of {}", request.archive)));
         }
         Ok((warnings, made))
@@ -94,7 +94,7 @@ pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report
         entries: listing.entries,
         bytes: listing.bytes,
         warnings,
-        missing: names.saturating_sub(made),
+        missing: made.map_or(0, |made| names.saturating_sub(made)),
     })
 }
 

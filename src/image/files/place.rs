@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, fstatat};
+use nix::unistd::geteuid;
 
 const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
@@ -42,11 +43,16 @@ pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
     })
 }
 
-/// How many names there are in `dir` and below; links are followed by nobody.
-pub fn count(dir: &Path) -> io::Result<u64> {
+/// How many names there are in `dir` and below; links are followed by nobody. `None` where a folder keeps its
+/// names from its own owner.
+pub fn count(dir: &Path) -> io::Result<Option<u64>> {
     let (mut open, mut names) = (vec![dir.to_owned()], 0);
     while let Some(dir) = open.pop() {
-        for entry in std::fs::read_dir(&dir)? {
+        let entries = match std::fs::read_dir(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             names += 1;
             if entry.file_type()?.is_dir() {
@@ -54,7 +60,7 @@ pub fn count(dir: &Path) -> io::Result<u64> {
             }
         }
     }
-    Ok(names)
+    Ok(Some(names))
 }
 
 /// What there is to do about one name: in which folder it is, and to which it goes.
@@ -91,7 +97,7 @@ fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>)
                 return Err(io::Error::new(io::ErrorKind::CrossesDevices, why));
             }
             (true, true) => {
-                let from = openat(from, name, FOLDER, Mode::empty())?;
+                let from = open_ours(from, name)?;
                 let to = openat(to, name, FOLDER, Mode::empty())?;
                 descend(&from, &to, &at, device, each)?;
             }
@@ -117,6 +123,39 @@ fn names(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
 fn move_new(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
     match renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL) => renameat(from, name, to, name),
+        Err(Errno::EACCES) => move_folder(from, to, name),
         moved => moved,
     }
+}
+
+/// A folder that its owner may not write to goes elsewhere only while he may.
+fn move_folder(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    let folder = openat(from, name, FOLDER | OFlag::O_PATH, Mode::empty()).map_err(|_| Errno::EACCES)?;
+    let mode = fstat(&folder)?.st_mode & 0o7777;
+    change_mode(&folder, mode | 0o700)?;
+    let moved = match renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL) => renameat(from, name, to, name),
+        moved => moved,
+    };
+    moved.and(change_mode(&folder, mode))
+}
+
+/// A folder that was extracted, also where its mode keeps it from its owner. It is not kept: what is in it is
+/// moved to its namesake.
+fn open_ours(dir: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
+    let opened = openat(dir, name, FOLDER, Mode::empty());
+    let folder = match opened {
+        Err(Errno::EACCES) => openat(dir, name, FOLDER | OFlag::O_PATH, Mode::empty())?,
+        Ok(folder) if fstat(&folder)?.st_mode & 0o700 != 0o700 && !geteuid().is_root() => folder,
+        opened => return opened,
+    };
+    change_mode(&folder, 0o700)?;
+    openat(dir, name, FOLDER, Mode::empty())
+}
+
+/// Also of what is open as a mere place.
+fn change_mode(folder: &OwnedFd, mode: u32) -> nix::Result<()> {
+    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let mode = Mode::from_bits_truncate(mode);
+    fchmodat(folder, path.as_str(), mode, FchmodatFlags::FollowSymlink)
 }

@@ -148,6 +148,11 @@ impl Borg {
         self.guess().is_some_and(|guess| guess.stored && guess.at == 0)
     }
 
+    /// Whether a person may be asked for it.
+    pub fn passphrase_may_be_asked(&self) -> bool {
+        self.guess().is_some() && terminal::is_attended()
+    }
+
     /// Whether none of those that were tried opens the key.
     pub fn passphrase_is_wrong(&self) -> bool {
         self.guess().is_some_and(|guess| guess.is_wrong)
