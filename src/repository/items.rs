@@ -118,6 +118,8 @@ fn name(last: &mut Arc<[u8]>, bytes: Option<&[u8]>) -> Option<Arc<[u8]>> {
 pub struct ItemParser {
     /// The beginning of an item whose end has not come yet.
     pending: Vec<u8>,
+    /// How far that was looked at.
+    seen: Seen,
     /// Items that came so far.
     count: u64,
     names: Names,
@@ -142,6 +144,9 @@ impl ItemParser {
         mut each: impl FnMut(Item, &C),
     ) -> Result<(), &'static str> {
         self.pending.extend_from_slice(chunk);
+        if !self.seen.is_whole(&self.pending)? {
+            return self.check_length();
+        }
         let mut reader = Reader::new(&self.pending);
         let mut done = 0;
         let mut chunks = C::default();
@@ -152,17 +157,21 @@ impl ItemParser {
                     item.number = self.count;
                     each(item, &chunks);
                 }
-                Err(Stop::More) => break,
+                Err(Stop::More) => {
+                    self.seen = Seen { bytes: 0, values: 1 };
+                    break;
+                }
                 Err(Stop::Broken(why)) => return Err(why),
             }
             self.count += 1;
             done = self.pending.len() - reader.remaining();
         }
         self.pending.drain(..done);
-        if self.pending.len() > LONGEST {
-            return Err("an item beyond all sizes");
-        }
-        Ok(())
+        self.check_length()
+    }
+
+    fn check_length(&self) -> Result<(), &'static str> {
+        if self.pending.len() > LONGEST { Err("an item beyond all sizes") } else { Ok(()) }
     }
 
     /// To be called after the last chunk.
@@ -171,6 +180,34 @@ impl ItemParser {
     /// When the last item is not complete.
     pub fn finish(self) -> Result<(), &'static str> {
         if self.pending.is_empty() { Ok(()) } else { Err("the last item is cut off") }
+    }
+}
+
+/// How far an item was looked at whose end is awaited: each byte once, however many chunks it comes in.
+#[derive(Default)]
+struct Seen {
+    bytes: usize,
+    /// Values that are still to come.
+    values: u64,
+}
+
+impl Seen {
+    /// Whether `item` has come to its end.
+    fn is_whole(&mut self, item: &[u8]) -> Result<bool, &'static str> {
+        let mut reader = Reader::new(&item[self.bytes..]);
+        while self.values > 0 {
+            let within = match reader.token() {
+                Ok(Token::Array(n)) => u64::from(n),
+                Ok(Token::Map(n)) => u64::from(n) * 2,
+                Ok(_) => 0,
+                Err(Stop::More) => return Ok(false),
+                Err(Stop::Broken(why)) => return Err(why),
+            };
+            self.values = self.values - 1 + within;
+            self.bytes = item.len() - reader.remaining();
+        }
+        self.bytes = 0;
+        Ok(true)
     }
 }
 
@@ -400,6 +437,22 @@ mod tests {
         }
         let single: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(parse(&single).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_has_come_of_an_item_is_not_read_anew_with_each_chunk() {
+        let mut stream = stream();
+        let whole = stream.len();
+        stream.extend_from_slice(b"\x82\xa4path\xa1x\xa3new\xdc\xff\xff");
+        let mut parser = ItemParser::default();
+        parser.feed(&stream, |_| ()).unwrap();
+        for n in 1..=0xffff {
+            assert_eq!(parser.count, 3);
+            parser.feed(&[7], |_| ()).unwrap();
+            let expected = if n < 0xffff { stream.len() - whole + n } else { 0 };
+            assert_eq!(parser.seen.bytes, expected);
+        }
+        assert_eq!((parser.count, parser.pending.len()), (4, 0));
     }
 
     #[test]
