@@ -33,6 +33,22 @@ fn read(file: &File, offset: usize) -> std::io::Result<Vec<u8>> {
 }
 
 #[test]
+fn a_mount_of_all_archives_sees_those_that_came_to_the_server() {
+    if !available(&[Need::Fuse, Need::Sshd]) {
+        return;
+    }
+    let (sandbox, repository, _server) = scene_of(Flavour::V12, |source| {
+        std::fs::write(source.join("letter"), "dear").unwrap();
+    });
+    let mounted = Mounted::new(&sandbox, "", &["--source", "native", "-o", "refresh=1"]);
+    assert!(!mounted.path("later").exists());
+    repository.create(&sandbox, "later");
+    let shown = || std::fs::read(mounted.path("later/letter")).is_ok_and(|bytes| bytes == b"dear");
+    assert!(wait_until(SOON, shown), "the new archive is not shown");
+    mounted.umount(&sandbox);
+}
+
+#[test]
 fn the_server_is_asked_for_what_borgs_own_client_asks_for_and_takes_no_lock() {
     if !available(&[Need::Fuse, Need::Sshd]) {
         return;
