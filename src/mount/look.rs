@@ -134,15 +134,15 @@ mod tests {
         }
 
         fn items(&self, _: &Archive, _: &mut dyn FnMut(Item)) -> Result<()> {
-            unimplemented!()
+            unreachable!("a look reads no archive")
         }
 
         fn layout(&self, _: &Archive, _: u32, _: &Arc<Tree>) -> Arc<dyn Layout> {
-            unimplemented!()
+            unreachable!("a look reads no archive")
         }
 
         fn contents(&self, _: &Archive, _: Arc<Tree>, _: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
-            unimplemented!()
+            unreachable!("a look reads no archive")
         }
 
         fn shut_down(&self) {}

@@ -35,6 +35,20 @@ fn one_whose_answer_got_lost_is_known_as_our_own() {
     world.assert_nothing_is_left();
 }
 
+/// borg from 1.4 on takes the host's name from BORG_HOSTNAME.
+#[test]
+fn one_whose_answer_got_lost_is_our_own_under_another_host_name_too() {
+    let borg = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/borg");
+    let mut world = World::new();
+    world.write("data/x", "new!");
+    world.list(&["data"]);
+    let script = format!("real() {{ {} \"$@\"; }}\n{UNANSWERED}\nreal \"$@\"; exit\n", borg.display());
+    let output = world.with_borg(&script, &["create"]).env("BORG_HOSTNAME", "elsewhere").output().unwrap();
+    Ran::from(output).succeeds().says("trying again in 5 s");
+    let listed = world.borg(&["list", "--format", "{hostname}"]).output().unwrap();
+    assert_eq!(listed.stdout, b"elsewhere", "this borg does not know BORG_HOSTNAME");
+}
+
 #[test]
 fn it_is_an_error_that_tells_the_ways_out() {
     let world = world();
