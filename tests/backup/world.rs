@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,19 @@ pub struct World {
     dir: tempfile::TempDir,
     config: Value,
     user: Option<u32>,
+}
+
+/// The tests may themselves be run by something that ignores signals, as nohup does.
+fn heeds_signals(command: &mut Command) {
+    // SAFETY: signal is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
 }
 
 /// How one call ended.
@@ -147,6 +161,7 @@ impl World {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.path("home")).env("XDG_CACHE_HOME", self.path("home/cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        heeds_signals(command);
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {

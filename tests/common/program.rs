@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +28,16 @@ impl Program {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+        // The tests may themselves be run by something that ignores signals, as nohup does.
+        // SAFETY: signal is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
         Program(command, program.as_ref().to_owned())
     }
 
