@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Globals;
 use super::console::{self, Console, size};
@@ -132,7 +132,8 @@ impl Restore {
         let wish = Wish { to, overwrite: self.overwrite, numeric_ids: self.numeric_ids };
         let report = restore_files::restore(borg, archived, said, &wish, console)?;
         if self.json {
-            console::print(&json!({ "restored": report }).to_string())?;
+            let told = json!({ "archive": archived.archive.name, "target": to.to_string_lossy(), "restored": report });
+            console::print(&told.to_string())?;
         }
         let warned = report.missing > 0 || report.warnings > 0 && strict;
         Ok(if warned { Exit::Warned } else { Exit::Done })
@@ -212,7 +213,8 @@ impl Restore {
         {
             new.keep();
         }
-        let mut report = report.map_err(|unfinished| self.told(unfinished))?;
+        let mut report =
+            report.map_err(|unfinished| self.told(unfinished, about(archived, image, target.shown())))?;
         if is_new_file && !image.path.is_volume() {
             let attributes = Attributes::find(&archived.tree, &image.path, self.numeric_ids);
             target.give(attributes)?;
@@ -223,18 +225,22 @@ impl Restore {
             console.warn("ZFS said that bytes were unchanged that differ: so all of the target was compared");
         }
         if self.json {
-            console::print(&json!({ "restored": report }).to_string())?;
+            let mut told = about(archived, image, target.shown());
+            told["restored"] = json!(report);
+            console::print(&told.to_string())?;
         }
         console.say(&summary(image, target.shown(), &report));
         Ok(Exit::Done)
     }
 
-    fn told(&self, unfinished: Unfinished) -> Error {
+    /// What is lost goes to standard output, too; `told` is what it is of.
+    fn told(&self, unfinished: Unfinished, mut told: Value) -> Error {
         let Unfinished { error, damaged } = unfinished;
-        if let (true, Some(file)) = (self.json, damaged)
-            && let Err(e) = console::print(&json!({ "damaged": [file] }).to_string())
-        {
-            return e;
+        if let (true, Some(file)) = (self.json, damaged) {
+            told["damaged"] = json!([file]);
+            if let Err(e) = console::print(&told.to_string()) {
+                return e;
+            }
         }
         error
     }
@@ -251,7 +257,11 @@ impl Restore {
         drawn.end();
         let bill = bill?;
         console::print(&match self.json {
-            true => json!({ "bill": bill }).to_string(),
+            true => {
+                let mut told = about(archived, image, &target);
+                told["bill"] = json!(bill);
+                told.to_string()
+            }
             false => bill_text(image, &target, &bill),
         })?;
         Ok(Exit::Done)
@@ -268,6 +278,11 @@ impl Restore {
         };
         confirm::ask(&format!("All {what} on {shown}{names} become {}. Go on?", image.name()))
     }
+}
+
+/// What every answer in JSON begins with.
+fn about(archived: &Archived, image: &Image, target: &str) -> Value {
+    json!({ "archive": archived.archive.name, "path": image.path.to_string(), "target": target })
 }
 
 fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume> {

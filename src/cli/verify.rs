@@ -62,7 +62,7 @@ impl Verify {
         let console = globals.console();
         match (&self.path, &self.against) {
             (Some(path), Some(target)) => match archived.find(path.as_bytes())? {
-                Found::Image(image) => self.compare(&image, target, console),
+                Found::Image(image) => self.compare(&archived, &image, target, console),
                 Found::Folder(path) | Found::Other(path) => Err(Error::usage(format!(
                     "{path} is no file in the archive, so no target can be held against it"
                 ))),
@@ -77,7 +77,7 @@ impl Verify {
         }
     }
 
-    fn compare(&self, image: &Image, target: &Path, console: Console) -> Result<Exit> {
+    fn compare(&self, archived: &Archived, image: &Image, target: &Path, console: Console) -> Result<Exit> {
         let place = Place::at(target)?;
         if place.kept == Kept::New {
             return Err(Error::usage(format!("there is no {}", place.shown())));
@@ -88,7 +88,9 @@ impl Verify {
         drawn.end();
         let comparison = comparison?;
         if self.json {
-            console::print(&json_of(&comparison).to_string())?;
+            let mut told = told_of(archived, Some(&image.path), json_of(&comparison));
+            told["target"] = json!(target.shown());
+            console::print(&told.to_string())?;
         }
         let (shown, name) = (target.shown(), image.name());
         if comparison.is_equal() {
@@ -118,7 +120,8 @@ impl Verify {
             }
             verify::by_borg(borg, archived, path)?;
             if self.json {
-                console::print(&json!({ "right": true }).to_string())?;
+                let told = told_of(archived, path, json!({ "right": true }));
+                console::print(&told.to_string())?;
             }
             console.say(&format!("{name} is right, says borg ({})", console::duration(start.elapsed())));
             return Ok(Exit::Done);
@@ -129,7 +132,7 @@ impl Verify {
         drawn.end();
         let reading = reading?;
         if self.json {
-            console::print(&json_of_reading(&reading).to_string())?;
+            console::print(&told_of(archived, path, json_of_reading(&reading)).to_string())?;
         }
         if reading.damaged_files == 0 {
             console.say(&told(&name, &reading, &console::duration(start.elapsed())));
@@ -203,6 +206,13 @@ fn in_bytes(range: &Range<u64>) -> String {
 
 fn pairs(ranges: &[Range<u64>]) -> Value {
     ranges.iter().take(MOST_RANGES).map(|range| json!([range.start, range.end])).collect()
+}
+
+/// An answer in JSON, with what it is of.
+fn told_of(archived: &Archived, path: Option<&ItemPath>, mut answer: Value) -> Value {
+    answer["archive"] = json!(archived.archive.name);
+    answer["path"] = json!(path.map(ToString::to_string));
+    answer
 }
 
 fn json_of(comparison: &Comparison) -> Value {

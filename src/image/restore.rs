@@ -59,8 +59,12 @@ pub struct Report {
     pub fetched: u64,
     /// Read back from the disk and found right.
     pub verified: u64,
-    #[serde(skip)]
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
+}
+
+fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(took.as_secs_f64())
 }
 
 /// Why a restore did not come to its end.

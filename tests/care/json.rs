@@ -79,13 +79,15 @@ fn the_others_are_as_the_schema_says_too() {
     let to = to.to_str().unwrap();
     let data = world.path("data");
     let path = data.to_str().unwrap();
-    told(&world, "restore", &["restore", "::latest", path, "--to", &format!("{to}/"), "--json"]);
+    let files = told(&world, "restore", &["restore", "::latest", path, "--to", &format!("{to}/"), "--json"]);
+    assert_eq!((&files["archive"], &files["restored"]["missing"]), (&json!(today()), &json!(0)));
     let file = format!("{path}/x");
     let image = world.path("image");
     let image = image.to_str().unwrap();
     let bill = ["restore", "::latest", &file, "--to", image, "--dry-run", "--json"];
     assert!(told(&world, "restore", &bill)["bill"].is_object());
-    told(&world, "restore", &["restore", "::latest", &file, "--to", image, "--json"]);
+    let restored = told(&world, "restore", &["restore", "::latest", &file, "--to", image, "--json"]);
+    assert_eq!((&restored["path"], &restored["target"]), (&json!(file[1..]), &json!(image)));
     assert_eq!(told(&world, "verify", &["verify", "::latest", "--json"])["right"], true);
     let against = ["verify", "::latest", &file, "--against", image, "--json"];
     assert_eq!(told(&world, "verify", &against)["equal"], true);

@@ -150,7 +150,11 @@ fn a_person_at_a_terminal_is_asked() {
 fn a_person_is_asked_once_also_where_two_processes_open_the_key() {
     let world = world("repokey", "sesame");
     world.write("data/odd:/x", "content");
-    let created = world.command(&["create"]).env("BORG_PASSPHRASE", "sesame").output().unwrap();
+    let created = world
+        .command(&["create", "--if-exists", "replace"])
+        .env("BORG_PASSPHRASE", "sesame")
+        .output()
+        .unwrap();
     Ran::from(created).succeeds();
     let (path, to) = (world.path("data/odd:/x"), world.path("to"));
     let words = [path.to_str().unwrap().trim_start_matches('/'), "--to", to.to_str().unwrap()];
