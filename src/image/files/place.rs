@@ -98,7 +98,8 @@ fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>)
             }
             (true, true) => {
                 let from = open_ours(from, name)?;
-                let to = openat(to, name, FOLDER, Mode::empty())?;
+                // Names in it are made and looked up, never listed: so it may be closed to readers.
+                let to = openat(to, name, FOLDER | OFlag::O_PATH, Mode::empty())?;
                 descend(&from, &to, &at, device, each)?;
             }
             (false, false) => each(&at, Step::Replace(from, to, name))?,
