@@ -24,9 +24,10 @@ use crate::image::bill::{self, Bill};
 use crate::image::bookmark::{self, Since};
 use crate::image::compare;
 use crate::image::new_volume::NewVolume;
+use crate::image::place::Place;
 use crate::image::request;
 use crate::image::restore::{self, Report, Unfinished};
-use crate::image::target::{Kept, Place, Target};
+use crate::image::target::{Kept, Target};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
 

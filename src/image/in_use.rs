@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::place::Identity;
+use super::identity::Identity;
 use crate::tools::{blockdev, loopdev, mounts};
 
 /// udev looks at each device that comes or was written to: what it holds is free in a moment.
@@ -100,7 +100,6 @@ fn partitions(rdev: u64) -> Vec<Part> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::Place;
     use super::*;
 
     #[test]
@@ -119,11 +118,11 @@ mod tests {
     fn a_file_that_nobody_has_open_is_free_and_one_that_is_open_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let path = file.canonicalize().unwrap();
-        let place = Place::at(&path).unwrap();
-        assert_eq!(uses(place.path(), place.identity()), Vec::<String>::new());
+        let identity = Identity::of(&std::fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(uses(&path, &identity), Vec::<String>::new());
         let input = std::fs::File::open(&path).unwrap();
         let mut other = std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
-        let by = uses(place.path(), place.identity());
+        let by = uses(&path, &identity);
         other.kill().and_then(|()| other.wait()).unwrap();
         assert!(by.iter().any(|by| by.contains(&format!("(pid {})", other.id()))), "{by:?}");
     }

@@ -21,6 +21,7 @@ pub mod damage;
 pub mod detach;
 pub mod files;
 pub mod filesystem;
+mod identity;
 mod in_use;
 pub mod inside;
 pub mod naming;

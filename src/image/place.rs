@@ -10,21 +10,11 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::identity::Identity;
 use super::in_use;
-use super::target::Target;
+use super::target::{Kept, Target};
 use crate::error::{Error, Kind, Result};
-use crate::tools::{blockdev, loopdev};
-
-/// What is where an image is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// A block device.
-    Device,
-    /// A regular file.
-    File,
-    /// Nothing; a file will be made.
-    New,
-}
+use crate::tools::blockdev;
 
 /// A place that was looked at.
 #[derive(Debug)]
@@ -39,40 +29,6 @@ pub struct Place {
     pub kept: Kept,
     /// Bytes that are there.
     pub size: u64,
-}
-
-/// What an open file or device is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    pub device: u64,
-    pub inode: u64,
-    /// Of a block device, the number of what it stands for.
-    pub rdev: Option<u64>,
-    /// The names that a file has.
-    pub names: u64,
-    size: u64,
-    /// What is behind a device may be another one, with the same number.
-    behind: Option<Behind>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Behind {
-    /// Counts the devices that the kernel has made (Linux 5.15).
-    sequence: Option<u64>,
-    /// Of a loop device, its file.
-    file: Option<loopdev::Backing>,
-}
-
-impl Identity {
-    fn of(file: &File) -> io::Result<Self> {
-        let meta = file.metadata()?;
-        let is_device = meta.file_type().is_block_device();
-        let behind =
-            is_device.then(|| Behind { sequence: blockdev::sequence(file), file: loopdev::backing(file) });
-        let size = if is_device { blockdev::size(file)? } else { meta.len() };
-        let rdev = is_device.then(|| meta.rdev());
-        Ok(Identity { device: meta.dev(), inode: meta.ino(), rdev, names: meta.nlink(), size, behind })
-    }
 }
 
 impl Place {

@@ -123,7 +123,7 @@ pub fn spans(may_differ: Option<&[Range<u64>]>, range: &Range<u64>) -> Vec<Range
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::target::Place;
+    use crate::image::place::Place;
     use crate::repository::id::Id;
     use crate::repository::items::Chunk;
 

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::attributes::Attributes;
 use super::buffer::{Buffer, PAGE};
 use super::compare::BLOCK;
-pub use super::place::{Kept, Place};
 use crate::error::{Error, Result};
 use crate::tools::blockdev;
 
@@ -21,6 +20,17 @@ const SYNC: u64 = 256 << 20;
 nix::ioctl_write_ptr_bad!(device_zero, 0x127F, [u64; 2]);
 nix::ioctl_write_ptr_bad!(device_discard, 0x1277, [u64; 2]);
 nix::ioctl_none_bad!(device_forget, 0x1261);
+
+/// What is where an image is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// A block device.
+    Device,
+    /// A regular file.
+    File,
+    /// Nothing; a file will be made.
+    New,
+}
 
 /// An open target. Used by any number of threads at once.
 pub struct Target {

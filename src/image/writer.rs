@@ -165,8 +165,8 @@ fn within(span: &Range<u64>, at: u64) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::place::Place;
     use crate::image::progress::of;
-    use crate::image::target::Place;
     use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
 
