@@ -14,10 +14,12 @@ fn world() -> World {
     world
 }
 
-/// Sets a hook that keeps what it is told in a file of its name, then goes on with `script`.
+/// Sets a hook that keeps what it is told in a file of its name, which is there when it is whole, then
+/// goes on with `script`.
 fn hook(world: &mut World, key: &str, script: &str) {
-    let file = world.path(key);
-    world.set(key, json!(["sh", "-c", format!("cat > {}; {script}", file.display())]));
+    let (file, part) = (world.path(key), world.path(&format!("{key}.part")));
+    let keep = format!("cat > {0} && mv {0} {1}", part.display(), file.display());
+    world.set(key, json!(["sh", "-c", format!("{keep}; {script}")]));
 }
 
 /// What the hook was told.

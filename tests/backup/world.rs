@@ -245,10 +245,12 @@ impl World {
     /// The process of `borg create ::NAME`, once it holds the repository's lock.
     pub fn wait_for_borg(&self, name: &str) -> i32 {
         let argument = OsString::from(format!("::{name}"));
+        // borg up to 1.2 makes the lock's folder first, then the file in it that names the holder.
         let lock = self.path("repository/lock.exclusive");
+        let is_locked = || fs::read_dir(&lock).is_ok_and(|mut holders| holders.next().is_some());
         until("borg to create", || {
             let found = self.borgs().into_iter().find(|(_, words)| words.contains(&argument));
-            found.map(|(pid, _)| pid).filter(|_| lock.exists())
+            found.map(|(pid, _)| pid).filter(|_| is_locked())
         })
     }
 

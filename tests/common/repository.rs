@@ -101,6 +101,12 @@ impl Repository {
         }
     }
 
+    /// Whether a borg has it for itself. borg up to 1.2 makes the lock's folder first, then the file in
+    /// it that names the holder.
+    pub fn is_locked(&self) -> bool {
+        std::fs::read_dir(self.dir.join("lock.exclusive")).is_ok_and(|mut holders| holders.next().is_some())
+    }
+
     /// `borg SUBCOMMAND`, on the repository's folder.
     pub fn borg(&self, sandbox: &Sandbox, subcommand: &str) -> Program {
         sandbox.program("borg").env("BORG_REPO", &self.dir).args(subcommand.split(' '))

@@ -107,7 +107,7 @@ impl Exclusive {
     fn new(sandbox: &Sandbox, repository: &Repository) -> Self {
         let child = repository.borg(sandbox, "with-lock").args(["::", "sleep", "600"]).spawn();
         let holder = Exclusive(child);
-        assert!(wait_until(Duration::from_secs(60), || repository.dir().join("lock.exclusive").exists()));
+        assert!(wait_until(Duration::from_secs(60), || repository.is_locked()));
         holder
     }
 }

@@ -31,7 +31,7 @@ fn archives_that_a_failed_look_did_not_list_are_listed_by_the_next() {
     }
     repository.create(&sandbox, "y");
     let mut holder = repository.borg(&sandbox, "with-lock").args(["::", "sleep", "600"]).spawn();
-    assert!(wait_until(Duration::from_secs(60), || repository.dir().join("lock.exclusive").exists()));
+    assert!(wait_until(Duration::from_secs(60), || repository.is_locked()));
     for catalog in &catalogs {
         assert!(catalog.look_again().is_err());
     }

@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::common::mounted::wait_until;
 use crate::common::{Flavour, Need, Random, available, binary};
 use crate::cut::cut_while_it_creates;
@@ -47,12 +50,17 @@ impl Dom0 {
         calls.lines().filter(|l| l.starts_with(&format!("{tool} "))).map(str::to_owned).collect()
     }
 
+    /// The process ids of all that was started in the qube. A line without its end is not one yet.
+    fn pids(&self) -> Vec<i32> {
+        let pids = std::fs::read_to_string(self.lab.sandbox.path("qubes/backup.pids")).unwrap_or_default();
+        pids.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.parse().ok()).collect()
+    }
+
     /// The qube is gone at once, with all that runs in it.
     fn die(&self) {
         std::fs::remove_file(self.lab.sandbox.path("qubes/backup.running")).unwrap();
-        for pid in std::fs::read_to_string(self.lab.sandbox.path("qubes/backup.pids")).unwrap().lines() {
-            self.lab.root(&format!("kill -9 {pid}")).run();
-        }
+        let killed = self.pids().into_iter().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
+        assert_ne!(killed.count(), 0, "nothing ran in the qube");
     }
 
     /// `bridge backup -- COMMAND` with pipes.
@@ -156,8 +164,7 @@ fn a_qube_that_dies_or_is_not_there_is_named() {
     let Some(dom0) = Dom0::new() else { return };
     dom0.start();
     let child = dom0.bridge(&["sleep", "100"]);
-    let runs = || std::fs::read_to_string(dom0.lab.sandbox.path("qubes/backup.pids")).is_ok();
-    assert!(wait_until(Duration::from_secs(10), runs));
+    assert!(wait_until(Duration::from_secs(10), || !dom0.pids().is_empty()));
     dom0.die();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
