@@ -1,16 +1,15 @@
 //! The command line as clap reads it; help, man pages and completions come from here.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use super::console::Console;
-use super::{
-    attach, attached, bridge, check_config, cleanup, create, detach, generate, mount, restore, telemetry,
-    umount, verify,
+use super::commands::{
+    attach, attached, bridge, check_config, cleanup, create, detach, generate, mount, pass_through, restore,
+    run_as, telemetry, umount, verify,
 };
-use crate::config::Config;
+use super::exit::Exit;
+use super::globals::Globals;
 use crate::error::Result;
 
 const EXAMPLES: &str = "\
@@ -52,29 +51,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command knows.
-#[derive(Args, Clone)]
-pub struct Globals {
-    /// The configuration.
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/borg-offsite-backup.conf")]
-    pub config: PathBuf,
-    /// Say nothing unless something failed or warned (also QUIET=yes).
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
-    /// Say more; twice: everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// How errors, warnings and log lines look.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 #[derive(Subcommand)]
 pub enum Command {
     Mount(mount::Mount),
@@ -92,52 +68,35 @@ pub enum Command {
     #[command(hide = true)]
     Bridge(bridge::Bridge),
     #[command(hide = true)]
-    RunAs(bridge::RunAs),
+    RunAs(run_as::RunAs),
     /// Every other command is borg's own, passed through (list, extract, init, info, …).
     #[command(external_subcommand)]
     Borg(Vec<OsString>),
 }
 
-impl Globals {
-    /// Reads and checks the configuration.
+impl Cli {
+    /// Runs the command.
     ///
     /// # Errors
-    /// As [`Config::load`].
-    pub fn config(&self) -> Result<Config> {
-        Config::load(&self.config)
-    }
-
-    /// The same for `create`, which reads all of it.
-    ///
-    /// # Errors
-    /// As [`Config::load_to_create`].
-    pub fn config_to_create(&self) -> Result<Config> {
-        Config::load_to_create(&self.config)
-    }
-
-    /// Whether only errors and warnings are wanted: `--quiet` or QUIET.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet || quiet_variable() == Some(true)
-    }
-
-    pub fn console(&self) -> Console {
-        Console::new(self.is_quiet(), self.log_format)
-    }
-
-    /// Tells of variables of ours that are set to what nobody understands.
-    pub fn warn_of_variables(&self) {
-        if quiet_variable().is_none() {
-            self.console().warn("QUIET is neither `yes` nor `no`; taken as `no`");
+    /// Those of the command.
+    pub fn run(&self) -> Result<Exit> {
+        let globals = &self.globals;
+        match &self.command {
+            Command::Create(create) => create.run(globals),
+            Command::Mount(mount) => mount.run(globals),
+            Command::Umount(umount) => umount.run(),
+            Command::Attach(attach) => attach.run(globals),
+            Command::Detach(detach) => detach.run(globals),
+            Command::Attached(attached) => attached.run(globals),
+            Command::Restore(restore) => restore.run(globals),
+            Command::Verify(verify) => verify.run(globals),
+            Command::Cleanup(cleanup) => cleanup.run(globals),
+            Command::CheckConfig(check) => check.run(globals),
+            Command::Telemetry(telemetry) => telemetry.run(globals),
+            Command::Generate(generate) => generate.run(globals, Cli::command()),
+            Command::Bridge(bridge) => bridge.run(globals),
+            Command::RunAs(run_as) => run_as.run(globals),
+            Command::Borg(args) => pass_through::run(globals, args, &Cli::command()),
         }
-    }
-}
-
-/// What QUIET says; `None` when that cannot be understood.
-fn quiet_variable() -> Option<bool> {
-    let value = std::env::var_os("QUIET").unwrap_or_default();
-    match value.to_str()?.to_ascii_lowercase().as_str() {
-        "yes" | "1" | "true" => Some(true),
-        "" | "no" | "0" | "false" => Some(false),
-        _ => None,
     }
 }

@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::args::LogFormat;
 use super::console::{paint, stderr_line};
+use super::log_format::LogFormat;
 use crate::escape;
 
 /// From here on what the library logs is seen: warnings, with `verbose` 1 what it does, with 2

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::console::{self, Console};
+use super::units;
 use crate::image::progress::{Progress, Step};
 
 const REDRAW: Duration = Duration::from_millis(100);
@@ -60,6 +61,16 @@ impl Drawn {
     }
 }
 
+/// The line is drawn anew after so many entries of an archive.
+const ENTRIES_DRAWN: u64 = 10_000;
+
+/// Tells how many entries of an archive were read.
+pub fn entries(console: Console, entries: u64) {
+    if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
+        console::redraw(&format!("  files      {} entries", units::count(entries)));
+    }
+}
+
 fn text(progress: &Progress, time: Duration) -> String {
     let label = match progress.step {
         Step::Restore => "restore",
@@ -68,14 +79,14 @@ fn text(progress: &Progress, time: Duration) -> String {
         Step::Read => "read",
         Step::Extract => "extract",
     };
-    let (done, total) = (console::size(progress.done), console::size(progress.total));
+    let (done, total) = (units::size(progress.done), units::size(progress.total));
     let mut text = format!("  {label:<9}  {done} of {total}");
     let rate = progress.done as f64 / time.as_secs_f64();
     if rate.is_finite() && progress.done > 0 {
-        text.push_str(&format!("   {}/s", console::size(rate as u64)));
+        text.push_str(&format!("   {}/s", units::size(rate as u64)));
         if time >= WARM_UP && progress.done < progress.total {
             let left = Duration::from_secs_f64((progress.total - progress.done) as f64 / rate);
-            text.push_str(&format!("   {} left", console::duration(left)));
+            text.push_str(&format!("   {} left", units::duration(left)));
         }
     }
     text

@@ -1,45 +1,41 @@
-//! The command line: the one place that prints and picks exit codes. One file per command.
+//! The command line: the one place that prints and picks exit codes.
+//!
+//! [`args`] has the enum of all commands and stands at the top. [`commands`] has one file for each of them. A command
+//! uses the files beside `args` (globals, console, progress, report, exit, …), which know no command.
 
-pub mod args;
-mod attach;
-mod attached;
-mod bridge;
-mod check_config;
-mod cleanup;
+mod args;
+mod attachments;
+mod borg_commands;
+mod commands;
 mod confirm;
-pub mod console;
-mod create;
-mod detach;
+mod console;
 mod exit;
-mod generate;
-mod init;
-mod inside;
+mod globals;
+mod leftovers;
 mod log;
+mod log_format;
 mod meter;
-mod mount;
 mod mount_helper;
 mod mount_options;
-mod pass_through;
+mod process_end;
 mod progress;
 mod report;
-mod restore;
-mod restore_files;
-mod telemetry;
-mod umount;
-mod verify;
+mod source;
+mod telemetry_file;
+mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::process::daemon;
 use crate::secret;
-use args::{Cli, Command, LogFormat};
+use args::Cli;
 use console::Console;
-pub use exit::Exit;
-use mount::Source as SourceArg;
+use exit::Exit;
+use log_format::LogFormat;
 use mount_helper::Call;
 
 /// Runs one command line (the program's name first) and says how it went.
@@ -62,7 +58,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     log::init(cli.globals.verbose, cli.globals.log_format);
     cli.globals.warn_of_variables();
-    match dispatch(&cli) {
+    match cli.run() {
         Ok(exit) => exit.into(),
         Err(error) => {
             report::error(cli.globals.console(), &error);
@@ -101,24 +97,4 @@ fn not_parsed(args: &[OsString], e: &clap::Error) -> Exit {
         let _ = e.print();
     }
     Exit::Usage
-}
-
-fn dispatch(cli: &Cli) -> Result<Exit> {
-    match &cli.command {
-        Command::Create(create) => create.run(&cli.globals),
-        Command::Mount(mount) => mount.run(&cli.globals),
-        Command::Umount(umount) => umount.run(),
-        Command::Attach(attach) => attach.run(&cli.globals),
-        Command::Detach(detach) => detach.run(&cli.globals),
-        Command::Attached(attached) => attached.run(&cli.globals),
-        Command::Restore(restore) => restore.run(&cli.globals),
-        Command::Verify(verify) => verify.run(&cli.globals),
-        Command::Cleanup(cleanup) => cleanup.run(&cli.globals),
-        Command::CheckConfig(check) => check.run(&cli.globals),
-        Command::Telemetry(telemetry) => telemetry.run(&cli.globals),
-        Command::Generate(generate) => generate.run(&cli.globals),
-        Command::Bridge(bridge) => bridge.run(&cli.globals),
-        Command::RunAs(run_as) => run_as.run(&cli.globals),
-        Command::Borg(args) => pass_through::run(&cli.globals, args),
-    }
 }

@@ -4,10 +4,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::args::LogFormat;
 use super::console::{self, Console};
-use crate::backup::{Beside, Event, LeftOut, Leftover, Monitor, Retention};
-use crate::error::Error;
+use super::leftovers::{could_not_remove, leftover};
+use super::log_format::LogFormat;
+use super::{report, units};
+use crate::backup::{Beside, Event, LeftOut, Monitor, Retention};
 use crate::escape;
 use crate::tools::borg::Progress;
 
@@ -54,7 +55,7 @@ impl Telling {
         let mut state = self.state();
         state.clear();
         if let Some(hidden) = state.warnings.checked_sub(SHOWN_WARNINGS + 1) {
-            self.console.warn(&format!("and {} more like these", console::count(hidden + 1)));
+            self.console.warn(&format!("and {} more like these", units::count(hidden + 1)));
         }
     }
 
@@ -102,7 +103,7 @@ impl Monitor for Telling {
         match event {
             Event::Waiting { run, wait } => {
                 let run = run.map(|run| format!(" ({run})")).unwrap_or_default();
-                let wait = console::duration(wait);
+                let wait = units::duration(wait);
                 self.console
                     .say(&format!("Another `create` is running{run}; waiting for it, {wait} at most"));
             }
@@ -115,22 +116,22 @@ impl Monitor for Telling {
                 self.warn(state, &format!("{glob} in datasets_to_backup matches no dataset"))
             }
             Event::LeftOut(left_out) => self.warn(state, &left_out_text(left_out)),
-            Event::Hook { key, took } => self.step(key, &console::duration(took)),
-            Event::HookFailed(error) => super::report::warning(self.console, error),
+            Event::Hook { key, took } => self.step(key, &units::duration(took)),
+            Event::HookFailed(error) => report::warning(self.console, error),
             Event::Snapshots { pools, took } => {
-                self.step("snapshots", &format!("{}   {}", in_pools(&pools), console::duration(took)));
+                self.step("snapshots", &format!("{}   {}", in_pools(&pools), units::duration(took)));
             }
             Event::Volumes { size, read } => {
-                let (size, read) = (console::size(size), console::size(read));
+                let (size, read) = (units::size(size), units::size(read));
                 self.step("volumes", &format!("{read} of {size} had to be read"));
             }
             Event::Compacting => self.step("compact", "gives free space in the repository"),
             Event::Live => self.step("stage", "not as root: borg reads the live tree"),
-            Event::Staged { took } => self.step("stage", &console::duration(took)),
+            Event::Staged { took } => self.step("stage", &units::duration(took)),
             Event::Archiving { expected, .. } => {
                 (state.begun, state.told, state.expected) = (Instant::now(), Instant::now(), expected);
                 if !self.console.is_interactive() {
-                    let about = expected.map(|bytes| format!(", about {}", console::size(bytes)));
+                    let about = expected.map(|bytes| format!(", about {}", units::size(bytes)));
                     self.step("archive", &format!("begins{}", about.unwrap_or_default()));
                 }
             }
@@ -198,15 +199,15 @@ impl State {
 fn progress_text(progress: &Progress, elapsed: Duration, expected: Option<u64>) -> String {
     let bytes = progress.original_size;
     let expected = expected.filter(|expected| *expected >= bytes);
-    let mut text = console::size(bytes);
+    let mut text = units::size(bytes);
     if let Some(expected) = expected {
-        text.push_str(&format!(" of about {}", console::size(expected)));
+        text.push_str(&format!(" of about {}", units::size(expected)));
     }
     let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
-    text.push_str(&format!("   {}/s", console::size(rate as u64)));
+    text.push_str(&format!("   {}/s", units::size(rate as u64)));
     if let Some(expected) = expected.filter(|_| elapsed >= WARM_UP && rate >= 1.0) {
         let left = Duration::from_secs_f64((expected - bytes) as f64 / rate);
-        text.push_str(&format!("   {} left", console::duration(left)));
+        text.push_str(&format!("   {} left", units::duration(left)));
     }
     text.push_str(&format!("   {}", escape::line(&progress.path)));
     text
@@ -224,7 +225,7 @@ fn sources(file_systems: usize, volumes: usize) -> String {
 }
 
 /// Why a selected dataset is not in the archive.
-pub fn left_out_text(left_out: &LeftOut) -> String {
+fn left_out_text(left_out: &LeftOut) -> String {
     format!("{} is not backed up: {}", left_out.name, left_out.why)
 }
 
@@ -280,22 +281,6 @@ fn beside(name: &str, of: &str, why: Beside<'_>) -> String {
             format!("{of} is not replaced, since not everything could be read; the new archive is {name}")
         }
     }
-}
-
-/// What it is, after "removed".
-pub fn leftover(leftover: &Leftover) -> String {
-    match leftover {
-        Leftover::DeadMount(dir) => format!("the dead mount at {}", dir.display()),
-        Leftover::OpenStage(dir) => format!("the staging mount at {}", dir.display()),
-        Leftover::File(path) => format!("{}, of a process that is gone", path.display()),
-        Leftover::Zfs(name) => format!("{name}, of a run that is gone"),
-        Leftover::OldTool(name) => format!("{name}, of the Python tool"),
-        Leftover::Run(run) => format!("the mark of a killed `create` ({run})"),
-    }
-}
-
-pub fn could_not_remove(left: &Leftover, error: &Error) -> String {
-    format!("could not remove {}: {}", leftover(left), error.chain())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use serde_json::{Map, Value, json};
 
-use super::args::LogFormat;
 use super::console::{Console, paint, stderr_line};
+use super::log_format::LogFormat;
 use crate::config::Diagnosis;
 use crate::error::Error;
 use crate::escape;

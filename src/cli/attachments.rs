@@ -1,45 +1,11 @@
-//! `attached`
+//! How an attachment is described.
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use super::Exit;
-use super::args::Globals;
-use super::console;
-use crate::error::Result;
 use crate::image::attachment::{Attachment, State};
 
-/// Show what is attached.
-#[derive(Args)]
-pub struct Attached {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl Attached {
-    pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let all = Attachment::all()?;
-        if self.json {
-            let all: Vec<Value> = all.iter().map(as_json).collect();
-            console::print(&Value::from(all).to_string())?;
-            return Ok(Exit::Done);
-        }
-        if all.is_empty() {
-            globals.console().say("Nothing is attached");
-        }
-        for attachment in &all {
-            console::print(&line(attachment))?;
-        }
-        if all.iter().any(|a| matches!(a.state(), State::Dead(_))) {
-            globals.console().say("`borg-offsite-backup cleanup` ends what is dead");
-        }
-        Ok(Exit::Done)
-    }
-}
-
 /// As `attach --json` and `attached --json` print it.
-pub(super) fn as_json(attachment: &Attachment) -> Value {
+pub fn as_json(attachment: &Attachment) -> Value {
     let lossy = |text: &Option<std::ffi::OsString>| text.as_ref().map(|t| t.to_string_lossy().into_owned());
     let (state, why) = match attachment.state() {
         State::Up => ("up", None),
@@ -62,7 +28,7 @@ pub(super) fn as_json(attachment: &Attachment) -> Value {
 }
 
 /// What an attachment is called: its device, and the image.
-pub(super) fn name(attachment: &Attachment) -> String {
+pub fn name(attachment: &Attachment) -> String {
     let image = format!("{} of {}", attachment.path.display(), attachment.archive);
     match &attachment.device {
         Some(device) => format!("{} ({image})", device.display()),
@@ -71,7 +37,8 @@ pub(super) fn name(attachment: &Attachment) -> String {
     }
 }
 
-fn line(attachment: &Attachment) -> String {
+/// One line of a list.
+pub fn line(attachment: &Attachment) -> String {
     let mut line = match &attachment.device {
         Some(device) => {
             format!("{:<12} {}  {}", device.display(), attachment.archive, attachment.path.display())

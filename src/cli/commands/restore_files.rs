@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::console::{self, Console, count, size};
-use super::meter::Drawn;
 use crate::archive::path::ItemPath;
+use crate::cli::console::Console;
+use crate::cli::meter::Drawn;
+use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::image::archived::{Archived, Found};
 use crate::image::attributes;
@@ -57,7 +58,7 @@ pub fn restore<'a>(
     if report.missing > 0 {
         console.warn(&format!("{} of what was asked for did not come", count(report.missing)));
     }
-    console.say(&summary(to, &report, &console::duration(begun.elapsed())));
+    console.say(&summary(to, &report, &units::duration(begun.elapsed())));
     Ok(report)
 }
 

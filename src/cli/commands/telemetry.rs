@@ -1,13 +1,15 @@
 //! `telemetry`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::args::Globals;
-use super::{Exit, console};
 use crate::backup;
+use crate::cli::console;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::telemetry_file;
 use crate::error::Result;
 
 /// Write what monitoring wants to know, as `create --telemetry-file` does, without a backup.
@@ -35,16 +37,9 @@ impl Telemetry {
         }
         // What earlier runs knew is told also when the repository cannot be asked.
         match &self.telemetry_file {
-            Some(file) => write(&telemetry, file)?,
+            Some(file) => telemetry_file::write(&telemetry, file)?,
             None => console::print(&telemetry.json().to_string())?,
         }
         looked.map(|()| Exit::Done)
     }
-}
-
-pub(super) fn write(telemetry: &backup::Telemetry, target: &Path) -> Result<()> {
-    if target == Path::new("-") || target == Path::new("/dev/stdout") {
-        return console::print(telemetry.text().trim_end());
-    }
-    telemetry.write(target)
 }

@@ -3,14 +3,14 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::Exit;
-use super::args::{Cli, Globals};
-use super::pass_through::BORG_COMMANDS;
+use crate::cli::borg_commands::BORG_COMMANDS;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
 use crate::error::{Error, Result};
 
 const PROGRAM: &str = "borg-offsite-backup";
@@ -50,8 +50,8 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        self.write().map_err(|e| {
+    pub fn run(&self, globals: &Globals, cli: clap::Command) -> Result<Exit> {
+        self.write(cli).map_err(|e| {
             Error::failed(format!("cannot write man pages and completions to {}", self.dir.display()))
                 .because(e)
         })?;
@@ -59,9 +59,8 @@ impl Generate {
         Ok(Exit::Done)
     }
 
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&self, mut cli: clap::Command) -> std::io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let mut cli = Cli::command();
         let mut with_borgs = cli.clone().subcommands(BORG_COMMANDS.map(clap::Command::new));
         for shell in [Shell::Zsh, Shell::Fish] {
             clap_complete::generate_to(shell, &mut with_borgs, PROGRAM, &self.dir)?;

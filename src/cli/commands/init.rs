@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::Exit;
-use super::args::Globals;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
 use crate::config::Config;
 use crate::error::Result;
 use crate::process::{Command, Ended};

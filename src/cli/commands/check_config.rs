@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::Exit;
-use super::args::Globals;
-use super::console::{count, print};
 use crate::backup;
+use crate::cli::console::print;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::units::count;
 use crate::config::{Config, Dataset, Hook, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::process;

@@ -9,12 +9,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::Globals;
-use super::console::{self, Console, count, size};
-use super::meter::Drawn;
-use super::{Exit, SourceArg};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
+use crate::cli::console::{self, Console};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::meter::Drawn;
+use crate::cli::source::Source;
+use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::image::against::{self, Comparison};
 use crate::image::archived::{Archived, Found, Image};
@@ -45,8 +47,8 @@ pub struct Verify {
     #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "against")]
     sample: Option<f64>,
     /// Where the bytes come from.
-    #[arg(long, value_enum, default_value_t = SourceArg::Auto)]
-    source: SourceArg,
+    #[arg(long, value_enum, default_value_t = Source::Auto)]
+    source: Source,
     /// Tell what was found as JSON, on standard output.
     #[arg(long)]
     json: bool,
@@ -95,7 +97,7 @@ impl Verify {
         }
         let (shown, name) = (target.shown(), image.name());
         if comparison.is_equal() {
-            let took = console::duration(start.elapsed());
+            let took = units::duration(start.elapsed());
             console.say(&format!("{shown} equals {name}: all {} ({took})", size(image.size)));
             return Ok(Exit::Done);
         }
@@ -124,7 +126,7 @@ impl Verify {
                 let told = told_of(archived, path, json!({ "right": true }));
                 console::print(&told.to_string())?;
             }
-            console.say(&format!("{name} is right, says borg ({})", console::duration(start.elapsed())));
+            console.say(&format!("{name} is right, says borg ({})", units::duration(start.elapsed())));
             return Ok(Exit::Done);
         };
         let drawn = Drawn::new(console);
@@ -136,7 +138,7 @@ impl Verify {
             console::print(&told_of(archived, path, json_of_reading(&reading)).to_string())?;
         }
         if reading.damaged_files == 0 {
-            console.say(&told(&name, &reading, &console::duration(start.elapsed())));
+            console.say(&told(&name, &reading, &units::duration(start.elapsed())));
             return Ok(Exit::Done);
         }
         if !self.json {

@@ -7,9 +7,10 @@ use std::path::Path;
 use chrono::{DateTime, Local};
 use clap::Args;
 
-use super::Exit;
-use super::console::{self, Console, redraw, size};
 use crate::archive::choice::Wanted;
+use crate::cli::console::{self, Console, redraw};
+use crate::cli::exit::Exit;
+use crate::cli::units::size;
 use crate::error::{Error, Result};
 use crate::image::archived::Place;
 use crate::image::inside::{self, Entry, Volume};

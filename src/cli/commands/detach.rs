@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use chrono::Local;
 use clap::Args;
 
-use super::args::Globals;
-use super::{Exit, report};
+use crate::cli::attachments;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::report;
 use crate::error::Result;
 use crate::image::attachment::Attachment;
 use crate::image::detach::{self, Named};
@@ -36,7 +38,7 @@ impl Detach {
         let mut exit = Exit::Done;
         for attachment in found {
             match detach::take_down(&attachment) {
-                Ok(()) => console.say(&format!("{} is detached", super::attached::name(&attachment))),
+                Ok(()) => console.say(&format!("{} is detached", attachments::name(&attachment))),
                 Err(e) => {
                     report::error(console, &e);
                     exit = Exit::from(&e);

@@ -5,16 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::args::Globals;
-use super::console::{Console, count, duration, redraw, size};
-use super::{Exit, mount_options};
 use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
 use crate::archive::volumes;
+use crate::cli::console::{Console, redraw};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::meter;
+use crate::cli::mount_options;
+use crate::cli::source::Source;
+use crate::cli::units::{count, duration, size};
 use crate::error::{Error, Result};
 use crate::mount::fs::Summary;
 use crate::mount::log::Log;
@@ -25,9 +29,6 @@ use crate::tools::borg::{Borg, Need, Reached};
 
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
-
-/// The progress line is drawn anew after so many entries of the archive.
-pub(super) const ENTRIES_DRAWN: u64 = 10_000;
 
 /// Show an archive, or all of them, as a read-only folder.
 #[derive(Args)]
@@ -90,26 +91,6 @@ pub struct Mount {
     bypass_lock: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Source {
-    /// The native source where it can read the repository, else streams.
-    Auto,
-    /// Streams of `borg extract`: borg's own bytes, but always from a file's beginning.
-    Stream,
-    /// A reader of our own: one seek costs one chunk, and the repository is never locked.
-    Native,
-}
-
-impl From<Source> for open::Source {
-    fn from(source: Source) -> Self {
-        match source {
-            Source::Auto => open::Source::Auto,
-            Source::Stream => open::Source::Stream,
-            Source::Native => open::Source::Native,
-        }
-    }
-}
-
 impl Mount {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let (dir, request) = self.request()?;
@@ -150,11 +131,7 @@ impl Mount {
         }
         let point = open::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;
-        let opened = open::open(borg, request, &|entries| {
-            if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
-                redraw(&format!("  files      {} entries", count(entries)));
-            }
-        });
+        let opened = open::open(borg, request, &|entries| meter::entries(console, entries));
         if console.is_interactive() {
             redraw("");
         }

@@ -6,45 +6,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::Local;
-use clap::CommandFactory;
 
-use super::args::{Cli, Globals};
-use super::{Exit, init};
+use super::init;
 use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Archive, as_date};
+use crate::cli::borg_commands::BORG_COMMANDS;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::mount::native;
 use crate::process::Command;
 use crate::tools::borg::{Borg, Need, Origins, archive_argument};
 
-/// The commands of borg 1.x, without those that are ours.
-pub(super) const BORG_COMMANDS: [&str; 23] = [
-    "init",
-    "list",
-    "info",
-    "extract",
-    "delete",
-    "rename",
-    "prune",
-    "compact",
-    "check",
-    "key",
-    "config",
-    "diff",
-    "export-tar",
-    "import-tar",
-    "recreate",
-    "break-lock",
-    "benchmark",
-    "debug",
-    "serve",
-    "upgrade",
-    "with-lock",
-    "change-passphrase",
-    "help",
-];
 /// Those of them that only read archives (`check` unless it repairs): a date or a word may stand for one.
 const READERS: [&str; 7] = ["list", "info", "extract", "diff", "export-tar", "check", "debug"];
 /// How long the look for the latest archive waits for a lock.
@@ -52,11 +27,11 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How long the look for the right passphrase bears a silent server.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Becomes borg; returns only when it cannot, and after `init`, which has an afterword.
-pub fn run(globals: &Globals, args: &[OsString]) -> Result<Exit> {
+/// Becomes borg, or names the command of `cli` that was meant; returns only when it cannot, and after `init`, which has an afterword.
+pub fn run(globals: &Globals, args: &[OsString], cli: &clap::Command) -> Result<Exit> {
     let command = args.first().and_then(|c| c.to_str()).filter(|c| BORG_COMMANDS.contains(c));
     let Some(command) = command else {
-        return Err(unknown(&args.first().map(|c| c.to_string_lossy()).unwrap_or_default()));
+        return Err(unknown(&args.first().map(|c| c.to_string_lossy()).unwrap_or_default(), cli));
     };
     let config = match globals.config() {
         // A beginner who asks for help does not have one yet.
@@ -221,9 +196,8 @@ fn exact_only(command: &str, name: &str, word: &Wanted, archives: &mut dyn Archi
     }
 }
 
-fn unknown(word: &str) -> Error {
+fn unknown(word: &str, cli: &clap::Command) -> Error {
     let error = Error::usage(format!("there is no command `{word}`"));
-    let cli = Cli::command();
     let ours = cli.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name());
     let known: Vec<&str> = ours.chain(BORG_COMMANDS).collect();
     let error = match nearest(word, &known) {

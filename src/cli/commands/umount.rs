@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Exit;
+use crate::cli::exit::Exit;
 use crate::error::{Error, Kind, Result};
 use crate::mount::open;
 use crate::tools::mounts::{self, FUSE_TYPE};

@@ -9,14 +9,17 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::Globals;
-use super::console::{self, Console, size};
 use super::inside::{self, Act};
-use super::meter::Drawn;
 use super::restore_files::{self, Wish};
-use super::{Exit, SourceArg, confirm};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
+use crate::cli::confirm;
+use crate::cli::console::{self, Console};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::meter::Drawn;
+use crate::cli::source::Source;
+use crate::cli::units::{self, size};
 use crate::error::{Error, Result};
 use crate::image::archived::{self, Archived, Found, Image};
 use crate::image::attributes::Attributes;
@@ -71,8 +74,8 @@ pub struct Restore {
     #[arg(long)]
     numeric_ids: bool,
     /// Where the bytes come from.
-    #[arg(long, value_enum, default_value_t = SourceArg::Auto)]
-    source: SourceArg,
+    #[arg(long, value_enum, default_value_t = Source::Auto)]
+    source: Source,
     /// Tell what came of it as JSON, on standard output.
     #[arg(long)]
     json: bool,
@@ -157,7 +160,7 @@ impl Restore {
     fn refuse_options_of_archives(&self) -> Result<()> {
         let given = [
             ("--numeric-ids", self.numeric_ids),
-            ("--source", self.source != SourceArg::Auto),
+            ("--source", self.source != Source::Auto),
             ("--json", self.json),
             ("--overwrite", self.overwrite && self.list),
         ];
@@ -336,7 +339,7 @@ fn not_restorable(path: &ItemPath) -> Error {
 
 fn summary(image: &Image, target: &str, report: &Report) -> String {
     let changed = report.written + report.zeroed;
-    let took = console::duration(report.took);
+    let took = units::duration(report.took);
     let name = image.name();
     if changed == 0 {
         return format!("{target} already was {name}: all {} are right ({took})", size(report.size));
@@ -360,7 +363,7 @@ fn bill_text(image: &Image, target: &str, bill: &Bill) -> String {
     }
     let chunks = match bill.chunks_to_fetch {
         0 => String::new(),
-        n => format!(", {} chunks", console::count(n)),
+        n => format!(", {} chunks", units::count(n)),
     };
     line("to fetch", format!("{}{chunks}", size(bill.to_fetch)));
     line("to write", format!("at most {}", size(bill.to_write)));
@@ -368,7 +371,7 @@ fn bill_text(image: &Image, target: &str, bill: &Bill) -> String {
     line("space", format!("at most {} more", size(bill.space)));
     if let Some(seconds) = bill.seconds {
         let rate = bill.rate.map(|rate| format!(" (fetching {}/s, as just measured)", size(rate)));
-        let about = console::duration(Duration::from_secs(seconds));
+        let about = units::duration(Duration::from_secs(seconds));
         line("time", format!("about {about}{}", rate.unwrap_or_default()));
     }
     lines.join("\n")

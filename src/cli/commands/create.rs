@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::args::Globals;
-use super::console::{self, Console};
-use super::progress::Telling;
-use super::{Exit, report, telemetry};
 use crate::backup::{self, Hooks, Monitor, Options, Outcome, Report, Telemetry};
+use crate::cli::console::{self, Console};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::progress::Telling;
+use crate::cli::report;
+use crate::cli::telemetry_file;
+use crate::cli::units;
 use crate::config::Config;
 use crate::error::Result;
 use crate::process::interrupt;
@@ -85,7 +88,7 @@ impl Create {
         let mut known = Telemetry::load(&globals.config);
         add(&mut known);
         known.save();
-        let written = self.telemetry_file.as_deref().map(|file| telemetry::write(&known, file));
+        let written = self.telemetry_file.as_deref().map(|file| telemetry_file::write(&known, file));
         if let Some(Err(error)) = written {
             report::warning(globals.console(), &error);
         }
@@ -158,13 +161,13 @@ fn missing(report: &Report) -> Vec<String> {
 }
 
 fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", console::count(number), if number == 1 { one } else { many })
+    format!("{} {}", units::count(number), if number == 1 { one } else { many })
 }
 
 /// What came of it, for people.
 fn summary(report: &Report, outcome: &Outcome) -> String {
     let name = &report.name;
-    let took = console::duration(report.total);
+    let took = units::duration(report.total);
     let done = match outcome {
         Outcome::Made(Ok(_)) => format!("Done in {took}"),
         // The error follows.
@@ -181,7 +184,7 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
     let sizes = report.statistics;
     let mut text = done;
     if report.made.as_ref().is_none_or(|made| made.statistics.is_some()) {
-        let (all, new) = (console::size(sizes.original_size), console::size(sizes.deduplicated_size));
+        let (all, new) = (units::size(sizes.original_size), units::size(sizes.deduplicated_size));
         text.push_str(&format!(": {all} looked at, {new} new"));
     }
     for (number, one, many) in [
@@ -198,7 +201,7 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
     }
     if report.caches > 0 {
         let noun = if report.caches == 1 { "folder" } else { "folders" };
-        text.push_str(&format!("; {} {noun} left out as caches", console::count(report.caches)));
+        text.push_str(&format!("; {} {noun} left out as caches", units::count(report.caches)));
     }
     text
 }

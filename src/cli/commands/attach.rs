@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
-use super::args::Globals;
-use super::console::{self, Console, count, redraw};
-use super::mount::ENTRIES_DRAWN;
-use super::{Exit, attached};
 use crate::archive::choice::Wanted;
+use crate::cli::attachments;
+use crate::cli::console::{self, Console, redraw};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::meter;
 use crate::error::{Error, Result};
 use crate::image::attach::{self, Request, Then};
 use crate::image::attachment::Attachment;
@@ -72,18 +73,14 @@ impl Attach {
         let borg = Borg::new(&config)?;
         let request = self.request(borg.local())?;
         let console = globals.console();
-        let attachment = attach::attach(&borg, &request, &|entries| {
-            if entries.is_multiple_of(ENTRIES_DRAWN) && console.is_interactive() {
-                redraw(&format!("  files      {} entries", count(entries)));
-            }
-        });
+        let attachment = attach::attach(&borg, &request, &|entries| meter::entries(console, entries));
         if console.is_interactive() {
             redraw("");
         }
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());
         let made = match self.json {
-            true => attached::as_json(&attachment).to_string(),
+            true => attachments::as_json(&attachment).to_string(),
             false => device.display().to_string(),
         };
         if let Err(e) = console::print(&made) {

@@ -3,11 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::Globals;
-use super::console::Console;
-use super::progress::{could_not_remove, leftover};
-use super::{Exit, attached, console, report};
 use crate::backup::{self, Leftover};
+use crate::cli::attachments;
+use crate::cli::console::{self, Console};
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::cli::leftovers::{could_not_remove, leftover};
+use crate::cli::report;
 use crate::error::{Error, Result};
 use crate::image::attachment::Attachment;
 use crate::image::detach;
@@ -51,7 +53,7 @@ impl Cleanup {
     fn print(&self, done: &Done) -> Result<()> {
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for (attachment, _) in done.attachments.iter().filter(|(_, result)| result.is_ok()) {
-            console::print(&format!("{verb} the dead attachment {}", attached::name(attachment)))?;
+            console::print(&format!("{verb} the dead attachment {}", attachments::name(attachment)))?;
         }
         done.rest
             .removed
@@ -63,7 +65,7 @@ impl Cleanup {
     fn tell(&self, done: &Done, console: Console) {
         for (attachment, result) in &done.attachments {
             if let Err(e) = result {
-                console.warn(&format!("cannot end the dead attachment {}", attached::name(attachment)));
+                console.warn(&format!("cannot end the dead attachment {}", attachments::name(attachment)));
                 report::error(console, e);
             }
         }
@@ -87,7 +89,7 @@ impl Cleanup {
 
     fn as_json(&self, done: &Done) -> Value {
         let attachment = |a: &Attachment, error: Option<&Error>| {
-            let name = attached::name(a);
+            let name = attachments::name(a);
             json!({"kind": "attachment", "name": name, "error": error.map(Error::chain)})
         };
         let other = |left: &Leftover, error: Option<&Error>| {

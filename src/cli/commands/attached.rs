@@ -1,0 +1,40 @@
+//! `attached`
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::attachments::{as_json, line};
+use crate::cli::console;
+use crate::cli::exit::Exit;
+use crate::cli::globals::Globals;
+use crate::error::Result;
+use crate::image::attachment::{Attachment, State};
+
+/// Show what is attached.
+#[derive(Args)]
+pub struct Attached {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Attached {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let all = Attachment::all()?;
+        if self.json {
+            let all: Vec<Value> = all.iter().map(as_json).collect();
+            console::print(&Value::from(all).to_string())?;
+            return Ok(Exit::Done);
+        }
+        if all.is_empty() {
+            globals.console().say("Nothing is attached");
+        }
+        for attachment in &all {
+            console::print(&line(attachment))?;
+        }
+        if all.iter().any(|a| matches!(a.state(), State::Dead(_))) {
+            globals.console().say("`borg-offsite-backup cleanup` ends what is dead");
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,71 @@
+//! The options that every command has.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::console::Console;
+use super::log_format::LogFormat;
+use crate::config::Config;
+use crate::error::Result;
+
+/// What every command knows.
+#[derive(Args, Clone)]
+pub struct Globals {
+    /// The configuration.
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/borg-offsite-backup.conf")]
+    pub config: PathBuf,
+    /// Say nothing unless something failed or warned (also QUIET=yes).
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice: everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// How errors, warnings and log lines look.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+impl Globals {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn config(&self) -> Result<Config> {
+        Config::load(&self.config)
+    }
+
+    /// The same for `create`, which reads all of it.
+    ///
+    /// # Errors
+    /// As [`Config::load_to_create`].
+    pub fn config_to_create(&self) -> Result<Config> {
+        Config::load_to_create(&self.config)
+    }
+
+    /// Whether only errors and warnings are wanted: `--quiet` or QUIET.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet || quiet_variable() == Some(true)
+    }
+
+    pub fn console(&self) -> Console {
+        Console::new(self.is_quiet(), self.log_format)
+    }
+
+    /// Tells of variables of ours that are set to what nobody understands.
+    pub fn warn_of_variables(&self) {
+        if quiet_variable().is_none() {
+            self.console().warn("QUIET is neither `yes` nor `no`; taken as `no`");
+        }
+    }
+}
+
+/// What QUIET says; `None` when that cannot be understood.
+fn quiet_variable() -> Option<bool> {
+    let value = std::env::var_os("QUIET").unwrap_or_default();
+    match value.to_str()?.to_ascii_lowercase().as_str() {
+        "yes" | "1" | "true" => Some(true),
+        "" | "no" | "0" | "false" => Some(false),
+        _ => None,
+    }
+}
