@@ -10,7 +10,7 @@ UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 # Where mount(8) looks for its helpers, whatever PREFIX is.
 SBIN ?= /sbin
 
-.PHONY: demo test bench build man install install-contrib
+.PHONY: demo picture quick check test mutants bench build man install install-contrib
 
 # The main job on a repository in a temporary folder, each command shown.
 demo:
@@ -18,10 +18,35 @@ demo:
 	$(CARGO) build --release
 	scripts/demo.sh $(BIN)
 
+# The terminal in README.md, from real runs.
+picture:
+	scripts/setup.sh picture
+	$(CARGO) build --release
+	unshare --mount /usr/bin/python3 scripts/picture.py $(BIN) docs/terminal.svg
+
+# What needs no machine to be set up: see docs/TESTING.md.
+quick:
+	$(CARGO) test --workspace --locked --lib --test architecture --test samples --test mount
+
+# What CI runs before the tests.
+check:
+	scripts/setup.sh check
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	PATH="$$HOME/.cache/borg-offsite-backup-tools/bin:$$PATH" cargo deny --offline check bans licenses sources
+	shellcheck $$(git ls-files -- .ci/run '*.sh' contrib/server contrib/notices tests/fakes)
+
 test:
 	scripts/setup.sh test
-	$(CARGO) test
+	$(CARGO) test --workspace
 	scripts/fuzz.sh
+
+# Whether the unit tests notice when FILES are wrong.
+mutants:
+	scripts/setup.sh mutants
+	PATH="$$HOME/.cache/borg-offsite-backup-tools/bin:$$PATH" cargo mutants --workspace \
+		$(foreach file,$(FILES),--file $(file)) -- --lib
 
 # Side by side with borg; see `--help` of benches/bench.py and benches/restore.py for the sizes.
 bench:

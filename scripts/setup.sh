@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what is missing for one of: demo, test, bench. Only root can install Debian packages;
+# Installs what is missing for one of: demo, check, test, bench, mutants, picture. Only root can install Debian packages;
 # for anyone else it says what is missing and goes on (this script never calls sudo).
 set -eu
 cd "$(dirname "$0")/.."
 
 BORG_VERSION=1.4.5
 OLD_BORG_VERSION=1.1.18
+CARGO_DENY_VERSION=0.20.2
+CARGO_MUTANTS_VERSION=27.1.0
 purpose=${1:-test}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -88,12 +90,26 @@ make_systemd_lab() {
     scripts/systemd-lab/setup.sh || say "there is no systemd lab; what needs it is left out"
 }
 
+# install_cargo_tool NAME VERSION: into a directory of its own, which outlives a checkout. Minutes the first time.
+install_cargo_tool() {
+    tools=$HOME/.cache/borg-offsite-backup-tools
+    case $("$tools/bin/$1" --version 2>/dev/null) in *" $2") return 0 ;; esac
+    say "building $1 $2"
+    cargo install --quiet --debug --locked --root "$tools" "$1@$2" </dev/null
+}
+
 if ! command -v dpkg-query >/dev/null; then
     say "this is no Debian; needed are: $demo_programs $test_programs $test_packages"
     test_packages=""
 fi
 case $purpose in
     demo) install_packages "$demo_programs" "" ;;
+    check)
+        install_packages "shellcheck:shellcheck gcc:gcc pkg-config:pkg-config" ""
+        install_cargo_tool cargo-deny "$CARGO_DENY_VERSION"
+        ;;
+    mutants) install_cargo_tool cargo-mutants "$CARGO_MUTANTS_VERSION" ;;
+    picture) install_packages "$demo_programs" "python3-pyte" ;;
     test | bench)
         install_packages "$demo_programs $test_programs" "$test_packages"
         install_borg_1_4 || say "borg $BORG_VERSION could not be installed; what needs it is left out"
@@ -103,5 +119,5 @@ case $purpose in
         [ "$purpose" = bench ] || make_systemd_lab
         [ "$purpose" = bench ] || make_zfs_lab
         ;;
-    *) say "usage: $0 demo|test|bench"; exit 2 ;;
+    *) say "usage: $0 demo|check|test|bench|mutants|picture"; exit 2 ;;
 esac

@@ -10,7 +10,7 @@
 #   Boots afresh, saves the booted state, ends.
 set -u
 lab=$("$(dirname "$0")/where.sh")
-limit=600 out= save= include=()
+limit=600 out="" save="" include=()
 while getopts i:o:t:S option; do
     case $option in
         i) include+=("$(realpath "$OPTARG")") ;;
@@ -29,7 +29,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 truncate -s 4G "$work/pool.img" "$work/pool2.img"
 truncate -s 1G "$work/out.tar"
-: >"$work/code" >"$work/job.tar"
+: >"$work/code"
+: >"$work/job.tar"
 if [ -z "$save" ]; then
     mkdir "$work/job"
     cp "$script" "$work/job/script"

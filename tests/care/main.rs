@@ -18,6 +18,7 @@ mod json;
 mod machine;
 mod monitoring;
 mod notices;
+mod pages;
 mod passphrase;
 mod systemd;
 

@@ -22,9 +22,9 @@ bare() {
     mkdir -p /mnt/bare/dev/zvol/tank /mnt/bare/tank/home
     mount -t zfs tank/home@bare /mnt/bare/tank/home
     cp -a "$(readlink -f "$(device tank/bare)")" /mnt/bare/dev/zvol/tank/v
-    cd /mnt/bare
+    cd /mnt/bare || exit
     took borg create --compression auto,zstd --read-special --exclude-caches /second/repo::bare dev/zvol/tank/v tank/home
-    cd /lab
+    cd /lab || exit
     rm /mnt/bare/dev/zvol/tank/v
     umount /mnt/bare/tank/home
     zfs destroy tank/bare
