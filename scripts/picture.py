@@ -22,7 +22,8 @@ for dir in /root /home /srv /mnt /run /var/cache /etc/credstore; do mkdir -p $di
 mkdir -p /home/me/letters /srv/vm /mnt/restore /mnt/disk /run/files
 cp -r /usr/share/perl /usr/share/doc /home/me/
 echo 'Dear reader' > /home/me/letters/first
-cp -r /usr/share/doc /run/files/report
+mkdir /run/files/invoices /run/files/photos
+cp -r /usr/share/doc /run/files/invoices/
 truncate -s 1G {IMAGE}
 mke2fs -q -t ext4 -d /run/files {IMAGE}
 printf '%s' '{{"backup_path": "/srv/backup", "filesystems_to_backup": ["/home/me", "/srv/vm"]}}' > /etc/borg-offsite-backup.conf
@@ -34,7 +35,7 @@ SHOWN = [
     "borg-offsite-backup mount ::latest /mnt/restore",
     "ls /mnt/restore/home/me/letters",
     f"borg-offsite-backup attach ::latest {IMAGE} --mount /mnt/disk",
-    "ls /mnt/disk/report | head -3",
+    "ls /mnt/disk",
     "borg-offsite-backup detach /mnt/disk && borg-offsite-backup umount /mnt/restore",
     f"borg-offsite-backup restore ::latest {IMAGE} --to {IMAGE} --dry-run",
 ]

@@ -89,10 +89,12 @@ fn listed(section: &str) -> Vec<glob::Pattern> {
     let rows = text.split(section).nth(1).unwrap().split("\n## ").next().unwrap();
     let cells = rows.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     let names = cells.flat_map(|cell| cell.split('`').step_by(2)).filter(|name| name.len() > 2);
+    let is_variable = |c: char| c.is_ascii_uppercase() || ['…', '*'].contains(&c);
     let pattern = |name: &str| {
-        let is_variable = |c: char| c.is_ascii_uppercase() || c == '…';
-        let name = name.replace("/xx/", "/*/").replace(is_variable, "*");
-        glob::Pattern::new(name.trim_end_matches('/')).unwrap()
+        let mut pattern: Vec<char> =
+            name.replace("/xx/", "/*/").chars().map(|c| if is_variable(c) { '*' } else { c }).collect();
+        pattern.dedup_by(|a, b| *a == '*' && *b == '*');
+        glob::Pattern::new(&pattern.into_iter().collect::<String>()).unwrap()
     };
     names.map(pattern).collect()
 }
