@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::image::attachment::{Attachment, State};
+use crate::device::attachment::{Attachment, State};
 
 /// As `attach --json` and `attached --json` print it.
 pub fn as_json(attachment: &Attachment) -> Value {

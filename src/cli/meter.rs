@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::console::{self, Console};
 use super::units;
-use crate::image::progress::{Progress, Step};
+use crate::archives::progress::{Progress, Step};
 
 const REDRAW: Duration = Duration::from_millis(100);
 const PLAIN: Duration = Duration::from_secs(60);

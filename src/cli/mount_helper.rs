@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::mount_options;
 use crate::error::{Error, Result};
-use crate::mount::open::{self, Request};
-use crate::tools::mounts;
+use crate::mount::open::Request;
+use crate::tools::{mount_point, mounts};
 
 /// Of the type `borg-offsite-backup`, and `fuse.borg-offsite-backup`, as the mount table shows it.
 const NAMES: [&str; 2] = ["mount.borg-offsite-backup", "mount.fuse.borg-offsite-backup"];
@@ -99,7 +99,7 @@ fn split(lists: &[OsString]) -> (Option<OsString>, OsString) {
 /// When it is no mount of ours, or the kernel refuses.
 pub fn remount(dir: &Path, list: &str) -> Result<()> {
     let shown = dir.display();
-    let point = open::absolute(dir)?;
+    let point = mount_point::absolute(dir)?;
     if mounts::at(&point)?.is_none_or(|mount| mount.kind != mounts::FUSE_TYPE) {
         return Err(Error::usage(format!("nothing of ours is mounted at {shown}")).hint("see `findmnt`"));
     }

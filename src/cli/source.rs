@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::mount::open;
+use crate::archives::open;
 
 /// Where the bytes of an archive come from.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,6 +3,8 @@
 //! The format is the kernel's (linux/posix_acl_xattr.h): a version, then entries of tag (u16),
 //! permissions (u16) and id (u32), all little-endian, in the order of the tags.
 
+use crate::tools::owners::Owners;
+
 const VERSION: u32 = 2;
 const UNDEFINED_ID: u32 = u32::MAX;
 
@@ -13,14 +15,8 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
-/// Who an entry is about, by the name and number that borg stored.
-pub trait Ids {
-    fn user(&self, name: &[u8], number: Option<u32>) -> Option<u32>;
-    fn group(&self, name: &[u8], number: Option<u32>) -> Option<u32>;
-}
-
 /// The xattr value for lines such as `user:name:rwx:1000`; `None` when one of them is no ACL entry.
-pub fn encode(text: &[u8], ids: &dyn Ids) -> Option<Vec<u8>> {
+pub fn encode(text: &[u8], ids: &Owners) -> Option<Vec<u8>> {
     let mut entries = Vec::new();
     for line in text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
         entries.push(entry(line, ids)?);
@@ -35,7 +31,7 @@ pub fn encode(text: &[u8], ids: &dyn Ids) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn entry(line: &[u8], ids: &dyn Ids) -> Option<(u16, u16, u32)> {
+fn entry(line: &[u8], ids: &Owners) -> Option<(u16, u16, u32)> {
     let mut fields = line.split(|b| *b == b':');
     let (kind, name, permissions) = (fields.next()?, fields.next()?, fields.next()?);
     let number = fields.next().and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
@@ -63,21 +59,16 @@ fn entry(line: &[u8], ids: &dyn Ids) -> Option<(u16, u16, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::owners::Ownership;
 
-    struct Numbers;
-    impl Ids for Numbers {
-        fn user(&self, _: &[u8], number: Option<u32>) -> Option<u32> {
-            number
-        }
-        fn group(&self, _: &[u8], number: Option<u32>) -> Option<u32> {
-            number
-        }
+    fn by_number() -> Owners {
+        Owners::new(Ownership { numeric_ids: true, ..Ownership::default() })
     }
 
     #[test]
     fn borgs_text_becomes_the_kernels_entries() {
         let text = b"user::rw-\nuser:nobody:r--:65534\ngroup::r--\nmask::r--\nother::---\n";
-        let bytes = encode(text, &Numbers).unwrap();
+        let bytes = encode(text, &by_number()).unwrap();
         let entry = |tag: u16, permissions: u16, id: u32| {
             [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
         };
@@ -95,7 +86,7 @@ mod tests {
     #[test]
     fn what_is_no_acl_is_refused() {
         for text in [&b"user:x:rwx"[..], b"user", b"other::rq-", b"thing::r--"] {
-            assert_eq!(encode(text, &Numbers), None, "{}", text.escape_ascii());
+            assert_eq!(encode(text, &by_number()), None, "{}", text.escape_ascii());
         }
     }
 }

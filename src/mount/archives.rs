@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::links::Depths;
-use super::reader::Reader;
 use crate::archive::left_out::LeftOut;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
+use crate::archives::reader::Reader;
 
 /// Name of the link to the newest archive.
 pub const LATEST: &str = "latest";

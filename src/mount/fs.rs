@@ -10,19 +10,19 @@ use nix::errno::Errno;
 
 use super::acl;
 use super::archives::{Archives, LATEST, Slot, Volume};
-use super::cache::Cache;
 use super::links::Depths;
 use super::look::Looks;
-use super::owners::Owners;
-use super::reader::{Reader, Shelf};
-use super::source::{Catalog, FRAME, ReadError};
 use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, Content, ContentId, Extra, LARGEST_XATTR, NodeId, Tree, TreeBuilder, View};
 use crate::archive::volumes;
+use crate::archives::cache::Cache;
+use crate::archives::reader::{Reader, Shelf};
+use crate::archives::source::{Catalog, FRAME, ReadError};
 use crate::error::{Error, Result};
 use crate::tools::mounts::{MARK, MARK_INO};
+use crate::tools::owners::Owners;
 
 /// Inode number of the mount's root.
 pub const ROOT: u64 = 1;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::archives::Archives;
-use super::source::Catalog;
+use crate::archives::source::Catalog;
 
 /// Whoever wants the news waits for a look so long from its start, then it is told what was known.
 const NEWS: Duration = Duration::from_secs(5);
@@ -111,8 +111,8 @@ mod tests {
     use crate::archive::item::Item;
     use crate::archive::name::Archive;
     use crate::archive::tree::Tree;
+    use crate::archives::source::{ContentSource, Kept, Layout};
     use crate::error::{Error, Result};
-    use crate::mount::source::{ContentSource, Kept, Layout};
 
     type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
 

@@ -1,31 +1,26 @@
-//! From what a person asked for to a mount that is up: checks the mount point, picks a source,
-//! reads the list of files, makes the session.
+//! From what a person asked for to a mount that is up: finds the archives, reads the list of files, makes
+//! the session.
 
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use chrono::Local;
-
 use super::archives::{Archives, ChooseLatest};
-use super::cache::{Cache, Limits as CacheLimits};
 use super::fs::{FileSystem, Rules};
-use super::native::NativeCatalog;
-use super::owners::{Owners, Ownership};
 use super::session::{Access, Guards, Session, Settings};
-use super::source::Catalog;
-use super::streams::{BorgCatalog, Limits};
-use crate::archive::choice::{Shelf, Wanted};
+use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::tree::View;
-use crate::error::{Error, Kind, Result};
+use crate::archives::cache::{Cache, Limits as CacheLimits};
+use crate::archives::native::NativeCatalog;
+use crate::archives::open::{CATALOGS, Source, catalog, choose};
+use crate::archives::source::Catalog;
+use crate::archives::streams::Limits;
+use crate::error::{Error, Result};
 use crate::folders;
 use crate::tools::borg::Borg;
-use crate::tools::mounts;
+use crate::tools::owners::{Owners, Ownership};
 
 /// File contents in memory, in bytes. Little, since the kernel keeps what
 /// was read, too, and pages of the scratch.
@@ -36,25 +31,11 @@ const MEMORY_ALONE: u64 = 512 << 20;
 const SCRATCH: u64 = 64 << 30;
 /// Folder in that of the cache for chunks.
 const CHUNKS: &str = "chunks";
-/// Folder in that of the cache for lists of files.
-pub const CATALOGS: &str = "catalogs";
 /// Less than this is not worth a file.
 const LEAST_SCRATCH: u64 = 1 << 20;
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line
 /// may take most of it.
 const DEADLINE: Duration = Duration::from_secs(3600);
-
-/// Where the bytes come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Source {
-    /// Chunks where we can read the repository, else streams.
-    #[default]
-    Auto,
-    /// Streams of `borg extract`.
-    Stream,
-    /// Chunks, read by ourselves.
-    Native,
-}
 
 /// What is to be mounted, and how.
 #[derive(Debug, Clone, Default)]
@@ -187,21 +168,6 @@ fn latest_for_links(catalog: Arc<dyn Catalog>, borg: &Borg) -> ChooseLatest {
     })
 }
 
-/// The archive of `archives`, which are all of `catalog`, that is `wanted`. Which one that is the log
-/// says where it was not named exactly.
-///
-/// # Errors
-/// As [`Wanted::find`].
-pub fn choose(wanted: &Wanted, catalog: &dyn Catalog, archives: &[Archive], borg: &Borg) -> Result<Archive> {
-    let (repository, today) = (borg.repository(), Local::now().date_naive());
-    let shelf = Shelf { archives, repository, identity: borg.identity(), today };
-    let chosen = wanted.find(&shelf, &mut |archive| catalog.origin(archive))?;
-    if let Some(note) = chosen.note {
-        tracing::warn!("{note}");
-    }
-    Ok(chosen.archive)
-}
-
 impl Found {
     /// Reads it.
     ///
@@ -227,49 +193,6 @@ impl Found {
     }
 }
 
-/// The source that was asked for, and its name. What only borg can read streams read; what nobody
-/// should read is an error.
-fn catalog(
-    borg: &Borg,
-    source: Source,
-    filter: ArchiveFilter,
-    limits: Limits,
-    keep: impl FnOnce(NativeCatalog) -> NativeCatalog,
-) -> Result<(Arc<dyn Catalog>, &'static str)> {
-    match native(borg, source, filter.clone(), &limits)? {
-        Some(catalog) => Ok((Arc::new(keep(catalog)), "native")),
-        None => Ok((Arc::new(BorgCatalog::new(borg.clone(), filter, limits)), "stream")),
-    }
-}
-
-/// The native source, if it is wanted and can read the repository; `None`: streams it is to be, and
-/// the log says why.
-///
-/// # Errors
-/// When nobody should read the repository, or only the native source was to and cannot.
-pub fn native(
-    borg: &Borg,
-    source: Source,
-    filter: ArchiveFilter,
-    limits: &Limits,
-) -> Result<Option<NativeCatalog>> {
-    if source == Source::Stream {
-        return Ok(None);
-    }
-    match NativeCatalog::open(borg, filter, limits.lock_wait, limits.stall)? {
-        Ok(catalog) => Ok(Some(catalog)),
-        Err(why) if source == Source::Native => {
-            let repository = borg.repository();
-            Err(Error::usage(format!("the native source cannot read {repository}: {why}"))
-                .hint("`--source stream` can"))
-        }
-        Err(why) => {
-            tracing::warn!("streams of borg are used, so far seeks are slow: {why}");
-            Ok(None)
-        }
-    }
-}
-
 impl Opened {
     /// Mounts it at `dir`, as [`mount_point`] gave it.
     ///
@@ -277,82 +200,6 @@ impl Opened {
     /// As [`Session::start`].
     pub fn mount(&self, dir: &Path) -> Result<Session> {
         Session::start(Arc::clone(&self.fs), Arc::clone(&self.catalog), dir, &self.settings)
-    }
-}
-
-/// Makes `dir`, if it is missing, with its parents.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn make_mount_point(dir: &Path, mode: u32) -> Result<()> {
-    let made = if dir.symlink_metadata().is_ok() {
-        Ok(())
-    } else {
-        DirBuilder::new().recursive(true).mode(mode).create(dir)
-    };
-    made.map_err(|e| Error::failed(format!("cannot make the mount point {}", dir.display())).because(e))
-}
-
-/// Makes sure that `dir` can be mounted on, and returns it as an absolute path without links. A
-/// dead mount of ours that is in the way is taken down.
-///
-/// # Errors
-/// When it is missing, no folder, not empty, mounted already, or inside the local repository.
-pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
-    let shown = dir.display();
-    let dir = absolute(dir)?;
-    if let Some(mount) = mounts::at(&dir)?.filter(|m| m.kind == mounts::FUSE_TYPE) {
-        if !mount.is_dead() {
-            return Err(Error::new(
-                Kind::Busy,
-                format!("{} is mounted at {shown} already", mount.source.display()),
-            )
-            .hint(format!("end it with `borg-offsite-backup umount {shown}`")));
-        }
-        tracing::warn!("{shown} had a mount whose process was killed: it is cleared");
-        mounts::unmount(&dir, true)?;
-    }
-    let mut entries = std::fs::read_dir(&dir).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => Error::usage(format!("the mount point {shown} does not exist"))
-            .hint(format!("make it with `mkdir -p {shown}`")),
-        ErrorKind::NotADirectory => Error::usage(format!("the mount point {shown} is no folder")),
-        _ => Error::usage(format!("cannot look into the mount point {shown}")).because(e),
-    })?;
-    if entries.next().is_some() {
-        return Err(Error::usage(format!("the mount point {shown} is not empty"))
-            .hint("a mount would hide what is in it; take an empty folder"));
-    }
-    let repository = repository.and_then(|r| r.canonicalize().ok());
-    if let Some(repository) = repository.filter(|r| dir.starts_with(r)) {
-        return Err(Error::usage(format!(
-            "the mount point {shown} is inside the repository {}",
-            repository.display()
-        ))
-        .hint("borg would wait for the mount and the mount for borg; take a folder elsewhere"));
-    }
-    Ok(dir)
-}
-
-/// `dir` without links and relative parts. What is mounted there is not touched: it may be dead.
-///
-/// # Errors
-/// When the folder that it is in does not exist.
-pub fn absolute(dir: &Path) -> Result<PathBuf> {
-    match dir.canonicalize() {
-        Ok(dir) => return Ok(dir),
-        Err(e) if e.raw_os_error() != Some(libc::ENOTCONN) && e.kind() != ErrorKind::NotFound => {
-            return Err(Error::usage(format!("cannot use {}", dir.display())).because(e));
-        }
-        Err(_) => {}
-    }
-    let parent = match dir.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    match (parent.canonicalize(), dir.file_name()) {
-        (Ok(parent), Some(name)) => Ok(parent.join(name)),
-        _ => Err(Error::usage(format!("the mount point {} does not exist", dir.display()))
-            .hint(format!("make it with `mkdir -p {}`", dir.display()))),
     }
 }
 
@@ -408,29 +255,5 @@ fn deadline() -> Duration {
     match bounds.into_iter().flatten().min() {
         Some(seconds) => DEADLINE.min(Duration::from_secs(seconds).mul_f32(0.8)),
         None => DEADLINE,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_must_be_an_empty_folder_outside_the_repository() {
-        let dir = tempfile::tempdir().unwrap();
-        let repository = dir.path().join("repo");
-        std::fs::create_dir_all(repository.join("data/empty")).unwrap();
-        let refused = |path: &Path| mount_point(path, Some(&repository)).unwrap_err().to_string();
-        assert!(refused(&dir.path().join("missing")).contains("does not exist"));
-        assert!(refused(&dir.path().join("no/parent")).contains("does not exist"));
-        assert!(refused(&repository).contains("not empty"));
-        assert!(refused(&repository.join("data/empty")).contains("inside the repository"));
-        std::fs::write(dir.path().join("file"), "").unwrap();
-        assert!(refused(&dir.path().join("file")).contains("no folder"));
-        let good = dir.path().join("good");
-        std::fs::create_dir(&good).unwrap();
-        std::os::unix::fs::symlink(&good, dir.path().join("link")).unwrap();
-        let found = mount_point(&dir.path().join("link"), Some(&repository)).unwrap();
-        assert_eq!(found, good.canonicalize().unwrap());
     }
 }

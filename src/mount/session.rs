@@ -11,7 +11,7 @@ use nix::mount::MsFlags;
 
 use super::fs::FileSystem;
 use super::fuse::{Adapter, Opened};
-use super::source::Catalog;
+use crate::archives::source::Catalog;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::tools::mounts;

@@ -1,12 +1,17 @@
 //! One typed file per outside program or kernel facility.
 
+pub mod background;
 pub mod blockdev;
 pub mod borg;
 pub mod identity;
 pub mod loopdev;
+pub mod mount_log;
+pub mod mount_point;
 pub mod mounts;
+pub mod owners;
 pub mod qubes;
 pub mod ssh;
 pub mod tar;
+pub mod target;
 pub mod terminal;
 pub mod zfs;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, Once};
 use borg_offsite_backup::archive::filter::ArchiveFilter;
 use borg_offsite_backup::archive::name::Archive;
 use borg_offsite_backup::archive::tree::{ContentId, Tree, TreeBuilder, View};
+use borg_offsite_backup::archives::native::NativeCatalog;
+use borg_offsite_backup::archives::source::{Catalog, ContentSource, FRAME, Kept};
+use borg_offsite_backup::archives::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::config::Config;
-use borg_offsite_backup::mount::native::NativeCatalog;
-use borg_offsite_backup::mount::source::{Catalog, ContentSource, FRAME, Kept};
-use borg_offsite_backup::mount::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::tools::borg::Borg;
 
 use crate::common::{Flavour, Random, Repository, Sandbox};

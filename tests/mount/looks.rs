@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use borg_offsite_backup::archive::filter::ArchiveFilter;
+use borg_offsite_backup::archives::native::NativeCatalog;
+use borg_offsite_backup::archives::source::Catalog;
+use borg_offsite_backup::archives::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::config::Config;
-use borg_offsite_backup::mount::native::NativeCatalog;
-use borg_offsite_backup::mount::source::Catalog;
-use borg_offsite_backup::mount::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::tools::borg::Borg;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -12,14 +12,14 @@ use crate::cli::console::{self, Console, redraw};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::meter;
+use crate::device::attach::{self, Request, Then};
+use crate::device::attachment::Attachment;
+use crate::device::detach;
+use crate::device::filesystem::{self, Mode};
 use crate::error::{Error, Result};
-use crate::image::attach::{self, Request, Then};
-use crate::image::attachment::Attachment;
-use crate::image::detach;
-use crate::image::filesystem::{self, Mode};
-use crate::mount::open;
 use crate::tools::blockdev;
 use crate::tools::borg::Borg;
+use crate::tools::mount_point;
 use crate::tools::qubes;
 
 /// Make a device of a disk image in an archive.
@@ -96,7 +96,7 @@ impl Attach {
 
     fn request(&self, repository: Option<&Path>) -> Result<Request> {
         let then = match (&self.mount, &self.to_qube) {
-            (Some(dir), _) => Then::Mount(open::mount_point(dir, repository)?),
+            (Some(dir), _) => Then::Mount(mount_point::mount_point(dir, repository)?),
             (None, Some(qube)) => Then::Qube(qube.clone()),
             (None, None) => Then::Nothing,
         };

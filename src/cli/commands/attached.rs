@@ -7,8 +7,8 @@ use crate::cli::attachments::{as_json, line};
 use crate::cli::console;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
+use crate::device::attachment::{Attachment, State};
 use crate::error::Result;
-use crate::image::attachment::{Attachment, State};
 
 /// Show what is attached.
 #[derive(Args)]

@@ -10,9 +10,9 @@ use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::leftovers::{could_not_remove, leftover};
 use crate::cli::report;
+use crate::device::attachment::Attachment;
+use crate::device::detach;
 use crate::error::{Error, Result};
-use crate::image::attachment::Attachment;
-use crate::image::detach;
 
 /// Remove what a killed run left behind. What a live run or mount uses is left alone.
 #[derive(Args)]

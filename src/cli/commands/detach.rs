@@ -9,9 +9,9 @@ use crate::cli::attachments;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::report;
+use crate::device::attachment::Attachment;
+use crate::device::detach::{self, Named};
 use crate::error::Result;
-use crate::image::attachment::Attachment;
-use crate::image::detach::{self, Named};
 
 /// End what `attach` made: mounts, devices, changes that are not kept.
 #[derive(Args)]

@@ -8,12 +8,13 @@ use chrono::{DateTime, Local};
 use clap::Args;
 
 use crate::archive::choice::Wanted;
+use crate::archives::archived::Place;
 use crate::cli::console::{self, Console, redraw};
 use crate::cli::exit::Exit;
 use crate::cli::units::size;
+use crate::device::inside::{self, Entry, Volume};
 use crate::error::{Error, Result};
-use crate::image::archived::Place;
-use crate::image::inside::{self, Entry, Volume};
+use crate::restore::volume_files;
 use crate::tools::borg::Borg;
 
 /// A line of progress for so many bytes.
@@ -100,7 +101,8 @@ fn copy(
     let shown = path.escape_ascii();
     let total = inside.size(path)?;
     let mut drawn = 0;
-    let copied = inside.copy(path, to, overwrite, &mut |done| {
+    let (from, name) = inside.place(path)?;
+    let copied = volume_files::copy(&from, &name, to, overwrite, &mut |done| {
         if console.is_interactive() && done >= drawn + DRAWN {
             drawn = done;
             redraw(&format!("  copied     {} of {}   {shown}", size(done.min(total)), size(total)));

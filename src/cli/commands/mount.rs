@@ -21,11 +21,12 @@ use crate::cli::source::Source;
 use crate::cli::units::{count, duration, size};
 use crate::error::{Error, Result};
 use crate::mount::fs::Summary;
-use crate::mount::log::Log;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need, Reached};
+use crate::tools::mount_log::Log;
+use crate::tools::mount_point;
 
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
@@ -127,9 +128,9 @@ impl Mount {
         let start = Instant::now();
         daemon::share_free_memory();
         if let Some(mode) = request.make_point {
-            open::make_mount_point(dir, mode)?;
+            mount_point::make_mount_point(dir, mode)?;
         }
-        let point = open::mount_point(dir, borg.local())?;
+        let point = mount_point::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;
         let opened = open::open(borg, request, &|entries| meter::entries(console, entries));
         if console.is_interactive() {

@@ -11,12 +11,12 @@ use super::init;
 use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Archive, as_date};
+use crate::archives::native;
 use crate::cli::borg_commands::BORG_COMMANDS;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::config::nearest;
 use crate::error::{Error, Result};
-use crate::mount::native;
 use crate::process::Command;
 use crate::tools::borg::{Borg, Need, Origins, archive_argument};
 

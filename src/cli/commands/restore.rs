@@ -13,6 +13,8 @@ use super::inside::{self, Act};
 use super::restore_files::{self, Wish};
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
+use crate::archive::ranges;
+use crate::archives::archived::{self, Archived, Found, Image};
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -21,18 +23,16 @@ use crate::cli::meter::Drawn;
 use crate::cli::source::Source;
 use crate::cli::units::{self, size};
 use crate::error::{Error, Result};
-use crate::image::archived::{self, Archived, Found, Image};
-use crate::image::attributes::Attributes;
-use crate::image::bill::{self, Bill};
-use crate::image::bookmark::{self, Since};
-use crate::image::compare;
-use crate::image::new_volume::NewVolume;
-use crate::image::place::Place;
-use crate::image::request;
-use crate::image::restore::{self, Report, Unfinished};
-use crate::image::target::{Kept, Target};
 use crate::process::interrupt;
+use crate::restore::attributes::Attributes;
+use crate::restore::bookmark::{self, Since};
+use crate::restore::estimate::{self, Bill};
+use crate::restore::image::{self as put_back, Report, Unfinished};
+use crate::restore::new_volume::NewVolume;
+use crate::restore::request;
 use crate::tools::borg::{Borg, Need};
+use crate::tools::target::open::{Kept, Target};
+use crate::tools::target::place::Place;
 
 /// Put a volume, a disk image or files of an archive back, or files out of a volume (VOLUME:/PATH).
 #[derive(Args)]
@@ -208,9 +208,9 @@ impl Restore {
             _ => Known::default(),
         };
         let Known { may_differ, witnesses, .. } = known;
-        let request = restore::Request { may_differ, witnesses, full: self.full, verify: !self.no_verify };
+        let request = put_back::Request { may_differ, witnesses, full: self.full, verify: !self.no_verify };
         let drawn = Drawn::new(console);
-        let report = restore::restore(image, &target, &request, &|progress| drawn.tell(progress));
+        let report = put_back::restore(image, &target, &request, &|progress| drawn.tell(progress));
         drawn.end();
         if let Some(new) = &mut new
             && (report.is_ok() || target.is_touched())
@@ -220,8 +220,7 @@ impl Restore {
         let mut report =
             report.map_err(|unfinished| self.told(unfinished, about(archived, image, target.shown())))?;
         if is_new_file && !image.path.is_volume() {
-            let attributes = Attributes::find(&archived.tree, &image.path, self.numeric_ids);
-            target.give(attributes)?;
+            Attributes::give(&archived.tree, &image.path, self.numeric_ids, &target)?;
         }
         report.read += known.read;
         report.sampled += known.sampled;
@@ -257,7 +256,7 @@ impl Restore {
         };
         let drawn = Drawn::new(console);
         let bill =
-            bill::bill(image, place, may_differ.as_deref(), self.full, &|progress| drawn.tell(progress));
+            estimate::bill(image, place, may_differ.as_deref(), self.full, &|progress| drawn.tell(progress));
         drawn.end();
         let bill = bill?;
         console::print(&match self.json {
@@ -314,7 +313,7 @@ fn since(archived: &Archived, image: &Image, target: &Target, console: Console) 
     let shown = target.shown();
     match bookmark::changed_since(archived, image, target)? {
         Since::MayDiffer { ranges, read, sampled, witnesses } => {
-            let changed = size(compare::length(&ranges));
+            let changed = size(ranges::length(&ranges));
             let looked = if sampled > 0 {
                 format!("; {} of the rest were compared", size(sampled))
             } else {

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::archive::path::ItemPath;
+use crate::archives::archived::{Archived, Found};
+use crate::archives::damage;
+use crate::archives::progress::{Progress, Step};
 use crate::cli::console::Console;
 use crate::cli::meter::Drawn;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
-use crate::image::archived::{Archived, Found};
-use crate::image::attributes;
-use crate::image::damage;
-use crate::image::files::{self, Event, Report, Request};
-use crate::image::progress::{Progress, Step};
-use crate::image::verify;
 use crate::process::interrupt;
+use crate::restore::attributes;
+use crate::restore::files::{self, Event, Report, Request};
 use crate::tools::borg::Borg;
+use crate::verify::data;
 
 /// How a person wants it.
 pub struct Wish<'a> {
@@ -70,7 +70,7 @@ fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: C
     let drawn = Drawn::new(console);
     let mut damaged = Vec::new();
     for path in paths {
-        match verify::by_chunks(archived, native, Some(path), None, &|progress| drawn.tell(progress)) {
+        match data::by_chunks(archived, native, Some(path), None, &|progress| drawn.tell(progress)) {
             Ok(reading) => damaged.extend(reading.damaged),
             Err(e) => tracing::warn!("cannot tell all that is damaged: {}", e.chain()),
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::error::{Error, Kind, Result};
-use crate::mount::open;
+use crate::tools::mount_point;
 use crate::tools::mounts::{self, FUSE_TYPE};
 
 /// End a mount.
@@ -18,7 +18,7 @@ pub struct Umount {
 
 impl Umount {
     pub fn run(&self) -> Result<Exit> {
-        let dir = open::absolute(&self.dir)?;
+        let dir = mount_point::absolute(&self.dir)?;
         let shown = self.dir.display();
         let Some(mount) = mounts::at(&dir)? else {
             return Err(Error::usage(format!("nothing is mounted at {shown}")).hint("see `findmnt`"));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::archive::choice::Wanted;
 use crate::archive::path::ItemPath;
+use crate::archives::archived::{Archived, Found, Image};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
@@ -18,13 +19,12 @@ use crate::cli::meter::Drawn;
 use crate::cli::source::Source;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
-use crate::image::against::{self, Comparison};
-use crate::image::archived::{Archived, Found, Image};
-use crate::image::place::Place;
-use crate::image::target::Kept;
-use crate::image::verify::{self, Reading};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
+use crate::tools::target::open::Kept;
+use crate::tools::target::place::Place;
+use crate::verify::compare::{self, Comparison};
+use crate::verify::data::{self, Reading};
 
 /// Ranges and files that are shown; the rest is counted.
 const SHOWN: usize = 20;
@@ -87,7 +87,7 @@ impl Verify {
         }
         let target = place.open_to_read()?;
         let (start, drawn) = (Instant::now(), Drawn::new(console));
-        let comparison = against::against(image, &target, &|progress| drawn.tell(progress));
+        let comparison = compare::compare(image, &target, &|progress| drawn.tell(progress));
         drawn.end();
         let comparison = comparison?;
         if self.json {
@@ -121,7 +121,7 @@ impl Verify {
             if self.sample.is_some() {
                 return Err(Error::usage("`--sample` needs the native source, which cannot read this"));
             }
-            verify::by_borg(borg, archived, path)?;
+            data::by_borg(borg, archived, path)?;
             if self.json {
                 let told = told_of(archived, path, json!({ "right": true }));
                 console::print(&told.to_string())?;
@@ -130,8 +130,7 @@ impl Verify {
             return Ok(Exit::Done);
         };
         let drawn = Drawn::new(console);
-        let reading =
-            verify::by_chunks(archived, native, path, self.sample, &|progress| drawn.tell(progress));
+        let reading = data::by_chunks(archived, native, path, self.sample, &|progress| drawn.tell(progress));
         drawn.end();
         let reading = reading?;
         if self.json {

@@ -1,0 +1,37 @@
+//! How a person names a volume: by its path as `list` prints it, or by its name alone.
+
+use super::path::ItemPath;
+use super::volumes;
+use crate::error::{Error, Result};
+
+/// The paths that `said` may stand for, the likeliest first: as it was said (a leading `/` is
+/// forgiven), and as the name of a volume (`tank/qubes/work/private`).
+///
+/// # Errors
+/// When it is no path that an archive can hold, or is empty.
+pub fn candidates(said: &[u8]) -> Result<[ItemPath; 2]> {
+    let shown = said.escape_ascii();
+    let path = |bytes: &[u8]| {
+        ItemPath::new(bytes)
+            .filter(|path| !path.is_root())
+            .ok_or_else(|| Error::usage(format!("`{shown}` is no path that an archive can hold")))
+    };
+    let listed = path(said)?;
+    let volume = path(&volumes::path_of(listed.as_bytes()))?;
+    Ok([listed, volume])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_named_by_its_path_or_by_its_name() {
+        let said = |text: &str| candidates(text.as_bytes()).unwrap().map(|path| path.to_string());
+        assert_eq!(said("tank/v"), ["tank/v", "dev/zvol/tank/v"]);
+        assert_eq!(said("/dev/zvol/tank/v")[0], "dev/zvol/tank/v");
+        for no in ["", "/", "a/../b"] {
+            assert!(candidates(no.as_bytes()).is_err(), "{no}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The cache that every source shares: whatever was paid for is kept, in memory up to a number of
+//! bytes, and behind it in an encrypted scratch file on disk.
+//!
+//! Frames of 64 KiB are kept (or shorter ones, at the end of a file): large enough for a small
+//! index (a 100 GB image has 1.6 million), small enough for a random read. They go to the scratch
+//! at once, not when they leave the memory: there is no moment in which a frame is in neither, and
+//! a read in such a moment would cost a whole stream.
+
+mod memory;
+mod scratch;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use memory::Memory;
+use scratch::Scratch;
+
+use crate::archives::source::Key;
+use crate::error::Result;
+
+/// How much the cache may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of file contents in memory.
+    pub memory: u64,
+    /// Bytes on disk; 0: no scratch file.
+    pub scratch: u64,
+    /// Where the scratch file is made (and unlinked at once).
+    pub dir: PathBuf,
+}
+
+/// Frames in memory and on disk.
+pub struct Cache {
+    memory: Memory,
+    scratch: Option<Scratch>,
+}
+
+impl Cache {
+    /// # Errors
+    /// When the scratch file cannot be made.
+    pub fn new(limits: &Limits) -> Result<Self> {
+        let scratch = match limits.scratch {
+            0 => None,
+            bytes => Some(Scratch::new(&limits.dir, bytes)?),
+        };
+        Ok(Cache { memory: Memory::new(limits.memory), scratch })
+    }
+
+    /// Keeps a frame. Never fails: what does not fit is not kept.
+    pub fn put(&self, key: Key, bytes: &[u8]) {
+        if self.has(key) {
+            return;
+        }
+        if let Some(scratch) = &self.scratch {
+            scratch.put(key, bytes);
+        }
+        self.memory.put(key, Arc::from(bytes));
+    }
+
+    /// Appends the bytes `range` of a frame to `out` and returns true; or leaves `out` as it is.
+    /// A range that goes past the end of the frame is a miss.
+    pub fn read(&self, key: Key, range: Range<usize>, out: &mut Vec<u8>) -> bool {
+        if let Some(frame) = self.memory.get(key) {
+            return match frame.get(range) {
+                Some(bytes) => {
+                    out.extend_from_slice(bytes);
+                    true
+                }
+                None => false,
+            };
+        }
+        // A small read of a frame on disk costs only its own 4 KiB blocks, and is not worth
+        // pushing another frame out of memory.
+        self.scratch.as_ref().is_some_and(|scratch| scratch.read(key, range, out))
+    }
+
+    pub fn has(&self, key: Key) -> bool {
+        self.memory.has(key) || self.scratch.as_ref().is_some_and(|scratch| scratch.has(key))
+    }
+
+    pub fn forget(&self, key: Key) {
+        self.memory.forget(key);
+        if let Some(scratch) = &self.scratch {
+            scratch.forget(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archives::source::FRAME;
+    use proptest::prelude::*;
+
+    fn limits(memory: u64, scratch: u64) -> Limits {
+        Limits { memory, scratch, dir: std::env::temp_dir() }
+    }
+
+    fn frame_of(key: Key, len: usize) -> Vec<u8> {
+        let seed = key.whole.wrapping_mul(31).wrapping_add(u64::from(key.frame));
+        (0..len).map(|i| (seed as usize).wrapping_add(i.wrapping_mul(7)) as u8).collect()
+    }
+
+    fn length(key: Key) -> usize {
+        match key.frame % 4 {
+            0 => 1,
+            1 => 5000,
+            2 => 4096,
+            _ => FRAME as usize,
+        }
+    }
+
+    #[test]
+    fn what_left_the_memory_is_read_from_the_scratch() {
+        let cache = Cache::new(&limits(2 * FRAME, 64 << 20)).unwrap();
+        let keys: Vec<Key> = (0..40).map(|frame| Key { whole: 9, frame }).collect();
+        for key in &keys {
+            cache.put(*key, &frame_of(*key, length(*key)));
+        }
+        for key in &keys {
+            let mut out = vec![42];
+            assert!(cache.read(*key, 0..length(*key), &mut out), "{key:?}");
+            assert!(out[1..] == frame_of(*key, length(*key)), "{key:?}");
+        }
+        let mut out = Vec::new();
+        assert!(!cache.read(keys[0], 0..2, &mut out), "past the end of a short frame");
+        assert!(out.is_empty());
+    }
+
+    proptest! {
+        /// Whatever is put, forgotten and evicted: a read gives the bytes that were put, or nothing.
+        #[test]
+        fn a_read_is_right_or_a_miss(ops in proptest::collection::vec((0u8..3, 0u64..3, 0u32..12, 0usize..70_000, 0usize..70_000), 1..150)) {
+            let cache = Cache::new(&limits(3 * FRAME, 6 * FRAME)).unwrap();
+            for (op, whole, frame, a, b) in ops {
+                let key = Key { whole, frame };
+                match op {
+                    0 => cache.put(key, &frame_of(key, length(key))),
+                    1 => cache.forget(key),
+                    _ => {
+                        let mut out = Vec::new();
+                        let range = a.min(b)..a.max(b);
+                        if cache.read(key, range.clone(), &mut out) {
+                            let whole = frame_of(key, length(key));
+                            prop_assert_eq!(Some(&out[..]), whole.get(range));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What is in the repository, read by ourselves.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::ahead::Ahead;
+use super::fetchers::Desk;
+use super::lists::{Lists, Numbers};
+use super::opening::{self, Cannot, Opened};
+use super::saved::Saved;
+use super::{Chunked, Files, Native};
+use crate::archive::filter::ArchiveFilter;
+use crate::archive::item::Item;
+use crate::archive::name::Archive;
+use crate::archive::origin::Origin;
+use crate::archive::tree::{Tree, View};
+use crate::archives::pace::Pace;
+use crate::archives::source::{Catalog, ContentSource, Kept, Layout};
+use crate::error::{Error, Result};
+use crate::folders::Private;
+use crate::process::daemon;
+use crate::process::memory::Budget;
+use crate::repository::Repository;
+use crate::repository::error::Error::{Integrity, NotFound, Unsupported};
+use crate::repository::id::Id;
+use crate::repository::items::{Chunk, ChunkLists};
+use crate::repository::tam::Authenticity;
+use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
+
+/// What makes borg read an archive with a wrong signature.
+const WORKAROUND: &str = "ignore_invalid_archive_tam";
+/// For what the key is that seals lists of files on disk.
+const SAVED: &[u8] = b"lists of files";
+
+/// A repository of borg 1.x.
+pub struct NativeCatalog {
+    borg: Borg,
+    filter: ArchiveFilter,
+    lock_wait: Duration,
+    server: Option<Arc<Server>>,
+    shared: Arc<Shared>,
+    /// The chunk lists of archives that were read and are not shown yet.
+    lists: Mutex<HashMap<String, Arc<Lists>>>,
+    /// Where lists of files are kept for the next mount, if anywhere.
+    saved: Option<Arc<Saved>>,
+    /// Archives that are read only since the user said so: each mount must look at them anew.
+    doubtful: Mutex<HashSet<String>>,
+    saving: Mutex<Vec<JoinHandle<()>>>,
+    origins: Mutex<Option<Origins>>,
+    /// The time of the manifest whose archives were last listed.
+    listed_at: Mutex<Option<String>>,
+    pace: Pace,
+}
+
+/// What all archives have in common.
+pub struct Shared {
+    pub repository: Repository,
+    pub numbers: Numbers,
+    /// Where chunks are kept for the next mount.
+    chunks: Option<Private>,
+    ending: AtomicBool,
+}
+
+impl Shared {
+    pub fn ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+}
+
+impl NativeCatalog {
+    /// Opens the repository of `borg`; `Err` of the inner result tells why only borg can read it.
+    /// Reads fail some time after nothing came for `stall`.
+    ///
+    /// # Errors
+    /// When nobody should read it, it cannot be reached, or the key cannot be opened.
+    pub fn open(
+        borg: &Borg,
+        filter: ArchiveFilter,
+        lock_wait: Duration,
+        stall: Duration,
+    ) -> Result<Result<Self, String>> {
+        daemon::open_many_files();
+        let pace = Pace::new(borg, None);
+        let Opened { repository, server } = match opening::open(borg, stall) {
+            Ok(opened) => opened,
+            Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
+            Err(Cannot::Failed(error)) => return Err(error),
+        };
+        let (numbers, ending) = (Numbers::default(), AtomicBool::new(false));
+        let shared = Shared { repository, numbers, chunks: None, ending };
+        let (borg, shared) = (borg.clone(), Arc::new(shared));
+        Ok(Ok(NativeCatalog {
+            borg,
+            filter,
+            lock_wait,
+            server,
+            shared,
+            lists: Mutex::default(),
+            saved: None,
+            doubtful: Mutex::default(),
+            saving: Mutex::default(),
+            origins: Mutex::default(),
+            listed_at: Mutex::default(),
+            pace,
+        }))
+    }
+
+    /// Lists of files are kept in `dir`, if there is one, for the next mount.
+    pub fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
+        let secret = self.shared.repository.derive(SAVED);
+        self.saved = dir.zip(secret).map(|(dir, secret)| Arc::new(Saved::new(dir, secret)));
+        self
+    }
+
+    /// New archives are looked for so often, where anybody asks.
+    pub fn looking_every(mut self, every: Option<Duration>) -> Self {
+        self.pace = self.pace.looking_every(every);
+        self
+    }
+
+    /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
+    /// repository, up to `limit` bytes.
+    pub fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
+        match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
+            (Ok(folder), Some(shared)) => {
+                shared.repository.keep_objects_in(folder.path(), limit);
+                shared.chunks = Some(folder);
+            }
+            (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
+            // Nobody else has it yet.
+            (_, None) => {}
+        }
+        self
+    }
+
+    /// The repository itself.
+    pub fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
+    /// What has the byte `at` of the item number `item` of `archive`, whose items were read or are
+    /// remembered: where it stands in the item's content, and its chunk (`None`: zeros).
+    pub fn chunk_at(&self, archive: &Archive, item: u32, at: u64) -> Option<(Range<u64>, Option<Chunk>)> {
+        let lists = self.listed(archive);
+        let span = lists.span(item, at)?;
+        Some((span.start..span.end, lists.chunk(&span)))
+    }
+
+    fn listed(&self, archive: &Archive) -> Arc<Lists> {
+        lock(&self.lists).get(&archive.id).cloned().unwrap_or_default()
+    }
+}
+
+impl Catalog for NativeCatalog {
+    fn archives(&self) -> Result<Vec<Archive>> {
+        // It was read a moment ago, and to look again would take a new server.
+        let manifest = self.shared.repository.manifest();
+        let named = manifest.archives.iter().map(|entry| {
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            Archive { name, id: entry.id.to_string(), start: entry.time.clone() }
+        });
+        let archives = match self.filter.choose(named.collect()) {
+            Some(archives) => archives,
+            None => self.borg.archives(&self.filter, self.lock_wait)?,
+        };
+        *lock(&self.listed_at) = Some(manifest.timestamp.clone());
+        Ok(archives)
+    }
+
+    fn origin(&self, archive: &Archive) -> Result<Origin> {
+        let mut origins = lock(&self.origins);
+        let origins = origins.get_or_insert_with(|| Origins::load(self.borg.repository()));
+        if let Some(known) = origins.get(archive) {
+            return Ok(known.clone());
+        }
+        let Some(id) = Id::from_hex(&archive.id) else { return Ok(Origin::default()) };
+        let meta = match self.shared.repository.archive(&id) {
+            Ok(meta) => meta,
+            Err(NotFound(_) | Integrity(_) | Unsupported(_)) => return Ok(Origin::default()),
+            Err(e) => return Err(e.into()),
+        };
+        let origin = Origin::new(meta.hostname, &meta.comment, &meta.command_line);
+        origins.insert(&archive.id, origin.clone());
+        Ok(origin)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.pace.is_due()
+    }
+
+    fn look_again(&self) -> Result<Option<Vec<Archive>>> {
+        self.pace.look(&self.borg, || {
+            let manifest = self.shared.repository.refresh().map_err(|e| opening::told(&self.borg, e))?;
+            let is_listed = lock(&self.listed_at).as_ref() == Some(&manifest.timestamp);
+            if is_listed { Ok(None) } else { self.archives().map(Some) }
+        })
+    }
+
+    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
+        let cannot = || Error::failed(format!("cannot read the archive {}", archive.name));
+        let id = Id::from_hex(&archive.id).ok_or_else(|| cannot().because("its id is none"))?;
+        let repository = &self.shared.repository;
+        let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
+        if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
+            return Err(not_authentic(&format!("read the archive {}", archive.name)));
+        }
+        if meta.authenticity == Authenticity::Wrong {
+            lock(&self.doubtful).insert(archive.id.clone());
+        }
+        let mut lists = Lists::default();
+        let mut complete = true;
+        let mut take = |item: Item, chunks: &ChunkLists| {
+            if !chunks.chunks.is_empty() {
+                let number = u32::try_from(item.number).ok();
+                let is_zero = |chunk: &Chunk| repository.is_zero(chunk);
+                complete &= number.and_then(|n| lists.add(n, &chunks.chunks, is_zero)).is_some();
+            }
+            each(item);
+        };
+        let memory = Budget::of_free_memory();
+        repository.items(&meta, || memory.check(), &mut take).map_err(|e| cannot().because(e))?;
+        if !complete {
+            return Err(cannot().because("it has more chunks than can be counted"));
+        }
+        lists.finish();
+        lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
+        Ok(())
+    }
+
+    fn remembered(&self, archive: &Archive, view: &View) -> Option<Tree> {
+        let (tree, lists) = self.saved.as_ref()?.load(&archive.id, view)?;
+        lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
+        Some(tree)
+    }
+
+    fn remember(&self, archive: &Archive, view: &View, tree: &Arc<Tree>) {
+        let Some(saved) = self.saved.clone().filter(|_| !lock(&self.doubtful).contains(&archive.id)) else {
+            return;
+        };
+        let (archive, view, tree, lists) =
+            (archive.clone(), view.clone(), Arc::clone(tree), self.listed(archive));
+        // The mount does not wait for it.
+        let save = move || {
+            if let Err(e) = saved.save(&archive.id, &view, &tree, &lists) {
+                tracing::info!("the list of files of {} is not kept: {e}", archive.name);
+            }
+        };
+        if let Ok(thread) = std::thread::Builder::new().name("save".into()).spawn(save) {
+            lock(&self.saving).push(thread);
+        }
+    }
+
+    fn layout(&self, archive: &Archive, _number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
+        Arc::new(Chunked {
+            catalog: Arc::clone(&self.shared),
+            tree: Arc::clone(tree),
+            lists: self.listed(archive),
+        })
+    }
+
+    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
+        let files = Arc::new(Files {
+            catalog: Arc::clone(&self.shared),
+            tree,
+            lists: self.listed(archive),
+            kept,
+            flights: Arc::default(),
+            desk: Desk::new(),
+        });
+        Arc::new(Native { ahead: Ahead::new(&files), files })
+    }
+
+    fn shut_down(&self) {
+        if let Some(origins) = &*lock(&self.origins) {
+            origins.save();
+        }
+        self.shared.ending.store(true, Ordering::Release);
+        if let Some(server) = &self.server {
+            server.end();
+        }
+        for thread in lock(&self.saving).drain(..) {
+            // It has told what it could not do.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

@@ -1,0 +1,270 @@
+//! Which chunks make which file: flat arrays of plain numbers, so that they take little memory, and
+//! can be written to disk and be had again without being parsed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::archive::tree::zeroed;
+use crate::archives::source::{FRAME, Key, Piece};
+use crate::repository::id::Id;
+use crate::repository::items::Chunk;
+
+/// Numbers of chunks in the cache are told from numbers of files by this.
+const CHUNKS: u64 = 1 << 63;
+/// Stands for a chunk of nothing but zeros.
+const ZEROS: u32 = u32::MAX;
+
+/// Numbers for the chunks of a repository, given when they are first asked for: whichever archive
+/// has a chunk, the cache knows it by one number.
+#[derive(Default)]
+pub struct Numbers(Mutex<HashMap<(Id, u32), u32>>);
+
+impl Numbers {
+    /// `None` when there are too many.
+    fn of(&self, chunk: &Chunk) -> Option<u32> {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(numbers.len()).ok()?;
+        Some(*numbers.entry((chunk.id, chunk.size)).or_insert(next))
+    }
+}
+
+/// The chunk lists of one archive, by the number of the item.
+#[derive(Default)]
+pub struct Lists {
+    /// Where in the arrays of places the list of each item begins; that of the next is its end.
+    starts: Vec<u32>,
+    /// Where each place ends in its content, in bytes.
+    ends: Vec<u64>,
+    /// Which of `chunks` is at each place, or [`ZEROS`].
+    chunks_at: Vec<u32>,
+    chunks: Vec<Stored>,
+    /// Of those items that have zeros; sorted.
+    holes: Vec<Holes>,
+    /// The numbers in the cache of `chunks`, plus 1; 0: not asked for yet.
+    numbers: Vec<AtomicU32>,
+}
+
+/// How many arrays are written to disk.
+pub const SECTIONS: usize = 5;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Stored {
+    id: [u8; 32],
+    /// Bytes of the object, as far as is known.
+    stored: u32,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Holes {
+    bytes: u64,
+    item: u32,
+    unused: u32,
+}
+
+/// The stretch of a content that one chunk has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Among the chunks of the archive; `None`: zeros.
+    pub chunk: Option<u32>,
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Lists {
+    /// Adds the list of an item, whose number must be higher than those before; `None` when there
+    /// are too many chunks.
+    pub fn add(&mut self, item: u32, chunks: &[Chunk], is_zero: impl Fn(&Chunk) -> bool) -> Option<()> {
+        self.reach(item)?;
+        let (mut end, mut holes) = (0u64, 0u64);
+        for chunk in chunks {
+            end = end.checked_add(chunk.size.into())?;
+            self.ends.push(end);
+            if is_zero(chunk) {
+                holes += u64::from(chunk.size);
+                self.chunks_at.push(ZEROS);
+            } else {
+                self.chunks_at.push(u32::try_from(self.chunks.len()).ok().filter(|n| *n != ZEROS)?);
+                self.chunks.push(Stored { id: chunk.id.0, stored: chunk.stored });
+            }
+        }
+        if holes > 0 {
+            self.holes.push(Holes { bytes: holes, item, unused: 0 });
+        }
+        self.reach(item.checked_add(1)?)
+    }
+
+    /// To be called after the last item.
+    pub fn finish(&mut self) {
+        self.starts.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.chunks_at.shrink_to_fit();
+        self.chunks.shrink_to_fit();
+        self.numbers = self.chunks.iter().map(|_| AtomicU32::new(0)).collect();
+    }
+
+    /// Lets items up to this one begin here.
+    fn reach(&mut self, item: u32) -> Option<()> {
+        let here = u32::try_from(self.ends.len()).ok()?;
+        if self.starts.len() <= item as usize {
+            self.starts.resize(item as usize + 1, here);
+        }
+        Some(())
+    }
+
+    /// Bytes of the item's content that are in chunks of nothing but zeros.
+    pub fn holes(&self, item: u32) -> u64 {
+        self.holes.binary_search_by_key(&item, |h| h.item).map_or(0, |at| self.holes[at].bytes)
+    }
+
+    /// The chunk that has the byte `at` of the item's content.
+    pub fn span(&self, item: u32, at: u64) -> Option<Span> {
+        let first = *self.starts.get(item as usize)? as usize;
+        let last = *self.starts.get(item as usize + 1)? as usize;
+        let ends = self.ends.get(first..last)?;
+        let n = ends.partition_point(|end| *end <= at);
+        let end = *ends.get(n)?;
+        let start = n.checked_sub(1).map_or(0, |before| ends[before]);
+        let chunk = Some(*self.chunks_at.get(first + n)?).filter(|chunk| *chunk != ZEROS);
+        Some(Span { chunk, start, end })
+    }
+
+    /// Up to `count` chunks of the item's content, from that with the byte `at` on.
+    pub fn ahead(&self, item: u32, at: u64, count: usize) -> Vec<Span> {
+        let next = |at: &u64| self.span(item, *at);
+        let first = Some(at).filter(|_| count > 0).as_ref().and_then(next);
+        std::iter::successors(first, |span| next(&span.end)).take(count).collect()
+    }
+
+    /// The chunk at `span`, unless it is zeros.
+    pub fn chunk(&self, span: &Span) -> Option<Chunk> {
+        let found = self.chunks.get(span.chunk? as usize)?;
+        let size = u32::try_from(span.end - span.start).ok()?;
+        Some(Chunk { id: Id(found.id), size, stored: found.stored })
+    }
+
+    /// By what number the cache knows the chunk at `span`, unless it is zeros.
+    pub fn number(&self, span: &Span, numbers: &Numbers) -> Option<u32> {
+        let known = self.numbers.get(span.chunk? as usize)?;
+        if let Some(number) = known.load(Ordering::Relaxed).checked_sub(1) {
+            return Some(number);
+        }
+        let number = numbers.of(&self.chunk(span)?)?;
+        known.store(number.checked_add(1)?, Ordering::Relaxed);
+        Some(number)
+    }
+
+    /// The frame in which the byte `at` of the item's content is kept.
+    pub fn piece(&self, item: u32, at: u64, numbers: &Numbers) -> Option<Piece> {
+        let span = self.span(item, at)?;
+        if span.chunk.is_none() {
+            return Some(Piece { key: None, span: span.start..span.end });
+        }
+        let frame = (at - span.start) / FRAME;
+        let start = span.start + frame * FRAME;
+        let whole = CHUNKS | u64::from(self.number(&span, numbers)?);
+        let key = Key { whole, frame: u32::try_from(frame).ok()? };
+        Some(Piece { key: Some(key), span: start..(start + FRAME).min(span.end) })
+    }
+
+    /// The lists as bytes, in the order of this machine.
+    pub fn sections(&self) -> [&[u8]; SECTIONS] {
+        [
+            self.starts.as_bytes(),
+            self.ends.as_bytes(),
+            self.chunks_at.as_bytes(),
+            self.chunks.as_bytes(),
+            self.holes.as_bytes(),
+        ]
+    }
+
+    /// Lists whose [sections](Lists::sections) have these lengths, to be filled and
+    /// [finished](Lists::finish). `None` when none have.
+    pub fn with_lengths([starts, ends, chunks_at, chunks, holes]: [usize; SECTIONS]) -> Option<Self> {
+        Some(Lists {
+            starts: zeroed(starts)?,
+            ends: zeroed(ends)?,
+            chunks_at: zeroed(chunks_at)?,
+            chunks: zeroed(chunks)?,
+            holes: zeroed(holes)?,
+            numbers: Vec::new(),
+        })
+    }
+
+    pub fn sections_mut(&mut self) -> [&mut [u8]; SECTIONS] {
+        [
+            self.starts.as_mut_bytes(),
+            self.ends.as_mut_bytes(),
+            self.chunks_at.as_mut_bytes(),
+            self.chunks.as_mut_bytes(),
+            self.holes.as_mut_bytes(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(n: u8, size: u32) -> Chunk {
+        Chunk { id: Id([n; 32]), size, stored: 7 }
+    }
+
+    #[test]
+    fn each_byte_is_in_its_chunk() {
+        for count in [1usize, 3, 40] {
+            let mut lists = Lists::default();
+            let chunks: Vec<Chunk> = (0..count).map(|n| chunk(n as u8 % 5, 10 + n as u32 % 5)).collect();
+            lists.add(3, &[chunk(9, 5)], |_| false).unwrap();
+            lists.add(7, &chunks, |c| c.size == 12).unwrap();
+            lists.finish();
+            let mut start = 0;
+            for chunk in &chunks {
+                let end = start + u64::from(chunk.size);
+                for at in start..end {
+                    let span = lists.span(7, at).unwrap();
+                    assert_eq!((span.start, span.end), (start, end));
+                    assert_eq!(lists.chunk(&span), (chunk.size != 12).then_some(*chunk));
+                }
+                start = end;
+            }
+            assert_eq!(lists.span(7, start), None);
+            let zeros = chunks.iter().filter(|c| c.size == 12).count() as u64 * 12;
+            assert_eq!((lists.holes(7), lists.holes(3)), (zeros, 0));
+            for none in [0, 2, 4, 6, 8, u32::MAX] {
+                assert_eq!(lists.span(none, 0), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_has_one_number_whichever_archive_has_it() {
+        let (numbers, mut a, mut b) = (Numbers::default(), Lists::default(), Lists::default());
+        a.add(0, &[chunk(1, 5), chunk(2, 5)], |_| false).unwrap();
+        b.add(0, &[chunk(2, 5), chunk(1, 5), chunk(1, 6)], |_| false).unwrap();
+        a.finish();
+        b.finish();
+        let of = |lists: &Lists, at| lists.number(&lists.span(0, at).unwrap(), &numbers).unwrap();
+        assert_eq!([of(&a, 0), of(&a, 5), of(&a, 0)], [0, 1, 0]);
+        assert_eq!([of(&b, 0), of(&b, 5)], [1, 0]);
+        assert_eq!(of(&b, 10), 2, "another size is another chunk");
+    }
+
+    #[test]
+    fn frames_begin_at_the_chunk_and_zeros_are_one_piece() {
+        let (numbers, mut lists) = (Numbers::default(), Lists::default());
+        let long = FRAME as u32 + 7;
+        lists.add(0, &[chunk(1, 100), chunk(2, long), chunk(3, 9)], |c| c.size == 9).unwrap();
+        lists.finish();
+        let piece = lists.piece(0, 100 + FRAME, &numbers).unwrap();
+        assert_eq!(piece.span, 100 + FRAME..100 + FRAME + 7);
+        assert_eq!(piece.key, Some(Key { whole: CHUNKS, frame: 1 }));
+        let end = 100 + u64::from(long);
+        let zeros = Piece { key: None, span: end..end + 9 };
+        assert_eq!(lists.piece(0, end + 5, &numbers), Some(zeros));
+    }
+}

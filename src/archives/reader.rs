@@ -1,0 +1,223 @@
+//! A read: from the cache what is there, from the source what is not.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::source::{ContentSource, FRAME, Kept, Key, Layout, Piece, ReadError};
+use crate::archive::tree::{ContentId, Tree};
+
+/// The part of the cache that belongs to one archive.
+#[derive(Clone)]
+pub struct Shelf {
+    cache: Arc<Cache>,
+    layout: Arc<dyn Layout>,
+}
+
+impl Shelf {
+    pub fn new(cache: Arc<Cache>, layout: Arc<dyn Layout>) -> Self {
+        Shelf { cache, layout }
+    }
+
+    fn pieces(&self, content: ContentId, span: Range<u64>) -> impl Iterator<Item = Piece> {
+        let mut at = span.start;
+        std::iter::from_fn(move || {
+            let piece = self.layout.piece(content, at).filter(|_| at < span.end)?;
+            at = piece.span.end;
+            Some(piece)
+        })
+    }
+
+    /// Appends the bytes `span` to `out` from its start as far as they are there without a gap;
+    /// returns where that ends.
+    fn take(&self, content: ContentId, span: Range<u64>, out: &mut Vec<u8>) -> u64 {
+        let mut at = span.start;
+        for piece in self.pieces(content, span.clone()) {
+            let end = piece.span.end.min(span.end);
+            let range = (at - piece.span.start) as usize..(end - piece.span.start) as usize;
+            match piece.key {
+                None => out.resize(out.len() + range.len(), 0),
+                Some(key) if self.cache.read(key, range, out) => {}
+                Some(_) => return at,
+            }
+            at = end;
+        }
+        at
+    }
+
+    fn is_there(&self, piece: &Piece) -> bool {
+        piece.key.is_none_or(|key| self.cache.has(key))
+    }
+
+    /// The whole pieces from `at` on that are not there, up to the next one that is, or the one
+    /// that holds the byte before `end`.
+    fn gap(&self, content: ContentId, at: u64, end: u64) -> Option<Range<u64>> {
+        let mut pieces = self.pieces(content, at..end);
+        let first = pieces.next()?.span;
+        let last = pieces.take_while(|piece| !self.is_there(piece)).last();
+        Some(first.start..last.map_or(first.end, |piece| piece.span.end))
+    }
+}
+
+impl Kept for Shelf {
+    fn put(&self, content: ContentId, offset: u64, bytes: &[u8]) {
+        let end = offset + bytes.len() as u64;
+        for piece in self.pieces(content, offset..end) {
+            if let Some(key) = piece.key
+                && piece.span.start >= offset
+                && piece.span.end <= end
+            {
+                let range = (piece.span.start - offset) as usize..(piece.span.end - offset) as usize;
+                self.cache.put(key, &bytes[range]);
+            }
+        }
+    }
+
+    fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity((span.end - span.start) as usize);
+        (self.take(content, span.clone(), &mut out) == span.end).then_some(out)
+    }
+
+    fn has_all(&self, content: ContentId, size: u64) -> bool {
+        self.pieces(content, 0..size).all(|piece| self.is_there(&piece))
+    }
+
+    fn forget(&self, content: ContentId, size: u64) {
+        self.pieces(content, 0..size).filter_map(|piece| piece.key).for_each(|key| self.cache.forget(key));
+    }
+}
+
+/// Each content in frames of its own: for sources that know nothing of its inside.
+pub struct Frames {
+    tree: Arc<Tree>,
+    /// Number of the archive in the mount.
+    archive: u32,
+}
+
+impl Frames {
+    pub fn new(tree: Arc<Tree>, archive: u32) -> Self {
+        Frames { tree, archive }
+    }
+}
+
+impl Layout for Frames {
+    fn piece(&self, content: ContentId, at: u64) -> Option<Piece> {
+        let size = self.tree.content(content)?.size;
+        let frame = at / FRAME;
+        let key = Key {
+            whole: u64::from(self.archive) << 32 | u64::from(content),
+            // A file of 256 TiB; longer ones are refused when they are opened.
+            frame: u32::try_from(frame).ok()?,
+        };
+        let span = frame * FRAME..((frame + 1) * FRAME).min(size);
+        (at < size).then_some(Piece { key: Some(key), span })
+    }
+
+    fn holes(&self, _content: ContentId) -> u64 {
+        0
+    }
+}
+
+/// Reads the files of one archive.
+pub struct Reader {
+    shelf: Shelf,
+    source: Arc<dyn ContentSource>,
+}
+
+impl Reader {
+    pub fn new(shelf: Shelf, source: Arc<dyn ContentSource>) -> Self {
+        Reader { shelf, source }
+    }
+
+    /// The bytes `span` if all of them are in the cache; never blocks on the source.
+    pub fn cached(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
+        let bytes = self.shelf.get(content, span.clone());
+        if bytes.is_some() {
+            self.source.passed(content, &span);
+        }
+        bytes
+    }
+
+    /// The bytes `span`, which must end within the content: all of them, or an error.
+    ///
+    /// # Errors
+    /// What the source says.
+    pub fn read(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        let mut out = Vec::with_capacity((span.end - span.start) as usize);
+        let mut at = span.start;
+        loop {
+            at = self.shelf.take(content, at..span.end, &mut out);
+            if at >= span.end {
+                return Ok(out);
+            }
+            // Whole pieces: what they cost is paid once.
+            let gap = self.shelf.gap(content, at, span.end);
+            let gap = gap.ok_or_else(|| ReadError::Incomplete(format!("there is no byte {at}")))?;
+            let bytes = self.source.fetch(content, gap.clone())?;
+            let expected = gap.end - gap.start;
+            if bytes.len() as u64 != expected {
+                return Err(ReadError::Incomplete(format!("{} of {expected} bytes came", bytes.len())));
+            }
+            self.shelf.put(content, gap.start, &bytes);
+            let end = gap.end.min(span.end);
+            out.extend_from_slice(&bytes[(at - gap.start) as usize..(end - gap.start) as usize]);
+            at = end;
+        }
+    }
+
+    /// The next byte from `at` on that is data (or, with `hole`, that is known to be a zero of a
+    /// hole); `None` when there is none before `end`.
+    pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Option<u64> {
+        if self.shelf.layout.holes(content) == 0 {
+            return if hole || at >= end { None } else { Some(at) };
+        }
+        let found = self.shelf.pieces(content, at..end).find(|piece| piece.key.is_none() == hole);
+        found.map(|piece| piece.span.start.max(at))
+    }
+
+    /// Bytes of a content of `size` bytes that are no hole.
+    pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
+        size.saturating_sub(self.shelf.layout.holes(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::path::ItemPath;
+    use crate::archive::tree::{TreeBuilder, View};
+    use crate::archives::cache::Limits;
+    use std::sync::Mutex;
+
+    /// Gives zeros, and notes what the cache answered in its place.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<Range<u64>>>);
+
+    impl ContentSource for Noted {
+        fn fetch(&self, _: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
+            Ok(vec![0; (span.end - span.start) as usize])
+        }
+
+        fn passed(&self, _: ContentId, span: &Range<u64>) {
+            self.0.lock().unwrap().push(span.clone());
+        }
+    }
+
+    #[test]
+    fn a_source_is_told_of_the_reads_that_the_cache_answers() {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        let file = Item::new(ItemPath::new(b"f").unwrap(), libc::S_IFREG | 0o644);
+        builder.add(Item { size: 2 * FRAME, ..file });
+        let limits = Limits { memory: 1 << 20, scratch: 0, dir: Default::default() };
+        let cache = Arc::new(Cache::new(&limits).unwrap());
+        let layout = Arc::new(Frames::new(Arc::new(builder.finish()), 0));
+        let source = Arc::new(Noted::default());
+        let reader = Reader::new(Shelf::new(cache, layout), Arc::clone(&source) as _);
+        assert_eq!(reader.cached(0, 10..20), None);
+        assert_eq!(reader.read(0, 10..20).unwrap(), [0; 10]);
+        assert!(source.0.lock().unwrap().is_empty(), "these it has seen itself");
+        assert!(reader.cached(0, 20..30).is_some() && reader.cached(0, FRAME..FRAME + 1).is_none());
+        assert_eq!(*source.0.lock().unwrap(), vec![20u64..30]);
+    }
+}

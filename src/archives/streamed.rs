@@ -1,0 +1,64 @@
+//! An image as a stream of borg: its bytes come from the first to the last.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::cache::{Cache, Limits};
+use super::reader::{Reader, Shelf};
+use super::source::{Catalog, ReadError};
+use crate::archive::name::Archive;
+use crate::archive::tree::{ContentId, Tree};
+use crate::error::{Error, Kind, Result};
+use crate::process::interrupt;
+
+/// Bytes that are taken at once.
+const STEP: u64 = 4 << 20;
+/// Bytes that the stream may be ahead of us; its window is 64 MiB.
+const AHEAD: u64 = 128 << 20;
+
+/// An image that borg streams.
+pub struct Streamed {
+    reader: Reader,
+    content: ContentId,
+    size: u64,
+    archive: String,
+}
+
+impl Streamed {
+    pub fn new(
+        catalog: &dyn Catalog,
+        archive: &Archive,
+        tree: &Arc<Tree>,
+        content: ContentId,
+        size: u64,
+    ) -> Result<Self> {
+        let cache = Cache::new(&Limits { memory: AHEAD, scratch: 0, dir: PathBuf::new() })?;
+        let shelf = Shelf::new(Arc::new(cache), catalog.layout(archive, 0, tree));
+        let source = catalog.contents(archive, Arc::clone(tree), Arc::new(shelf.clone()));
+        let archive = archive.name.clone();
+        Ok(Streamed { reader: Reader::new(shelf, source), content, size, archive })
+    }
+
+    /// Gives all bytes to `each`, with where they stand.
+    ///
+    /// # Errors
+    /// When they do not come; [`Kind::Cut`] when the line is gone; what `each` says.
+    pub fn each(&self, mut each: impl FnMut(u64, Vec<u8>) -> Result<()>) -> Result<()> {
+        let mut at = 0;
+        while at < self.size {
+            let end = self.size.min(at + STEP);
+            let bytes = self.reader.read(self.content, at..end).map_err(|e| self.told(e))?;
+            each(at, bytes)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn told(&self, e: ReadError) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
+        let kind = if matches!(e, ReadError::Cut(_)) { Kind::Cut } else { Kind::Failed };
+        Error::new(kind, format!("cannot read the archive {}", self.archive)).because(e)
+    }
+}

@@ -1,0 +1,280 @@
+//! Many small files through one extract: borg gives the files of one call one after the other, in
+//! the order of the archive, and they are cut apart by their listed sizes.
+//!
+//! If one of them came short, all after it would be cut at the wrong place: so nothing of a batch
+//! is given out before the whole of it has exactly the listed number of bytes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::extract::Extract;
+use super::{SMALL, Shared};
+use crate::archive::tree::{Content, ContentId, Tree};
+use crate::archives::source::{FRAME, ReadError};
+use crate::tools::borg;
+
+/// Files in one batch at most.
+const FILES: usize = 1000;
+/// Bytes of one batch at most; they are in memory until it is complete.
+const BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of paths on one command line at most (Linux takes about 2 MB, environment included).
+const ARGUMENTS: usize = 512 * 1024;
+/// Reads this near to the last batch, in files of the archive, are a walk through a tree.
+const NEAR: ContentId = 5000;
+/// With how many files beyond its own folder a walk begins; doubled with each batch.
+const STRIDE: usize = 16;
+
+type Files = HashMap<ContentId, Arc<[u8]>>;
+
+/// A batch under way; all who want a file of it wait here.
+pub struct Batch {
+    done: Mutex<Option<Result<Arc<Files>, ReadError>>>,
+    changed: Condvar,
+}
+
+/// Which small files stand in the same folder.
+pub struct Folders {
+    /// Hash of the folder's path, and a content in it; sorted.
+    by_folder: Vec<(u64, ContentId)>,
+}
+
+/// Whether the reader walks through the tree: then a batch takes more than one folder.
+#[derive(Default)]
+pub struct Walk {
+    last: Option<ContentId>,
+    ahead: usize,
+}
+
+impl Walk {
+    fn step(&mut self, to: ContentId) -> usize {
+        self.ahead = match self.last.replace(to) {
+            Some(last) if last.abs_diff(to) < NEAR => (self.ahead * 2).clamp(STRIDE, FILES),
+            _ => 0,
+        };
+        self.ahead
+    }
+}
+
+impl Folders {
+    pub fn new(tree: &Tree) -> Self {
+        let entry = |(id, c): (ContentId, Content)| (hash(c.folder), id);
+        let small = (0..).zip(tree.contents()).filter(|(_, c)| is_small(c));
+        let mut by_folder: Vec<_> = small.map(entry).collect();
+        by_folder.sort_unstable();
+        Folders { by_folder }
+    }
+
+    /// The small files in the folder of `content`, in the order of the archive.
+    fn siblings<'a>(&'a self, tree: &'a Tree, content: Content<'a>) -> impl Iterator<Item = ContentId> + 'a {
+        let wanted = hash(content.folder);
+        let start = self.by_folder.partition_point(|(hash, _)| *hash < wanted);
+        self.by_folder[start..]
+            .iter()
+            .take_while(move |(hash, _)| *hash == wanted)
+            .map(|(_, id)| *id)
+            .filter(move |id| tree.content(*id).is_some_and(|sibling| sibling.folder == content.folder))
+    }
+}
+
+/// All bytes of a small file.
+pub fn fetch(shared: &Shared, folders: &Folders, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
+    let size = shared.content(id)?.size;
+    let (batch, members) = {
+        let mut state = shared.state();
+        if let Some(batch) = state.batches.get(&id).cloned() {
+            drop(state);
+            return batch.wait(id);
+        }
+        // A batch may have ended between the reader's look into the cache and here.
+        if let Some(bytes) = shared.kept.get(id, 0..size) {
+            return Ok(bytes.into());
+        }
+        let ahead = state.walk.step(id);
+        let mut members = choose(shared, folders, id, ahead)?;
+        members.retain(|m| *m == id || !(state.alone.contains(m) || state.batches.contains_key(m)));
+        if state.alone.contains(&id) {
+            members = vec![id];
+        }
+        let batch = Arc::new(Batch { done: Mutex::new(None), changed: Condvar::new() });
+        for member in &members {
+            state.batches.insert(*member, Arc::clone(&batch));
+        }
+        (batch, members)
+    };
+    let result = run(shared, &members).map(Arc::new);
+    {
+        let mut state = shared.state();
+        for member in &members {
+            state.batches.remove(member);
+        }
+        let wrong = matches!(result, Err(ReadError::Incomplete(_) | ReadError::Failed(_)));
+        if wrong && members.len() > 1 {
+            state.alone.extend(&members);
+        }
+    }
+    batch.finish(result);
+    match batch.wait(id) {
+        // One bad file must not take its whole folder with it.
+        Err(ReadError::Incomplete(_)) if members.len() > 1 => fetch(shared, folders, id),
+        result => result,
+    }
+}
+
+/// The files of a batch for `id`, in the order of the archive: those of its folder, and `ahead`
+/// files after it.
+fn choose(
+    shared: &Shared,
+    folders: &Folders,
+    id: ContentId,
+    ahead: usize,
+) -> Result<Vec<ContentId>, ReadError> {
+    let content = shared.content(id)?;
+    let siblings: Vec<ContentId> = folders.siblings(&shared.tree, content).collect();
+    let here = siblings.partition_point(|s| *s < id);
+    let following = (id + 1..shared.tree.content_count()).take(4 * ahead);
+    // From the file on, then what is before it in the folder, then what follows in the archive.
+    let in_folder = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
+    let is_wanted = |c: &ContentId| {
+        let content = shared.tree.content(*c);
+        content.is_some_and(|content| is_small(&content) && !shared.kept.has_all(*c, content.size))
+    };
+    let candidates = in_folder.chain(following).filter(is_wanted);
+    let mut room =
+        Room { files: siblings.len().max(ahead).clamp(1, FILES), bytes: BYTES, arguments: ARGUMENTS };
+    let mut chosen = BTreeSet::new();
+    for candidate in std::iter::once(id).chain(candidates) {
+        if chosen.contains(&candidate) {
+            continue;
+        }
+        if !room.take(&shared.content(candidate)?) {
+            break;
+        }
+        chosen.insert(candidate);
+    }
+    // A name longer than the room is still worth a try.
+    chosen.insert(id);
+    Ok(chosen.into_iter().collect())
+}
+
+struct Room {
+    files: usize,
+    bytes: u64,
+    arguments: usize,
+}
+
+impl Room {
+    fn take(&mut self, content: &Content) -> bool {
+        let argument = borg::argument_length(&borg::exact_path(&content.path()));
+        if self.files == 0 || self.bytes < content.size || self.arguments < argument {
+            return false;
+        }
+        self.files -= 1;
+        self.bytes -= content.size;
+        self.arguments -= argument;
+        true
+    }
+}
+
+/// Streams the files and cuts them apart.
+fn run(shared: &Shared, members: &[ContentId]) -> Result<Files, ReadError> {
+    let slot = shared.slots.acquire()?;
+    let wanted = members.iter().map(|m| shared.content(*m)).collect::<Result<Vec<Content>, _>>()?;
+    let expected: u64 = wanted.iter().map(|c| c.size).sum();
+    let mut extract = Extract::start(shared, &wanted)?;
+    // One byte more than expected, to see whether there is one.
+    let mut bytes = vec![0; expected as usize + 1];
+    let mut got = 0;
+    while got < bytes.len() {
+        match extract.read(&mut bytes[got..], || slot.ending())? {
+            0 => break,
+            n => got += n,
+        }
+    }
+    extract.judge(got as u64, expected)?;
+    let mut files = Files::with_capacity(members.len());
+    let mut rest = &bytes[..];
+    for (member, content) in members.iter().zip(wanted) {
+        let (file, after) = rest.split_at(content.size as usize);
+        rest = after;
+        for (at, frame) in (0..).step_by(FRAME as usize).zip(file.chunks(FRAME as usize)) {
+            shared.kept.put(*member, at, frame);
+        }
+        files.insert(*member, file.into());
+    }
+    Ok(files)
+}
+
+impl Batch {
+    fn finish(&self, result: Result<Arc<Files>, ReadError>) {
+        *self.done.lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the batch; the one who runs it heeds the limits, so this ends too.
+    fn wait(&self, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
+        let mut done = self.done.lock().unwrap_or_else(|e| e.into_inner());
+        loop {
+            match &*done {
+                Some(Ok(files)) => {
+                    let file = files.get(&id).cloned();
+                    return file.ok_or_else(|| ReadError::Failed("the batch is without the file".into()));
+                }
+                Some(Err(e)) => return Err(e.clone()),
+                None => done = self.changed.wait(done).unwrap_or_else(|e| e.into_inner()),
+            }
+        }
+    }
+}
+
+fn is_small(content: &Content) -> bool {
+    (1..=SMALL).contains(&content.size) && !content.damaged && content.before == 0 && content.after == 0
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::item::Item;
+    use crate::archive::path::ItemPath;
+    use crate::archive::tree::{TreeBuilder, View};
+
+    fn tree(files: &[(&str, u64)]) -> Tree {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        for (path, size) in files {
+            let path = ItemPath::new(path.as_bytes()).unwrap();
+            builder.add(Item { size: *size, ..Item::new(path, libc::S_IFREG | 0o644) });
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn siblings_are_those_of_the_same_folder_and_small() {
+        let tree = tree(&[
+            ("a/x", 5),
+            ("ab/x", 5),
+            ("a/b/x", 5),
+            ("a/y", 5),
+            ("a/big", SMALL + 1),
+            ("a/empty", 0),
+            ("top", 1),
+        ]);
+        let folders = Folders::new(&tree);
+        let of = |id| folders.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
+        assert_eq!(of(0), [0, 3]);
+        assert_eq!(of(6), [6]);
+    }
+
+    #[test]
+    fn only_a_walk_reads_ahead_of_the_folder() {
+        let mut walk = Walk::default();
+        assert_eq!(walk.step(10), 0);
+        assert_eq!([walk.step(20), walk.step(15), walk.step(90)], [16, 32, 64]);
+        assert_eq!(walk.step(90 + NEAR), 0);
+    }
+}

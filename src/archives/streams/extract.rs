@@ -1,0 +1,182 @@
+//! One `borg extract --stdout`: its bytes, and whether they can be believed.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, Mutex};
+
+use super::Shared;
+use crate::archive::tree::Content;
+use crate::archives::source::ReadError;
+use crate::error::Kind;
+use crate::process::{Child, Ended, TimedPipe};
+use crate::tools::borg::{self, Line};
+
+/// Lines of borg's log that are kept for the error.
+const KEPT_LINES: usize = 64;
+/// Paths are put together in an expression up to here.
+const LONGEST_EXPRESSION: usize = 32 << 10;
+/// Linux takes no longer argument, in bytes.
+const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
+
+/// A running extract.
+pub struct Extract<'a> {
+    shared: &'a Shared,
+    child: Child,
+    stdout: TimedPipe,
+    log: Arc<Mutex<Vec<Line>>>,
+    confirmed: bool,
+}
+
+impl<'a> Extract<'a> {
+    /// Starts the extract of these contents, which must not be empty.
+    pub fn start(shared: &'a Shared, contents: &[Content]) -> Result<Self, ReadError> {
+        let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
+        let patterns = patterns(contents);
+        if patterns.iter().any(|pattern| pattern.len() > LONGEST_ARGUMENT) {
+            return Err(ReadError::Incomplete("its path is too long to ask borg for it".into()));
+        }
+        let command = shared
+            .borg
+            .command("extract --stdout", shared.limits.lock_wait)
+            .map_err(failed)?
+            .arg(borg::archive_argument(&shared.archive.name))
+            .args(patterns);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&log);
+        let mut child = command
+            .spawn(move |line| {
+                let mut log = sink.lock().unwrap_or_else(|e| e.into_inner());
+                if log.len() < KEPT_LINES {
+                    log.push(Line::parse(line));
+                }
+            })
+            .map_err(failed)?;
+        let stdout = child.stdout().ok_or_else(|| ReadError::Failed("borg has no output".into()))?;
+        let stdout = TimedPipe::new(stdout, shared.limits.stall);
+        Ok(Extract { shared, child, stdout, log, confirmed: false })
+    }
+
+    /// The next bytes, of the right archive; 0 at the end.
+    ///
+    /// # Errors
+    /// When nothing comes for too long, `stop` says so, or the archive is another one.
+    pub fn read(&mut self, buffer: &mut [u8], stop: impl Fn() -> bool) -> Result<usize, ReadError> {
+        let n = self.stdout.read_unless(buffer, stop).map_err(|e| match e.kind() {
+            ErrorKind::ConnectionAborted => ReadError::Ending,
+            ErrorKind::TimedOut => ReadError::Stalled(format!("borg extract stalled: {e}")),
+            _ => ReadError::Failed(format!("cannot read from borg extract: {e}")),
+        })?;
+        if n > 0 && !self.confirmed {
+            self.confirm()?;
+        }
+        Ok(n)
+    }
+
+    fn confirm(&mut self) -> Result<(), ReadError> {
+        self.shared.pin.confirm(&self.shared.borg, self.shared.limits.lock_wait)?;
+        self.confirmed = true;
+        Ok(())
+    }
+
+    /// After the end of the stream: were `got` bytes all of the `expected` ones?
+    ///
+    /// borg's exit code says neither yes nor no (1 for each exact path in 1.2.4, 0 also when
+    /// nothing matched in 1.4): only the count does.
+    pub fn judge(self, got: u64, expected: u64) -> Result<(), ReadError> {
+        let Extract { shared, mut child, stdout, log, .. } = self;
+        drop(stdout);
+        let ended = child.wait_at_most(shared.limits.stall).map_err(|e| ReadError::Failed(e.chain()))?;
+        if got == expected {
+            return Ok(());
+        }
+        let log = std::mem::take(&mut *log.lock().unwrap_or_else(|e| e.into_inner()));
+        let why = format!("got {got} of {expected} bytes");
+        Err(match ended {
+            Ended::Signal(_) => ReadError::Failed(format!("{why}: borg extract was {ended}")),
+            Ended::Code(_) if borg::warned(ended).is_some() => {
+                ReadError::Incomplete(format!("{why}: borg extract ended with {ended}"))
+            }
+            Ended::Code(_) => failure(shared, ended, &why, &log),
+        })
+    }
+}
+
+/// What makes borg extract exactly these. A path such as `./a`, as tar writes it, is no path to borg's
+/// patterns, which all clean what they are given, but for regular expressions.
+fn patterns(contents: &[Content]) -> Vec<OsString> {
+    let (unusual, plain): (Vec<&Content>, Vec<&Content>) =
+        contents.iter().partition(|content| content.unusual.is_some());
+    let mut patterns: Vec<OsString> = plain.iter().map(|c| borg::exact_path(&c.path())).collect();
+    let mut paths = Vec::new();
+    let mut take = |paths: &mut Vec<u8>| {
+        let pattern = [b"re:\\A(?:", &paths[..], b")\\Z"].concat();
+        paths.clear();
+        patterns.push(OsString::from_vec(pattern));
+    };
+    for content in unusual {
+        if !paths.is_empty() {
+            paths.push(b'|');
+        }
+        escape(&content.path(), &mut paths);
+        if paths.len() > LONGEST_EXPRESSION {
+            take(&mut paths);
+        }
+    }
+    if !paths.is_empty() {
+        take(&mut paths);
+    }
+    patterns
+}
+
+/// As Python's `re.escape` does it.
+fn escape(path: &[u8], expression: &mut Vec<u8>) {
+    for byte in path {
+        if byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte != b'/' {
+            expression.push(b'\\');
+        }
+        expression.push(*byte);
+    }
+}
+
+fn failure(shared: &Shared, ended: Ended, why: &str, log: &[Line]) -> ReadError {
+    let broken = |line: &Line| {
+        matches!(line, Line::Message { text, .. } if
+            text.contains("IntegrityError") || text.contains("ata integrity error")
+            || text.contains("ObjectNotFound") || text.contains("not found in repository"))
+    };
+    let error = borg::explain(&shared.borg, "extract from the archive", ended, log);
+    if error.kind() == Kind::NotFound {
+        return shared.pin.gone("was deleted");
+    }
+    let cut = error.kind() == Kind::Cut;
+    let why = format!("{why}: {}", error.chain());
+    if cut {
+        return ReadError::Cut(why);
+    }
+    if log.iter().any(broken) { ReadError::Incomplete(why) } else { ReadError::Failed(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_an_unusual_way_is_asked_for_by_one_expression() {
+        let content = |unusual: Option<&'static [u8]>| Content {
+            item: 0,
+            folder: b"d",
+            name: b"f",
+            unusual,
+            size: 1,
+            before: 0,
+            after: 0,
+            damaged: false,
+        };
+        let wanted = [content(Some(b"./a_(1)\xff")), content(None), content(Some(b"./b\n"))];
+        let expected = [&b"pf:d/f"[..], b"re:\\A(?:\\./a_\\(1\\)\xff|\\./b\\\n)\\Z"];
+        assert_eq!(patterns(&wanted), expected.map(|bytes| OsString::from_vec(bytes.to_vec())));
+        let many = vec![content(Some(b"./0123456789")); 9000];
+        assert!((2..9).contains(&patterns(&many).len()));
+    }
+}

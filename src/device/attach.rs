@@ -1,0 +1,336 @@
+//! An image in an archive becomes a device.
+//!
+//! ```text
+//! archive (a FUSE mount, ours or one that is there) -> [changes (a FUSE of ours)] -> loop device
+//!                                                       -> [mount | qube]
+//! ```
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
+
+use super::attachment::{Attachment, Lock, make_dir};
+use super::detach;
+use super::filesystem;
+use super::filesystem::Mode;
+use super::origin::Origin;
+use super::overlay::Overlay;
+use super::writable::{self, Shown};
+use crate::archive::choice::Wanted;
+use crate::archive::naming;
+use crate::archive::path::ItemPath;
+use crate::archive::volumes;
+use crate::archives::damage;
+use crate::error::{Error, Kind, Result};
+use crate::folders::{self, ARCHIVES_DIR};
+use crate::mount::open;
+use crate::mount::session::Session;
+use crate::process::interrupt;
+use crate::tools::background;
+use crate::tools::borg::{Borg, Need, Reached};
+use crate::tools::loopdev::{self, Setup};
+use crate::tools::{mounts, qubes};
+
+/// What is to be attached, and what for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub archive: Wanted,
+    /// As the person wrote it.
+    pub said: String,
+    /// As `list` prints it, or the name of a volume.
+    pub image: Vec<u8>,
+    pub writable: bool,
+    /// Absolute.
+    pub keep_changes: Option<PathBuf>,
+    pub partition: Option<u32>,
+    pub sector_size: Option<u32>,
+    pub partscan: bool,
+    pub then: Then,
+    /// On Qubes OS: the kernel of dom0 may look into the image.
+    pub in_host: bool,
+}
+
+/// What is done with the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    Nothing,
+    /// Its file system is mounted at this folder, absolute and without links.
+    Mount(PathBuf),
+    /// The same in a folder of our own ([`Attachment::inside_dir`]), where nobody changes a file.
+    LookInside,
+    /// It is handed to this qube.
+    Qube(String),
+}
+
+/// Attaches an image. `progress` is told how many entries of the archive were read. Must be called
+/// while there is only one thread. What was made is gone again when this fails.
+///
+/// # Errors
+/// When the user is not root, there is no such archive or image, or one of the steps fails.
+pub fn attach(borg: &Borg, request: &Request, progress: &dyn Fn(u64)) -> Result<Attachment> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::usage("only root can make a device of an image")
+            .hint("without root, `mount` shows the image as a file, which can be copied"));
+    }
+    check_host(request)?;
+    naming::candidates(&request.image)?;
+    interrupt::heed()?;
+    let new_changes = request.keep_changes.as_ref().filter(|file| !file.exists());
+    let attachment = Attachment::begin(&request.said)?;
+    let id = attachment.id.clone();
+    build(attachment, borg, request, progress).inspect_err(|_| {
+        let left = Attachment::all().unwrap_or_default().into_iter().find(|a| a.id == id);
+        if let Some(Err(e)) = left.map(|left| detach::take_down(&left)) {
+            tracing::error!("{}; `borg-offsite-backup cleanup` tries again", e.chain());
+        }
+        if let Some(file) = new_changes {
+            let _ = std::fs::remove_file(file);
+        }
+    })
+}
+
+fn check_host(request: &Request) -> Result<()> {
+    let mounts = matches!(request.then, Then::Mount(_) | Then::LookInside);
+    let looks = mounts || request.partition.is_some() || request.partscan;
+    if looks && !request.in_host && qubes::is_admin() {
+        return Err(Error::usage("on Qubes OS an image is looked into in a qube, not in dom0")
+            .hint("`attach --to-qube VM` hands it over unread; in there, `mount` it")
+            .hint("a file system that a qube has written can attack the kernel that mounts it: `--in-host` if it shall"));
+    }
+    Ok(())
+}
+
+fn build(
+    attachment: Attachment,
+    borg: &Borg,
+    request: &Request,
+    progress: &dyn Fn(u64),
+) -> Result<Attachment> {
+    let serve = |(session, _reached): (Session, Reached)| session.wait();
+    let mut attachment = background::start(|| mount_archive(borg, request, attachment, progress), serve)?;
+    interrupt::check()?;
+    let (path, mut file) = open_image(&attachment, &request.image)?;
+    attachment.path = path.as_os_str().to_owned();
+    if request.writable {
+        attachment.writable = true;
+        attachment.changes = request.keep_changes.clone().map(OsString::from);
+        attachment.save()?;
+        file = show_changes(&attachment, file)?;
+        interrupt::check()?;
+    }
+    let setup = Setup {
+        mark: &attachment.mark(),
+        writable: request.writable,
+        sector_size: request.sector_size,
+        partscan: request.partscan,
+    };
+    let device = loopdev::attach(&file, setup)?;
+    attachment.device = Some(device.clone().into());
+    attachment.partition = request.partition;
+    attachment.save()?;
+    if let Some(number) = request.partition {
+        let partition = filesystem::partition(&device, number)?;
+        loopdev::limit(&device, partition.start, partition.size)?;
+    }
+    interrupt::check()?;
+    hand_over(&mut attachment, &device, &request.then)?;
+    interrupt::check()?;
+    Ok(attachment)
+}
+
+/// Each thing stands in the record before it is done.
+fn hand_over(attachment: &mut Attachment, device: &Path, then: &Then) -> Result<()> {
+    let dir = match then {
+        Then::Nothing => return Ok(()),
+        Then::Qube(qube) => {
+            attachment.qube = Some(qube.clone());
+            attachment.save()?;
+            return qubes::attach_block(qube, device, attachment.writable);
+        }
+        Then::Mount(dir) => dir.clone(),
+        Then::LookInside => {
+            make_dir(&attachment.inside_dir())?;
+            attachment.inside_dir()
+        }
+    };
+    let mode = match (then, attachment.writable) {
+        (_, false) => Mode::ReadOnly,
+        (Then::LookInside, true) => Mode::Replayed,
+        (_, true) => Mode::Writable,
+    };
+    attachment.mounted = Some(dir.clone().into());
+    attachment.save()?;
+    filesystem::mount(device, &dir, mode)
+}
+
+/// Finds the archive; if nobody has it mounted, mounts it for us. Runs in the process that serves it.
+fn mount_archive(
+    borg: &Borg,
+    request: &Request,
+    mut attachment: Attachment,
+    progress: &dyn Fn(u64),
+) -> Result<(Attachment, Option<(Session, Reached)>)> {
+    let reached = borg.reach("attach an image of it", Need::Repository, false)?;
+    let wanted = open::Request { archive: Some(request.archive.clone()), ..open::Request::default() };
+    let found = open::find(borg, wanted)?;
+    if let Some(archive) = &found.archive {
+        attachment.archive = archive.name.clone();
+        attachment.archive_id = archive.id.clone();
+    }
+    attachment.repository = borg.repository().to_owned();
+    {
+        // So that it is not unmounted before it stands in the record that it is used.
+        let _lock = Lock::take()?;
+        if let Some(dir) = live_mount(&found.name, &attachment.archive_id)? {
+            attachment.private = dir.starts_with(ARCHIVES_DIR);
+            attachment.mount = dir.into();
+            attachment.save()?;
+            return Ok((attachment, None));
+        }
+    }
+    let opened = found.read(progress)?;
+    interrupt::check()?;
+    let dir = attachment.archive_dir();
+    folders::make_private(Path::new(ARCHIVES_DIR))?;
+    attachment.mount = dir.clone().into();
+    attachment.private = true;
+    attachment.save()?;
+    make_dir(&dir)?;
+    let session = opened.mount(&dir)?;
+    Ok((attachment, Some((session, reached))))
+}
+
+/// Where root has mounted all of this archive. A mount of another user could say what it likes.
+fn live_mount(name: &str, archive_id: &str) -> Result<Option<PathBuf>> {
+    let fits = |m: &mounts::Mount| {
+        m.kind == mounts::FUSE_TYPE && m.user == Some(0) && m.source == OsStr::new(name) && !m.is_dead()
+    };
+    let dirs = mounts::list()?.into_iter().filter(fits).map(|m| m.dir);
+    Ok(dirs.into_iter().find(|dir| mounts::archive_at(dir).as_deref() == Some(archive_id)))
+}
+
+/// The image, opened, and its path in the archive. A link in the archive leads nowhere: else it could
+/// lead to a file of this machine.
+fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> {
+    let mount = Path::new(&attachment.mount);
+    let root = File::open(mount)
+        .map_err(|e| Error::failed(format!("cannot look into {}", mount.display())).because(e))?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let shown = said.escape_ascii();
+    let archive = &attachment.archive;
+    for path in naming::candidates(said)? {
+        let cannot = |e: std::io::Error| Error::failed(format!("cannot open {path} of {archive}")).because(e);
+        let file = match openat2(&root, path.as_os_str(), how) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+            // A mount opens no file that is known to be damaged.
+            Err(e @ Errno::EIO) => {
+                return Err(cannot(e.into()).hint(damage::REPAIRED).hint(format!(
+                    "`borg-offsite-backup verify {} {path}` names the bytes",
+                    attachment.said
+                )));
+            }
+            Err(e) => return Err(cannot(e.into())),
+        };
+        if file.metadata().map_err(cannot)?.is_file() {
+            return Ok((path, file));
+        }
+        let error = Error::usage(format!("{path} of {archive} is no file"));
+        return Err(volumes_in(mount).into_iter().fold(error, Error::hint));
+    }
+    let error = Error::new(Kind::NotFound, format!("there is no image {shown} in {archive}"));
+    Err(volumes_in(mount).into_iter().fold(error, Error::hint))
+}
+
+/// A hint for each of the first volumes of the archive.
+fn volumes_in(mount: &Path) -> Vec<String> {
+    const SHOWN: usize = 8;
+    let top = mount.join(OsStr::from_bytes(volumes::FOLDER));
+    let mut open = vec![top.clone()];
+    let mut found = Vec::new();
+    while let Some(dir) = open.pop() {
+        let mut entries: Vec<_> = std::fs::read_dir(&dir).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
+        for entry in entries {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                Ok(kind) if kind.is_file() && entry.file_name() != volumes::MANIFEST => {
+                    found.push(entry.path())
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    let names = found.iter().filter_map(|path| path.strip_prefix(&top).ok());
+    let mut hints: Vec<String> = names.take(SHOWN).map(|name| format!("it has {}", name.display())).collect();
+    match found.len() {
+        0 => hints.push("`borg-offsite-backup list` shows what is in it".into()),
+        len if len > SHOWN => hints.push(format!("and {} more volumes", len - SHOWN)),
+        _ => {}
+    }
+    hints
+}
+
+/// Lays the changes over the image; what comes back is the file to write to.
+fn show_changes(attachment: &Attachment, base: File) -> Result<File> {
+    let dir = attachment.changes_dir();
+    make_dir(&dir)?;
+    background::start(|| Ok(((), Some(Shown::new(overlay(attachment, base)?, &dir)?))), Shown::wait)?;
+    let path = dir.join(writable::NAME);
+    let opened = File::options().read(true).write(true).open(&path);
+    opened.map_err(|e| Error::failed(format!("cannot open {}", path.display())).because(e))
+}
+
+fn overlay(attachment: &Attachment, base: File) -> Result<Overlay> {
+    let cannot = |e: std::io::Error| Error::failed("cannot read the size of the image").because(e);
+    let size = base.metadata().map_err(cannot)?.len();
+    let Some(kept) = &attachment.changes else {
+        let dir = folders::cache_dir()?;
+        folders::make_private(&dir)?;
+        let store = tempfile::tempfile_in(&dir)
+            .map_err(|e| Error::failed(format!("cannot make a file in {}", dir.display())).because(e))?;
+        return Overlay::thrown_away(base, size, store);
+    };
+    let shown = Path::new(kept).display().to_string();
+    let file = lock_changes(Path::new(kept))?;
+    let origin = Origin::new(&attachment.archive_id, attachment.path.as_bytes(), size);
+    Overlay::kept(base, size, file, &origin).map_err(|e| {
+        let again = Error::new(e.kind(), format!("cannot keep changes in {shown}"));
+        let again = e.hints().iter().fold(again, |again, hint| again.hint(hint));
+        again.because(e).hint("name another file, or none")
+    })
+}
+
+/// The file of kept changes, which nobody else uses while this process lives.
+fn lock_changes(path: &Path) -> Result<File> {
+    let cannot = |e: std::io::Error| Error::failed(format!("cannot use {}", path.display())).because(e);
+    let mut options = File::options();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let meta = file.metadata().map_err(cannot)?;
+    if !meta.is_file() || meta.nlink() != 1 {
+        // In the folder of another account it may be a file of ours by another name.
+        return Err(cannot(std::io::Error::other("it is no file, or one with several names")));
+    }
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(locked) => {
+            let file = locked.try_clone().map_err(cannot)?;
+            // The clone holds the same lock, and dropping the guard would give it back.
+            std::mem::forget(locked);
+            Ok(file)
+        }
+        Err((_, Errno::EWOULDBLOCK)) => {
+            Err(Error::new(Kind::Busy, format!("the changes in {} are in use", path.display()))
+                .hint("`borg-offsite-backup attached` shows by what"))
+        }
+        Err((_, e)) => Err(cannot(e.into())),
+    }
+}

@@ -1,0 +1,226 @@
+//! The end of an attachment, in whatever state it is.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::attachment::{Attachment, Lock, State};
+use crate::archive::choice::Wanted;
+use crate::error::{Error, Kind, Result};
+use crate::tools::{loopdev, mount_point, mounts, qubes};
+
+/// How long the last changes may take to reach the disk.
+const PATIENCE: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a person names in order to have it detached.
+#[derive(Debug, Clone)]
+pub enum Named {
+    /// The device, or the folder where it is mounted.
+    Place(PathBuf),
+    /// Everything of an archive; as it was said, and as a name.
+    Archive(String, Option<String>),
+    All,
+}
+
+impl Named {
+    /// Reads `DEVICE`, `DIR` or `::ARCHIVE`.
+    ///
+    /// # Errors
+    /// When an archive is written wrongly.
+    pub fn parse(said: &Path, today: chrono::NaiveDate) -> Result<Named> {
+        let Some(text) = said.to_str().filter(|text| text.starts_with("::")) else {
+            return match mount_point::absolute(said) {
+                Ok(place) => Ok(Named::Place(place)),
+                Err(_) => Err(not_attached(&said.display().to_string())),
+            };
+        };
+        let name = match Wanted::parse(text)? {
+            Wanted::Named(name) => Some(name),
+            Wanted::Today => Some(crate::archive::name::date_name(today)),
+            Wanted::Yesterday => today.pred_opt().map(crate::archive::name::date_name),
+            Wanted::Latest(_) => None,
+        };
+        Ok(Named::Archive(text.to_owned(), name))
+    }
+
+    /// Those of `all` that are meant; what is made just now is not.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none, except for all.
+    pub fn of(&self, all: Vec<Attachment>) -> Result<Vec<Attachment>> {
+        let is_at =
+            |place: &Path, dir: &Option<std::ffi::OsString>| dir.as_deref() == Some(place.as_os_str());
+        let meant = |a: &Attachment| match self {
+            Named::Place(place) => is_at(place, &a.device) || is_at(place, &a.mounted),
+            Named::Archive(said, name) => match name {
+                // A date may have been taken to mean an archive of another name.
+                Some(name) => a.archive == *name || said[2..] == **name && a.said == *said,
+                None => a.said == *said,
+            },
+            Named::All => true,
+        };
+        let found: Vec<_> = all.into_iter().filter(|a| meant(a) && a.state() != State::Starting).collect();
+        match self {
+            Named::Place(place) if found.is_empty() => Err(not_attached(&place.display().to_string())),
+            Named::Archive(said, _) if found.is_empty() => {
+                Err(see_attached(format!("nothing of {said} is attached")))
+            }
+            _ => Ok(found),
+        }
+    }
+}
+
+fn not_attached(place: &str) -> Error {
+    see_attached(format!("{place} is no attachment of ours"))
+}
+
+fn see_attached(what: String) -> Error {
+    Error::new(Kind::NotFound, what).hint("`borg-offsite-backup attached` shows what there is")
+}
+
+/// Ends it, from the top down. What is gone already is passed over; what was begun can be begun again.
+///
+/// # Errors
+/// [`Kind::Busy`] when it is in use, with who uses it; what lies below is then left as it is.
+pub fn take_down(attachment: &Attachment) -> Result<()> {
+    let devices = attachment.devices();
+    let from_qube = attachment
+        .qube
+        .as_ref()
+        .map(|qube| devices.iter().try_for_each(|device| qubes::detach_block(qube, device)));
+    if let Some(dir) = &attachment.mounted {
+        unmount_of(Path::new(dir), &devices)?;
+    }
+    if let Some(file) = attachment.changes.as_ref().filter(|_| attachment.state() == State::Up) {
+        flush(&devices, Path::new(file))?;
+    }
+    for device in &devices {
+        loopdev::detach(device).map_err(|e| match &from_qube {
+            Some(Err(why)) => e.hint(why.chain()),
+            _ => e,
+        })?;
+    }
+    if attachment.writable {
+        let stood = end_fuse(&attachment.changes_dir())?;
+        // Else whoever has the file is another attachment.
+        if let Some(file) = attachment.changes.as_ref().filter(|_| stood) {
+            wait_for(Path::new(file))?;
+        }
+    }
+    let _lock = Lock::take()?;
+    let others = Attachment::all()?;
+    let used = others.iter().any(|other| other.id != attachment.id && other.mount == attachment.mount);
+    if attachment.private && !used {
+        end_fuse(Path::new(&attachment.mount))?;
+        remove_dir(Path::new(&attachment.mount))?;
+    }
+    let cannot =
+        |e: std::io::Error| Error::failed(format!("cannot remove {}", attachment.dir().display())).because(e);
+    // Never what is below a mount that is still there.
+    for dir in [attachment.inside_dir(), attachment.changes_dir()] {
+        remove_dir(&dir)?;
+    }
+    std::fs::remove_dir_all(attachment.dir()).map_err(cannot)
+}
+
+/// Puts what was written to the devices into the file of the changes, as long as somebody can be told
+/// that there is no room for it. That the disk fails is told once; trying again would not help.
+fn flush(devices: &[PathBuf], changes: &Path) -> Result<()> {
+    for device in devices {
+        let flushed = File::options().write(true).open(device).and_then(|device| device.sync_all());
+        let Err(e) = flushed else { continue };
+        let full = e.raw_os_error() == Some(libc::ENOSPC);
+        let error = Error::failed(format!("the last changes are not in {}", changes.display())).because(e);
+        if full {
+            return Err(error.hint("make room there, and detach again"));
+        }
+        tracing::error!("{}", error.chain());
+    }
+    Ok(())
+}
+
+/// Unmounts `dir`, if one of `devices` is mounted there.
+fn unmount_of(dir: &Path, devices: &[PathBuf]) -> Result<()> {
+    match mounts::at(dir)? {
+        Some(mount) if devices.iter().any(|device| mount.source == device.as_os_str()) => unmount(dir, false),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there was something to end.
+fn end_fuse(dir: &Path) -> Result<bool> {
+    match mounts::at(dir)? {
+        Some(mount) => unmount(dir, mount.is_dead()).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// udev and the like look into what is new, for a moment.
+fn unmount(dir: &Path, detach: bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match mounts::unmount(dir, detach) {
+            Err(e) if e.kind() == Kind::Busy && Instant::now() < deadline => std::thread::sleep(LOOK),
+            Err(e) if e.kind() == Kind::Busy => {
+                return Err(mounts::users(dir)
+                    .into_iter()
+                    .fold(e, |e, user| e.hint(format!("held by: {user}"))));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::failed(format!("cannot remove the folder {}", dir.display())).because(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the process that kept the changes has put the last of them on the disk and ended.
+fn wait_for(changes: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    // A file that is gone is not waited for.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    while let Ok(file) = File::options().read(true).custom_flags(flags).open(changes) {
+        if Flock::lock(file, FlockArg::LockSharedNonblock).is_ok() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::failed(format!(
+                "the changes are still being written to {}",
+                changes.display()
+            )));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Ends what is dead; with `dry_run` only tells it. What is alive is left alone.
+///
+/// # Errors
+/// When the records cannot be read. What cannot be ended comes with its error.
+pub fn clear_dead(dry_run: bool) -> Result<Vec<(Attachment, Result<()>)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let dead = Attachment::all()?.into_iter().filter(|a| matches!(a.state(), State::Dead(_)));
+    Ok(dead
+        .map(|a| {
+            if dry_run {
+                (a, Ok(()))
+            } else {
+                let done = take_down(&a);
+                (a, done)
+            }
+        })
+        .collect())
+}

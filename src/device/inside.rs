@@ -1,0 +1,172 @@
+//! Files out of a volume: attached with changes that are thrown away (so that the journal can be
+//! replayed), mounted read-only, copied, and taken down again.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use super::attach::{self, Request, Then};
+use super::attachment::Attachment;
+use super::detach;
+use crate::archive::choice::Wanted;
+use crate::error::{Error, Kind, Result};
+use crate::tools::borg::Borg;
+
+/// A volume, and which of its file systems is meant.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    pub archive: Wanted,
+    /// The archive as the person wrote it.
+    pub said: String,
+    /// As `list` prints it, or the name of a volume.
+    pub image: Vec<u8>,
+    pub partition: Option<u32>,
+    /// On Qubes OS: dom0's kernel may look into it.
+    pub in_host: bool,
+}
+
+/// One entry of a folder, or the file that was named.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub name: OsString,
+    pub metadata: Metadata,
+}
+
+/// The files of a volume. Dropped, it is taken down.
+pub struct Inside {
+    attachment: Option<Attachment>,
+    root: PathBuf,
+}
+
+impl Inside {
+    /// Attaches the volume and mounts it for us alone. `progress` is told how many entries of the
+    /// archive were read. Must be called while there is only one thread.
+    ///
+    /// # Errors
+    /// As [`attach::attach`].
+    pub fn open(borg: &Borg, volume: &Volume, progress: &dyn Fn(u64)) -> Result<Inside> {
+        let request = Request {
+            archive: volume.archive.clone(),
+            said: volume.said.clone(),
+            image: volume.image.clone(),
+            // So that its journal is replayed, and no file is missing that was safe.
+            writable: true,
+            keep_changes: None,
+            partition: volume.partition,
+            sector_size: None,
+            partscan: false,
+            then: Then::LookInside,
+            in_host: volume.in_host,
+        };
+        let attachment = attach::attach(borg, &request, progress)?;
+        let root = attachment.inside_dir();
+        Ok(Inside { attachment: Some(attachment), root })
+    }
+
+    /// What is in the folder `path`, by name; of a file, itself.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is no such path.
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>> {
+        let found = self.find(path)?;
+        let cannot = |e: std::io::Error| cannot("list", path, e);
+        let metadata = found.symlink_metadata().map_err(cannot)?;
+        if !metadata.is_dir() {
+            return Ok(vec![Entry { name: found.file_name().unwrap_or_default().to_owned(), metadata }]);
+        }
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&found).map_err(cannot)? {
+            let entry = entry.map_err(cannot)?;
+            entries.push(Entry { name: entry.file_name(), metadata: entry.metadata().map_err(cannot)? });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Bytes of all files in `path`, as they are listed.
+    ///
+    /// # Errors
+    /// As [`Inside::list`].
+    pub fn size(&self, path: &[u8]) -> Result<u64> {
+        let cannot = |e: std::io::Error| cannot("look into", path, e);
+        let mut open = vec![self.find(path)?];
+        let mut bytes = 0;
+        while let Some(next) = open.pop() {
+            let metadata = next.symlink_metadata().map_err(cannot)?;
+            if metadata.is_file() {
+                bytes += metadata.len();
+            } else if metadata.is_dir() {
+                for entry in std::fs::read_dir(&next).map_err(cannot)? {
+                    open.push(entry.map_err(cannot)?.path());
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Where `path` is on this machine: the folder that it is in, and its name there; of `/` the root, and
+    /// `.`.
+    ///
+    /// # Errors
+    /// As [`Inside::list`].
+    pub fn place(&self, path: &[u8]) -> Result<(PathBuf, OsString)> {
+        let found = self.find(path)?;
+        Ok(match (found.parent(), found.file_name()) {
+            (Some(parent), Some(name)) if found != self.root => (parent.to_owned(), name.to_owned()),
+            _ => (self.root.clone(), OsString::from(".")),
+        })
+    }
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    /// As [`detach::take_down`].
+    pub fn close(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.attachment.take().map_or(Ok(()), |attachment| detach::take_down(&attachment))
+    }
+
+    /// Where `path` is. Links on the way lead to where they lead in the volume, never out of it; a
+    /// link that is itself named stays a link.
+    fn find(&self, path: &[u8]) -> Result<PathBuf> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        if relative.as_os_str().is_empty() {
+            return Ok(self.root.clone());
+        }
+        let bytes = relative.as_os_str().as_bytes();
+        let root = File::open(&self.root).map_err(|e| cannot("open", bytes, e))?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let found = openat2(&root, relative, how).map_err(|e| match e {
+            Errno::ENOENT | Errno::ENOTDIR => {
+                Error::new(Kind::NotFound, format!("there is no /{} in the volume", bytes.escape_ascii()))
+                    .hint("`--list` shows what is in a folder")
+            }
+            e => cannot("open", bytes, e.into()),
+        })?;
+        // Nothing in it moves: it is read-only, or nobody else writes to it.
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
+        std::fs::read_link(link).map_err(|e| cannot("open", bytes, e))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Err(e) = self.end() {
+            tracing::error!("{}", e.chain());
+        }
+    }
+}
+
+fn cannot(what: &str, path: &[u8], e: std::io::Error) -> Error {
+    Error::failed(format!("cannot {what} {} in the volume", path.escape_ascii())).because(e)
+}

@@ -1,0 +1,11 @@
+//! An image in an archive as a block device, and the way back.
+
+pub mod attach;
+pub mod attachment;
+mod blocks;
+pub mod detach;
+pub mod filesystem;
+pub mod inside;
+mod origin;
+mod overlay;
+mod writable;

@@ -1,0 +1,320 @@
+//! Putting an image back onto a target: only what differs is fetched and written.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::writer::Writer;
+use crate::archive::ranges;
+use crate::archives::archived::{Bytes, Image};
+use crate::archives::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use crate::archives::damage::{self, Damaged};
+use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
+use crate::archives::streamed::Streamed;
+use crate::archives::survey::{Survey, Verdict};
+use crate::archives::workers::{self, Failure};
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+use crate::repository::Request as Chunk;
+use crate::tools::target::open::Target;
+
+/// Chunks that are on their way at once, besides those that are worked on.
+const ON_THE_WAY: usize = 16;
+
+/// How an image is put back.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Which bytes of the target may differ from the image, [merged](ranges::merge). All
+    /// others are proven to be right: they are neither read nor written. `None`: nothing is known,
+    /// so everything is read and hashed.
+    pub may_differ: Option<Vec<Range<u64>>>,
+    /// Stretches outside of it, merged as it is, that are looked at when they come in a stream.
+    pub witnesses: Vec<Range<u64>>,
+    /// Write also what is right already.
+    pub full: bool,
+    /// Read back what was written.
+    pub verify: bool,
+}
+
+/// What came of it, in bytes unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    pub size: u64,
+    /// Were right already.
+    pub right: u64,
+    /// Read from the target to be held against the archive.
+    pub read: u64,
+    pub written: u64,
+    /// Read of what was proven to be right, to see whether it is.
+    pub sampled: u64,
+    /// It was not: so all was read.
+    pub misled: bool,
+    /// Made zeros without bytes being sent.
+    pub zeroed: u64,
+    /// A number of chunks.
+    pub fetched_chunks: u64,
+    /// Over the line, compressed; of a stream as many as the image has.
+    pub fetched: u64,
+    /// Read back from the disk and found right.
+    pub verified: u64,
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub took: Duration,
+}
+
+fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(took.as_secs_f64())
+}
+
+/// Why a restore did not come to its end.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub error: Error,
+    /// What of the image cannot be had, all of it.
+    pub damaged: Option<Box<Damaged>>,
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Unfinished { error, damaged: None }
+    }
+}
+
+/// Ranges that are lost, and why the first of them is.
+#[derive(Default)]
+struct Lost(Mutex<(Vec<Range<u64>>, Option<Error>)>);
+
+impl Lost {
+    fn note(&self, range: &Range<u64>, why: Error) {
+        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.0.push(range.clone());
+        lost.1.get_or_insert(why);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
+    /// What is lost of `image`, with the error that says so.
+    fn into_result(self, image: &Image) -> Result<(), Unfinished> {
+        let (ranges, why) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = why else { return Ok(()) };
+        let file = Damaged { path: image.path.clone(), ranges: ranges::merge(ranges), why: error.chain() };
+        let error = damage::named(error, std::slice::from_ref(&file));
+        Err(Unfinished { error, damaged: Some(Box::new(file)) })
+    }
+}
+
+/// Makes `target` hold the bytes of `image`, which must be as long. From the first chunk on that is lost nothing
+/// is written any more, but all are looked at, so that it can be told which are.
+///
+/// # Errors
+/// When the archive cannot be read or the target not be written; tells in what state the target is.
+pub fn restore(
+    image: &Image,
+    target: &Target,
+    request: &Request,
+    monitor: Monitor<'_>,
+) -> Result<Report, Unfinished> {
+    let start = Instant::now();
+    let counts = Counts::default();
+    let mut writer = Writer::new(target, request.may_differ.as_deref(), request.full, &counts);
+    let write = |writer: &Writer<'_>, witnesses| {
+        write(image, writer, witnesses, monitor).map_err(|Unfinished { error, damaged }| Unfinished {
+            error: unfinished(error, target, &counts),
+            damaged,
+        })
+    };
+    let misled = write(&writer, &request.witnesses)? == Course::Misled;
+    if misled {
+        writer = Writer::new(target, None, request.full, &counts);
+        write(&writer, &[])?;
+    }
+    let verified =
+        if request.verify { writer.read_back(monitor).map_err(|e| unread(e, target))? } else { 0 };
+    Ok(Report {
+        size: image.size,
+        right: image.size - of(&counts.written) - of(&counts.zeroed),
+        read: of(&counts.read),
+        written: of(&counts.written),
+        sampled: of(&counts.sampled),
+        misled,
+        zeroed: of(&counts.zeroed),
+        fetched_chunks: of(&counts.fetched_chunks),
+        fetched: of(&counts.fetched),
+        verified,
+        took: start.elapsed(),
+    })
+}
+
+/// How the writing of an image went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Done,
+    /// A witness was not what it was proven to be: nothing is known of what was not read.
+    Misled,
+}
+
+/// Until all of it is on the disk.
+fn write(
+    image: &Image,
+    writer: &Writer<'_>,
+    witnesses: &[Range<u64>],
+    monitor: Monitor<'_>,
+) -> Result<Course, Unfinished> {
+    let Writer { target, may_differ, full, counts, .. } = *writer;
+    if target.size() != image.size {
+        let shown = target.shown();
+        let wrong = format!("{shown} has {} bytes, and not {}", target.size(), image.size);
+        return Err(Error::usage(wrong).into());
+    }
+    let meter = Meter::new(Step::Restore, image.size, monitor);
+    match &image.bytes {
+        Bytes::Chunks(chunks) => {
+            let survey = Survey { target: Some(target), may_differ, full, counts };
+            let lost = Lost::default();
+            by_chunks(chunks, &survey, writer, &meter, &lost)?;
+            lost.into_result(image)?;
+        }
+        Bytes::Stream(stream) => {
+            if by_stream(stream, writer, witnesses, &meter)? == Course::Misled {
+                return Ok(Course::Misled);
+            }
+        }
+    }
+    target.sync()?;
+    Ok(Course::Done)
+}
+
+/// Some threads hold the target against the chunks' ids and ask for those that differ; others
+/// take what comes and write it.
+fn by_chunks(
+    chunks: &Chunks,
+    survey: &Survey<'_>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    lost: &Lost,
+) -> Result<()> {
+    let pieces = Pieces::of(chunks);
+    let (asked, coming) = bounded::<(Piece, Chunk)>(ON_THE_WAY);
+    let failure = Failure::default();
+    std::thread::scope(|scope| {
+        for _ in 0..workers::count() {
+            let (asked, coming) = (asked.clone(), coming.clone());
+            let look = || {
+                // Taken along, so that those who write end with the last of those who look.
+                let asked = asked;
+                survey.run(&pieces, &failure, &|piece, verdict| {
+                    settle(chunks, writer, meter, &asked, lost, piece, verdict)
+                })
+            };
+            scope.spawn(|| failure.note(look()));
+            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure, lost)));
+        }
+        drop((asked, coming));
+    });
+    failure.into_result()
+}
+
+/// Does what is to be done about a piece, or asks for its bytes.
+fn settle(
+    chunks: &Chunks,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    asked: &Sender<(Piece, Chunk)>,
+    lost: &Lost,
+    piece: Piece,
+    verdict: Verdict,
+) -> Result<()> {
+    if let (Verdict::Differs, Some(chunk)) = (verdict, &piece.chunk) {
+        let request = chunks.request(chunk);
+        // When a writer failed nobody takes it any more, and that is told.
+        let _ = asked.send((piece, request));
+        return Ok(());
+    }
+    let length = piece.range.end - piece.range.start;
+    if verdict == Verdict::Differs && lost.is_empty() {
+        writer.put(&vec![0; length as usize], piece.range.start)?;
+    }
+    meter.add(length);
+    Ok(())
+}
+
+fn fetch(
+    chunks: &Chunks,
+    coming: Receiver<(Piece, Chunk)>,
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    failure: &Failure,
+    lost: &Lost,
+) -> Result<()> {
+    while let Ok(first) = coming.recv() {
+        if failure.ended()? {
+            return Ok(());
+        }
+        // Not more than a fair share, so that no other thread is idle.
+        let share = (coming.len() / workers::count()).min(TOGETHER - 1);
+        let (pieces, requests): (Vec<_>, Vec<_>) =
+            std::iter::once(first).chain(coming.try_iter().take(share)).unzip();
+        let received = chunks.receive_what_is_right(requests)?;
+        // Of a batch with one that is lost none is written.
+        let mut right = Vec::with_capacity(pieces.len());
+        for (piece, bytes) in pieces.iter().zip(received) {
+            match bytes {
+                Ok(bytes) => right.push((piece, bytes)),
+                Err(why) => lost.note(&piece.range, why),
+            }
+        }
+        for (piece, bytes) in right {
+            if !lost.is_empty() {
+                continue;
+            }
+            add(&writer.counts.fetched_chunks, 1);
+            add(&writer.counts.fetched, piece.chunk.map_or(0, |chunk| chunk.stored.into()));
+            writer.put(&bytes, piece.range.start)?;
+            meter.add(piece.range.end - piece.range.start);
+        }
+    }
+    Ok(())
+}
+
+fn by_stream(
+    stream: &Streamed,
+    writer: &Writer<'_>,
+    witnesses: &[Range<u64>],
+    meter: &Meter<'_>,
+) -> Result<Course> {
+    let mut course = Course::Done;
+    let streamed = stream.each(|at, bytes| {
+        interrupt::check()?;
+        let length = bytes.len() as u64;
+        add(&writer.counts.fetched, length);
+        if !writer.is_there(&bytes, at, witnesses)? {
+            course = Course::Misled;
+            return Err(Error::failed("a witness was misled"));
+        }
+        writer.put(&bytes, at)?;
+        meter.add(length);
+        Ok(())
+    });
+    if course == Course::Done { streamed.map(|()| course) } else { Ok(course) }
+}
+
+/// Tells what the target holds now, and what to do.
+fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
+    let shown = target.shown();
+    if of(&counts.written) + of(&counts.zeroed) == 0 {
+        return error.hint(format!("nothing was written to {shown} yet"));
+    }
+    error
+        .hint(format!("{shown} holds a mixture of old and new bytes: do not use it as it is"))
+        .hint("the same command, called again, goes on: what is right is not written again")
+}
+
+fn unread(error: Error, target: &Target) -> Error {
+    let shown = target.shown();
+    error
+        .hint(format!("all was written to {shown}, but not all of it was read back and found right"))
+        .hint("`borg-offsite-backup verify --against` tells what of it is right")
+}

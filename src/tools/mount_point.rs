@@ -1,0 +1,109 @@
+//! A folder that can be mounted on.
+
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::mounts;
+use crate::error::{Error, Kind, Result};
+
+/// Makes `dir`, if it is missing, with its parents.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_mount_point(dir: &Path, mode: u32) -> Result<()> {
+    let made = if dir.symlink_metadata().is_ok() {
+        Ok(())
+    } else {
+        DirBuilder::new().recursive(true).mode(mode).create(dir)
+    };
+    made.map_err(|e| Error::failed(format!("cannot make the mount point {}", dir.display())).because(e))
+}
+
+/// Makes sure that `dir` can be mounted on, and returns it as an absolute path without links. A
+/// dead mount of ours that is in the way is taken down.
+///
+/// # Errors
+/// When it is missing, no folder, not empty, mounted already, or inside the local repository.
+pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
+    let shown = dir.display();
+    let dir = absolute(dir)?;
+    if let Some(mount) = mounts::at(&dir)?.filter(|m| m.kind == mounts::FUSE_TYPE) {
+        if !mount.is_dead() {
+            return Err(Error::new(
+                Kind::Busy,
+                format!("{} is mounted at {shown} already", mount.source.display()),
+            )
+            .hint(format!("end it with `borg-offsite-backup umount {shown}`")));
+        }
+        tracing::warn!("{shown} had a mount whose process was killed: it is cleared");
+        mounts::unmount(&dir, true)?;
+    }
+    let mut entries = std::fs::read_dir(&dir).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Error::usage(format!("the mount point {shown} does not exist"))
+            .hint(format!("make it with `mkdir -p {shown}`")),
+        ErrorKind::NotADirectory => Error::usage(format!("the mount point {shown} is no folder")),
+        _ => Error::usage(format!("cannot look into the mount point {shown}")).because(e),
+    })?;
+    if entries.next().is_some() {
+        return Err(Error::usage(format!("the mount point {shown} is not empty"))
+            .hint("a mount would hide what is in it; take an empty folder"));
+    }
+    let repository = repository.and_then(|r| r.canonicalize().ok());
+    if let Some(repository) = repository.filter(|r| dir.starts_with(r)) {
+        return Err(Error::usage(format!(
+            "the mount point {shown} is inside the repository {}",
+            repository.display()
+        ))
+        .hint("borg would wait for the mount and the mount for borg; take a folder elsewhere"));
+    }
+    Ok(dir)
+}
+
+/// `dir` without links and relative parts. What is mounted there is not touched: it may be dead.
+///
+/// # Errors
+/// When the folder that it is in does not exist.
+pub fn absolute(dir: &Path) -> Result<PathBuf> {
+    match dir.canonicalize() {
+        Ok(dir) => return Ok(dir),
+        Err(e) if e.raw_os_error() != Some(libc::ENOTCONN) && e.kind() != ErrorKind::NotFound => {
+            return Err(Error::usage(format!("cannot use {}", dir.display())).because(e));
+        }
+        Err(_) => {}
+    }
+    let parent = match dir.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    match (parent.canonicalize(), dir.file_name()) {
+        (Ok(parent), Some(name)) => Ok(parent.join(name)),
+        _ => Err(Error::usage(format!("the mount point {} does not exist", dir.display()))
+            .hint(format!("make it with `mkdir -p {}`", dir.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_must_be_an_empty_folder_outside_the_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = dir.path().join("repo");
+        std::fs::create_dir_all(repository.join("data/empty")).unwrap();
+        let refused = |path: &Path| mount_point(path, Some(&repository)).unwrap_err().to_string();
+        assert!(refused(&dir.path().join("missing")).contains("does not exist"));
+        assert!(refused(&dir.path().join("no/parent")).contains("does not exist"));
+        assert!(refused(&repository).contains("not empty"));
+        assert!(refused(&repository.join("data/empty")).contains("inside the repository"));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(refused(&dir.path().join("file")).contains("no folder"));
+        let good = dir.path().join("good");
+        std::fs::create_dir(&good).unwrap();
+        std::os::unix::fs::symlink(&good, dir.path().join("link")).unwrap();
+        let found = mount_point(&dir.path().join("link"), Some(&repository)).unwrap();
+        assert_eq!(found, good.canonicalize().unwrap());
+    }
+}

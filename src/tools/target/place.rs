@@ -1,0 +1,273 @@
+//! Where an image is to go: looked at, and not written to yet. It is opened once; what it is, is asked of what
+//! is open, and whether its path still leads there is asked again before anything is written.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::identity::Identity;
+use super::in_use;
+use super::open::{Kept, Target};
+use crate::error::{Error, Kind, Result};
+use crate::tools::blockdev;
+
+/// A place that was looked at.
+#[derive(Debug)]
+pub struct Place {
+    /// What is there, open to be read; of a new file, its folder.
+    file: File,
+    identity: Identity,
+    /// Without links, so the device itself and not its link in `/dev/zvol`.
+    path: PathBuf,
+    /// As the person wrote it.
+    shown: String,
+    pub kept: Kept,
+    /// Bytes that are there.
+    pub size: u64,
+}
+
+impl Place {
+    /// Looks at what is at `path`; changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when nothing can be written there.
+    pub fn at(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let cannot = |e: io::Error| Error::usage(format!("cannot use the target {shown}")).because(e);
+        // Opened as a mere place first: to open some devices does something.
+        let found = match open(path, libc::O_PATH) {
+            Err(e) if e.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+                return Self::new(path, shown);
+            }
+            found => found.map_err(cannot)?,
+        };
+        let kind = found.metadata().map_err(cannot)?.file_type();
+        let kept = match (kind.is_block_device(), kind.is_file()) {
+            (true, _) => Kept::Device,
+            (_, true) => Kept::File,
+            _ => {
+                return Err(Error::usage(format!("the target {shown} is neither a block device nor a file")));
+            }
+        };
+        let path = name_of(&found).map_err(cannot)?;
+        let file = again(&found, OpenOptions::new().read(true)).map_err(cannot)?;
+        let identity = Identity::of(&file).map_err(cannot)?;
+        let size = identity.size;
+        Ok(Place { file, identity, path, shown, kept, size })
+    }
+
+    fn new(path: &Path, shown: String) -> Result<Self> {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let cannot = |e: io::Error| {
+            Error::usage(format!("cannot make the target {shown}: its folder is not there")).because(e)
+        };
+        let folder = open(parent, libc::O_PATH | libc::O_DIRECTORY).map_err(cannot)?;
+        let parent = name_of(&folder).map_err(cannot)?;
+        if parent.starts_with("/dev") {
+            // A mistyped device must not become a file in memory.
+            return Err(
+                Error::usage(format!("there is no device {shown}")).hint("make it first, or see `--create`")
+            );
+        }
+        let name = path.file_name();
+        let name = name.ok_or_else(|| Error::usage(format!("the target {shown} is no name of a file")))?;
+        let identity = Identity::of(&folder).map_err(cannot)?;
+        Ok(Place { file: folder, identity, path: parent.join(name), shown, kept: Kept::New, size: 0 })
+    }
+
+    /// Makes sure that it is not a part of the repository that the image is read from.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when it is.
+    pub fn is_outside(&self, repository: Option<&Path>) -> Result<()> {
+        let repository = repository.and_then(|dir| dir.canonicalize().ok());
+        match repository.filter(|dir| self.path.starts_with(dir) || self.is_in(dir)) {
+            Some(dir) => {
+                let shown = &self.shown;
+                Err(Error::usage(format!("the target {shown} is inside the repository {}", dir.display())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the file, or the folder of a new one, is also found in `dir`: by another name, or since that is
+    /// mounted elsewhere too.
+    fn is_in(&self, dir: &Path) -> bool {
+        let wanted = (self.identity.device, self.identity.inode);
+        let is_it =
+            |path: &Path| path.symlink_metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == wanted);
+        let mut open = vec![dir.to_owned()];
+        while let Some(dir) = open.pop().filter(|_| self.kept != Kept::Device) {
+            if is_it(&dir) {
+                return true;
+            }
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open.push(entry.path());
+                } else if entry.ino() == wanted.1 && is_it(&entry.path()) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    #[cfg(test)]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[cfg(test)]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// As the person wrote it.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// How many names a file has; all of them get the image.
+    pub fn names(&self) -> u64 {
+        if self.kept == Kept::File { self.identity.names } else { 1 }
+    }
+
+    /// Makes sure that an image of `size` bytes fits exactly, and that nobody uses what is there. A
+    /// file may have another size if it may be overwritten.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when it does not fit, [`Kind::Busy`] when it is in use. Nothing was changed.
+    pub fn check(&self, size: u64, overwrite: bool) -> Result<()> {
+        let shown = &self.shown;
+        let wrong = |how: &str| {
+            Error::usage(format!("the target {shown} has {} bytes, {how} the image's {size}", self.size))
+                .hint(format!("nothing was written to {shown}"))
+        };
+        match self.kept {
+            Kept::New => return Ok(()),
+            Kept::Device if self.size < size => {
+                return Err(wrong("less than").hint("make it larger: `zfs set volsize=`, `lvextend`"));
+            }
+            Kept::Device if self.size > size => {
+                return Err(
+                    wrong("more than").hint("its end would stay as it is; take one of exactly this size")
+                );
+            }
+            Kept::File if self.size != size && !overwrite => {
+                return Err(wrong("and not").hint("`--overwrite` replaces it"));
+            }
+            Kept::Device | Kept::File => {}
+        }
+        if self.kept == Kept::Device && blockdev::is_read_only(&self.file) {
+            return Err(Error::usage(format!("the target {shown} is read-only")));
+        }
+        let uses = in_use::wait(&self.path, &self.identity);
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let error =
+            Error::new(Kind::Busy, format!("the target {shown} is in use; nothing was written to it"));
+        Err(uses.into_iter().fold(error, |error, by| error.hint(format!("held by: {by}"))))
+    }
+
+    /// Opens it to be held against an image.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read.
+    pub fn open_to_read(&self) -> Result<Target> {
+        let shown = &self.shown;
+        let cannot = |e: io::Error| Error::usage(format!("cannot read the target {shown}")).because(e);
+        if self.kept == Kept::New {
+            return Err(cannot(ErrorKind::NotFound.into()));
+        }
+        let file = self.file.try_clone().map_err(cannot)?;
+        Ok(self.target(file, self.size, false))
+    }
+
+    /// Opens it for itself alone to be written: a device until it is closed cannot be mounted. A new
+    /// file is made, for its owner only; one of another size is emptied and made as long.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when someone else has it, or it became another one since it was looked at;
+    /// [`Kind::Failed`] when it cannot be written.
+    pub fn open(self, size: u64) -> Result<Target> {
+        let shown = &self.shown;
+        let cannot = |e: io::Error| match e.raw_os_error() {
+            Some(libc::EBUSY | libc::EWOULDBLOCK) => {
+                Error::new(Kind::Busy, format!("the target {shown} is in use; nothing was written to it"))
+                    .because(e)
+                    .hint("the kernel holds it: a mount elsewhere, a ZFS pool, a qube's disk")
+            }
+            _ => Error::failed(format!("cannot write to the target {shown}")).because(e),
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let file = match self.kept {
+            Kept::Device => again(&self.file, options.custom_flags(libc::O_EXCL)),
+            Kept::File => again(&self.file, &options),
+            Kept::New => self.make(),
+        };
+        let file = file.map_err(cannot)?;
+        if self.kept != Kept::Device {
+            file.try_lock().map_err(|e| cannot(e.into()))?;
+        }
+        self.is_still_there(&file).map_err(cannot)?;
+        let blank = self.kept != Kept::Device && self.size != size;
+        if blank {
+            file.set_len(0).and_then(|()| file.set_len(size)).map_err(cannot)?;
+        }
+        let size = if self.kept == Kept::Device { self.size } else { size };
+        Ok(self.target(file, size, blank))
+    }
+
+    fn make(&self) -> io::Result<File> {
+        let name = self.path.file_name().unwrap_or_default();
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.file, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    }
+
+    /// Whether `file` is what was looked at, and its path still leads there.
+    fn is_still_there(&self, file: &File) -> io::Result<()> {
+        let changed = || io::Error::other("it became another one since it was looked at");
+        if self.kept == Kept::New {
+            return Ok(());
+        }
+        if Identity::of(file)? != self.identity {
+            return Err(changed());
+        }
+        let found = open(&self.path, libc::O_PATH | libc::O_NOFOLLOW).map_err(|_| changed())?.metadata()?;
+        let same = match self.identity.rdev {
+            Some(rdev) => found.file_type().is_block_device() && found.rdev() == rdev,
+            None => (found.dev(), found.ino()) == (self.identity.device, self.identity.inode),
+        };
+        if same { Ok(()) } else { Err(changed()) }
+    }
+
+    fn target(&self, file: File, size: u64, blank: bool) -> Target {
+        // What cannot be read so is read through the cache.
+        let direct = match self.kept {
+            Kept::Device => again(&file, OpenOptions::new().read(true).custom_flags(libc::O_DIRECT)).ok(),
+            Kept::File | Kept::New => None,
+        };
+        Target::new(file, direct, self.kept, self.shown.clone(), size, blank)
+    }
+}
+
+fn open(path: &Path, flags: libc::c_int) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// What is open, opened once more in another way.
+fn again(file: &File, options: &OpenOptions) -> io::Result<File> {
+    options.open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Where what is open is, without links.
+fn name_of(file: &File) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}

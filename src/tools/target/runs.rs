@@ -1,0 +1,142 @@
+//! Where two stretches of bytes differ.
+
+use std::ops::Range;
+
+/// What is written is a multiple of this, in bytes, at multiples of it: a page, so that nothing has
+/// to be read to write it.
+pub const BLOCK: usize = 4096;
+/// Zeros are only made a hole of from so many bytes on: less would be more work than it saves.
+const LEAST_HOLE: usize = 64 << 10;
+
+/// A stretch of bytes to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Within the stretch that was looked at.
+    pub range: Range<usize>,
+    /// Nothing but zeros, and long enough to be a hole.
+    pub zeros: bool,
+}
+
+/// The blocks in which `new`, which stands at `at` of the target, differs from `old`, which is as
+/// long; neighbours are one run, zeros are told apart.
+pub fn runs(old: &[u8], new: &[u8], at: u64) -> Vec<Run> {
+    runs_where(new, at, |block| old[block.clone()] != new[block])
+}
+
+/// The blocks of `new` that are not zeros, where all is zero.
+pub fn runs_on_blank(new: &[u8], at: u64) -> Vec<Run> {
+    runs_where(new, at, |block| !is_zero(&new[block]))
+}
+
+/// All of `new`.
+pub fn all(new: &[u8], at: u64) -> Vec<Run> {
+    runs_where(new, at, |_| true)
+}
+
+fn runs_where(new: &[u8], at: u64, wanted: impl Fn(Range<usize>) -> bool) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for block in blocks(new.len(), at) {
+        if !wanted(block.clone()) {
+            continue;
+        }
+        let zeros = is_zero(&new[block.clone()]);
+        match runs.last_mut() {
+            Some(last) if last.range.end == block.start && last.zeros == zeros => last.range.end = block.end,
+            _ => runs.push(Run { range: block, zeros }),
+        }
+    }
+    joined(runs)
+}
+
+/// Zeros that are too short for a hole are bytes like others.
+fn joined(runs: Vec<Run>) -> Vec<Run> {
+    let mut joined: Vec<Run> = Vec::new();
+    for run in runs {
+        let zeros = run.zeros && run.range.len() >= LEAST_HOLE;
+        match joined.last_mut() {
+            Some(last) if last.range.end == run.range.start && last.zeros == zeros => {
+                last.range.end = run.range.end;
+            }
+            _ => joined.push(Run { zeros, ..run }),
+        }
+    }
+    joined
+}
+
+/// The blocks of a stretch of `length` bytes at `at`; the first and the last may be shorter.
+fn blocks(length: usize, at: u64) -> impl Iterator<Item = Range<usize>> {
+    let first = BLOCK - (at % BLOCK as u64) as usize;
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let end = if start == 0 { first } else { start + BLOCK }.min(length);
+        let block = start..end;
+        start = end;
+        (!block.is_empty()).then_some(block)
+    })
+}
+
+pub fn is_zero(bytes: &[u8]) -> bool {
+    // Against itself, shifted by one: that is one memcmp.
+    bytes.first().is_none_or(|first| *first == 0)
+        && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn writing_the_runs_makes_the_old_bytes_the_new_ones_and_touches_no_block_that_is_right(
+            at in 0u64..10_000,
+            length in 0usize..300_000,
+            flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..12),
+            holes in proptest::collection::vec((any::<proptest::sample::Index>(), 0usize..150_000), 0..3),
+        ) {
+            let mut old = vec![7; length];
+            let mut new = old.clone();
+            for (index, byte) in flips.iter().filter(|_| length > 0) {
+                new[index.index(length)] = *byte;
+            }
+            for (index, long) in holes.iter().filter(|_| length > 0) {
+                let start = index.index(length);
+                new[start..length.min(start + long)].fill(0);
+            }
+            let runs = runs(&old, &new, at);
+            let blank: Vec<_> = runs_on_blank(&new, at);
+            for run in &runs {
+                prop_assert!(run.zeros == (is_zero(&new[run.range.clone()]) && run.range.len() >= LEAST_HOLE));
+                for block in blocks(length, at).filter(|b| run.range.contains(&b.start)) {
+                    prop_assert!(old[block.clone()] != new[block]);
+                }
+                old[run.range.clone()].copy_from_slice(&new[run.range.clone()]);
+            }
+            prop_assert!(old == new);
+            let mut zeros = vec![0; length];
+            for run in blank {
+                zeros[run.range.clone()].copy_from_slice(&new[run.range]);
+            }
+            prop_assert!(zeros == new);
+        }
+    }
+
+    #[test]
+    fn blocks_stand_where_the_target_has_its_pages() {
+        let of = |length, at| blocks(length, at).collect::<Vec<_>>();
+        assert_eq!(of(5000, 4095), [0..1, 1..4097, 4097..5000]);
+        assert_eq!(of(4097, 8192), [0..4096, 4096..4097]);
+        assert!(of(0, 3).is_empty());
+        assert_eq!(runs(&[0; 9000], &[0; 9000], 1), []);
+    }
+
+    #[test]
+    fn short_zeros_are_written_and_long_ones_are_a_hole() {
+        let mut new = vec![1; LEAST_HOLE * 4];
+        new[BLOCK..2 * BLOCK].fill(0);
+        new[LEAST_HOLE..2 * LEAST_HOLE].fill(0);
+        let runs: Vec<_> = all(&new, 0).into_iter().map(|run| (run.range, run.zeros)).collect();
+        let hole = LEAST_HOLE..2 * LEAST_HOLE;
+        assert_eq!(runs, [(0..hole.start, false), (hole.clone(), true), (hole.end..new.len(), false)]);
+    }
+}
