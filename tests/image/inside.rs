@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serial_test::parallel;
 
-use crate::common::{NastyTree, Program, assert_same_trees};
+use crate::common::{NastyTree, Program, assert_same_trees, with_own_mounts};
 use crate::images::{ARCHIVE, KINDS, Scene, letter, write_ext4};
 
 /// The command that takes files out of volumes.
@@ -37,13 +37,15 @@ fn folders_come_with_everything_that_their_files_have() {
         File::create(tank.join("v")).unwrap().set_len(300 << 20).unwrap();
         Program::new("/sbin/mkfs.xfs").arg("-q").arg(tank.join("v")).ok();
         let device = crate::common::Loop::writable(&tank.join("v"));
-        Program::new("mount").arg(device.device()).arg(&at).ok();
-        NastyTree::make(at.join("tree"));
-        // tar keeps no sockets, and makes two of a FIFO with two names.
-        for name in ["socket", "fifo link"] {
-            std::fs::remove_file(at.join("tree/special").join(name)).unwrap();
-        }
-        Program::new("umount").arg(&at).ok();
+        with_own_mounts(|| {
+            Program::new("mount").arg(device.device()).arg(&at).ok();
+            NastyTree::make(at.join("tree"));
+            // tar keeps no sockets, and makes two of a FIFO with two names.
+            for name in ["socket", "fifo link"] {
+                std::fs::remove_file(at.join("tree/special").join(name)).unwrap();
+            }
+            Program::new("umount").arg(&at).ok();
+        });
     }) else {
         return;
     };

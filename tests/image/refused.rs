@@ -1,9 +1,10 @@
 //! Targets that nothing is written to.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use crate::common::{Flavour, Loop, Need, Program, Sandbox, available, binary};
+use crate::common::{Flavour, Loop, Need, Program, Sandbox, available, binary, with_own_mounts};
 use crate::device::{ARCHIVE, Disk, MIB, archived, image, restore};
 
 /// Asserts that the restore is refused with `code` before anything is written, and why.
@@ -44,10 +45,13 @@ fn what_is_in_use_is_refused_with_who_uses_it() {
     let device = disk.device().to_str().unwrap();
 
     Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4", device]).ok();
-    Program::new("mount").args(["-o", "ro", device]).arg(sandbox.mount_point()).ok();
     let dir = sandbox.mount_point();
-    let mounted = restore(&sandbox, disk.device(), &[]).run();
-    Program::new("umount").arg(&dir).ok();
+    let mounted = with_own_mounts(|| {
+        Program::new("mount").args(["-o", "ro", device]).arg(&dir).ok();
+        let run = restore(&sandbox, disk.device(), &[]).run();
+        Program::new("umount").arg(&dir).ok();
+        run
+    });
     assert_eq!(mounted.code(), Some(75), "{mounted}");
     assert!(mounted.stderr().contains(&format!("is mounted at {}", dir.display())), "{mounted}");
 
@@ -103,16 +107,19 @@ fn a_file_that_is_swapped_to_is_in_use() {
     let disk = Disk::with(&sandbox, "disk", &vec![0; 32 * MIB]);
     Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(disk.device()).ok();
     let dir = sandbox.mount_point();
-    Program::new("mount").arg(disk.device()).arg(&dir).ok();
-    let (file, hard) = (dir.join("swap"), dir.join("hard"));
-    std::fs::write(&file, vec![0; 8 * MIB]).unwrap();
-    std::fs::hard_link(&file, &hard).unwrap();
-    Program::new("chmod").arg("600").arg(&file).ok();
-    Program::new("mkswap").arg(&file).ok();
-    let swaps = Program::new("swapon").arg(&file).run().code() == Some(0);
-    let run = restore(&sandbox, &hard, &[]).run();
-    Program::new("swapoff").arg(&file).run();
-    Program::new("umount").arg(&dir).ok();
+    let (swaps, run) = with_own_mounts(|| {
+        Program::new("mount").arg(disk.device()).arg(&dir).ok();
+        let (file, hard) = (dir.join("swap"), dir.join("hard"));
+        std::fs::write(&file, vec![0; 8 * MIB]).unwrap();
+        std::fs::hard_link(&file, &hard).unwrap();
+        Program::new("chmod").arg("600").arg(&file).ok();
+        Program::new("mkswap").arg(&file).ok();
+        let swaps = Program::new("swapon").arg(&file).run().code() == Some(0);
+        let run = restore(&sandbox, &hard, &[]).run();
+        Program::new("swapoff").arg(&file).run();
+        Program::new("umount").arg(&dir).ok();
+        (swaps, run)
+    });
     assert!(swaps, "no swap here");
     assert_eq!(run.code(), Some(75), "{run}");
     assert!(run.stderr().contains("swap space"), "{run}");
@@ -276,6 +283,34 @@ fn a_file_that_became_another_one_while_a_person_was_asked_is_not_written_to() {
             assert!(std::fs::read(&moved).unwrap() == old);
         }
     }
+}
+
+#[test]
+fn what_came_into_use_while_a_person_was_asked_is_not_written_to() {
+    if !available(&[Need::LoopDevices]) {
+        return;
+    }
+    let Some(flavour) = Flavour::any() else { return };
+    let (sandbox, _repository) = archived(flavour, &image(2, 0));
+    let old = vec![1; 2 * MIB];
+    // Neither of them changes what it is.
+    let file = sandbox.path("out/old");
+    std::fs::write(&file, &old).unwrap();
+    let disk = RefCell::new(None);
+    let (code, said) = answered(&sandbox, &file, || drop(disk.replace(Some(Disk::on(&file)))));
+    let device = disk.take().unwrap();
+    assert!(code == Some(75) && said.contains(device.device().to_str().unwrap()), "{code:?} {said}");
+    drop(device);
+    assert!(std::fs::read(&file).unwrap() == old, "{said}");
+
+    let disk = Disk::with(&sandbox, "disk", &old);
+    let above = RefCell::new(None);
+    let (code, said) =
+        answered(&sandbox, disk.device(), || drop(above.replace(Some(Disk::on(disk.device())))));
+    let device = above.take().unwrap();
+    assert!(code == Some(75) && said.contains(device.device().to_str().unwrap()), "{code:?} {said}");
+    drop(device);
+    assert!(disk.bytes() == old, "{said}");
 }
 
 #[test]

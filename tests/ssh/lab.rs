@@ -178,8 +178,9 @@ impl Drop for Lab {
 
 /// Makes the world, and holds it.
 const WORLD: &str = r#"
-# Mounts of other tests would be kept alive by this world.
+# Mounts of other tests would be kept alive by this world, and so the devices that are mounted.
 umount -a -l -t fuse.borg-offsite-backup || :
+awk '$1 ~ "^/dev/loop" { print $2 }' /proc/self/mounts | xargs -r umount -l || :
 cp -a /etc "$1"
 mount --bind "$1" /etc
 for dir in /var/backups /usr/local/bin /home; do mount -t tmpfs -o mode=755 tmpfs $dir; done
