@@ -59,6 +59,10 @@ fn all_that_reads_works_where_no_lock_can_be_taken() {
         assert_eq!(std::fs::read(mounted.path("letter")).unwrap(), b"dear");
         mounted.umount(sandbox);
         sandbox.offsite("verify").arg("::latest").ok();
+        // What streams come from is read by a borg that knows no way without a lock.
+        let stream = Mounted::command(sandbox, "::latest", &sandbox.mount_point(), &["--source", "stream"]);
+        let said = stream.fails();
+        assert!(said.contains("without `--source stream`"), "{said}");
         // Who would write is told so by borg.
         let refused = sandbox.offsite("delete").arg("::2026-03-14").fails();
         assert!(refused.to_lowercase().contains("read-only"), "{refused}");

@@ -5,10 +5,13 @@ mod common;
 
 mod account;
 mod bridge;
+mod cache_dir;
 mod cut;
+mod foreign;
 mod lab;
 mod line;
 mod obstacles;
+mod read_only;
 mod server;
 
 use std::path::Path;

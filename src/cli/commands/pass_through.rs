@@ -18,7 +18,7 @@ use crate::cli::globals::Globals;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::process::Command;
-use crate::tools::borg::{Borg, Need, Origins, archive_argument};
+use crate::tools::borg::{Borg, Need, Origins, archive_argument, locking_reader};
 
 /// Those of them that only read archives (`check` unless it repairs): a date or a word may stand for one.
 const READERS: [&str; 7] = ["list", "info", "extract", "diff", "export-tar", "check", "debug"];
@@ -69,6 +69,7 @@ fn need(command: &str, args: &[OsString]) -> Option<Need> {
         "help" | "serve" | "upgrade" => None,
         _ if asks_for_help(args) || args.iter().any(elsewhere) => None,
         "init" => Some(Need::Place),
+        _ if locking_reader(args).is_some() => Some(Need::Reading),
         _ => Some(Need::Repository),
     }
 }
@@ -76,7 +77,8 @@ fn need(command: &str, args: &[OsString]) -> Option<Need> {
 /// Whether borg opens the key for it, and there is one.
 fn needs_key(command: &str, args: &[OsString]) -> bool {
     let imports = command == "key" && args.get(1).is_some_and(|sub| sub == "import");
-    !imports && command != "break-lock" && need(command, args) == Some(Need::Repository)
+    let uses = matches!(need(command, args), Some(Need::Repository | Need::Reading));
+    !imports && command != "break-lock" && uses
 }
 
 /// Whether borg is going to work on another repository than the configured one, which it takes for an archive
@@ -293,7 +295,9 @@ mod tests {
     #[test]
     fn only_who_needs_the_configured_repository_is_made_to_reach_it() {
         let of = |args: &[&str]| need(args[0], &args.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(of(&["list", "::a"]), Some(Need::Repository));
+        assert_eq!(of(&["list", "::a"]), Some(Need::Reading));
+        assert_eq!(of(&["list", "--bypass-lock", "::a"]), Some(Need::Repository));
+        assert_eq!(of(&["delete", "::a"]), Some(Need::Repository));
         assert_eq!(of(&["init", "-e", "none"]), Some(Need::Place));
         for args in [&["help", "patterns"][..], &["list", "--help"], &["list", "--rsh=my ssh"], &["serve"]] {
             assert_eq!(of(args), None, "{args:?}");

@@ -132,6 +132,7 @@ impl Restore {
         strict: bool,
     ) -> Result<Exit> {
         self.refuse_options_of_images(&to.display().to_string())?;
+        let _reached = borg.reach("restore from it", Need::Reading, false)?;
         let said = self.paths.iter().map(|path| path.as_bytes());
         let wish = Wish { to, overwrite: self.overwrite, numeric_ids: self.numeric_ids };
         let report = restore_files::restore(borg, archived, said, &wish, console)?;

@@ -147,8 +147,8 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     if lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "LockFailed")) {
         return failed(Kind::Failed, &format!("{repository} cannot be locked"))
             .because(said(lines, ended))
-            .hint("borg must be able to write in the repository's folder, or be told `--bypass-lock`, which")
-            .hint("`list`, `info`, `extract`, `diff` and `export-tar` take; `mount` needs no lock");
+            .hint("borg must be able to write in the repository's folder; without a lock work `list`, `info`,")
+            .hint("`extract`, `diff`, `export-tar`, and without `--source stream` `mount`, `restore` and `verify`");
     }
     let holders = borg.local().map(lock::holders).unwrap_or_default();
     let error = failed(Kind::Busy, &format!("{repository} is locked"));

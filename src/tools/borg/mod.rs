@@ -43,6 +43,7 @@ use passphrase::Passphrase;
 pub use places::{answered_yes, has_workaround};
 pub use reach::{Need, Reached};
 pub use serve::{Server, Serving};
+pub use unlocked::locking_reader;
 
 /// The borg whose client we behave like towards servers.
 const CLIENT_VERSION: &str = "1.4.5";
@@ -70,6 +71,8 @@ pub struct Borg {
     passphrase: Passphrase,
     stall_limit: Duration,
     identity: Identity,
+    /// Nothing can be written in the repository there.
+    server_cannot_lock: Arc<AtomicBool>,
     /// Ids of archives that borg could not read.
     unreadable: Arc<Mutex<HashSet<String>>>,
 }
@@ -105,6 +108,7 @@ impl Borg {
             passphrase,
             stall_limit,
             identity,
+            server_cannot_lock: Arc::default(),
             unreadable: Arc::default(),
         })
     }

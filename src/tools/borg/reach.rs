@@ -1,6 +1,7 @@
 //! Whether the server can be reached and serves the repository, asked before borg is started:
 //! what borg says of a failed connection is only that it was closed.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rmp::encode::{write_array_len, write_bool, write_map_len, write_str, write_uint};
@@ -24,6 +25,8 @@ const LONGEST_ANSWER: usize = 1 << 20;
 pub enum Need {
     /// To use the repository.
     Repository,
+    /// To read it by commands of borg that lock it where that can be done.
+    Reading,
     /// To make it.
     Place,
 }
@@ -74,7 +77,7 @@ impl Borg {
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("SSH_ASKPASS", "/bin/false")
             .env_remove("BORG_PASSPHRASE")
-            .input(&questions(self.path_on_server()))?
+            .input(&questions(self.path_on_server(), need == Need::Reading))?
             .taste(LONGEST_ANSWER, PATIENCE.min(self.stall_limit()))?;
         if !speaks_borg(&output.stdout) || output.cut.is_some() {
             let obstacle = Obstacle::of(&output);
@@ -97,8 +100,12 @@ impl Borg {
         }
         let id = match exception.as_deref() {
             Some("PathNotAllowed") => "PathNotAllowed",
-            Some("DoesNotExist") if need == Need::Repository => "Repository.DoesNotExist",
-            Some("InvalidRepository") if need == Need::Repository => "Repository.InvalidRepository",
+            Some("DoesNotExist") if need != Need::Place => "Repository.DoesNotExist",
+            Some("InvalidRepository") if need != Need::Place => "Repository.InvalidRepository",
+            Some("LockFailed") => {
+                self.server_cannot_lock.store(true, Relaxed);
+                return Ok(());
+            }
             // Anything else borg meets itself, and tells better.
             _ => return Ok(()),
         };
@@ -312,15 +319,16 @@ fn short(text: &str) -> String {
 }
 
 /// Two calls of borg's protocol: who are you, and do you have this repository (without locking
-/// it)? Both are sent at once, then the line ends, and the server with it.
-fn questions(path: &str) -> Vec<u8> {
+/// it, or with a lock if there is one to be had at once)? Both are sent at once, then the line ends,
+/// and the server and its lock with it.
+fn questions(path: &str, locks: bool) -> Vec<u8> {
     let mut out = Vec::new();
     // Writing into memory does not fail.
-    let _ = write_questions(&mut out, path);
+    let _ = write_questions(&mut out, path, locks);
     out
 }
 
-fn write_questions(out: &mut Vec<u8>, path: &str) -> std::io::Result<()> {
+fn write_questions(out: &mut Vec<u8>, path: &str, locks: bool) -> std::io::Result<()> {
     write_call(out, 1, "negotiate", 1)?;
     write_str(out, "client_data")?;
     write_map_len(out, 1)?;
@@ -329,13 +337,15 @@ fn write_questions(out: &mut Vec<u8>, path: &str) -> std::io::Result<()> {
     for number in [1, 2, 0] {
         write_uint(out, number)?;
     }
-    write_call(out, 2, "open", 3)?;
+    write_call(out, 2, "open", 4)?;
     write_str(out, "path")?;
     write_str(out, path)?;
-    for flag in ["create", "lock"] {
+    for (flag, value) in [("create", false), ("lock", locks)] {
         write_str(out, flag)?;
-        write_bool(out, false)?;
+        write_bool(out, value)?;
     }
+    write_str(out, "lock_wait")?;
+    write_uint(out, 0)?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! Repositories in which no lock can be taken, since nothing can be written there.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Once;
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -19,7 +20,12 @@ impl Borg {
     /// What `borg SUBCOMMAND` needs besides to read a repository that cannot be locked; that is said once.
     pub(super) fn bypass(&self, subcommand: &str) -> Option<&'static str> {
         static SAID: Once = Once::new();
-        if !READERS.contains(&subcommand) || !self.local.as_deref().is_some_and(is_read_only) {
+        // Of a server's only the server knows, and was asked (`Need::Reading`).
+        let can_be_locked = match &self.local {
+            Some(local) => !is_read_only(local),
+            None => !self.server_cannot_lock.load(Relaxed),
+        };
+        if !READERS.contains(&subcommand) || can_be_locked {
             return None;
         }
         SAID.call_once(|| {
@@ -31,13 +37,18 @@ impl Borg {
     /// The same for arguments of the user's.
     pub(super) fn bypassing(&self, args: &[OsString]) -> Vec<OsString> {
         let mut args = args.to_vec();
-        let asked = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == BYPASS);
-        let subcommand = args.first().and_then(|arg| arg.to_str());
-        if let Some(option) = subcommand.filter(|_| !asked).and_then(|subcommand| self.bypass(subcommand)) {
+        if let Some(option) = locking_reader(&args).and_then(|subcommand| self.bypass(subcommand)) {
             args.insert(1, option.into());
         }
         args
     }
+}
+
+/// The subcommand in arguments of the user's, if it only reads and takes a lock for it.
+pub fn locking_reader(args: &[OsString]) -> Option<&str> {
+    let subcommand = args.first().and_then(|arg| arg.to_str())?;
+    let bypasses = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == OsStr::new(BYPASS));
+    (READERS.contains(&subcommand) && !bypasses).then_some(subcommand)
 }
 
 /// Whether there is a repository in which we can write nothing.
