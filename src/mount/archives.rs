@@ -3,26 +3,30 @@
 //! deleted can still be read.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::links::Depths;
 use crate::archive::left_out::LeftOut;
 use crate::archive::name::Archive;
 use crate::archive::tree::Tree;
 use crate::archives::reader::Reader;
+use crate::error::Result;
 
 /// Name of the link to the newest archive.
 pub const LATEST: &str = "latest";
 /// No folder can have a longer name, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Of the archives that are shown, in their order, the one that the link `latest` leads to.
-pub type ChooseLatest = Box<dyn Fn(&[Archive]) -> Option<Archive> + Send + Sync>;
+/// Of the archives that are shown, in their order, the one that the link `latest` leads to. An error
+/// is one that may pass: they are asked for again.
+pub type ChooseLatest = Box<dyn Fn(&[Archive]) -> Result<Option<Archive>> + Send + Sync>;
 
 /// The archives of a mount.
 pub struct Archives {
     list: RwLock<List>,
     choose_latest: ChooseLatest,
+    /// Those of which none could be chosen yet.
+    undecided: Mutex<Option<Vec<Archive>>>,
 }
 
 #[derive(Default)]
@@ -58,11 +62,11 @@ impl Archives {
     pub fn single(archive: Archive) -> Self {
         let slots = vec![Arc::new(Slot::new(archive))];
         let list = RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() });
-        Archives { list, choose_latest: Box::new(|_| None) }
+        Archives { list, choose_latest: Box::new(|_| Ok(None)), undecided: Mutex::default() }
     }
 
     pub fn of(archives: Vec<Archive>, choose_latest: ChooseLatest) -> Self {
-        let shown = Archives { list: RwLock::default(), choose_latest };
+        let shown = Archives { list: RwLock::default(), choose_latest, undecided: Mutex::default() };
         shown.update(archives);
         shown
     }
@@ -73,13 +77,32 @@ impl Archives {
         let (fit, unfit): (Vec<_>, Vec<_>) = archives.into_iter().partition(|a| is_name(&a.name));
         unfit.iter().for_each(|archive| left_out.add(archive.name.as_bytes()));
         // It may read from the repository: nobody waits for the list meanwhile.
-        let latest = (self.choose_latest)(&fit);
+        let latest = self.choose(&fit);
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         list.take(fit, latest);
         if left_out != list.left_out && !left_out.is_empty() {
             tracing::warn!("archives whose names no folder can have are not shown: {left_out}");
         }
         list.left_out = left_out;
+    }
+
+    /// Where the last choice of `latest` failed, tries it once more.
+    pub fn choose_again(&self) {
+        let undecided = self.undecided().take();
+        if let Some(archives) = undecided {
+            let latest = self.choose(&archives);
+            self.list.write().unwrap_or_else(PoisonError::into_inner).point(latest);
+        }
+    }
+
+    fn choose(&self, archives: &[Archive]) -> Option<Archive> {
+        let chosen = (self.choose_latest)(archives);
+        *self.undecided() = chosen.is_err().then(|| archives.to_vec());
+        chosen.ok().flatten()
+    }
+
+    fn undecided(&self) -> MutexGuard<'_, Option<Vec<Archive>>> {
+        self.undecided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn slot(&self, number: usize) -> Option<Arc<Slot>> {
@@ -115,7 +138,6 @@ impl Archives {
 }
 
 impl List {
-    /// An archive that is called `latest` itself has the name.
     fn take(&mut self, archives: Vec<Archive>, latest: Option<Archive>) {
         let known: HashMap<(String, String), usize> = self.slots.iter().enumerate().map(key).collect();
         self.by_name.clear();
@@ -129,6 +151,11 @@ impl List {
             self.by_name.insert(archive.name, number);
         }
         self.shown = self.by_name.values().copied().collect();
+        self.point(latest);
+    }
+
+    /// Lets the link lead to `latest`. An archive that is called so itself has the name.
+    fn point(&mut self, latest: Option<Archive>) {
         let latest = latest.and_then(|latest| self.by_name.get(&latest.name).copied());
         let latest = latest.filter(|_| !self.by_name.contains_key(LATEST));
         if latest != self.latest {
@@ -155,6 +182,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
     use super::*;
 
     fn archive(name: &str, order: u32) -> Archive {
@@ -162,8 +191,8 @@ mod tests {
         Archive { name: name.into(), id: format!("{order:064x}"), start }
     }
 
-    fn last_begun(archives: &[Archive]) -> Option<Archive> {
-        archives.iter().max_by(|a, b| a.start.cmp(&b.start)).cloned()
+    fn last_begun(archives: &[Archive]) -> Result<Option<Archive>> {
+        Ok(archives.iter().max_by(|a, b| a.start.cmp(&b.start)).cloned())
     }
 
     fn of(archives: Vec<Archive>) -> Archives {
@@ -203,5 +232,22 @@ mod tests {
         assert_eq!(archives.latest().unwrap(), ("c".into(), turns + 1));
         archives.update(vec![archive("b", 4)]);
         assert_eq!(archives.find("b"), Some(3), "another archive of the same name");
+    }
+
+    #[test]
+    fn a_choice_of_latest_that_failed_is_made_again_although_the_list_is_the_same() {
+        let tries = AtomicU32::new(0);
+        let choose = move |archives: &[Archive]| match tries.fetch_add(1, Relaxed) {
+            0 | 1 => Err(crate::error::Error::failed("the server is gone")),
+            2 => last_begun(archives),
+            _ => panic!("it is known"),
+        };
+        let archives = Archives::of(vec![archive("a", 1), archive("b", 2)], Box::new(choose));
+        assert_eq!((archives.latest(), archives.count()), (None, 2));
+        archives.choose_again();
+        assert_eq!(archives.latest(), None);
+        archives.choose_again();
+        assert_eq!(archives.latest().unwrap().0, "b");
+        archives.choose_again();
     }
 }

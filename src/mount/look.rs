@@ -86,7 +86,10 @@ impl Turn {
         let Shared { catalog, archives, failure, .. } = &*self.shared;
         let failed = match catalog.look_again() {
             Ok(list) => {
-                list.into_iter().for_each(|list| archives.update(list));
+                match list {
+                    Some(list) => archives.update(list),
+                    None => archives.choose_again(),
+                }
                 None
             }
             Err(e) => Some(e.chain()),
@@ -107,12 +110,15 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
     use crate::archive::item::Item;
     use crate::archive::name::Archive;
     use crate::archive::tree::Tree;
     use crate::archives::source::{ContentSource, Kept, Layout};
     use crate::error::{Error, Result};
+    use crate::mount::archives::ChooseLatest;
 
     type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
 
@@ -149,7 +155,11 @@ mod tests {
     }
 
     fn looks(steps: Vec<Step>) -> Looks {
-        let archives = Archives::of(Vec::new(), Box::new(|_| None));
+        looks_choosing(steps, Box::new(|_| Ok(None)))
+    }
+
+    fn looks_choosing(steps: Vec<Step>, choose_latest: ChooseLatest) -> Looks {
+        let archives = Archives::of(Vec::new(), choose_latest);
         Looks::new(Arc::new(Steps(Mutex::new(steps))), Arc::new(archives))
     }
 
@@ -188,5 +198,24 @@ mod tests {
             assert_eq!(names(&looks), expected);
         }
         assert!(looks.is_quiet());
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_new_chooses_latest_once_more_where_that_failed() {
+        let up = Arc::new(AtomicBool::new(false));
+        let is_up = Arc::clone(&up);
+        let choose: ChooseLatest = Box::new(move |archives| match is_up.load(Relaxed) {
+            true => Ok(archives.first().cloned()),
+            false if archives.is_empty() => Ok(None),
+            false => Err(Error::failed("the server is gone")),
+        });
+        let looks =
+            looks_choosing(vec![Box::new(list), Box::new(|| Ok(None)), Box::new(|| Ok(None))], choose);
+        let latest = || looks.0.archives.latest().map(|(name, _)| name);
+        for expected in [None, None, Some("a".to_owned())] {
+            up.store(expected.is_some(), Relaxed);
+            looks.wait();
+            assert_eq!(latest(), expected);
+        }
     }
 }

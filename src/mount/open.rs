@@ -17,7 +17,7 @@ use crate::archives::native::NativeCatalog;
 use crate::archives::open::{CATALOGS, Source, catalog, choose};
 use crate::archives::source::Catalog;
 use crate::archives::streams::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::folders;
 use crate::tools::borg::Borg;
 use crate::tools::owners::{Owners, Ownership};
@@ -159,12 +159,16 @@ fn latest_for_links(catalog: Arc<dyn Catalog>, borg: &Borg) -> ChooseLatest {
     let said = Once::new();
     Box::new(move |archives| {
         if archives.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let chosen = choose(&Wanted::Latest(0), &*catalog, archives, &borg);
-        chosen
-            .inspect_err(|e| said.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain())))
-            .ok()
+        match choose(&Wanted::Latest(0), &*catalog, archives, &borg) {
+            Ok(latest) => Ok(Some(latest)),
+            Err(e) => {
+                said.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain()));
+                // It is not one archive, as long as these are all.
+                if matches!(e.kind(), Kind::Usage | Kind::NotFound) { Ok(None) } else { Err(e) }
+            }
+        }
     })
 }
 

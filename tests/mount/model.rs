@@ -299,7 +299,7 @@ fn every_archive_is_a_folder_and_each_has_its_own_bytes() {
         for_everyone: false,
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
-    let archives = Archives::of(archives, Box::new(|all| all.last().cloned()));
+    let archives = Archives::of(archives, Box::new(|all| Ok(all.last().cloned())));
     let fs = FileSystem::of_archives(Arc::new(catalog), cache, rules, archives);
     let expected: Vec<&[u8]> = vec![b".", b"..", b"2026-01-01", b"2026-01-02", b"other", b"latest"];
     assert_eq!(names_of(&fs), expected);
