@@ -350,6 +350,10 @@ impl<'a> Run<'a> {
         let retention = result?;
         self.tell(Event::Pruned(&retention));
         self.report.warnings += u64::from(retention.is_a_warning());
+        for name in retention.damaged() {
+            self.tell(Event::NotRemovable { name });
+            self.report.warnings += 1;
+        }
         self.report.warnings += self.tell_unreadable(before);
         self.report.forget(retention.removed());
         self.prune_bookmarks(before, &retention)?;

@@ -86,6 +86,10 @@ pub enum Event<'a> {
     Unreadable {
         name: &'a str,
     },
+    /// An archive of ours that no rule keeps is damaged: borg cannot delete it.
+    NotRemovable {
+        name: &'a str,
+    },
     /// There is no machine-id: archives are known by the host's name alone.
     NoMachineId,
     /// The archive is made as `name`, since `of` is not to be removed.

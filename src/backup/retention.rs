@@ -8,7 +8,7 @@ use chrono::{DateTime, Local, NaiveDateTime, TimeZone, Utc};
 use crate::archive::name::{Archive, as_date, is_checkpoint};
 use crate::archive::origin::{Identity, Listed};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::tools::borg::{Borg, archive_argument};
 
 /// So many archives are deleted in one call of borg.
@@ -17,8 +17,9 @@ const AT_ONCE: usize = 500;
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retention {
-    /// The rules (`("daily", 7)`), and the archives that none of them keeps, the newest first.
-    Pruned { keeps: Rules, removed: Vec<String> },
+    /// The rules (`("daily", 7)`), and the archives that none of them keeps, the newest first: those
+    /// that are gone, and those that are damaged, which borg cannot delete.
+    Pruned { keeps: Rules, removed: Vec<String>, damaged: Vec<String> },
     /// It is none of the days of `prune_on_days`.
     NotToday,
     /// All keep_* are 0: borg refuses that, and nobody means "keep none".
@@ -40,7 +41,15 @@ impl Retention {
         }
     }
 
-    /// Whether somebody should see to it.
+    /// Those that no rule keeps, and that cannot be removed.
+    pub fn damaged(&self) -> &[String] {
+        match self {
+            Retention::Pruned { damaged, .. } => damaged,
+            _ => &[],
+        }
+    }
+
+    /// Whether somebody should see to it that nothing was pruned.
     pub fn is_a_warning(&self) -> bool {
         matches!(self, Retention::ClockJumped { .. } | Retention::Shared { .. })
     }
@@ -68,13 +77,44 @@ pub fn prune(
     if let Some(reason) = reason_not_to(identity, &listed, begun.with_timezone(&Utc).naive_utc()) {
         return Ok(reason);
     }
-    let removed = superfluous(&rules(config), identity, &listed, &Local);
-    for names in removed.chunks(AT_ONCE) {
-        let mut command = borg.command("delete", lock_wait)?.arg(archive_argument(&names[0]));
-        command = command.args(&names[1..]);
-        borg.run(command.die_with_parent(), "remove the archives that are not to be kept")?;
+    let (mut removed, mut damaged) = (Vec::new(), Vec::new());
+    for names in superfluous(&rules(config), identity, &listed, &Local).chunks(AT_ONCE) {
+        match delete(borg, names, lock_wait) {
+            Err(e) if e.kind() == Kind::Damaged => {
+                let (gone, stays) = delete_one_by_one(borg, names, lock_wait)?;
+                removed.extend(gone);
+                damaged.extend(stays);
+            }
+            result => {
+                result?;
+                removed.extend_from_slice(names);
+            }
+        }
     }
-    Ok(Retention::Pruned { keeps: rules(config), removed })
+    Ok(Retention::Pruned { keeps: rules(config), removed, damaged })
+}
+
+/// All of them, or none.
+fn delete(borg: &Borg, names: &[String], lock_wait: Duration) -> Result<()> {
+    let command = borg.command("delete", lock_wait)?.arg(archive_argument(&names[0])).args(&names[1..]);
+    borg.run(command.die_with_parent(), "remove the archives that are not to be kept").map(drop)
+}
+
+/// The names of those that are gone, and of those that are damaged.
+fn delete_one_by_one(
+    borg: &Borg,
+    names: &[String],
+    lock_wait: Duration,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut gone, mut damaged) = (Vec::new(), Vec::new());
+    for name in names {
+        match delete(borg, std::slice::from_ref(name), lock_wait) {
+            Ok(()) => gone.push(name.clone()),
+            Err(e) if e.kind() == Kind::Damaged => damaged.push(name.clone()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((gone, damaged))
 }
 
 /// `keep_*`, as `borg prune --keep-*` takes it.

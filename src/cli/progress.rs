@@ -156,6 +156,10 @@ impl Monitor for Telling {
                 "the archive {name} cannot be read, so it is left as it is; `borg-offsite-backup check` shows \
                  what is damaged"
             )),
+            Event::NotRemovable { name } => self.console.warn(&format!(
+                "the archive {name} is not to be kept and cannot be removed, since it is damaged; \
+                 `borg-offsite-backup check --repair` mends what can be, and lets it be deleted"
+            )),
             Event::NoMachineId => self.console.warn(
                 "/etc/machine-id cannot be read: archives of this machine are known by its host name alone; \
                  `systemd-machine-id-setup` makes one",
@@ -241,7 +245,7 @@ fn in_pools(pools: &[(String, usize)]) -> String {
 
 fn pruned(retention: &Retention) -> String {
     match retention {
-        Retention::Pruned { keeps, removed } => {
+        Retention::Pruned { keeps, removed, .. } => {
             let removed = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
             let keeps: Vec<String> = keeps.iter().map(|(rule, n)| format!("{n} {rule}")).collect();
             format!("keeps {}; removed {removed}", keeps.join(", "))
@@ -320,7 +324,8 @@ mod tests {
     #[test]
     fn pruning_tells_the_rules_and_what_went() {
         let removed = vec!["2026-10-24".to_owned()];
-        let retention = Retention::Pruned { keeps: [("daily", 7), ("weekly", 4), ("monthly", 12)], removed };
+        let (keeps, damaged) = ([("daily", 7), ("weekly", 4), ("monthly", 12)], Vec::new());
+        let retention = Retention::Pruned { keeps, removed, damaged };
         assert_eq!(pruned(&retention), "keeps 7 daily, 4 weekly, 12 monthly; removed 2026-10-24");
     }
 }

@@ -109,12 +109,10 @@ fn when_it_fails_the_backup_is_complete_and_both_are_told() {
     assert!(world.archives().contains(&today()));
 }
 
-#[test]
-fn a_damaged_archive_stops_neither_the_backup_nor_pruning_and_is_named() {
+/// A world whose oldest archive lost its metadata, which borg's cache knows nothing of. It keeps one day.
+fn with_a_damaged_archive() -> World {
     let mut world = world(&OLD[..2]);
-    // borg's cache must know the archives before one is damaged; what we know of them is forgotten.
     world.run(&["create"]).succeeds();
-    std::fs::remove_dir_all(world.path("home/cache/borg-offsite-backup")).unwrap();
     world.set("keep_daily", 1);
     world.set("keep_weekly", 0);
     world.set("keep_monthly", 0);
@@ -125,6 +123,29 @@ fn a_damaged_archive_stops_neither_the_backup_nor_pruning_and_is_named() {
     let debug = ["debug", "delete-obj", repository.to_str().unwrap(), id];
     assert!(world.borg(&debug).status().unwrap().success());
     world.set("fail_on_warnings", true);
+    world
+}
+
+#[test]
+fn a_damaged_archive_of_ours_that_is_to_go_stays_and_the_others_go() {
+    let world = with_a_damaged_archive();
+    let ran = world.run(&["create", "--if-exists", "replace"]).exits(3);
+    ran.says("2020-01-01 is not to be kept and cannot be removed, since it is damaged");
+    assert_eq!(world.archives(), ["2020-01-01".to_owned(), today()]);
+    // Also when it is the only one; and what its repair says holds.
+    world.run(&["create", "--if-exists", "skip"]).exits(3).says("2020-01-01 is not to be kept");
+    let mut repair = world.command(&["check", "--repair"]);
+    repair.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES");
+    Ran::from(repair.output().unwrap()).says("Archive metadata block");
+    assert_eq!(world.archives(), [today()]);
+    world.run(&["create", "--if-exists", "skip"]).succeeds();
+}
+
+#[test]
+fn a_damaged_archive_stops_neither_the_backup_nor_pruning_and_is_named() {
+    let world = with_a_damaged_archive();
+    // What we know of the archives is forgotten.
+    std::fs::remove_dir_all(world.path("home/cache/borg-offsite-backup")).unwrap();
     let calls = world.path("calls");
     let script = format!("case \"$*\" in *glob-archives?2020-01-01*) echo x >> {};; esac", calls.display());
     let replace = ["create", "--if-exists", "replace"];
