@@ -10,7 +10,7 @@ UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 # Where mount(8) looks for its helpers, whatever PREFIX is.
 SBIN ?= /sbin
 
-.PHONY: demo picture quick check test mutants bench build man install install-contrib
+.PHONY: demo picture quick check test mutants bench build man docs install install-contrib
 
 # The main job on a repository in a temporary folder, each command shown.
 demo:
@@ -62,9 +62,14 @@ build:
 man: build
 	$(BIN) generate $(MAN)
 
+# The tables of keys in docs/configuration.md, from the table in src/config/keys.rs.
+docs: man
+	sed -i '/^<!-- keys/,/^<!-- end/{//!d}; /^<!-- keys/r $(MAN)/configuration-keys.md' docs/configuration.md
+
 install: man install-contrib
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/borg-offsite-backup
 	install -D -m 0644 -t $(SHARE)/man/man1 $(MAN)/*.1
+	install -D -m 0644 -t $(SHARE)/man/man5 $(MAN)/*.5
 	install -D -m 0644 $(MAN)/borg-offsite-backup.bash $(SHARE)/bash-completion/completions/borg-offsite-backup
 	install -D -m 0644 -t $(SHARE)/zsh/site-functions $(MAN)/_borg-offsite-backup
 	install -D -m 0644 -t $(SHARE)/fish/vendor_completions.d $(MAN)/borg-offsite-backup.fish

@@ -7,6 +7,7 @@ mod args;
 mod attachments;
 mod borg_commands;
 mod commands;
+mod config_page;
 mod confirm;
 mod console;
 mod exit;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::json::Node;
-use super::parse::{Entries, Reader};
+use super::reader::Reader;
 
 /// For what may dump a database.
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// For what comes last; systemd waits for both when it stops the service.
-const SHORT: Duration = Duration::from_secs(120);
+pub(super) const SHORT: Duration = Duration::from_secs(120);
 
 /// Commands that are run beside a backup, each with the result so far as JSON on its standard input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,16 +33,6 @@ pub struct Hook {
 pub(super) const KEYS: [&str; 4] = ["before_backup", "after_backup", "on_success", "on_failure"];
 
 impl Hooks {
-    pub(super) fn read(reader: &mut Reader, entries: &Entries<'_>) -> Hooks {
-        let mut hook = |name, deadline| entries.get(name).and_then(|value| reader.hook(value, deadline));
-        Hooks {
-            before_backup: hook("before_backup", LONG),
-            after_backup: hook("after_backup", SHORT),
-            on_success: hook("on_success", SHORT),
-            on_failure: hook("on_failure", SHORT),
-        }
-    }
-
     /// All that are set, with their keys.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
         let hooks = [&self.before_backup, &self.after_backup, &self.on_success, &self.on_failure];
@@ -52,7 +42,7 @@ impl Hooks {
 
 impl Reader {
     /// A list, or an object with the list and its deadline.
-    fn hook(&mut self, value: &Node<'_>, deadline: Duration) -> Option<Hook> {
+    pub(super) fn hook(&mut self, value: &Node<'_>, deadline: Duration) -> Option<Hook> {
         if value.kind() == "a list" {
             return Some(Hook { command: self.arguments(value)?, deadline });
         }
@@ -60,9 +50,9 @@ impl Reader {
             let expected = "a command as a list, [\"program\", \"argument\", …]";
             return self.wrong(value.at(), expected, format!("this is {}", value.kind()));
         };
-        let (entries, meant) = self.entries(pairs, &["command", "deadline"]);
-        let seconds = entries.get("deadline").and_then(|v| self.integer(v, 1, "seconds, 1 or more"));
-        let deadline = seconds.map_or(deadline, |s| Duration::from_secs(s.unsigned_abs().into()));
+        let (entries, meant) = self.entries(pairs, &["command", "deadline"], |_| true);
+        let seconds = entries.get("deadline").and_then(|v| self.seconds(v));
+        let deadline = seconds.unwrap_or(deadline);
         match entries.get("command") {
             Some(command) => Some(Hook { command: self.arguments(command)?, deadline }),
             None if meant.contains(&"command") => None,

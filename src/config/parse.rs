@@ -1,53 +1,14 @@
 //! From the text of a configuration to a [`Config`], or to all that is wrong with it.
 
-use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::json::{self, Node};
-use super::{Config, Dataset, Hooks, Selection, compression, hooks, nearest, server};
+use super::keys::{self, KEYS, Readers, key};
+use super::model::Config;
+use super::reader::{Entries, Reader};
 
-const KEYS: [&str; 25] = [
-    "backup_server",
-    "backup_user",
-    "backup_path",
-    "remote_path",
-    "bridge_vm",
-    "ssh_from",
-    "datasets_to_backup",
-    "filesystems_to_backup",
-    "exclude_patterns",
-    "keep_daily",
-    "keep_weekly",
-    "keep_monthly",
-    "compression",
-    "prune_on_days",
-    "compact_after_prune",
-    "keep_bookmarks",
-    "fail_on_warnings",
-    "exclude_caches",
-    "stall_limit",
-    "archive_suffix",
-    "earlier_host_names",
-    hooks::KEYS[0],
-    hooks::KEYS[1],
-    hooks::KEYS[2],
-    hooks::KEYS[3],
-];
-/// What every command reads.
-const ALL_READ: [&str; 8] = [
-    "backup_server",
-    "backup_user",
-    "backup_path",
-    "remote_path",
-    "bridge_vm",
-    "ssh_from",
-    "archive_suffix",
-    "earlier_host_names",
-];
-const STALL_LIMIT: Duration = Duration::from_secs(3600);
 const BYTE_ORDER_MARK: char = '\u{feff}';
-const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
 
 /// Reads the bytes of `file`. Pure: nothing is looked up on this machine.
 ///
@@ -79,155 +40,30 @@ fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
     Diagnosis::new(file, &String::from_utf8_lossy(bytes), vec![mistake])
 }
 
-/// Collects the mistakes while values are read; a value that is wrong reads as `None`.
-#[derive(Default)]
-pub(super) struct Reader {
-    mistakes: Vec<Mistake>,
-    /// What is read now only `create` reads.
-    for_create: bool,
-}
-
-/// The keys and values of the configuration; `null` counts as absent.
-pub(super) struct Entries<'a>(Vec<(String, Node<'a>, Node<'a>)>);
-
-impl<'a> Entries<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
-        self.0.iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
-    }
-
-    fn key(&self, name: &str) -> Option<usize> {
-        self.0.iter().find(|(n, ..)| n == name).map(|(_, key, _)| key.at())
-    }
-}
-
 impl Reader {
-    pub(super) fn wrong<T>(
-        &mut self,
-        at: usize,
-        expected: impl Into<String>,
-        note: impl Into<String>,
-    ) -> Option<T> {
-        let mistake = Mistake::new(at, format!("expected {}", expected.into()), note);
-        self.mistakes.push(Mistake { only_create: self.for_create, ..mistake });
-        None
-    }
-
-    /// Does what `read` does, for `create` alone where `alone`.
-    fn reading<T>(&mut self, alone: bool, read: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.for_create;
-        self.for_create |= alone;
-        let value = read(self);
-        self.for_create = before;
-        value
-    }
-
     fn config(&mut self, file: &Path, root: &Node<'_>) -> Option<Config> {
         let Some(pairs) = root.object() else {
             return self.wrong(root.at(), "an object, `{ … }`", format!("this is {}", root.kind()));
         };
-        let (entries, meant) = self.entries(pairs, &KEYS);
+        let names = KEYS.each_ref().map(|key| key.name);
+        let is_create_only = |name: &str| key(name).is_none_or(|key| key.readers == Readers::Create);
+        let (entries, meant) = self.entries(pairs, &names, is_create_only);
         if entries.get("backup_path").is_none() && !meant.contains(&"backup_path") {
             self.wrong::<()>(root.last(), "the key `backup_path`", "it is nowhere in the file");
         }
-        let config = self.read(file, &entries);
+        let mut config = keys::defaults();
+        config.file = file.to_owned();
+        for key in &KEYS {
+            if let Some(value) = entries.get(key.name) {
+                let alone = key.readers == Readers::Create;
+                self.reading(alone, |reader| (key.read)(reader, value, &mut config));
+            }
+        }
         if !meant.contains(&"backup_server") {
             self.check_place(&entries);
         }
         self.reading(true, |reader| reader.check_retention(&entries, &config));
         Some(config)
-    }
-
-    fn read(&mut self, file: &Path, entries: &Entries<'_>) -> Config {
-        let backup_server = entries.get("backup_server").and_then(|v| self.server(v));
-        let backup_user = entries.get("backup_user").and_then(|v| self.word(v, "an account's name", "/@:"));
-        let backup_path = entries.get("backup_path").and_then(|v| self.repository(v)).unwrap_or_default();
-        let remote_path = entries.get("remote_path").and_then(|v| self.text(v));
-        let bridge_vm = entries.get("bridge_vm").and_then(|v| self.word(v, "a qube's name", "/@:"));
-        let ssh_from = entries.get("ssh_from").and_then(|v| self.word(v, "an account's name", "/@:"));
-        let archive_suffix = entries.get("archive_suffix").and_then(|v| self.suffix(v));
-        let earlier_host_names = self
-            .items(entries, "earlier_host_names", |reader, node| reader.word(node, "a host's name", "/@:"));
-        let rest = self.reading(true, |reader| reader.for_backups(entries));
-        Config {
-            file: file.to_owned(),
-            backup_server,
-            backup_user,
-            backup_path,
-            remote_path,
-            bridge_vm,
-            ssh_from,
-            archive_suffix,
-            earlier_host_names,
-            ..rest
-        }
-    }
-
-    /// What only `create` reads, in a configuration of no repository.
-    fn for_backups(&mut self, entries: &Entries<'_>) -> Config {
-        let mut keep = |name, default| {
-            entries.get(name).and_then(|v| self.integer(v, -1, "-1 (all), 0 or more")).unwrap_or(default)
-        };
-        let (keep_daily, keep_weekly, keep_monthly) =
-            (keep("keep_daily", 7), keep("keep_weekly", 4), keep("keep_monthly", 12));
-        Config {
-            file: PathBuf::new(),
-            backup_server: None,
-            backup_user: None,
-            backup_path: String::new(),
-            remote_path: None,
-            bridge_vm: None,
-            ssh_from: None,
-            datasets_to_backup: self.items(entries, "datasets_to_backup", Self::dataset),
-            filesystems_to_backup: self.filesystems(entries),
-            exclude_patterns: self.items(entries, "exclude_patterns", Self::pattern),
-            keep_daily,
-            keep_weekly,
-            keep_monthly,
-            compression: entries
-                .get("compression")
-                .and_then(|v| self.compression(v))
-                .unwrap_or_else(|| "auto,zstd".into()),
-            prune_on_days: self.days(entries),
-            compact_after_prune: self.flag(entries, "compact_after_prune", false),
-            keep_bookmarks: self.flag(entries, "keep_bookmarks", true),
-            fail_on_warnings: self.flag(entries, "fail_on_warnings", false),
-            exclude_caches: self.flag(entries, "exclude_caches", true),
-            stall_limit: entries
-                .get("stall_limit")
-                .and_then(|v| self.integer(v, 1, "seconds, 1 or more"))
-                .map_or(STALL_LIMIT, |seconds| Duration::from_secs(seconds as u64)),
-            archive_suffix: None,
-            earlier_host_names: Vec::new(),
-            hooks: Hooks::read(self, entries),
-        }
-    }
-
-    /// The entries of an object whose keys are `known`, and what was meant by those that are not.
-    pub(super) fn entries<'a>(
-        &mut self,
-        pairs: Vec<(Node<'a>, Node<'a>)>,
-        known: &[&'static str],
-    ) -> (Entries<'a>, Vec<&'static str>) {
-        let (mut seen, mut meant) = (Vec::new(), Vec::new());
-        let mut entries = Vec::new();
-        for (key, value) in pairs {
-            let Some(name) = key.string() else { continue };
-            if !known.contains(&name.as_str()) {
-                let guess = nearest(&name, known);
-                meant.extend(guess);
-                let is_all_read = guess.is_some_and(|guess| ALL_READ.contains(&guess));
-                let note = unknown_key(guess, known);
-                self.reading(!is_all_read, |reader| reader.wrong::<()>(key.at(), "a known key", note));
-            } else if seen.contains(&name) {
-                let note = format!("`{name}` stands in the file before");
-                let is_all_read = ALL_READ.contains(&name.as_str());
-                self.reading(!is_all_read, |reader| reader.wrong::<()>(key.at(), "each key once", note));
-            } else if !value.is_null() {
-                entries.push((name.clone(), key, value));
-            }
-            seen.push(name);
-        }
-        (Entries(entries), meant)
     }
 
     /// What the keys that name the repository say together.
@@ -258,198 +94,6 @@ impl Reader {
             self.wrong::<()>(value.at(), "one keep_… above 0", "with all three 0 no archive would be kept");
         }
     }
-
-    pub(super) fn text(&mut self, value: &Node<'_>) -> Option<String> {
-        match value.string() {
-            Some(text) if text.is_empty() => self.wrong(value.at(), "a text", "this is empty"),
-            Some(text) if text.contains(char::is_control) => {
-                self.wrong(value.at(), "a text of one line", "a control character is in it")
-            }
-            Some(text) => Some(text),
-            None => self.wrong(value.at(), "a string", format!("this is {}", value.kind())),
-        }
-    }
-
-    /// A text that becomes a part of an address or an argument.
-    fn word(&mut self, value: &Node<'_>, expected: &str, forbidden: &str) -> Option<String> {
-        let text = self.text(value)?;
-        if text.starts_with('-') {
-            return self.wrong(value.at(), expected, "it may not begin with `-`");
-        }
-        match text.chars().find(|c| c.is_whitespace() || forbidden.contains(*c)) {
-            Some(c) if c.is_whitespace() => self.wrong(value.at(), expected, "it may not hold a space"),
-            Some(c) => self.wrong(value.at(), expected, format!("it may not hold `{c}`")),
-            None => Some(text),
-        }
-    }
-
-    /// A part of archives' names. Dots end names that are not complete yet.
-    fn suffix(&mut self, value: &Node<'_>) -> Option<String> {
-        let suffix = self.word(value, "a part of a name", "")?;
-        if suffix.len() > 64 || !suffix.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
-            let note = "at most 64 letters, digits, `-` and `_`";
-            return self.wrong(value.at(), "a part of a name", note);
-        }
-        Some(suffix)
-    }
-
-    fn server(&mut self, value: &Node<'_>) -> Option<String> {
-        let text = self.word(value, "a host name", "/@")?;
-        server::normal(&text)
-            .map_err(|why| self.wrong::<()>(value.at(), format!("a server: {}", server::SYNTAX), why))
-            .ok()
-    }
-
-    fn repository(&mut self, value: &Node<'_>) -> Option<String> {
-        let path = self.text(value)?;
-        if path.contains("::") {
-            let note = "`::` begins the name of an archive; it may not be in this path";
-            return self.wrong(value.at(), "the path of a repository", note);
-        }
-        Some(path)
-    }
-
-    fn compression(&mut self, value: &Node<'_>) -> Option<String> {
-        let spec = self.text(value)?;
-        if !compression::is_plausible(&spec) {
-            return self.wrong(value.at(), "a compression that borg knows", compression::SYNTAX);
-        }
-        Some(spec)
-    }
-
-    fn flag(&mut self, entries: &Entries<'_>, name: &str, default: bool) -> bool {
-        entries.get(name).and_then(|v| self.boolean(v)).unwrap_or(default)
-    }
-
-    fn boolean(&mut self, value: &Node<'_>) -> Option<bool> {
-        let boolean = value.boolean();
-        boolean.or_else(|| self.wrong(value.at(), "`true` or `false`", format!("this is {}", value.kind())))
-    }
-
-    pub(super) fn integer(&mut self, value: &Node<'_>, min: i32, expected: &str) -> Option<i32> {
-        let number = value.integer().and_then(|n| i32::try_from(n).ok()).filter(|n| *n >= min);
-        number.or_else(|| {
-            let note = match value.kind() {
-                "a number" => format!("{} is none of these", value.raw()),
-                kind => format!("this is {kind}"),
-            };
-            self.wrong(value.at(), format!("a whole number: {expected}"), note)
-        })
-    }
-
-    /// The items of the list `name`, each read by `item`.
-    fn items<T>(
-        &mut self,
-        entries: &Entries<'_>,
-        name: &str,
-        mut item: impl FnMut(&mut Self, &Node<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        let Some(value) = entries.get(name) else { return Vec::new() };
-        match value.list() {
-            Some(list) => list.iter().filter_map(|node| item(self, node)).collect(),
-            None => {
-                let note = format!("this is {}", value.kind());
-                self.wrong(value.at(), "a list, `[ … ]`", note).unwrap_or_default()
-            }
-        }
-    }
-
-    fn filesystems(&mut self, entries: &Entries<'_>) -> Vec<PathBuf> {
-        let mut seen: Vec<PathBuf> = Vec::new();
-        self.items(entries, "filesystems_to_backup", |reader, node| {
-            let path = reader.filesystem(node)?;
-            if seen.contains(&path) {
-                return reader.wrong(node.at(), "each folder once", "it stands in the list before");
-            }
-            seen.push(path.clone());
-            Some(path)
-        })
-    }
-
-    fn filesystem(&mut self, value: &Node<'_>) -> Option<PathBuf> {
-        let text = self.text(value)?;
-        let path = Path::new(&text);
-        if path.is_relative() {
-            return self.wrong(value.at(), "an absolute path", "this does not begin with `/`");
-        }
-        if path.components().any(|c| c == Component::ParentDir) {
-            return self.wrong(value.at(), "a path without `..`", "write where it leads to");
-        }
-        // Without the slashes that say nothing: /boot/ and //boot are /boot.
-        Some(path.components().collect())
-    }
-
-    fn pattern(&mut self, value: &Node<'_>) -> Option<String> {
-        let pattern = self.text(value)?;
-        let style = pattern.split_once(':').map(|(style, _)| style);
-        match style {
-            // borg takes two letters or digits before a colon for a style, whatever they are.
-            Some(style) if style.chars().count() == 2 && style.chars().all(char::is_alphanumeric) => {
-                if PATTERN_STYLES.contains(&style) {
-                    return Some(pattern);
-                }
-                self.wrong(value.at(), "a pattern style that borg knows", "fm:, sh:, re:, pp: or pf:")
-            }
-            _ => Some(pattern),
-        }
-    }
-
-    fn dataset(&mut self, value: &Node<'_>) -> Option<Dataset> {
-        if value.kind() == "a string" {
-            return Some(Dataset { name: self.dataset_name(value)?, selection: Selection::Only });
-        }
-        let Some(pairs) = value.object() else {
-            let expected = "a dataset's name, or {\"name\": …, \"glob\" or \"recursive\": true}";
-            return self.wrong(value.at(), expected, format!("this is {}", value.kind()));
-        };
-        let (entries, meant) = self.entries(pairs, &["name", "glob", "recursive"]);
-        let mut flag = |name| entries.get(name).and_then(|v| self.boolean(v)).unwrap_or_default();
-        let selection = match (flag("glob"), flag("recursive")) {
-            (true, true) => {
-                let at = entries.key("glob").max(entries.key("recursive")).unwrap_or(value.at());
-                return self.wrong(at, "`glob` or `recursive`", "a dataset cannot have both");
-            }
-            (true, false) => Selection::Glob,
-            (false, true) => Selection::Recursive,
-            (false, false) => Selection::Only,
-        };
-        match entries.get("name") {
-            Some(name) => Some(Dataset { name: self.dataset_name(name)?, selection }),
-            None if meant.contains(&"name") => None,
-            None => self.wrong(value.last(), "the key `name`", "the dataset has no name"),
-        }
-    }
-
-    fn dataset_name(&mut self, value: &Node<'_>) -> Option<String> {
-        let name = self.text(value)?;
-        if name.starts_with(['/', '-']) || name.ends_with('/') || name.contains(['@', '#']) {
-            let note = "written as `zfs list` shows it: pool/path/name";
-            return self.wrong(value.at(), "a dataset's name", note);
-        }
-        Some(name)
-    }
-
-    fn days(&mut self, entries: &Entries<'_>) -> Option<Vec<u8>> {
-        let value = entries.get("prune_on_days")?;
-        if value.list().is_some_and(|days| days.is_empty()) {
-            let note = "leave the key out to prune after each backup";
-            return self.wrong(value.at(), "at least one day of the month", note);
-        }
-        Some(self.items(entries, "prune_on_days", |reader, node| {
-            let day = node.integer().and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=31).contains(n));
-            day.or_else(|| {
-                let note = format!("{} is no such day", node.raw().lines().next().unwrap_or_default());
-                reader.wrong(node.at(), "a day of the month, 1 to 31", note)
-            })
-        }))
-    }
-}
-
-fn unknown_key(guess: Option<&str>, known: &[&str]) -> String {
-    match guess {
-        Some(guess) => format!("did you mean `{guess}`?"),
-        None => format!("known are {}", known.join(", ")),
-    }
 }
 
 #[cfg(test)]
@@ -458,7 +102,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::Hook;
+    use super::super::{Dataset, Hook, Hooks, Selection, server};
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -536,6 +180,19 @@ mod tests {
             },
         };
         assert_eq!(config, Ok(expected));
+    }
+
+    #[test]
+    fn the_values_of_all_keys_make_the_same_configuration_again() {
+        let text = r#"{"backup_server": "h:22", "backup_path": "p", "ssh_from": "me", "stall_limit": 90,
+            "datasets_to_backup": ["t/a", {"name": "t/*/x", "glob": true}, {"name": "t/b", "recursive": true}],
+            "filesystems_to_backup": ["/boot"], "exclude_patterns": ["fm:*.log"], "keep_daily": -1,
+            "prune_on_days": [1, 31], "exclude_caches": false, "archive_suffix": "media-2",
+            "before_backup": ["dump", ""], "on_failure": {"command": ["tell me"], "deadline": 5}}"#;
+        let config = read(text).unwrap();
+        let values = KEYS.iter().map(|key| (key.name.to_owned(), (key.value)(&config)));
+        let again = serde_json::Value::Object(values.collect()).to_string();
+        assert_eq!(read(&again), Ok(config));
     }
 
     #[test]

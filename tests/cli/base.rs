@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use borg_offsite_backup::config::keys::KEYS;
+
 use crate::support::{Home, PROGRAM, ends_with_code};
 
 #[test]
@@ -143,5 +145,25 @@ fn man_pages_and_completions_come_from_the_same_definitions() {
     for completion in ["borg-offsite-backup.bash", "_borg-offsite-backup", "borg-offsite-backup.fish"] {
         let text = read(completion);
         assert!(text.contains("check-config") && text.contains("export-tar"), "{completion}");
+    }
+}
+
+#[test]
+fn each_page_about_the_configuration_has_every_key() {
+    let home = Home::new();
+    ends_with_code(&home.command(PROGRAM).args(["generate", "pages"]).output().unwrap(), 0);
+    let read = |name: &str| std::fs::read_to_string(home.path("pages").join(name)).unwrap();
+    let (tables, man) = (read("configuration-keys.md"), read("borg-offsite-backup.conf.5"));
+    let page = include_str!("../../docs/configuration.md");
+    let (_, on_page) = page.split_once("<!-- keys").and_then(|(_, rest)| rest.split_once("-->\n")).unwrap();
+    let (on_page, _) = on_page.split_once("<!-- end").unwrap();
+    assert_eq!(on_page, tables, "`make docs` writes the tables anew");
+    home.configure(r#"{"backup_path": "/srv/backup"}"#);
+    let checked = home.ours(["check-config", "--json"]).output().unwrap();
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    for key in &KEYS {
+        assert!(tables.contains(&format!("| `{}` |", key.name)), "{}", key.name);
+        assert!(man.contains(&format!("\\fB{}\\fR", key.name)), "{}: {man}", key.name);
+        assert!(checked.get(key.name).is_some(), "{}: {checked}", key.name);
     }
 }

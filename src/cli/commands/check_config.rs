@@ -11,6 +11,7 @@ use crate::cli::console::print;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::units::count;
+use crate::config::keys::KEYS;
 use crate::config::{Config, Dataset, Hook, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::process;
@@ -158,13 +159,12 @@ impl Findings {
                 "recursive": d.selection == Selection::Recursive,
             })
         });
-        json!({
+        // The value of every key, and instead of some what was found of them.
+        let mut found = json!({
             "config": config.file.to_string_lossy(),
             "repository": self.repository,
             "repository_exists": self.local.as_ref().map(|(_, exists)| exists),
-            "bridge_vm": config.bridge_vm,
             "connection": connection(config),
-            "ssh_from": config.ssh_from,
             "key_file": self.key_file.to_string_lossy(),
             "key_file_exists": self.key != Key::Missing,
             "passphrase": self.passphrase,
@@ -172,20 +172,15 @@ impl Findings {
             "filesystems_to_backup": filesystems.collect::<Vec<_>>(),
             "datasets_to_backup": datasets.collect::<Vec<_>>(),
             "exclude_patterns": config.exclude_patterns.len(),
-            "exclude_caches": config.exclude_caches,
-            "compression": config.compression,
-            "keep_daily": config.keep_daily,
-            "keep_weekly": config.keep_weekly,
-            "keep_monthly": config.keep_monthly,
-            "prune_on_days": config.prune_on_days,
-            "compact_after_prune": config.compact_after_prune,
-            "keep_bookmarks": config.keep_bookmarks,
-            "fail_on_warnings": config.fail_on_warnings,
-            "archive_suffix": config.archive_suffix,
-            "earlier_host_names": config.earlier_host_names,
             "commands": Map::from_iter(config.hooks.all().map(|(key, hook)| (key.to_owned(), hook_json(hook)))),
             "warnings": self.warnings(config),
-        })
+        });
+        if let Some(found) = found.as_object_mut() {
+            for key in &KEYS {
+                found.entry(key.name).or_insert_with(|| (key.value)(config));
+            }
+        }
+        found
     }
 
     /// What would go wrong on this machine, although the configuration is good.

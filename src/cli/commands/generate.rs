@@ -9,6 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::borg_commands::BORG_COMMANDS;
+use crate::cli::config_page;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::error::{Error, Result};
@@ -73,6 +74,8 @@ impl Generate {
             let path = self.dir.join(format!("{name}.1"));
             page(command.clone().display_name(name), &path, false)?;
         }
+        config_page::man().to_writer(&mut File::create(self.dir.join("borg-offsite-backup.conf.5"))?)?;
+        fs::write(self.dir.join("configuration-keys.md"), config_page::markdown())?;
         Ok(())
     }
 }
