@@ -1,41 +1,59 @@
-//! `restore` of files and folders to a folder.
+//! Files and directories of the archive into a directory.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
+
+use super::request::Request as Arguments;
 use crate::archive::path::ItemPath;
 use crate::archives::archived::{Archived, Found};
 use crate::archives::damage;
 use crate::archives::progress::{Progress, Step};
-use crate::cli::console::Console;
+use crate::cli::console::{self, Console};
+use crate::cli::exit::Exit;
 use crate::cli::meter::Drawn;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::restore::attributes;
 use crate::restore::files::{self, Event, Report, Request};
-use crate::tools::borg::Borg;
+use crate::tools::borg::{Borg, Need};
 use crate::verify::data;
 
-/// How a person wants it.
-pub struct Wish<'a> {
-    pub to: &'a Path,
-    pub overwrite: bool,
-    pub numeric_ids: bool,
+/// Restores what the request names into the directory `to`. With `strict`, warnings change the exit code.
+pub fn run(
+    borg: &Borg,
+    console: Console,
+    request: &Arguments<'_>,
+    archived: &Archived,
+    to: &Path,
+    strict: bool,
+) -> Result<Exit> {
+    // Borg opens the repository itself, with a lock of its own.
+    let _reached = borg.reach("restore from it", Need::Reading, false)?;
+    let report = restore(borg, console, request, archived, to)?;
+    if request.options.json {
+        let (archive, target) = (&archived.archive.name, to.to_string_lossy());
+        let result = json!({ "archive": archive, "target": target, "restored": report });
+        console::print(&result.to_string())?;
+    }
+    let warned = report.missing > 0 || report.warnings > 0 && strict;
+    Ok(if warned { Exit::Warned } else { Exit::Done })
 }
 
-/// Restores what `said` names, in the words of a command line.
-pub fn restore<'a>(
+fn restore(
     borg: &Borg,
-    archived: &Archived,
-    said: impl Iterator<Item = &'a [u8]>,
-    wish: &Wish<'_>,
     console: Console,
+    arguments: &Arguments<'_>,
+    archived: &Archived,
+    to: &Path,
 ) -> Result<Report> {
-    let paths = said.map(|said| Ok(path(archived.find(said)?))).collect::<Result<Vec<_>>>()?;
+    let paths =
+        arguments.paths.iter().map(|said| Ok(path(archived.find(said)?))).collect::<Result<Vec<_>>>()?;
     interrupt::heed()?;
-    let Wish { to, overwrite, numeric_ids } = *wish;
+    let (overwrite, numeric_ids) = (arguments.options.overwrite, arguments.options.numeric_ids);
     let begun = Instant::now();
     let parents = attributes::above(&archived.tree, &paths, archived.archive.start_ns(), numeric_ids);
     let archive = archived.archive.name.as_str();

@@ -5,14 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use chrono::{DateTime, Local};
-use clap::Args;
 
-use crate::archive::choice::Wanted;
+use super::request::Request;
 use crate::archives::archived::Place;
 use crate::cli::console::{self, Console, redraw};
 use crate::cli::exit::Exit;
 use crate::cli::units::size;
-use crate::device::inside::{self, Entry, Volume};
+use crate::device::inside::{Entry, Inside, Volume};
 use crate::error::{Error, Result};
 use crate::restore::volume_files;
 use crate::tools::borg::Borg;
@@ -20,57 +19,46 @@ use crate::tools::borg::Borg;
 /// A line of progress for so many bytes.
 const DRAWN: u64 = 8 << 20;
 
-/// Which file system of a volume is meant, and how it is mounted.
-#[derive(Args)]
-pub struct Options {
-    /// For VOLUME:/PATH: the partition of the volume that is looked into.
-    #[arg(long, value_name = "N")]
-    pub partition: Option<u32>,
-    /// For VOLUME:/PATH, on Qubes OS: dom0 mounts the file system, which can be made so that it attacks
-    /// the kernel. `attach --to-qube VM` does without.
-    #[arg(long)]
-    pub in_host: bool,
+/// Prints what is at `places`, all in one volume of the archive.
+pub fn list(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<Exit> {
+    let (inside, paths) = open(borg, request, places)?;
+    for path in &paths {
+        inside.list(path)?.iter().try_for_each(|entry| console::print(&line(entry)))?;
+    }
+    inside.close()?;
+    Ok(Exit::Done)
 }
 
-/// What is done with the files.
-pub enum Act<'a> {
-    List,
-    /// Into this folder; whether what is there may be replaced.
-    Copy(&'a Path, bool),
-}
-
-/// Lists or copies what `places` are, all in one volume of the archive `said`.
-pub fn run(
+/// Copies what is at `places`, all in one volume of the archive, into the directory `to`.
+pub fn copy(
     borg: &Borg,
     console: Console,
-    said: &str,
+    request: &Request<'_>,
     places: Vec<Place>,
-    options: &Options,
-    act: &Act,
+    to: &Path,
 ) -> Result<Exit> {
-    let (image, paths) = same_volume(places)?;
-    let volume = Volume {
-        archive: Wanted::parse(said)?,
-        said: said.to_owned(),
-        image,
-        partition: options.partition,
-        in_host: options.in_host,
-    };
-    let inside = inside::Inside::open(borg, &volume, &|_| ())?;
+    let (inside, paths) = open(borg, request, places)?;
     let mut exit = Exit::Done;
     for path in &paths {
-        match act {
-            Act::List => inside.list(path)?.iter().try_for_each(|entry| console::print(&line(entry)))?,
-            Act::Copy(to, overwrite) => {
-                if let Some(missing) = copy(&inside, path, to, *overwrite, console)? {
-                    console.warn(&format!("not all of {} came: {missing}", path.escape_ascii()));
-                    exit = Exit::Warned;
-                }
-            }
+        if let Some(missing) = copy_one(&inside, path, to, request.options.overwrite, console)? {
+            console.warn(&format!("not all of {} was copied: {missing}", path.escape_ascii()));
+            exit = Exit::Warned;
         }
     }
     inside.close()?;
     Ok(exit)
+}
+
+fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Inside, Vec<Vec<u8>>)> {
+    let (image, paths) = same_volume(places)?;
+    let volume = Volume {
+        archive: request.archive.clone(),
+        said: request.said.to_owned(),
+        image,
+        partition: request.options.partition,
+        in_host: request.options.in_host,
+    };
+    Ok((Inside::open(borg, &volume, &|_| ())?, paths))
 }
 
 /// The volume, and the paths in it.
@@ -91,8 +79,8 @@ fn same_volume(places: Vec<Place>) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// What did not come of it.
-fn copy(
-    inside: &inside::Inside,
+fn copy_one(
+    inside: &Inside,
     path: &[u8],
     to: &Path,
     overwrite: bool,

@@ -1,0 +1,88 @@
+//! Which job a request is, as the archive decides.
+
+use std::path::Path;
+
+use super::options::Kind;
+use super::request::Request;
+use crate::archive::path::ItemPath;
+use crate::archives::archived::{Archived, Found, Image, Place};
+use crate::error::{Error, Result};
+use crate::restore::request;
+use crate::tools::borg::{Borg, Need, Reached};
+
+/// What is to be done, with what it needs.
+pub enum Job<'a> {
+    List(Vec<Place>),
+    Copy(Vec<Place>, &'a Path),
+    Files(Opened, &'a Path),
+    Image(Opened, Image, &'a Path),
+}
+
+/// An archive that can be read as long as this is held.
+pub struct Opened {
+    pub archived: Archived,
+    _reached: Reached,
+}
+
+/// Asks the archive what the paths are.
+///
+/// # Errors
+/// When the archive cannot be read, a path names nothing, or an option does not apply to the job.
+pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
+    let options = request.options;
+    options.refuse_unless_for(&possible(request))?;
+    if request.may_be_in_volume() {
+        let words: Vec<Vec<u8>> = request.paths.iter().map(|path| path.to_vec()).collect();
+        let places = request::places(borg, &request.archive, options.source.into(), &words)?;
+        if places.iter().any(|place| matches!(place, Place::Volume { .. })) {
+            options.refuse_unless_for(&[in_volume(request)])?;
+            return Ok(match request.to {
+                Some(to) => Job::Copy(places, to),
+                None => Job::List(places),
+            });
+        }
+    }
+    let Some(to) = request.to else {
+        options.refuse_unless_for(&[Kind::Files, Kind::Image])?;
+        return Err(Error::usage("`--to` is missing"));
+    };
+    let reached = borg.reach("restore from it", Need::Repository, false)?;
+    let archived = Archived::open(borg, &request.archive, options.source.into())?;
+    let opened = Opened { archived, _reached: reached };
+    let found = match request.paths.as_slice() {
+        [path] if !request.is_for_directory() && !to.is_dir() => Some(opened.archived.find(path)?),
+        _ => None,
+    };
+    match found {
+        Some(Found::Image(image)) => {
+            options.refuse_unless_for(&[Kind::Image])?;
+            Ok(Job::Image(opened, image, to))
+        }
+        Some(Found::Other(path)) => Err(not_restorable(&path)),
+        Some(Found::Folder(_)) | None => {
+            options.refuse_unless_for(&[Kind::Files])?;
+            Ok(Job::Files(opened, to))
+        }
+    }
+}
+
+/// What the request can be before the archive is asked.
+fn possible(request: &Request<'_>) -> Vec<Kind> {
+    let mut kinds = vec![Kind::Files];
+    if !request.is_for_directory() {
+        kinds.insert(0, Kind::Image);
+    }
+    if request.may_be_in_volume() {
+        kinds.push(in_volume(request));
+    }
+    kinds
+}
+
+fn in_volume(request: &Request<'_>) -> Kind {
+    if request.to.is_some() { Kind::Copy } else { Kind::List }
+}
+
+fn not_restorable(path: &ItemPath) -> Error {
+    Error::usage(format!("{path} is neither a file nor a directory"))
+        .hint("`borg-offsite-backup extract` restores links and devices")
+}
