@@ -29,6 +29,35 @@ pub enum Kind {
     Interrupted,
 }
 
+impl Kind {
+    pub const ALL: [Kind; 9] = [
+        Kind::Failed,
+        Kind::Usage,
+        Kind::Busy,
+        Kind::NotFound,
+        Kind::Damaged,
+        Kind::Differs,
+        Kind::Exists,
+        Kind::Cut,
+        Kind::Interrupted,
+    ];
+
+    /// Its stable name for scripts. docs/ERRORS.md explains each.
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::Failed => "failed",
+            Kind::Usage => "usage",
+            Kind::Busy => "busy",
+            Kind::NotFound => "not-found",
+            Kind::Damaged => "damaged",
+            Kind::Differs => "differs",
+            Kind::Exists => "exists",
+            Kind::Cut => "disconnected",
+            Kind::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// An error with its object and operation ([`Error::new`]), an optional cause ([`Error::because`])
 /// and an optional next step ([`Error::hint`]).
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub(super) fn numbers(report: &Report) -> Map<String, Value> {
 }
 
 /// What became of the backup: `outcome`, and `error` with its hints where there is one.
-pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 3] {
+pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 4] {
     let (name, error) = match outcome {
         Ok(Outcome::Made(retention)) => ("made", retention.as_ref().err()),
         Ok(Outcome::Skipped(retention)) => ("skipped", retention.as_ref().err()),
@@ -41,6 +41,7 @@ pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 3] {
     [
         ("outcome".into(), name.into()),
         ("error".into(), error.map(Error::chain).into()),
+        ("code".into(), error.map(|error| error.kind().code()).into()),
         ("hints".into(), error.map(Error::hints).unwrap_or_default().into()),
     ]
 }

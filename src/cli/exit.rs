@@ -67,3 +67,31 @@ impl From<&Error> for Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/ERRORS.md");
+    const SCHEMA: &str = include_str!("../../docs/json.schema.json");
+
+    #[test]
+    fn the_page_has_each_code_with_its_exit_code_and_no_other() {
+        for kind in Kind::ALL {
+            let exit = Exit::from(&Error::new(kind, "x")) as u8;
+            assert!(PAGE.contains(&format!("\n| `{}` | {exit} | ", kind.code())), "{kind:?}");
+        }
+        assert_eq!(PAGE.matches("\n| `").count(), Kind::ALL.len());
+        let (_, exits) = PAGE.split_once("\n## Exit codes").unwrap();
+        for exit in Exit::ALL {
+            assert!(exits.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_has_each_code() {
+        let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+        let codes: Vec<&str> = Kind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(schema["$defs"]["code"]["enum"], serde_json::json!(codes));
+    }
+}

@@ -29,13 +29,18 @@ pub fn warning(console: Console, error: &Error) {
 }
 
 fn plain(error: &Error) {
-    stderr_line(&format!("{} {}", paint("error:", "31"), escape::line(&error.to_string())));
+    stderr_line(&format!("{} {}", paint("error:", "31"), escape::line(&headline(error))));
     for cause in causes(error) {
         stderr_line(&format!("  because: {}", escape::line(&cause)));
     }
     for hint in error.hints() {
         stderr_line(&format!("  {}", escape::line(hint)));
     }
+}
+
+/// `cannot read x [failed]`
+fn headline(error: &Error) -> String {
+    format!("{error} [{}]", error.kind().code())
 }
 
 fn mistakes(diagnosis: &Diagnosis) {
@@ -54,6 +59,7 @@ fn causes(error: &Error) -> Vec<String> {
 
 fn fields(error: &Error, diagnosis: Option<&Diagnosis>) -> Map<String, Value> {
     let mut fields = Map::new();
+    fields.insert("code".into(), error.kind().code().into());
     fields.insert("hints".into(), error.hints().into());
     if let Some(diagnosis) = diagnosis {
         let mistakes = diagnosis.places().map(|place| {

@@ -162,7 +162,7 @@ fn a_missing_configuration_is_named_with_the_way_to_another() {
     ends_with_code(&output, 2);
     assert_eq!(
         home.text(&output.stderr),
-        "error: there is no configuration no.conf
+        "error: there is no configuration no.conf [usage]
   README.md shows one to begin with; `--config FILE` names another
 "
     );
@@ -185,7 +185,7 @@ fn a_configuration_that_may_not_be_read_is_told_so() {
     ends_with_code(&output, 2);
     assert_eq!(
         home.text(&output.stderr),
-        "error: cannot read the configuration x.conf\n  because: Permission denied (os error 13)\n"
+        "error: cannot read the configuration x.conf [usage]\n  because: Permission denied (os error 13)\n"
     );
 }
 

@@ -64,7 +64,7 @@ fn latest_in_an_empty_repository_is_told() {
     ends_with_code(&output, 1);
     assert_eq!(
         home.text(&output.stderr),
-        "error: there is no archive in HOME/repository yet\n  `borg-offsite-backup create` makes the first one\n"
+        "error: there is no archive in HOME/repository yet [not-found]\n  `borg-offsite-backup create` makes the first one\n"
     );
 }
 
@@ -201,7 +201,7 @@ fn a_mistyped_command_is_told_with_the_nearest_one() {
     ends_with_code(&output, 2);
     assert_eq!(
         home.text(&output.stderr),
-        "error: there is no command `extarct`
+        "error: there is no command `extarct` [usage]
   did you mean `extract`?
   `borg-offsite-backup --help` shows all
 "

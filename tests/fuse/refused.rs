@@ -40,7 +40,7 @@ fn a_missing_archive_is_told_with_its_neighbours() {
     repository.create(&sandbox, "2026-03-16");
     let said = refusals(&sandbox, "::2026-03-15", &sandbox.mount_point());
     let expected = format!(
-        "error: there is no archive 2026-03-15 in {}\n  the nearest are 2026-03-14 and 2026-03-16\n",
+        "error: there is no archive 2026-03-15 in {} [not-found]\n  the nearest are 2026-03-14 and 2026-03-16\n",
         repository.dir().display()
     );
     assert!(said.iter().all(|said| said.starts_with(&expected)), "{said:?}");

@@ -77,7 +77,7 @@ fn a_signal_ends_it_with_the_state_of_the_target_and_the_next_step() {
     let (sandbox, _repository) = archived(flavour, &bytes);
     let (disk, code, told) = interrupted_in_the_middle(&sandbox, &bytes, Signal::SIGTERM);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.starts_with("error: interrupted by SIGTERM\n"), "{told}");
+    assert!(told.starts_with("error: interrupted by SIGTERM [interrupted]\n"), "{told}");
     assert_tells_state(&told, disk.device());
     assert_goes_on(&sandbox, &disk, &bytes);
 }
@@ -200,7 +200,7 @@ fn a_signal_ends_it_also_while_the_server_is_silent_and_it_goes_on_when_it_is_no
     assert!(restore.child.try_wait().unwrap().is_none(), "it was too fast");
     kill(Pid::from_raw(restore.child.id() as i32), Signal::SIGTERM).unwrap();
     let said = restore.said(Duration::from_secs(20));
-    assert!(said.contains("error: interrupted by SIGTERM\n"), "{said}");
+    assert!(said.contains("error: interrupted by SIGTERM [interrupted]\n"), "{said}");
     assert_tells_state(&said, &restore.file);
     restore.assert_goes_on();
 }

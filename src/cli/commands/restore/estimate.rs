@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::image::about;
+use serde_json::json;
+
+use super::answer::about;
 use super::known::since;
 use super::options::Options;
 use crate::archives::archived::{Archived, Image};
@@ -14,7 +16,6 @@ use crate::error::Result;
 use crate::restore::estimate::{self, Bill};
 use crate::tools::target::open::Kept;
 use crate::tools::target::place::Place;
-use serde_json::json;
 
 /// Prints the estimate. Nothing is written.
 pub fn run(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::answer::about;
 use super::estimate;
 use super::known::{Known, since};
 use super::options::Options;
@@ -140,11 +141,6 @@ fn ask(options: &Options, image: &Image, place: &Place) -> Result<()> {
         names => format!(" (a file with {names} names: all are it)"),
     };
     confirm::ask(&format!("All {what} on {shown}{names} become {}. Go on?", image.name()))
-}
-
-/// What every answer in JSON begins with.
-fn about(archived: &Archived, image: &Image, target: &str) -> Value {
-    json!({ "archive": archived.archive.name, "path": image.path.to_string(), "target": target })
 }
 
 fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume> {

@@ -79,7 +79,7 @@ fn possible(request: &Request<'_>) -> Vec<Kind> {
 }
 
 fn in_volume(request: &Request<'_>) -> Kind {
-    if request.to.is_some() { Kind::Copy } else { Kind::List }
+    if request.to.is_some() { Kind::VolumeFiles } else { Kind::VolumeList }
 }
 
 fn not_restorable(path: &ItemPath) -> Error {

@@ -1,5 +1,6 @@
 //! `restore`: the arguments become a request, the open archive decides the job, and each job is a file.
 
+mod answer;
 mod estimate;
 mod files;
 mod image;

@@ -13,9 +13,9 @@ pub enum Kind {
     /// Restore files and directories of the archive.
     Files,
     /// Copy files from a volume in the archive.
-    Copy,
+    VolumeFiles,
     /// Show what is in a volume.
-    List,
+    VolumeList,
 }
 
 #[derive(Args)]
@@ -66,7 +66,7 @@ struct Rule {
     jobs: &'static [Kind],
 }
 
-use Kind::{Copy, Files, Image, List};
+use Kind::{Files, Image, VolumeFiles, VolumeList};
 
 /// Every job takes the options that are not here.
 const RULES: [Rule; 11] = [
@@ -77,10 +77,10 @@ const RULES: [Rule; 11] = [
     Rule { option: "--numeric-ids", is_given: |o| o.numeric_ids, jobs: &[Image, Files] },
     Rule { option: "--source", is_given: |o| o.source != Source::Auto, jobs: &[Image, Files] },
     Rule { option: "--json", is_given: |o| o.json, jobs: &[Image, Files] },
-    Rule { option: "--overwrite", is_given: |o| o.overwrite, jobs: &[Image, Files, Copy] },
-    Rule { option: "--partition", is_given: |o| o.partition.is_some(), jobs: &[Copy, List] },
-    Rule { option: "--in-host", is_given: |o| o.in_host, jobs: &[Copy, List] },
-    Rule { option: "--list", is_given: |o| o.list, jobs: &[List] },
+    Rule { option: "--overwrite", is_given: |o| o.overwrite, jobs: &[Image, Files, VolumeFiles] },
+    Rule { option: "--partition", is_given: |o| o.partition.is_some(), jobs: &[VolumeFiles, VolumeList] },
+    Rule { option: "--in-host", is_given: |o| o.in_host, jobs: &[VolumeFiles, VolumeList] },
+    Rule { option: "--list", is_given: |o| o.list, jobs: &[VolumeList] },
 ];
 
 impl Options {
@@ -117,8 +117,8 @@ impl Kind {
         match self {
             Image => "images",
             Files => "files and directories",
-            Copy => "files in a volume (VOLUME:/PATH)",
-            List => "the list of a volume (VOLUME:/PATH)",
+            VolumeFiles => "files in a volume (VOLUME:/PATH)",
+            VolumeList => "the list of a volume (VOLUME:/PATH)",
         }
     }
 }
@@ -147,12 +147,15 @@ mod tests {
         let told = refused("--full", &[Files]).unwrap();
         assert_eq!(told, "`--full` is for images, not for files and directories");
         assert_eq!(refused("--full", &[Files, Image]), None);
-        assert_eq!(refused("--overwrite", &[Copy]), None);
-        assert!(refused("--overwrite", &[List]).is_some());
+        assert_eq!(refused("--overwrite", &[VolumeFiles]), None);
+        assert!(refused("--overwrite", &[VolumeList]).is_some());
         for option in ["--numeric-ids", "--json", "--source=native", "--create", "--no-verify"] {
-            assert!(refused(option, &[Copy]).is_some() && refused(option, &[List]).is_some(), "{option}");
+            assert!(
+                refused(option, &[VolumeFiles]).is_some() && refused(option, &[VolumeList]).is_some(),
+                "{option}"
+            );
         }
-        for kind in [Image, Files, Copy, List] {
+        for kind in [Image, Files, VolumeFiles, VolumeList] {
             assert_eq!(refused("--yes", &[kind]), None);
         }
     }
