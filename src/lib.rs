@@ -8,7 +8,7 @@
 //! restore | verify | device | mount | backup    none knows another
 //! archives                  which archives there are, their trees, the bytes of their files
 //! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
-//! config | process | archive | folders | error | escape | secret
+//! config | process | archive | folders | error | escape | progress | secret
 //! ```
 //!
 //! A module uses those on lower lines, never those above or beside it. ARCHITECTURE.md says why,
@@ -25,6 +25,7 @@ pub mod escape;
 pub mod folders;
 pub mod mount;
 pub mod process;
+pub mod progress;
 pub mod repository;
 pub mod restore;
 pub mod secret;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What every module above them may use.
-const BASE: [&str; 7] = ["config", "process", "archive", "folders", "error", "escape", "secret"];
+const BASE: [&str; 8] = ["config", "process", "archive", "folders", "error", "escape", "progress", "secret"];
 
 /// A module, and those besides [`BASE`] that it may use.
 const ALLOWED: [(&str, &[&str]); 10] = [
@@ -22,13 +22,14 @@ const ALLOWED: [(&str, &[&str]); 10] = [
 ];
 
 /// The lowest modules, and what they may use.
-const ALLOWED_BELOW: [(&str, &[&str]); 7] = [
+const ALLOWED_BELOW: [(&str, &[&str]); 8] = [
     ("config", &["error", "escape", "secret"]),
     ("process", &["error", "secret"]),
     ("archive", &["error", "escape", "secret"]),
     ("folders", &["error"]),
     ("error", &[]),
     ("escape", &[]),
+    ("progress", &[]),
     ("secret", &[]),
 ];
 

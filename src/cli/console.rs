@@ -41,6 +41,14 @@ impl Console {
         }
     }
 
+    /// Reports one step of the work: `  archive    41.2 GB ...`
+    pub fn step(&self, label: &str, text: &str) {
+        match self.format {
+            LogFormat::Text => self.say(&format!("  {label:<9}  {}", escape::line(text))),
+            LogFormat::Json => self.say(&format!("{label}: {text}")),
+        }
+    }
+
     /// Tells what the user should know, also when quiet; on one line, whatever is in it.
     pub fn warn(&self, text: &str) {
         match self.format {
@@ -81,12 +89,6 @@ pub fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Draws the line of progress anew, on one line of the terminal however narrow it is; an empty
-/// text takes it away.
-pub fn redraw(text: &str) {
-    let _ = write!(std::io::stderr().lock(), "\r\x1b[?7l{}\x1b[K\x1b[?7h", escape::line(text));
 }
 
 /// A line that cannot be written to standard error has nowhere else to go.

@@ -5,6 +5,7 @@
 
 mod args;
 mod attachments;
+mod backup_events;
 mod borg_commands;
 mod commands;
 mod config_page;
@@ -15,7 +16,6 @@ mod globals;
 mod leftovers;
 mod log;
 mod log_format;
-mod meter;
 mod mount_helper;
 mod mount_options;
 mod process_end;

@@ -8,15 +8,16 @@ use clap::{ArgGroup, Args};
 
 use crate::archive::choice::Wanted;
 use crate::cli::attachments;
-use crate::cli::console::{self, Console, redraw};
+use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
-use crate::cli::meter;
+use crate::cli::progress::Display;
 use crate::device::attach::{self, Request, Then};
 use crate::device::attachment::Attachment;
 use crate::device::detach;
 use crate::device::filesystem::{self, Mode};
 use crate::error::{Error, Result};
+use crate::progress::{Monitor, Progress};
 use crate::tools::blockdev;
 use crate::tools::borg::Borg;
 use crate::tools::mount_point;
@@ -73,10 +74,10 @@ impl Attach {
         let borg = Borg::new(&config)?;
         let request = self.request(borg.local())?;
         let console = globals.console();
-        let attachment = attach::attach(&borg, &request, &|entries| meter::entries(console, entries));
-        if console.is_interactive() {
-            redraw("");
-        }
+        let display = Display::new(console);
+        let attachment =
+            attach::attach(&borg, &request, &|entries| display.progress(Progress::entries("files", entries)));
+        display.clear();
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());
         let made = match self.json {

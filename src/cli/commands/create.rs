@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::backup::{self, Hooks, Monitor, Options, Outcome, Report, Telemetry};
+use crate::cli::backup_events::BackupEvents;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
-use crate::cli::progress::Telling;
 use crate::cli::report;
 use crate::cli::telemetry_file;
 use crate::cli::units;
@@ -61,14 +61,14 @@ impl Create {
         })?;
         interrupt::heed()?;
         let hooks = Hooks::new(&config)?;
-        let telling = match self.json {
-            true => Telling::new(console).without_stdout(),
-            false => Telling::new(console),
+        let events = match self.json {
+            true => BackupEvents::new(console).without_stdout(),
+            false => BackupEvents::new(console),
         };
-        let telling = Arc::new(telling);
-        let monitor: Arc<dyn Monitor> = telling.clone();
+        let events = Arc::new(events);
+        let monitor: Arc<dyn Monitor> = events.clone();
         let report = backup::create(&config, &self.options(), &hooks, &monitor);
-        telling.end();
+        events.end();
         let exit = exit(&report, &config);
         if !self.dry_run {
             self.leave(globals, |known| known.ran(&config, &report, exit as u8));

@@ -12,11 +12,11 @@ use crate::archive::filter::ArchiveFilter;
 use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
 use crate::archive::volumes;
-use crate::cli::console::{Console, redraw};
+use crate::cli::console::Console;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
-use crate::cli::meter;
 use crate::cli::mount_options;
+use crate::cli::progress::Display;
 use crate::cli::source::Source;
 use crate::cli::units::{count, duration, size};
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::mount::fs::Summary;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
+use crate::progress::{Monitor, Progress};
 use crate::tools::borg::{Borg, Need, Reached};
 use crate::tools::mount_log::Log;
 use crate::tools::mount_point;
@@ -132,10 +133,10 @@ impl Mount {
         }
         let point = mount_point::mount_point(dir, borg.local())?;
         let reached = borg.reach("mount it", Need::Repository, false)?;
-        let opened = open::open(borg, request, &|entries| meter::entries(console, entries));
-        if console.is_interactive() {
-            redraw("");
-        }
+        let display = Display::new(console);
+        let opened =
+            open::open(borg, request, &|entries| display.progress(Progress::entries("files", entries)));
+        display.clear();
         let opened = opened?;
         let session = opened.mount(&point)?;
         Ok(Up { banner: banner(&opened, dir, start), session, _reached: reached })

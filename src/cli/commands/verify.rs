@@ -15,7 +15,7 @@ use crate::archives::archived::{Archived, Found, Image};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
-use crate::cli::meter::Drawn;
+use crate::cli::progress::Display;
 use crate::cli::source::Source;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
@@ -86,9 +86,9 @@ impl Verify {
             return Err(Error::usage(format!("there is no {}", place.shown())));
         }
         let target = place.open_to_read()?;
-        let (start, drawn) = (Instant::now(), Drawn::new(console));
-        let comparison = compare::compare(image, &target, &|progress| drawn.tell(progress));
-        drawn.end();
+        let (start, display) = (Instant::now(), Display::new(console));
+        let comparison = compare::compare(image, &target, &|progress| display.image(progress));
+        display.clear();
         let comparison = comparison?;
         if self.json {
             let mut told = told_of(archived, Some(&image.path), json_of(&comparison));
@@ -129,9 +129,10 @@ impl Verify {
             console.say(&format!("{name} is right, says borg ({})", units::duration(start.elapsed())));
             return Ok(Exit::Done);
         };
-        let drawn = Drawn::new(console);
-        let reading = data::by_chunks(archived, native, path, self.sample, &|progress| drawn.tell(progress));
-        drawn.end();
+        let display = Display::new(console);
+        let reading =
+            data::by_chunks(archived, native, path, self.sample, &|progress| display.image(progress));
+        display.clear();
         let reading = reading?;
         if self.json {
             console::print(&told_of(archived, path, json_of_reading(&reading)).to_string())?;

@@ -10,7 +10,7 @@ use super::options::Options;
 use crate::archives::archived::{Archived, Image};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
-use crate::cli::meter::Drawn;
+use crate::cli::progress::Display;
 use crate::cli::units::{self, size};
 use crate::error::Result;
 use crate::restore::estimate::{self, Bill};
@@ -31,9 +31,9 @@ pub fn run(
         Kept::Device if !full => since(archived, image, &place.open_to_read()?, console)?.may_differ,
         _ => None,
     };
-    let drawn = Drawn::new(console);
-    let bill = estimate::bill(image, place, may_differ.as_deref(), full, &|progress| drawn.tell(progress));
-    drawn.end();
+    let display = Display::new(console);
+    let bill = estimate::bill(image, place, may_differ.as_deref(), full, &|progress| display.image(progress));
+    display.clear();
     let bill = bill?;
     console::print(&match options.json {
         true => {

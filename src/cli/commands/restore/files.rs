@@ -13,7 +13,7 @@ use crate::archives::damage;
 use crate::archives::progress::{Progress, Step};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
-use crate::cli::meter::Drawn;
+use crate::cli::progress::Display;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
@@ -58,20 +58,20 @@ fn restore(
     let parents = attributes::above(&archived.tree, &paths, archived.archive.start_ns(), numeric_ids);
     let archive = archived.archive.name.as_str();
     let request = Request { archive, paths: &paths, parents: &parents, to, overwrite, numeric_ids };
-    let drawn = Arc::new(Drawn::new(console));
-    let told = Arc::clone(&drawn);
+    let display = Arc::new(Display::new(console));
+    let shown = Arc::clone(&display);
     let report = files::restore(
         borg,
         &request,
         &(Arc::new(move |event: Event<'_>| match event {
-            Event::Extracted { done, total } => told.tell(Progress { step: Step::Extract, done, total }),
+            Event::Extracted { done, total } => shown.image(Progress { step: Step::Extract, done, total }),
             Event::Warning(text) => {
-                told.end();
+                shown.clear();
                 console.warn(text);
             }
         }) as files::Tell),
     );
-    drawn.end();
+    display.clear();
     let report = report.map_err(|e| with_damage(e, archived, &paths, console))?;
     if report.missing > 0 {
         console.warn(&format!("{} of what was asked for did not come", count(report.missing)));
@@ -85,15 +85,15 @@ fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: C
     let Some(native) = archived.native.as_ref().filter(|_| error.kind() == Kind::Damaged) else {
         return error;
     };
-    let drawn = Drawn::new(console);
+    let display = Display::new(console);
     let mut damaged = Vec::new();
     for path in paths {
-        match data::by_chunks(archived, native, Some(path), None, &|progress| drawn.tell(progress)) {
+        match data::by_chunks(archived, native, Some(path), None, &|progress| display.image(progress)) {
             Ok(reading) => damaged.extend(reading.damaged),
             Err(e) => tracing::warn!("cannot tell all that is damaged: {}", e.chain()),
         }
     }
-    drawn.end();
+    display.clear();
     damage::named(error, &damaged)
 }
 

@@ -13,7 +13,7 @@ use crate::archives::archived::{Archived, Image};
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
-use crate::cli::meter::Drawn;
+use crate::cli::progress::Display;
 use crate::cli::units::{self, size};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
@@ -94,9 +94,9 @@ fn write(
         full: options.full,
         verify: !options.no_verify,
     };
-    let drawn = Drawn::new(console);
-    let report = put_back::restore(image, target, &request, &|progress| drawn.tell(progress));
-    drawn.end();
+    let display = Display::new(console);
+    let report = put_back::restore(image, target, &request, &|progress| display.image(progress));
+    display.clear();
     report
 }
 

@@ -8,16 +8,15 @@ use chrono::{DateTime, Local};
 
 use super::request::Request;
 use crate::archives::archived::Place;
-use crate::cli::console::{self, Console, redraw};
+use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
+use crate::cli::progress::Display;
 use crate::cli::units::size;
 use crate::device::inside::{Entry, Inside, Volume};
 use crate::error::{Error, Result};
+use crate::progress::{Monitor, Progress, Total};
 use crate::restore::volume_files;
 use crate::tools::borg::Borg;
-
-/// A line of progress for so many bytes.
-const DRAWN: u64 = 8 << 20;
 
 /// Prints what is at `places`, all in one volume of the archive.
 pub fn list(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<Exit> {
@@ -88,17 +87,13 @@ fn copy_one(
 ) -> Result<Option<String>> {
     let shown = path.escape_ascii();
     let total = inside.size(path)?;
-    let mut drawn = 0;
+    let display = Display::new(console);
     let (from, name) = inside.place(path)?;
     let copied = volume_files::copy(&from, &name, to, overwrite, &mut |done| {
-        if console.is_interactive() && done >= drawn + DRAWN {
-            drawn = done;
-            redraw(&format!("  copied     {} of {}   {shown}", size(done.min(total)), size(total)));
-        }
+        let report = Progress::bytes("copied", done.min(total), Total::Exactly(total));
+        display.progress(report.with_subject(&shown.to_string()));
     });
-    if console.is_interactive() {
-        redraw("");
-    }
+    display.clear();
     let missing = copied?;
     if missing.is_none() {
         console.say(&format!("{shown} is in {} ({})", to.display(), size(total)));

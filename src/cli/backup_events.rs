@@ -1,59 +1,48 @@
-//! How a running backup is told: a line that is redrawn on a terminal, a line a minute elsewhere,
-//! and only warnings when quiet.
+//! How a running backup is reported: its steps, its progress and its warnings; only warnings when quiet.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::console::{self, Console};
 use super::leftovers::{could_not_remove, leftover};
-use super::log_format::LogFormat;
+use super::progress::Display;
 use super::{report, units};
 use crate::backup::{Beside, Event, LeftOut, Monitor, Retention};
 use crate::escape;
+use crate::progress::{self, Monitor as _, Total};
 use crate::tools::borg::Progress;
 
 /// So many warnings are shown, the rest is counted.
 const SHOWN_WARNINGS: u64 = 20;
-const REDRAW: Duration = Duration::from_millis(100);
-const PLAIN: Duration = Duration::from_secs(60);
-/// An estimate from less than this is no better than a guess.
-const WARM_UP: Duration = Duration::from_secs(3);
 
-/// Tells the events of a backup on the console.
-pub struct Telling {
+/// Reports the events of a backup on the console.
+pub struct BackupEvents {
     console: Console,
+    display: Display,
     state: Mutex<State>,
     has_stdout: bool,
 }
 
 struct State {
-    /// When borg began to read.
-    begun: Instant,
     /// Bytes.
     expected: Option<u64>,
-    /// When progress was last told.
-    told: Instant,
-    /// Whether a line stands on the terminal that is to be redrawn.
-    drawn: bool,
     warnings: u64,
 }
 
-impl Telling {
+impl BackupEvents {
     pub fn new(console: Console) -> Self {
-        let now = Instant::now();
-        let state = State { begun: now, expected: None, told: now, drawn: false, warnings: 0 };
-        Telling { console, state: Mutex::new(state), has_stdout: true }
+        let state = Mutex::new(State { expected: None, warnings: 0 });
+        BackupEvents { console, display: Display::new(console), state, has_stdout: true }
     }
 
     /// Standard output is for something else than borg's list of files.
     pub fn without_stdout(self) -> Self {
-        Telling { has_stdout: false, ..self }
+        BackupEvents { has_stdout: false, ..self }
     }
 
     /// Takes the progress line away and tells how much was not shown.
     pub fn end(&self) {
-        let mut state = self.state();
-        state.clear();
+        self.display.clear();
+        let state = self.state();
         if let Some(hidden) = state.warnings.checked_sub(SHOWN_WARNINGS + 1) {
             self.console.warn(&format!("and {} more like these", units::count(hidden + 1)));
         }
@@ -63,26 +52,14 @@ impl Telling {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One step of the run: `  archive    41.2 GB ...`
     fn step(&self, label: &str, text: &str) {
-        match self.console.format() {
-            LogFormat::Text => self.console.say(&format!("  {label:<9}  {}", escape::line(text))),
-            LogFormat::Json => self.console.say(&format!("{label}: {text}")),
-        }
+        self.console.step(label, text);
     }
 
-    fn progress(&self, state: &mut State, progress: &Progress) {
-        let interactive = self.console.is_interactive();
-        if state.told.elapsed() < if interactive { REDRAW } else { PLAIN } {
-            return;
-        }
-        state.told = Instant::now();
-        let text = progress_text(progress, state.begun.elapsed(), state.expected);
-        if interactive {
-            state.draw(&format!("  {:<9}  {text}", "archive"));
-        } else {
-            self.step("archive", &text);
-        }
+    fn progress(&self, state: &State, progress: &Progress) {
+        let total = state.expected.map_or(Total::Unknown, Total::About);
+        let report = progress::Progress::bytes("archive", progress.original_size, total);
+        self.display.progress(report.with_subject(&progress.path));
     }
 
     fn warn(&self, state: &mut State, text: &str) {
@@ -93,13 +70,13 @@ impl Telling {
     }
 }
 
-impl Monitor for Telling {
+impl Monitor for BackupEvents {
     fn tell(&self, event: Event<'_>) {
         let state = &mut *self.state();
         if let Event::Progress(progress) = event {
             return self.progress(state, progress);
         }
-        state.clear();
+        self.display.clear();
         match event {
             Event::Waiting { run, wait } => {
                 let run = run.map(|run| format!(" ({run})")).unwrap_or_default();
@@ -129,7 +106,8 @@ impl Monitor for Telling {
             Event::Live => self.step("stage", "not as root: borg reads the live tree"),
             Event::Staged { took } => self.step("stage", &units::duration(took)),
             Event::Archiving { expected, .. } => {
-                (state.begun, state.told, state.expected) = (Instant::now(), Instant::now(), expected);
+                state.expected = expected;
+                self.display.restart();
                 if !self.console.is_interactive() {
                     let about = expected.map(|bytes| format!(", about {}", units::size(bytes)));
                     self.step("archive", &format!("begins{}", about.unwrap_or_default()));
@@ -175,46 +153,14 @@ impl Monitor for Telling {
                     &format!("{name}, beside {of}; `borg-offsite-backup delete` removes either"),
                 );
             }
-            Event::Pruning if self.console.is_interactive() => state.draw("  prune"),
             Event::Pruned(retention) if retention.is_a_warning() => {
                 self.console.warn(&format!("nothing was pruned: {}", not_pruned(retention)));
             }
             Event::Pruned(retention) => self.step("prune", &pruned(retention)),
-            Event::Pruning | Event::Progress(_) => {}
+            Event::Pruning => self.display.activity("prune"),
+            Event::Progress(_) => {}
         }
     }
-}
-
-impl State {
-    /// Lines do not wrap while it is drawn: one that is too long is cut at the edge.
-    fn draw(&mut self, text: &str) {
-        console::redraw(text);
-        self.drawn = true;
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.drawn) {
-            console::redraw("");
-        }
-    }
-}
-
-/// `41.2 GB of about 96.1 GB   212 MB/s   4 min 20 s left   dev/zvol/tank/…`
-fn progress_text(progress: &Progress, elapsed: Duration, expected: Option<u64>) -> String {
-    let bytes = progress.original_size;
-    let expected = expected.filter(|expected| *expected >= bytes);
-    let mut text = units::size(bytes);
-    if let Some(expected) = expected {
-        text.push_str(&format!(" of about {}", units::size(expected)));
-    }
-    let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
-    text.push_str(&format!("   {}/s", units::size(rate as u64)));
-    if let Some(expected) = expected.filter(|_| elapsed >= WARM_UP && rate >= 1.0) {
-        let left = Duration::from_secs_f64((expected - bytes) as f64 / rate);
-        text.push_str(&format!("   {} left", units::duration(left)));
-    }
-    text.push_str(&format!("   {}", escape::line(&progress.path)));
-    text
 }
 
 /// `2 file systems and 1 volume`
@@ -290,36 +236,6 @@ fn beside(name: &str, of: &str, why: Beside<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn progress(bytes: u64, path: &str) -> Progress {
-        Progress {
-            original_size: bytes,
-            compressed_size: 0,
-            deduplicated_size: 0,
-            nfiles: 1,
-            path: path.to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_time_left_comes_from_the_rate_and_the_last_run() {
-        let text = progress_text(&progress(1_000_000_000, "x"), Duration::from_secs(10), Some(7_000_000_000));
-        assert_eq!(text, "1.0 GB of about 7.0 GB   100 MB/s   1 min 0 s left   x");
-    }
-
-    #[test]
-    fn what_cannot_be_known_is_not_told() {
-        let ten = Duration::from_secs(10);
-        assert_eq!(progress_text(&progress(1_000_000_000, "x"), ten, None), "1.0 GB   100 MB/s   x");
-        let more_than_last_time = progress_text(&progress(1_000_000_000, "x"), ten, Some(5));
-        assert_eq!(more_than_last_time, "1.0 GB   100 MB/s   x");
-    }
-
-    #[test]
-    fn a_name_does_not_steer_the_terminal() {
-        let text = progress_text(&progress(1000, "a\x1b[2Jb\n"), Duration::from_secs(1), None);
-        assert!(text.ends_with("a\\u{1b}[2Jb\\n"), "{text:?}");
-    }
 
     #[test]
     fn pruning_tells_the_rules_and_what_went() {

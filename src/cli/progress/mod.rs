@@ -1,0 +1,83 @@
+//! Shows progress: a bar on a terminal, a line a minute elsewhere, nothing when quiet.
+
+mod plain;
+mod terminal;
+mod text;
+
+use super::console::Console;
+use crate::archives::progress::{Progress as OfImage, Step};
+use crate::progress::{Monitor, Progress, Total, Unit};
+
+use plain::Lines;
+use terminal::Bar;
+
+/// Of entries, which come by the million, each of so many is looked at.
+const ENTRIES: u64 = 1024;
+
+/// A monitor on the console.
+pub enum Display {
+    Terminal(Bar),
+    Plain(Lines),
+}
+
+impl Display {
+    pub fn new(console: Console) -> Self {
+        if console.is_interactive() {
+            Display::Terminal(Bar::new())
+        } else {
+            Display::Plain(Lines::new(console))
+        }
+    }
+
+    /// Takes the bar away, for another line or at the end. The next report draws it again.
+    pub fn clear(&self) {
+        if let Display::Terminal(bar) = self {
+            bar.clear();
+        }
+    }
+
+    /// The step that is reported next begins then, even if it has the name of the one before.
+    pub fn restart(&self) {
+        match self {
+            Display::Terminal(bar) => bar.restart(),
+            Display::Plain(lines) => lines.restart(),
+        }
+    }
+
+    /// Shows on a terminal that a step goes on of which nothing else is known.
+    pub fn activity(&self, step: &'static str) {
+        if let Display::Terminal(bar) = self {
+            bar.activity(step);
+        }
+    }
+
+    /// Reports how far work on an image is.
+    pub fn image(&self, progress: OfImage) {
+        let step = match progress.step {
+            Step::Restore => "restore",
+            Step::ReadBack => "read back",
+            Step::Compare => "compare",
+            Step::Read => "read",
+            Step::Extract => "extract",
+        };
+        self.progress(Progress::bytes(step, progress.done, Total::Exactly(progress.total)));
+    }
+}
+
+impl Monitor for Display {
+    fn progress(&self, progress: Progress<'_>) {
+        if progress.unit == Unit::Entries && !progress.done.is_multiple_of(ENTRIES) {
+            return;
+        }
+        match self {
+            Display::Terminal(bar) => bar.progress(progress),
+            Display::Plain(lines) => lines.progress(progress),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,42 @@
+//! Progress as plain lines, for a journal or a log.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::text::{Clock, text};
+use crate::cli::console::Console;
+use crate::progress::{Monitor, Progress};
+
+/// The time between two lines.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Prints a line a minute.
+pub struct Lines {
+    console: Console,
+    state: Mutex<(Clock, Instant)>,
+}
+
+impl Lines {
+    pub fn new(console: Console) -> Self {
+        Lines { console, state: Mutex::new((Clock::default(), Instant::now())) }
+    }
+
+    /// The step that is reported next begins then, whatever its name.
+    pub fn restart(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = Clock::default();
+    }
+}
+
+impl Monitor for Lines {
+    fn progress(&self, progress: Progress<'_>) {
+        let (clock, last) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (elapsed, is_new) = clock.elapsed(progress.step);
+        if is_new {
+            *last = Instant::now();
+        }
+        if last.elapsed() >= PAUSE {
+            *last = Instant::now();
+            self.console.step(progress.step, &text(&progress, elapsed));
+        }
+    }
+}
