@@ -14,27 +14,27 @@ use crate::error::Result;
 
 const EXAMPLES: &str = "\
 Get data back:
-  borg-offsite-backup mount ::yesterday /mnt/restore    look around, copy from it
+  borg-offsite-backup mount ::yesterday /mnt/restore    browse and copy
   borg-offsite-backup umount /mnt/restore
   borg-offsite-backup attach ::latest tank/work --mount /mnt/disk
-  borg-offsite-backup detach /mnt/disk                  a disk image, as a disk
-  borg-offsite-backup list                              which days there are
-  borg-offsite-backup extract ::latest home/me/letter   into this folder
+  borg-offsite-backup detach /mnt/disk                  a disk image as a block device
+  borg-offsite-backup list                              list the archives
+  borg-offsite-backup extract ::latest home/me/letter   into this directory
   borg-offsite-backup restore ::2026-11-23 tank/work --to /dev/zvol/tank/work
 
 Back up:
-  borg-offsite-backup check-config                      is all set up well?
+  borg-offsite-backup check-config                      check the configuration
   borg-offsite-backup init -v -e keyfile-blake2         once; then save the key
-  borg-offsite-backup create                            today's archive
+  borg-offsite-backup create                            make today's archive
 
-An archive is ::yyyy-mm-dd, ::today, ::yesterday, ::latest or ::latest~2. What changes
-the repository takes exact names only.
+An archive is ::yyyy-mm-dd, ::today, ::yesterday, ::latest or ::latest~2. Commands that change
+the repository take exact names only.
 
-Every other command is borg's own and works on the configured repository: list,
-extract, info, diff, check, compact, delete, rename, key, and the rest. Borg
-tells about one with `borg-offsite-backup list --help`.";
+Every other command is Borg's own and works on the configured repository: list,
+extract, info, diff, check, compact, delete, rename, key, and the rest.
+`borg-offsite-backup list --help` shows Borg's help for one.";
 
-/// Get files, folders and disk images back from borg's backups by their date, and make the backups.
+/// Restore files, directories and disk images from Borg backups by date, and make the backups.
 #[derive(Parser)]
 #[command(
     name = "borg-offsite-backup",
@@ -69,7 +69,7 @@ pub enum Command {
     Bridge(bridge::Bridge),
     #[command(hide = true)]
     RunAs(run_as::RunAs),
-    /// Every other command is borg's own, passed through (list, extract, init, info, …).
+    /// Every other command is Borg's own, passed through (list, extract, init, info, …).
     #[command(external_subcommand)]
     Borg(Vec<OsString>),
 }

@@ -32,7 +32,7 @@ pub fn name(attachment: &Attachment) -> String {
     let image = format!("{} of {}", attachment.path.display(), attachment.archive);
     match &attachment.device {
         Some(device) => format!("{} ({image})", device.display()),
-        None if attachment.archive.is_empty() => format!("what was to be made of {}", attachment.said),
+        None if attachment.archive.is_empty() => format!("the unfinished attachment of {}", attachment.said),
         None => image,
     }
 }
@@ -61,7 +61,7 @@ pub fn line(attachment: &Attachment) -> String {
     }
     match attachment.state() {
         State::Up => {}
-        State::Starting => line.push_str("  (it is being made)"),
+        State::Starting => line.push_str("  (starting)"),
         State::Dead(why) => line.push_str(&format!("  (dead: {why})")),
     }
     line

@@ -11,8 +11,8 @@ use crate::escape;
 /// [`Kind::Usage`] where nobody can be asked, [`Kind::Failed`] when the answer is no.
 pub fn ask(question: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Error::usage(format!("{question} Nobody can be asked here"))
-            .hint("`--yes` answers it; `--dry-run` shows what would be done"));
+        return Err(Error::usage(format!("{question} There is no terminal to ask on"))
+            .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be done"));
     }
     let _ = write!(std::io::stderr().lock(), "{}", prompt(question));
     let mut answer = String::new();
@@ -20,7 +20,7 @@ pub fn ask(question: &str) -> Result<()> {
     read.map_err(|e| Error::failed("cannot read the answer").because(e))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Error::new(Kind::Failed, "not done: the answer was no")),
+        _ => Err(Error::new(Kind::Failed, "nothing was done, because the answer was no")),
     }
 }
 

@@ -10,15 +10,15 @@ use crate::error::{Error, Kind};
 pub enum Exit {
     /// Done (also with warnings, unless `fail_on_warnings` is set).
     Done = 0,
-    /// It was tried and failed.
+    /// The command tried and failed.
     Failed = 1,
-    /// The command line or the configuration is not usable; nothing was tried.
+    /// The command line or the configuration cannot be used. Nothing was tried.
     Usage = 2,
     /// Done, but something that was asked for is missing; or with warnings, where `fail_on_warnings` is set.
     Warned = 3,
     /// `verify` could look, and what it saw differs or is damaged.
     Differs = 4,
-    /// The repository is locked or another run is active: try again later.
+    /// The repository is locked, or another run is active. Try again later.
     Busy = 75,
 }
 
@@ -29,14 +29,14 @@ impl Exit {
     /// What it means, for the man page.
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Done => "Done (also with warnings, unless fail_on_warnings is set).",
-            Exit::Failed => "It was tried and failed.",
-            Exit::Usage => "The command line or the configuration is not usable; nothing was tried.",
+            Exit::Done => "Done. Warnings do not change this, unless fail_on_warnings is set.",
+            Exit::Failed => "The command tried and failed.",
+            Exit::Usage => "The command line or the configuration cannot be used. Nothing was tried.",
             Exit::Warned => {
-                "Done, but something that was asked for is missing; or with warnings, where fail_on_warnings is set."
+                "Done, but something that was asked for is missing; or there were warnings and fail_on_warnings is set."
             }
-            Exit::Differs => "verify: it differs or is damaged. (1: it could not be looked at.)",
-            Exit::Busy => "The repository is locked or another run is active: try again later.",
+            Exit::Differs => "verify found differences or damage. (1: it could not look.)",
+            Exit::Busy => "The repository is locked, or another run is active. Try again later.",
         }
     }
 }

@@ -9,19 +9,19 @@ use super::log_format::LogFormat;
 use crate::config::Config;
 use crate::error::Result;
 
-/// What every command knows.
+/// The options that every command has.
 #[derive(Args, Clone)]
 pub struct Globals {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/borg-offsite-backup.conf")]
     pub config: PathBuf,
-    /// Say nothing unless something failed or warned (also QUIET=yes).
+    /// Print only errors and warnings (also QUIET=yes).
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more; twice: everything.
+    /// Print more; twice for debugging.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// How errors, warnings and log lines look.
+    /// The format of errors, warnings and log lines.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
@@ -52,15 +52,15 @@ impl Globals {
         Console::new(self.is_quiet(), self.log_format)
     }
 
-    /// Tells of variables of ours that are set to what nobody understands.
+    /// Warns of variables that are set to what this program does not understand.
     pub fn warn_of_variables(&self) {
         if quiet_variable().is_none() {
-            self.console().warn("QUIET is neither `yes` nor `no`; taken as `no`");
+            self.console().warn("QUIET is neither `yes` nor `no`, and is ignored");
         }
     }
 }
 
-/// What QUIET says; `None` when that cannot be understood.
+/// The value of QUIET; `None` if it is neither yes nor no.
 fn quiet_variable() -> Option<bool> {
     let value = std::env::var_os("QUIET").unwrap_or_default();
     match value.to_str()?.to_ascii_lowercase().as_str() {

@@ -42,7 +42,7 @@ fn bounded() -> Box<dyn std::io::Write> {
     match WRITTEN.fetch_add(1, Ordering::Relaxed) {
         0..LIMIT => Box::new(std::io::stderr()),
         LIMIT => {
-            stderr_line("from here on nothing more is logged");
+            stderr_line("the log is full: later messages are dropped");
             Box::new(std::io::sink())
         }
         _ => Box::new(std::io::sink()),

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// How errors, warnings and log lines look.
+/// The format of errors, warnings and log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,

@@ -7,11 +7,11 @@ use crate::archives::open;
 /// Where the bytes of an archive come from.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The native source where it can read the repository, else streams.
+    /// The native source if it can read the repository, otherwise streams.
     Auto,
-    /// Streams of `borg extract`: borg's own bytes, but always from a file's beginning.
+    /// `borg extract`: reads each file from its beginning.
     Stream,
-    /// A reader of our own: one seek costs one chunk, and the repository is never locked.
+    /// The built-in reader: a seek reads one chunk, and the repository is not locked.
     Native,
 }
 

@@ -85,7 +85,7 @@ fn the_others_are_as_the_schema_says_too() {
     let image = world.path("image");
     let image = image.to_str().unwrap();
     let bill = ["restore", "::latest", &file, "--to", image, "--dry-run", "--json"];
-    assert!(told(&world, "restore", &bill)["bill"].is_object());
+    assert!(told(&world, "restore", &bill)["estimate"].is_object());
     let restored = told(&world, "restore", &["restore", "::latest", &file, "--to", image, "--json"]);
     assert_eq!((&restored["path"], &restored["target"]), (&json!(file[1..]), &json!(image)));
     assert_eq!(told(&world, "verify", &["verify", "::latest", "--json"])["right"], true);

@@ -91,7 +91,7 @@ fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
     }
     assert_eq!(
         told("maybe", &[]),
-        format!("warning: QUIET is neither `yes` nor `no`; taken as `no`\n{SAID}")
+        format!("warning: QUIET is neither `yes` nor `no`, and is ignored\n{SAID}")
     );
 }
 

@@ -89,7 +89,7 @@ fn the_next_step_that_is_printed_works() {
     assert_eq!(refused.code(), Some(75), "{refused}");
     assert!(refused.stderr().contains(&format!("umount {}", dir.display())), "{refused}");
     Program::new("umount").arg(&dir).ok();
-    let end = said.lines().find_map(|line| line.strip_prefix("End it:")).unwrap().trim();
+    let end = said.lines().find_map(|line| line.strip_prefix("Detach it:")).unwrap().trim();
     let words: Vec<_> = end.split(' ').skip(1).collect();
     scene.sandbox.offsite(words[0]).args(&words[1..]).ok();
     scene.assert_nothing_left();

@@ -149,7 +149,7 @@ fn the_bill_tells_what_would_be_done_and_nothing_is() {
     let disk = Disk::with(&sandbox, "disk", &old);
     let bill = |sandbox: &Sandbox, target: &std::path::Path, options: &[&str]| {
         let told = told(&restore(sandbox, target, &[&["--dry-run"], options].concat()).ok());
-        told["bill"].clone()
+        told["estimate"].clone()
     };
     let before = bill(&sandbox, disk.device(), &[]);
     assert!(disk.bytes() == old, "nothing is written");
@@ -166,5 +166,5 @@ fn the_bill_tells_what_would_be_done_and_nothing_is() {
     assert!(!new.exists());
     assert_eq!(number(&blank, "to_write") + number(&blank, "right"), bytes.len() as u64);
     let text = restore(&sandbox, &new, &["--dry-run"]).args(["--source", "stream"]).ok();
-    assert!(told(&text)["bill"]["right"].is_null());
+    assert!(told(&text)["estimate"]["right"].is_null());
 }

@@ -60,7 +60,7 @@ noise "$e" 500 1
 if $B verify ::today tank/e --against "$e" >told 2>said; then fail "verify saw no difference: $(cat told said)"; fi
 $B restore ::today tank/e --to "$e" --dry-run --json >told 2>said || fail "the bill: $(cat said)"
 says said "ZFS knows what changed"
-says told '"bill"'
+says told '"estimate"'
 restore tank/e --to "$e" --source stream
 says said "ZFS knows what changed"
 [ "$(number read)" = 0 ] || fail "$(number read) bytes were read"

@@ -23,10 +23,10 @@ use crate::tools::borg::Borg;
 use crate::tools::mount_point;
 use crate::tools::qubes;
 
-/// Make a device of a disk image in an archive.
+/// Attach a disk image in an archive as a block device.
 ///
-/// The image is not copied: what is read of the device is read from the archive, then. The device
-/// is read-only, and the kernel does not look for partitions in it.
+/// The image is not copied: each read of the device reads the archive. The device is read-only, and the
+/// kernel does not scan it for partitions.
 #[derive(Args)]
 #[command(group(ArgGroup::new("looked_into").args(["mount", "partition", "partscan"]).multiple(true)))]
 pub struct Attach {
@@ -35,35 +35,35 @@ pub struct Attach {
     archive: String,
     /// The image, as `list` prints it, or just the volume: tank/qubes/work/private.
     path: OsString,
-    /// The device can be written to: changes lie over the image and are thrown away by `detach`. They
-    /// are encrypted where they lie. The archive is never written to.
+    /// Make the device writable. Changes are kept beside the image, encrypted, and `detach` discards them.
+    /// The archive is never written to.
     #[arg(long)]
     writable: bool,
-    /// The changes stay in FILE, unencrypted, and are there again the next time.
+    /// Keep the changes in FILE, unencrypted, for the next time.
     #[arg(long, value_name = "FILE", requires = "writable")]
     keep_changes: Option<PathBuf>,
-    /// Mount the file system in it, too: nodev, nosuid, noexec, and without --writable read-only. Then
-    /// its journal is not replayed: what was written last before the backup may not be seen.
+    /// Mount its file system, too: nodev, nosuid, noexec, and without --writable read-only. A read-only mount
+    /// does not replay the journal: the last writes before the backup may be missing.
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
-    /// The device is only this partition of the image.
+    /// Attach only this partition of the image.
     #[arg(long, value_name = "N", conflicts_with_all = ["partscan", "to_qube"])]
     partition: Option<u32>,
-    /// Bytes of a sector: 512 unless it is said.
+    /// The size of a sector in bytes [default: 512].
     #[arg(long, value_name = "BYTES")]
     sector_size: Option<u32>,
-    /// The kernel makes a device of each partition.
+    /// Let the kernel create a device for each partition.
     #[arg(long, conflicts_with = "to_qube")]
     partscan: bool,
-    /// Hand the device to a running qube, unread by dom0.
+    /// Attach the device to a running qube; dom0 does not read it.
     #[arg(long, value_name = "VM", conflicts_with = "mount")]
     to_qube: Option<String>,
-    /// On Qubes OS: let --mount, --partition and --partscan be done in dom0. The file system was written by the qube, and can be
-    /// made so that it attacks the kernel that mounts it; in dom0 that would be the end of the
-    /// separation of all qubes. --to-qube is the way to go.
+    /// On Qubes OS: allow --mount, --partition and --partscan in dom0. The qube wrote the file system, and a
+    /// malicious one can attack the kernel that mounts it; in dom0 that breaks the isolation of all qubes.
+    /// Use --to-qube instead.
     #[arg(long, requires = "looked_into")]
     in_host: bool,
-    /// Tell what was made as JSON, on standard output, instead of the device alone.
+    /// Print what was attached as JSON on standard output, instead of the device alone.
     #[arg(long)]
     json: bool,
 }
@@ -87,7 +87,7 @@ impl Attach {
         if let Err(e) = console::print(&made) {
             // Nobody would know of it.
             return Err(match detach::take_down(&attachment) {
-                Ok(()) => e.hint("nothing is attached: nobody could be told the device"),
+                Ok(()) => e.hint("nothing is attached, because the device could not be printed"),
                 Err(left) => e.hint(format!("{} is still attached: {}", device.display(), left.chain())),
             });
         }
@@ -135,7 +135,7 @@ impl Attach {
             (Some(dir), _) => {
                 console.say(&format!("Its files:   {}", dir.display()));
                 if !self.writable {
-                    console.say("  What was written last before the backup may be in its journal only; `--writable` replays it");
+                    console.say("  The last writes before the backup may be only in its journal; `--writable` replays it");
                 }
             }
             (None, Some(qube)) => console.say(&format!(
@@ -143,11 +143,11 @@ impl Attach {
                 if self.writable { "nosuid" } else { "ro,nosuid,noload" }
             )),
             (None, None) if qubes::is_admin() => {
-                console.say("Look into it in a qube:  `attach --to-qube VM` does that in one step")
+                console.say("To open it in a qube, use `attach --to-qube VM`")
             }
             (None, None) => self.next_step(device).iter().for_each(|line| console.say(line)),
         }
-        console.say(&format!("End it:      borg-offsite-backup detach {shown}"));
+        console.say(&format!("Detach it:   borg-offsite-backup detach {shown}"));
     }
 
     /// What one does with such a device; nothing when that cannot be seen.

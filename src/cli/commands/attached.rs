@@ -10,10 +10,10 @@ use crate::cli::globals::Globals;
 use crate::device::attachment::{Attachment, State};
 use crate::error::Result;
 
-/// Show what is attached.
+/// List what is attached.
 #[derive(Args)]
 pub struct Attached {
-    /// As JSON.
+    /// Print JSON on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -33,7 +33,7 @@ impl Attached {
             console::print(&line(attachment))?;
         }
         if all.iter().any(|a| matches!(a.state(), State::Dead(_))) {
-            globals.console().say("`borg-offsite-backup cleanup` ends what is dead");
+            globals.console().say("`borg-offsite-backup cleanup` removes dead attachments");
         }
         Ok(Exit::Done)
     }

@@ -20,10 +20,10 @@ use crate::tools::mounts::{self, Mount};
 use crate::tools::qubes;
 use crate::tools::zfs;
 
-/// Say whether the configuration is good, and what it comes to on this machine.
+/// Check the configuration, and show what it means on this machine.
 #[derive(Args)]
 pub struct CheckConfig {
-    /// Tell it as one JSON object.
+    /// Print one JSON object on standard output.
     #[arg(long)]
     json: bool,
 }

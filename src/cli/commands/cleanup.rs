@@ -14,17 +14,17 @@ use crate::device::attachment::Attachment;
 use crate::device::detach;
 use crate::error::{Error, Result};
 
-/// Remove what a killed run left behind. What a live run or mount uses is left alone.
+/// Remove what a killed run left behind. What a running command or a mount uses stays.
 #[derive(Args)]
 pub struct Cleanup {
-    /// Only tell what would be removed.
+    /// Only list what would be removed.
     #[arg(long)]
     dry_run: bool,
     /// Also remove what the Python tool of this name left in ZFS: snapshots named `@borg-yyyy-mm-dd`
-    /// and what is in `POOL/.borg-offsite-backup`. Without this it is only told.
+    /// and what is in `POOL/.borg-offsite-backup`. Without this option they are only listed.
     #[arg(long)]
     old_tool: bool,
-    /// Tell it as JSON, on standard output.
+    /// Print JSON on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -65,7 +65,7 @@ impl Cleanup {
     fn tell(&self, done: &Done, console: Console) {
         for (attachment, result) in &done.attachments {
             if let Err(e) = result {
-                console.warn(&format!("cannot end the dead attachment {}", attachments::name(attachment)));
+                console.warn(&format!("cannot detach the dead attachment {}", attachments::name(attachment)));
                 report::error(console, e);
             }
         }
@@ -73,14 +73,13 @@ impl Cleanup {
             console.warn(&could_not_remove(left, error));
         }
         if let Some(run) = &done.rest.active {
-            console.say(&format!("a `create` is running ({run}); what it uses was left alone"));
+            console.say(&format!("A `create` is running ({run}); what it uses stays"));
         }
         for left in &done.rest.old_tool {
             console.say(&format!("Left alone: {}", leftover(left)));
         }
         if !done.rest.old_tool.is_empty() {
-            console
-                .say("`cleanup --old-tool` removes what the Python tool left, if it does not run any more");
+            console.say("If the Python tool no longer runs, `cleanup --old-tool` removes what it left");
         }
         if done.rest.removed.is_empty() && done.rest.failed.is_empty() && done.attachments.is_empty() {
             console.say("There is nothing to clean up");

@@ -19,37 +19,37 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::process::interrupt;
 
-/// Back up what the configuration lists, into an archive named after today, then prune older ones.
+/// Back up what the configuration lists into an archive named after today, then prune older archives.
 #[derive(Args)]
 pub struct Create {
-    /// What to do when there is an archive of today already.
+    /// What to do if an archive of today exists.
     #[arg(long, value_enum, default_value_t = IfExists::Fail, value_name = "WHAT")]
     if_exists: IfExists,
-    /// Only list what would be looked at; nothing is written and nothing is pruned.
+    /// Only list what would be backed up. Nothing is written and nothing is pruned.
     #[arg(long)]
     dry_run: bool,
-    /// Where to write what monitoring wants to know, also when the backup fails: in the text format
-    /// of Prometheus. A bare name goes to the folder of the node exporter's textfile collector.
+    /// Write metrics in the text format of Prometheus to FILE, even if the backup fails. A bare name goes to
+    /// the directory of the node exporter's textfile collector.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     telemetry_file: Option<PathBuf>,
-    /// How long to wait for another `create` to end, and for the repository's lock.
+    /// How long to wait for another `create` and for the repository's lock.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     lock_wait: u32,
-    /// Tell what came of it as JSON, on standard output.
+    /// Print the result as JSON on standard output.
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
-    /// Options for `borg create`, passed on as they are.
+    /// Options for `borg create`, passed on unchanged.
     #[arg(last = true, value_name = "BORG OPTIONS")]
     borg_options: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum IfExists {
-    /// Stop with an error.
+    /// Fail.
     Fail,
-    /// Be content with it.
+    /// Keep it, and make no new one.
     Skip,
-    /// Make it anew; the old one is removed when the new one stands.
+    /// Replace it; the old archive is removed when the new one is complete.
     Replace,
 }
 

@@ -19,7 +19,7 @@ pub struct Detach {
     /// The device, the folder where it is mounted, or an archive: then all that is attached of it.
     #[arg(value_name = "DEVICE|DIR|::ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
     what: Option<PathBuf>,
-    /// Everything that is attached.
+    /// Detach everything that is attached.
     #[arg(long)]
     all: bool,
 }

@@ -16,9 +16,12 @@ use crate::error::{Error, Result};
 
 const PROGRAM: &str = "borg-offsite-backup";
 const FILES: [(&str, &str); 4] = [
-    ("/etc/borg-offsite-backup.conf", "The configuration, in JSON. --config names another."),
+    (
+        "/etc/borg-offsite-backup.conf",
+        "The configuration, in JSON; see borg-offsite-backup.conf(5). --config names another.",
+    ),
     ("~/.borg-offsite-backup.key", "The key of the repository. Keep a copy on another machine."),
-    ("/run/borg-offsite-backup/", "Where file systems are staged while they are backed up."),
+    ("/run/borg-offsite-backup/", "File systems are staged here during a backup."),
     (
         "/var/cache/borg-offsite-backup/",
         "Caches; $XDG_CACHE_HOME/borg-offsite-backup/ for those who are not root.",
@@ -30,15 +33,15 @@ const ENVIRONMENT: [(&str, &str); 7] = [
         "The passphrase. Unset, root's is in /etc/credstore/borg-offsite-backup.passphrase (of root, mode 0600), or it is \
          empty; on a terminal it is asked for.",
     ),
-    ("BORG_KEY_FILE", "The key, if it is not at its place in the home folder."),
+    ("BORG_KEY_FILE", "The key, if it is not at its default place in the home directory."),
     (
         "CREDENTIALS_DIRECTORY",
         "Where systemd has the files of LoadCredential=. borg-offsite-backup.passphrase and \
          borg-offsite-backup.key in it are used where the variables above are not set.",
     ),
-    ("BORG_RSH", "What makes the connection; unset, ssh with keep-alives."),
-    ("BORG_REPO", "Not heeded: the repository is the one in the configuration."),
-    ("QUIET", "yes is as --quiet."),
+    ("BORG_RSH", "The command that makes the connection [default: ssh with keep-alives]."),
+    ("BORG_REPO", "Ignored: the configuration names the repository."),
+    ("QUIET", "yes is the same as --quiet."),
     ("NO_COLOR", "Set to anything: no colours."),
 ];
 
@@ -46,7 +49,7 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 #[derive(Args)]
 #[command(hide = true)]
 pub struct Generate {
-    /// Where they go; made if it is not there.
+    /// The directory to write to; it is created if it does not exist.
     dir: PathBuf,
 }
 
@@ -110,7 +113,7 @@ fn page(command: clap::Command, path: &Path, is_main: bool) -> std::io::Result<(
         roff.control("PP", []).text([roman("Commands that are passed through to borg exit as borg does.")]);
         section(&mut roff, "FILES", FILES.map(|(name, text)| (name.to_owned(), text)).into());
         section(&mut roff, "ENVIRONMENT", ENVIRONMENT.map(|(name, text)| (name.to_owned(), text)).into());
-        roff.control("PP", []).text([roman("Every other BORG_ variable is as borg takes it.")]);
+        roff.control("PP", []).text([roman("Borg reads every other BORG_ variable itself.")]);
     }
     roff.to_writer(&mut file)
 }

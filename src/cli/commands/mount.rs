@@ -32,7 +32,7 @@ use crate::tools::mount_point;
 /// Volumes that are named when the mount is up; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
 
-/// Show an archive, or all of them, as a read-only folder.
+/// Mount an archive, or all archives, as a read-only directory.
 #[derive(Args)]
 #[command(
     override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...",
@@ -40,34 +40,33 @@ const VOLUMES_SHOWN: usize = 10;
     infer_long_args = true
 )]
 pub struct Mount {
-    /// The archive (none: every archive as a folder), where to mount it, and paths in it, if not
-    /// all of it is wanted.
+    /// The archive (without one: every archive as a directory), the mount point, and paths in the archive to
+    /// show only these.
     #[arg(value_name = "[::ARCHIVE] DIR [PATH]...", required = true, num_args = 1..)]
     words: Vec<OsString>,
-    /// Stay in the foreground; systemd is told when the mount is ready.
+    /// Stay in the foreground, and notify systemd when the mount is ready.
     #[arg(short, long)]
     foreground: bool,
     /// allow_other, allow_root, uid=, gid=, umask=, numeric_ids, allow_damaged_files,
-    /// ignore_permissions; noexec, nosymfollow, transform_symlinks (an absolute link in an archive
-    /// leads to this machine's files, unless one of the last two says that it leads nowhere, or into
-    /// the archive); idle= (seconds until an unused stream gives the repository's lock back), stall=,
-    /// deadline= (seconds until a read fails), lock_wait= (seconds to wait for the repository),
-    /// refresh= (seconds between two looks for new archives). ro, nosuid and nodev are always on.
+    /// ignore_permissions; noexec, nosymfollow (absolute links lead nowhere), transform_symlinks (absolute
+    /// links lead into the archive; without either, they lead to this machine's files); idle= (seconds until
+    /// an unused stream releases the repository's lock), stall=, deadline= (seconds until a read fails),
+    /// lock_wait= (seconds to wait for the repository), refresh= (seconds between two checks for new
+    /// archives). ro, nosuid and nodev are always set.
     #[arg(short, value_name = "OPT,...")]
     options: Vec<String>,
-    /// Where the files' bytes come from.
+    /// How to read the files.
     #[arg(long, value_enum, default_value_t = Source::Auto)]
     source: Source,
-    /// Disk space that the encrypted cache may take, such as 20G; 0 for none [default: half of what
-    /// is free, up to 64 GiB].
+    /// The size of the encrypted cache on disk, such as 20G; 0 for none [default: half of the free space,
+    /// up to 64 GiB].
     #[arg(long, value_name = "SIZE", value_parser = mount_options::size)]
     cache_size: Option<u64>,
-    /// Where the cache is [default: /var/cache/borg-offsite-backup, or below ~/.cache]. In a folder
-    /// that is named here, what comes from a server stays for the next mount, encrypted as it is in
-    /// the repository.
+    /// The directory of the cache [default: /var/cache/borg-offsite-backup, or below ~/.cache]. A directory
+    /// named here also keeps what a server sent for the next mount, encrypted as in the repository.
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Leave out the first N components of each path.
+    /// Remove the first N components of each path.
     #[arg(long, value_name = "N", default_value_t = 0)]
     strip_components: usize,
     /// Only the first N archives.
@@ -79,16 +78,16 @@ pub struct Mount {
     /// Only archives whose names match.
     #[arg(short = 'a', long = "glob-archives", value_name = "GLOB")]
     glob: Option<String>,
-    /// In which order first and last are counted (timestamp, name, id).
+    /// The order for --first and --last (timestamp, name, id).
     #[arg(long, value_name = "KEYS")]
     sort_by: Option<String>,
-    /// Show unfinished archives, too.
+    /// Include checkpoints of unfinished archives.
     #[arg(long)]
     consider_checkpoints: bool,
     /// As `-o numeric_ids`.
     #[arg(long, hide = true, alias = "numeric-owner")]
     numeric_ids: bool,
-    /// For scripts written for `borg mount`: no lock is held anyway.
+    /// Accepted for scripts written for `borg mount`; no lock is held anyway.
     #[arg(long, hide = true)]
     bypass_lock: bool,
 }
@@ -153,7 +152,7 @@ impl Mount {
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => Err(Error::usage(format!("`{option}` picks archives, and one is named"))
-                .hint("leave one of the two out")),
+                .hint("remove the option or the archive")),
             None => Ok(()),
         }
     }
@@ -161,7 +160,7 @@ impl Mount {
     fn request(&self) -> Result<(PathBuf, Request)> {
         let (archive, words) = match self.words.split_first() {
             Some((first, rest)) if first.as_bytes().starts_with(b"::") => {
-                let text = first.to_str().ok_or_else(|| Error::usage("the archive's name is no UTF-8"))?;
+                let text = first.to_str().ok_or_else(|| Error::usage("the archive's name is not UTF-8"))?;
                 (if text == "::" { None } else { Some(Wanted::parse(text)?) }, rest)
             }
             _ => (None, &self.words[..]),
@@ -170,7 +169,7 @@ impl Mount {
             self.refuse_choices_among_archives()?;
         }
         let (dir, paths) = words.split_first().ok_or_else(|| {
-            Error::usage("where should it be mounted?").hint("borg-offsite-backup mount ::ARCHIVE DIR")
+            Error::usage("the mount point is missing").hint("borg-offsite-backup mount ::ARCHIVE DIR")
         })?;
         let paths = paths.iter().map(|p| item_path(p)).collect::<Result<_>>()?;
         let mut request = Request {
@@ -198,7 +197,7 @@ impl Mount {
 
 fn item_path(path: &OsStr) -> Result<ItemPath> {
     ItemPath::new(path.as_bytes())
-        .ok_or_else(|| Error::usage(format!("`{}` is no path that an archive can hold", path.display())))
+        .ok_or_else(|| Error::usage(format!("`{}` is not a path that an archive can hold", path.display())))
 }
 
 /// A mount, and what to tell about it.
@@ -236,6 +235,6 @@ fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {
             lines.push(format!("{what} {verb} at {dir} ({source} source, {took})."));
         }
     }
-    lines.push(format!("End it:      borg-offsite-backup umount {dir}"));
+    lines.push(format!("Unmount it:  borg-offsite-backup umount {dir}"));
     lines.join("\n")
 }

@@ -12,14 +12,14 @@ use crate::cli::globals::Globals;
 use crate::cli::telemetry_file;
 use crate::error::Result;
 
-/// Write what monitoring wants to know, as `create --telemetry-file` does, without a backup.
+/// Write metrics for monitoring, as `create --telemetry-file` does, without a backup.
 #[derive(Args)]
 pub struct Telemetry {
-    /// The file, in the text format of Prometheus. A bare name goes to the folder of the node
-    /// exporter's textfile collector, `-` to standard output.
+    /// The file, in the text format of Prometheus. A bare name goes to the directory of the node exporter's
+    /// textfile collector, `-` to standard output.
     #[arg(long, value_name = "FILE", required_unless_present = "json")]
     telemetry_file: Option<PathBuf>,
-    /// Tell it as JSON, on standard output, instead.
+    /// Print JSON on standard output instead.
     #[arg(long, conflicts_with = "telemetry_file")]
     json: bool,
     /// How long to wait for the repository's lock.

@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result};
 use crate::tools::mount_point;
 use crate::tools::mounts::{self, FUSE_TYPE};
 
-/// End a mount.
+/// Unmount a mount.
 #[derive(Args)]
 pub struct Umount {
-    /// Where it is mounted.
+    /// The mount point.
     dir: PathBuf,
 }
 
@@ -24,8 +24,11 @@ impl Umount {
             return Err(Error::usage(format!("nothing is mounted at {shown}")).hint("see `findmnt`"));
         };
         if mount.kind != FUSE_TYPE {
-            return Err(Error::usage(format!("{shown} is a mount of {}, not of ours", mount.kind))
-                .hint(format!("`umount {shown}` ends it")));
+            return Err(Error::usage(format!(
+                "{shown} is a mount of type {}, not of this program",
+                mount.kind
+            ))
+            .hint(format!("`umount {shown}` unmounts it")));
         }
         // What is open in a mount whose process is gone can only fail.
         mounts::unmount(&dir, mount.is_dead()).map_err(|e| match e.kind() {

@@ -31,25 +31,25 @@ const SHOWN: usize = 20;
 /// Ranges in JSON at most.
 const MOST_RANGES: usize = 10_000;
 
-/// See that an archive's data is right, or that a device still equals its volume in an archive.
+/// Verify an archive's data, or compare a device with its volume in an archive.
 #[derive(Args)]
 pub struct Verify {
     /// The archive.
     #[arg(value_name = "::ARCHIVE")]
     archive: String,
-    /// What of it, as `list` prints it; of a volume its name is enough [default: all].
+    /// A path in it, as `list` prints it; for a volume, its name is enough [default: everything].
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
-    /// Hold this device or file against the archive; nothing of its data is fetched.
+    /// Compare this device or file with the archive, without fetching data.
     #[arg(long, value_name = "TARGET", requires = "path")]
     against: Option<PathBuf>,
-    /// Read only so much of the data, and each time another part until all was read.
+    /// Read only this part of the data, and each time another part until everything was read.
     #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "against")]
     sample: Option<f64>,
-    /// Where the bytes come from.
+    /// How to read the archive.
     #[arg(long, value_enum, default_value_t = Source::Auto)]
     source: Source,
-    /// Tell what was found as JSON, on standard output.
+    /// Print the result as JSON on standard output.
     #[arg(long)]
     json: bool,
 }

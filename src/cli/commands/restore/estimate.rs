@@ -38,7 +38,7 @@ pub fn run(
     console::print(&match options.json {
         true => {
             let mut result = about(archived, image, &target);
-            result["bill"] = json!(bill);
+            result["estimate"] = json!(bill);
             result.to_string()
         }
         false => text(image, &target, &bill),

@@ -51,7 +51,7 @@ pub struct Options {
     /// Restore owners by number instead of by name.
     #[arg(long)]
     pub numeric_ids: bool,
-    /// Where the bytes come from.
+    /// How to read the archive.
     #[arg(long, value_enum, default_value_t = Source::Auto)]
     pub source: Source,
     /// Print the result as JSON on standard output.
