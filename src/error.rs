@@ -130,6 +130,17 @@ impl StdError for Error {
     }
 }
 
+impl From<borg_repository::error::Error> for Error {
+    fn from(error: borg_repository::error::Error) -> Self {
+        use borg_repository::error::Error::{NoRepository, NotFound};
+        let kind = match error {
+            NotFound(_) | NoRepository(_) => Kind::NotFound,
+            _ => Kind::Failed,
+        };
+        Error::new(kind, "cannot read the repository").because(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,15 @@ mod tests {
     }
 
     #[test]
+    fn the_repositorys_reader_escapes_the_same_in_a_path() {
+        for c in ('\u{1}'..=char::MAX).filter(|c| !matches!(c, '.' | '/')) {
+            let text = c.to_string();
+            let path = borg_repository::path::ItemPath::new(text.as_bytes()).unwrap();
+            assert_eq!(path.to_string(), line(&text));
+        }
+    }
+
+    #[test]
     fn our_own_lines_stay_lines() {
         assert_eq!(lines("a\n\tb\x1b"), "a\n\tb\\u{1b}");
     }

@@ -7,9 +7,12 @@
 //! cli                       the command line; the one place that prints and picks exit codes
 //! restore | verify | device | mount | backup    none knows another
 //! archives                  which archives there are, their trees, the bytes of their files
-//! repository | tools        borg 1.x repositories read by ourselves | one typed file per outside program
-//! config | process | archive | folders | error | escape | progress | secret
+//! tools                     one typed file per outside program
+//! config | process | archive | folders | error | escape | progress
 //! ```
+//!
+//! `crates/borg-repository` reads borg 1.x repositories. `archives` and `archive` use it, and those above
+//! them. It knows nothing of this package.
 //!
 //! A module uses those on lower lines, never those above or beside it. ARCHITECTURE.md says why,
 //! and `tests/architecture.rs` holds the code to it.
@@ -26,8 +29,8 @@ pub mod folders;
 pub mod mount;
 pub mod process;
 pub mod progress;
-pub mod repository;
+pub use borg_repository as repository;
 pub mod restore;
-pub mod secret;
+pub use borg_repository::secret;
 pub mod tools;
 pub mod verify;

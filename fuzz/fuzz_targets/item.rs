@@ -1,8 +1,8 @@
 //! Whatever the metadata of an archive is: the items are the same wherever it is cut.
 #![no_main]
 
-use borg_offsite_backup::archive::item::Item;
-use borg_offsite_backup::repository::items::{ChunkLists, ItemParser};
+use borg_repository::item::Item;
+use borg_repository::items::{ChunkLists, ItemParser};
 
 type Items = Result<Vec<(Item, ChunkLists)>, &'static str>;
 

@@ -23,10 +23,9 @@ pub fn has_volumes(path: &[u8]) -> bool {
     path.strip_prefix(FOLDER).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-impl ItemPath {
-    pub fn is_volume(&self) -> bool {
-        name_of(self.as_bytes()).is_some()
-    }
+/// Whether an archive has a volume's bytes at `path`.
+pub fn is_volume(path: &ItemPath) -> bool {
+    name_of(path.as_bytes()).is_some()
 }
 
 #[cfg(test)]

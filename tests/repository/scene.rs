@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use borg_offsite_backup::archive::item::{Item, Kind};
+use borg_offsite_backup::archive::item::{FileType, Item};
 use borg_offsite_backup::repository::archive::Archive;
 use borg_offsite_backup::repository::error::Result;
 use borg_offsite_backup::repository::items::{Chunk, ChunkLists};
@@ -79,7 +79,7 @@ pub fn assert_right(sandbox: &Sandbox, borg: &common::Repository, repository: &R
     let by_path: HashMap<_, _> = items.iter().map(|(item, lists)| (item.path.as_bytes(), lists)).collect();
     let mut files = 0;
     for (item, lists) in &items {
-        if Kind::of(item.mode) != Some(Kind::File) {
+        if FileType::from_mode(item.mode) != Some(FileType::File) {
             continue;
         }
         let lists = item.source.as_deref().map_or(lists, |master| by_path[master]);
@@ -122,8 +122,8 @@ fn assert_listed(sandbox: &Sandbox, borg: &common::Repository, name: &str, items
         assert_eq!(item.size, sum, "{path}");
         let source = item.source.as_deref().unwrap_or_default();
         assert_eq!(line["source"], shown(source), "{path}");
-        let kind = Kind::of(item.mode).unwrap();
-        let size = if kind == Kind::Symlink { source.len() as u64 } else { item.size };
+        let kind = FileType::from_mode(item.mode).unwrap();
+        let size = if kind == FileType::Symlink { source.len() as u64 } else { item.size };
         assert_eq!(number("size"), size as i64, "{path}");
         if let Some(user) = &item.user {
             assert_eq!(line["user"], shown(user), "{path}");
@@ -131,7 +131,7 @@ fn assert_listed(sandbox: &Sandbox, borg: &common::Repository, name: &str, items
         if let Some(group) = &item.group {
             assert_eq!(line["group"], shown(group), "{path}");
         }
-        let linked = kind != Kind::Symlink && item.source.is_some();
+        let linked = kind != FileType::Symlink && item.source.is_some();
         assert_eq!(line["mode"], mode(item.mode, kind, linked), "{path}");
     }
 }
@@ -151,16 +151,16 @@ fn micros(time: &serde_json::Value) -> i64 {
     time.and_utc().timestamp_micros()
 }
 
-fn mode(mode: u32, kind: Kind, linked: bool) -> String {
+fn mode(mode: u32, kind: FileType, linked: bool) -> String {
     let kind = match kind {
         _ if linked => 'h',
-        Kind::File => '-',
-        Kind::Directory => 'd',
-        Kind::Symlink => 'l',
-        Kind::BlockDevice => 'b',
-        Kind::CharDevice => 'c',
-        Kind::Fifo => 'p',
-        Kind::Socket => 's',
+        FileType::File => '-',
+        FileType::Directory => 'd',
+        FileType::Symlink => 'l',
+        FileType::BlockDevice => 'b',
+        FileType::CharDevice => 'c',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
     };
     let bit = |bit: u32, c: char| if mode & bit == 0 { '-' } else { c };
     let special = |x: u32, s: u32, small: char| match (mode & x != 0, mode & s != 0) {

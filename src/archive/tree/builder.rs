@@ -10,8 +10,8 @@ use super::records::{
     ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Place, Text, XattrRecord,
 };
 use super::{ContentId, MADE_UP, NodeId, Tree, View};
-use crate::archive::item::{self, Item, Xattr};
-use crate::archive::path::is_clean;
+use crate::archive::item::{FileType, Item, Xattr};
+use crate::archive::path::ItemPath;
 
 /// No file system of Linux that we know has longer names, in bytes, and the kernel fails a folder
 /// with much longer ones.
@@ -139,10 +139,10 @@ impl TreeBuilder {
         if item.raw.as_deref().unwrap_or(item.path.as_bytes()).len() > LONGEST_PATH {
             return None;
         }
-        let kind = match item::Kind::of(item.mode)? {
-            item::Kind::Directory => Kind::Directory,
-            item::Kind::File => Kind::File,
-            item::Kind::Symlink => Kind::Symlink,
+        let kind = match FileType::from_mode(item.mode)? {
+            FileType::Directory => Kind::Directory,
+            FileType::File => Kind::File,
+            FileType::Symlink => Kind::Symlink,
             _ => Kind::Special,
         };
         if kind == Kind::Directory {
@@ -511,7 +511,7 @@ fn path_in(texts: &[u8], place: Place) -> Address<'_> {
 }
 
 fn address(path: &[u8]) -> Address<'_> {
-    if !is_clean(path) {
+    if !ItemPath::is_clean(path) {
         return (None, path);
     }
     let (folder, name) = split(path);

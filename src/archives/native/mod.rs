@@ -1,4 +1,4 @@
-//! Source two: chunks, read by ourselves through `crate::repository`. One seek costs one chunk.
+//! Source two: chunks, read through `borg_repository`. One seek costs one chunk.
 //!
 //! Chunks are kept by their own number, not by that of the file, so a chunk that files or archives
 //! share is fetched once; chunks of zeros are known by their id and never fetched. A chunk that

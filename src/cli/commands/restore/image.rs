@@ -9,6 +9,7 @@ use super::estimate;
 use super::known::{Known, since};
 use super::options::Options;
 use super::request::Request;
+use crate::archive::volumes;
 use crate::archives::archived::{Archived, Image};
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
@@ -64,7 +65,7 @@ pub fn run(
     }
     let about = about(archived, image, target.shown());
     let mut report = report.map_err(|unfinished| failed(options, unfinished, about.clone()))?;
-    if is_new_file && !image.path.is_volume() {
+    if is_new_file && !volumes::is_volume(&image.path) {
         Attributes::give(&archived.tree, &image.path, options.numeric_ids, &target)?;
     }
     report.read += known.read;
@@ -74,7 +75,7 @@ pub fn run(
 }
 
 fn refuse_owners(options: &Options, place: &Place, image: &Image) -> Result<()> {
-    if options.numeric_ids && (place.kept != Kept::New || image.path.is_volume()) {
+    if options.numeric_ids && (place.kept != Kept::New || volumes::is_volume(&image.path)) {
         return Err(Error::usage("`--numeric-ids` is for files that a restore makes")
             .hint(format!("{} keeps its owner, or is a volume's, which has none", place.shown())));
     }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::id::Id;
+use super::item::{Item, NOBODY, Xattr};
 use super::msgpack::{Reader, Stop, Token};
-use crate::archive::item::{Item, NOBODY, Xattr};
-use crate::archive::path::ItemPath;
+use super::path::ItemPath;
 
 /// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
 const LONGEST: usize = 512 << 20;

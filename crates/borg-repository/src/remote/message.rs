@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use rmp::encode::{write_array_len, write_bool, write_map_len, write_sint, write_str, write_str_len};
 
-use crate::repository::error::{Error, Result};
-use crate::repository::id::Id;
-use crate::repository::manifest::{each_field, text};
-use crate::repository::msgpack::{Reader, Stop, Token};
-use crate::repository::segment::LARGEST_OBJECT;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::manifest::{each_field, text};
+use crate::msgpack::{Reader, Stop, Token};
+use crate::segment::LARGEST_OBJECT;
 
 /// No message is longer, in bytes: an object, and what is around it.
 const LONGEST: usize = LARGEST_OBJECT + (1 << 20);

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Connection;
 use super::message::{self, Answer, Messages, Value};
-use crate::repository::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Calls that may be on their way: as many as borg's own client has. A call has some 60 bytes, so
 /// they never fill a pipe, and a server that writes while we do hinders nobody.

@@ -121,16 +121,6 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<Error> for crate::error::Error {
-    fn from(error: Error) -> Self {
-        let kind = match error {
-            Error::NotFound(_) | Error::NoRepository(_) => crate::error::Kind::NotFound,
-            _ => crate::error::Kind::Failed,
-        };
-        crate::error::Error::new(kind, "cannot read the repository").because(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::error::{Error, Result};
 use super::id::Id;
-use crate::secret::Secret;
+use super::secret::Secret;
 
 /// How a repository is encrypted; the first byte of each of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

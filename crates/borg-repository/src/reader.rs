@@ -13,13 +13,13 @@ use super::compression::{Size, decompress};
 use super::crypto::{Crypto, Mode, Secrets};
 use super::error::{Error, Result};
 use super::id::Id;
+use super::item::Item;
 use super::items::{Chunk, ChunkLists, ItemParser};
 use super::key::{Locked, find_key_file};
 use super::manifest::Manifest;
 use super::security::{Rules, Security};
 use super::store::{Object, Pending, Store};
 use super::zeros::Zeros;
-use crate::archive::item::Item;
 
 /// No metadata is longer, in plain bytes; borg itself gives up there.
 const LARGEST_METADATA: usize = 128 << 20;

@@ -1,0 +1,103 @@
+//! One item of an archive: everything that borg stores about a file, but its bytes.
+
+use std::sync::Arc;
+
+use super::path::ItemPath;
+
+/// Owns what has no owner.
+pub const NOBODY: u32 = 65_534;
+
+/// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its place among the items of the archive, from 0.
+    pub number: u64,
+    pub path: ItemPath,
+    /// The path as the archive has it, where that is another: `./a`, as tar writes it. By this one
+    /// borg finds the item.
+    pub raw: Option<Box<[u8]>>,
+    /// st_mode, with the file type.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Name of the owner where the backup machine knew it.
+    pub user: Option<Arc<[u8]>>,
+    pub group: Option<Arc<[u8]>>,
+    /// Nanoseconds since the epoch.
+    pub mtime: i64,
+    pub atime: Option<i64>,
+    pub ctime: Option<i64>,
+    /// Bytes; the sum of the listed chunks.
+    pub size: u64,
+    /// st_rdev of a device.
+    pub rdev: u64,
+    /// Target of a symlink; for anything else the path of its hard-link master.
+    pub source: Option<Box<[u8]>>,
+    /// POSIX ACLs are not among them.
+    pub xattrs: Vec<Xattr>,
+    /// Text as borg stores it: `user:name:rwx:uid` a line.
+    pub acl_access: Option<Box<[u8]>>,
+    pub acl_default: Option<Box<[u8]>>,
+    /// `check --repair` put zeros where chunks were lost.
+    pub damaged: bool,
+    /// A checkpoint's part of a file, not a file of its own.
+    pub part: bool,
+}
+
+impl Item {
+    /// A file of which nothing but this is known; it belongs to nobody.
+    pub fn new(path: ItemPath, mode: u32) -> Self {
+        Item {
+            number: 0,
+            path,
+            raw: None,
+            mode,
+            uid: NOBODY,
+            gid: NOBODY,
+            user: None,
+            group: None,
+            mtime: 0,
+            atime: None,
+            ctime: None,
+            size: 0,
+            rdev: 0,
+            source: None,
+            xattrs: Vec::new(),
+            acl_access: None,
+            acl_default: None,
+            damaged: false,
+            part: false,
+        }
+    }
+}
+
+/// Name and value of an extended attribute.
+pub type Xattr = (Box<[u8]>, Box<[u8]>);
+
+/// The type of a file, from the type bits of its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileType {
+    File,
+    Directory,
+    Symlink,
+    BlockDevice,
+    CharDevice,
+    Fifo,
+    Socket,
+}
+
+impl FileType {
+    /// `None` for type bits that no file has.
+    pub fn from_mode(mode: u32) -> Option<FileType> {
+        Some(match mode & libc::S_IFMT {
+            libc::S_IFREG => FileType::File,
+            libc::S_IFDIR => FileType::Directory,
+            libc::S_IFLNK => FileType::Symlink,
+            libc::S_IFBLK => FileType::BlockDevice,
+            libc::S_IFCHR => FileType::CharDevice,
+            libc::S_IFIFO => FileType::Fifo,
+            libc::S_IFSOCK => FileType::Socket,
+            _ => return None,
+        })
+    }
+}
