@@ -130,9 +130,9 @@ impl StdError for Error {
     }
 }
 
-impl From<borg_repository::error::Error> for Error {
-    fn from(error: borg_repository::error::Error) -> Self {
-        use borg_repository::error::Error::{NoRepository, NotFound};
+impl From<borg_repository::Error> for Error {
+    fn from(error: borg_repository::Error) -> Self {
+        use borg_repository::Error::{NoRepository, NotFound};
         let kind = match error {
             NotFound(_) | NoRepository(_) => Kind::NotFound,
             _ => Kind::Failed,

@@ -75,7 +75,7 @@ mod tests {
     fn the_repositorys_reader_escapes_the_same_in_a_path() {
         for c in ('\u{1}'..=char::MAX).filter(|c| !matches!(c, '.' | '/')) {
             let text = c.to_string();
-            let path = borg_repository::path::ItemPath::new(text.as_bytes()).unwrap();
+            let path = borg_repository::ItemPath::new(text.as_bytes()).unwrap();
             assert_eq!(path.to_string(), line(&text));
         }
     }

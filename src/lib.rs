@@ -17,6 +17,8 @@
 //! A module uses those on lower lines, never those above or beside it. ARCHITECTURE.md says why,
 //! and `tests/architecture.rs` holds the code to it.
 
+#![deny(clippy::unwrap_used)]
+
 pub mod archive;
 pub mod archives;
 pub mod backup;
@@ -29,8 +31,8 @@ pub mod folders;
 pub mod mount;
 pub mod process;
 pub mod progress;
-pub use borg_repository as repository;
 pub mod restore;
-pub use borg_repository::secret;
 pub mod tools;
 pub mod verify;
+
+pub use borg_repository::secret;

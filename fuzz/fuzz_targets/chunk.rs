@@ -1,9 +1,8 @@
 //! Whatever an object is: it is opened, and what decompresses is no longer than it may be.
 #![no_main]
 
-use borg_repository::compression::{Size, decompress};
-use borg_repository::crypto::{Crypto, Mode, Secrets};
-use borg_repository::id::Id;
+use borg_repository::Id;
+use borg_repository::internals::{Crypto, Mode, Secrets, Size, decompress};
 
 fn crypto(mode: Mode) -> Crypto {
     let length = mode.hash_key_length();

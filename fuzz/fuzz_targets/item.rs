@@ -1,8 +1,7 @@
 //! Whatever the metadata of an archive is: the items are the same wherever it is cut.
 #![no_main]
 
-use borg_repository::item::Item;
-use borg_repository::items::{ChunkLists, ItemParser};
+use borg_repository::{ChunkLists, Item, ItemParser};
 
 type Items = Result<Vec<(Item, ChunkLists)>, &'static str>;
 

@@ -1,9 +1,8 @@
 //! Whatever a key, a key file and the config of a repository are.
 #![no_main]
 
-use borg_repository::config::Config;
-use borg_repository::id::Id;
-use borg_repository::key::{Locked, key_of};
+use borg_repository::Id;
+use borg_repository::internals::{Config, Locked, key_of};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = Locked::decode(bytes);

@@ -1,7 +1,7 @@
 //! Whatever a server sends: messages are cut, parsed, and taken for each kind of answer.
 #![no_main]
 
-use borg_repository::remote::Messages;
+use borg_repository::internals::Messages;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for as_bytes in [true, false] {

@@ -1,10 +1,8 @@
 //! Whatever a manifest and an archive's own metadata are, where nothing authenticates them.
 #![no_main]
 
-use borg_repository::archive::Archive;
-use borg_repository::crypto::Crypto;
-use borg_repository::id::Id;
-use borg_repository::manifest::Manifest;
+use borg_repository::Id;
+use borg_repository::internals::{Archive, Crypto, Manifest};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for tam_required in [true, false] {

@@ -1,7 +1,7 @@
 //! Whatever a segment holds: its entries stand within it, and one after the other.
 #![no_main]
 
-use borg_repository::segment::{Change, walk};
+use borg_repository::internals::{Change, walk};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut last = 0;

@@ -1,9 +1,9 @@
 //! What an archive says of its ZFS datasets, so that they can be made again: a JSON file beside the
 //! volumes, [`MANIFEST`](super::volumes::MANIFEST).
 
+use borg_repository::ItemPath;
 use serde::{Deserialize, Serialize};
 
-use super::path::ItemPath;
 use crate::error::{Error, Result};
 
 /// The highest version that we understand.

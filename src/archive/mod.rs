@@ -4,12 +4,10 @@
 pub mod choice;
 pub mod datasets;
 pub mod filter;
-pub mod item;
 pub mod left_out;
 pub mod name;
 pub mod naming;
 pub mod origin;
-pub mod path;
 pub mod ranges;
 pub mod tree;
 pub mod volumes;

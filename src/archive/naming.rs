@@ -1,6 +1,7 @@
 //! How a person names a volume: by its path as `list` prints it, or by its name alone.
 
-use super::path::ItemPath;
+use borg_repository::ItemPath;
+
 use super::volumes;
 use crate::error::{Error, Result};
 

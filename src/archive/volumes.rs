@@ -1,6 +1,6 @@
 //! Where archives have volumes: `dev/zvol/tank/v`, the path of their devices.
 
-use super::path::ItemPath;
+use borg_repository::ItemPath;
 
 /// The folder, as an archive has it.
 pub const FOLDER: &[u8] = b"dev/zvol";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use borg_repository::ItemPath;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
@@ -16,7 +17,6 @@ use crate::archive::datasets::Datasets;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::naming;
-use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
 use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};

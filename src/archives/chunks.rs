@@ -3,17 +3,14 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, Request};
+
 use super::damage;
 use super::native::NativeCatalog;
-use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::process::memory::Budget;
-use crate::repository::Request;
-use crate::repository::error::Error as Unreadable;
-use crate::repository::id::Id;
-use crate::repository::items::{Chunk, ChunkLists};
 
 /// Chunks that are worked on together at most: twice as many as are hashed side by side, so that a
 /// long one is not hashed alone for long.

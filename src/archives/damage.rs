@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
+use borg_repository::{ChunkLists, ItemPath};
 use serde::Serialize;
 use serde::ser::SerializeSeq;
 
-use crate::archive::path::ItemPath;
 use crate::archive::ranges;
 use crate::error::Error;
-use crate::repository::items::ChunkLists;
 
 pub const REPAIRED: &str = "`borg check --repair` put zeros in the place of chunks that were lost";
 /// Ranges of a file that are told at most.
@@ -93,8 +92,7 @@ fn pairs<S: serde::Serializer>(ranges: &[Range<u64>], serializer: S) -> Result<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::id::Id;
-    use crate::repository::items::Chunk;
+    use borg_repository::{Chunk, Id};
 
     #[test]
     fn after_a_repair_the_chunks_that_were_exchanged_are_the_damage() {

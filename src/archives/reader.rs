@@ -184,10 +184,9 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::item::Item;
-    use crate::archive::path::ItemPath;
     use crate::archive::tree::{TreeBuilder, View};
     use crate::archives::cache::Limits;
+    use borg_repository::{Item, ItemPath};
     use std::sync::Mutex;
 
     /// Gives zeros, and notes what the cache answered in its place.

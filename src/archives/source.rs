@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::archive::item::Item;
+use borg_repository::Item;
+
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{ContentId, Tree, View};

@@ -124,9 +124,8 @@ pub fn spans(may_differ: Option<&[Range<u64>]>, range: &Range<u64>) -> Vec<Range
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::id::Id;
-    use crate::repository::items::Chunk;
     use crate::tools::target::place::Place;
+    use borg_repository::{Chunk, Id};
 
     /// How a piece is judged without its hash on a target of these bytes; and how many were read.
     fn judged(

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use borg_repository::ItemPath;
+
 use super::selection::{self, LeftOut};
-use crate::archive::path::ItemPath;
 use crate::archive::volumes;
 use crate::config::Config;
 use crate::error::{Error, Result};

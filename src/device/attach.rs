@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use borg_repository::ItemPath;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
 
@@ -23,7 +24,6 @@ use super::overlay::Overlay;
 use super::writable::{self, Shown};
 use crate::archive::choice::Wanted;
 use crate::archive::naming;
-use crate::archive::path::ItemPath;
 use crate::archive::volumes;
 use crate::archives::damage;
 use crate::error::{Error, Kind, Result};

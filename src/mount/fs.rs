@@ -6,15 +6,14 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use borg_repository::{ItemPath, Xattr};
 use nix::errno::Errno;
 
 use super::acl;
 use super::archives::{Archives, LATEST, Slot, Volume};
 use super::links::Depths;
 use super::look::Looks;
-use crate::archive::item::Xattr;
 use crate::archive::name::Archive;
-use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, Content, ContentId, Extra, LARGEST_XATTR, NodeId, Tree, TreeBuilder, View};
 use crate::archive::volumes;
 use crate::archives::cache::Cache;

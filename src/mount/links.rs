@@ -61,9 +61,8 @@ fn joined(up: usize, names: &[&[u8]]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::item::Item;
-    use crate::archive::path::ItemPath;
     use crate::archive::tree::{TreeBuilder, View};
+    use borg_repository::{Item, ItemPath};
 
     fn leads(link: &str, target: &str, stripped: usize) -> String {
         let mut builder = TreeBuilder::new(View::default(), 0);

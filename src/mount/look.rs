@@ -113,12 +113,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
-    use crate::archive::item::Item;
     use crate::archive::name::Archive;
     use crate::archive::tree::Tree;
     use crate::archives::source::{ContentSource, Kept, Layout};
     use crate::error::{Error, Result};
     use crate::mount::archives::ChooseLatest;
+    use borg_repository::Item;
 
     type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
 

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use borg_repository::ItemPath;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
-use crate::archive::path::ItemPath;
 use crate::archive::tree::{Body, Meta, Tree};
 use crate::error::{Error, Result};
 use crate::tools::owners::{Owners, Ownership};

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use borg_repository::Chunk;
+
 use crate::archive::ranges::length;
 use crate::archives::archived::{Bytes, Image};
 use crate::archives::chunks::{Chunks, Piece, Pieces, TOGETHER};
@@ -11,7 +13,6 @@ use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::survey::{Survey, Verdict, spans};
 use crate::archives::workers;
 use crate::error::Result;
-use crate::repository::items::Chunk;
 use crate::tools::target::open::Kept;
 use crate::tools::target::place::Place;
 

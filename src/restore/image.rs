@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use borg_repository::Request as Chunk;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::writer::Writer;
@@ -17,7 +18,6 @@ use crate::archives::survey::{Survey, Verdict};
 use crate::archives::workers::{self, Failure};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
-use crate::repository::Request as Chunk;
 use crate::tools::target::open::Target;
 
 /// Chunks that are on their way at once, besides those that are worked on.

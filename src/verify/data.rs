@@ -7,11 +7,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, ItemPath, Request};
 use xxhash_rust::xxh64::xxh64;
 
 use super::sample::{Mark, Sample};
-use crate::archive::item::Item;
-use crate::archive::path::ItemPath;
 use crate::archive::ranges;
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::archives::archived::Archived;
@@ -23,10 +22,6 @@ use crate::archives::workers;
 use crate::error::{Error, Kind, Result};
 use crate::process::memory::Budget;
 use crate::process::{Ended, interrupt};
-use crate::repository::Request;
-use crate::repository::error::Error as Unreadable;
-use crate::repository::id::Id;
-use crate::repository::items::{Chunk, ChunkLists};
 use crate::tools::borg::{self, Borg, Level, Line};
 
 /// Damaged files that are named; the rest is counted.

@@ -9,10 +9,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use borg_repository::{Chunk, Id};
+
 use crate::error::{Error, Result};
 use crate::folders;
-use crate::repository::id::Id;
-use crate::repository::items::Chunk;
 
 /// Folder in that of the caches.
 const FOLDER: &str = "verified";

@@ -37,6 +37,7 @@ fn while_it_runs_only_borg_sees_the_staged_tree_and_cannot_write_to_it() {
     let nice = status.rsplit(')').next().unwrap().split(' ').nth(17).unwrap();
     assert_eq!(nice, "19");
     // The class of I/O as ioprio_get(2) has it: 3 is idle.
+    // SAFETY: it takes two numbers.
     let class = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, borg) } >> 13;
     assert_eq!(class, 3);
     drop(create);

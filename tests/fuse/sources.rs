@@ -87,7 +87,7 @@ fn a_repository_that_is_older_than_borg_saw_it_is_refused_by_both() {
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, _repository) = archived(flavour, letter);
     std::fs::write(security(&sandbox).join("manifest-timestamp"), "2999-01-01T00:00:00.000000").unwrap();
-    assert_refused(&mount(&sandbox, "auto"), "borg has seen one of 2999-01-01");
+    assert_refused(&mount(&sandbox, "auto"), "borg has seen one from 2999-01-01");
     assert_refused(&mount(&sandbox, "stream"), "");
 }
 

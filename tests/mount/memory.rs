@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use borg_offsite_backup::archive::item::Item;
 use borg_offsite_backup::archive::name::Archive;
-use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::{ContentId, Tree};
 use borg_offsite_backup::archives::reader::Frames;
 use borg_offsite_backup::archives::source::{Catalog, ContentSource, FRAME, Kept, Layout, ReadError};
 use borg_offsite_backup::error::{Error, Result};
+use borg_repository::Item;
+use borg_repository::ItemPath;
 
 pub fn item(path: &[u8], mode: u32) -> Item {
     Item {

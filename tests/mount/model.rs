@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use borg_offsite_backup::archive::item::Item;
-use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits};
 use borg_offsite_backup::archives::source::{Catalog, FRAME};
 use borg_offsite_backup::mount::archives::Archives;
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
+use borg_repository::Item;
+use borg_repository::ItemPath;
 use nix::errno::Errno;
 use proptest::prelude::*;
 

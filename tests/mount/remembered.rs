@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use borg_offsite_backup::archive::filter::ArchiveFilter;
 use borg_offsite_backup::archive::name::Archive;
-use borg_offsite_backup::archive::path::ItemPath;
 use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits as CacheLimits};
 use borg_offsite_backup::archives::native::NativeCatalog;
@@ -16,6 +15,7 @@ use borg_offsite_backup::config::Config;
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
 use borg_offsite_backup::tools::borg::Borg;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
+use borg_repository::ItemPath;
 
 use crate::common::{Flavour, Sandbox};
 use crate::contract::{archived, files};

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use borg_offsite_backup::repository::cached::Cached;
-use borg_offsite_backup::repository::error::Result;
-use borg_offsite_backup::repository::id::Id;
-use borg_offsite_backup::repository::store::{Pending, Store};
+use borg_repository::{Id, Pending, Result, Store};
 use zeroize::Zeroizing;
 
 use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox};
@@ -43,8 +40,8 @@ impl Store for Noted {
 fn read(sandbox: &Arc<Sandbox>, borg: &Repository, limit: u64) -> usize {
     let (store, _) = remote(sandbox, borg.dir());
     let noted = Arc::new(Noted { inner: Arc::new(store.unwrap()), asked: Mutex::default() });
-    let cached = Cached::new(Arc::clone(&noted) as _, sandbox.path("cache"), limit);
-    let repository = open_store(sandbox, Arc::new(cached)).unwrap();
+    let mut repository = open_store(sandbox, Arc::clone(&noted) as _).unwrap();
+    repository.keep_objects_in(sandbox.path("cache"), limit);
     assert_right(sandbox, borg, &repository, "a");
     let asked = noted.asked.lock().unwrap();
     asked.iter().filter(|id| **id != Id::MANIFEST).count()

@@ -5,14 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use borg_offsite_backup::repository::error::Error;
-use borg_offsite_backup::repository::id::Id;
-use borg_offsite_backup::repository::index::Index;
-use borg_offsite_backup::repository::items::Chunk;
-use borg_offsite_backup::repository::local::Local;
-use borg_offsite_backup::repository::segment::{self, Change};
-use borg_offsite_backup::repository::store::{Pending, Store};
-use borg_offsite_backup::repository::tam::Authenticity;
+use borg_repository::internals::{self, Change, Index};
+use borg_repository::{Authenticity, Chunk, Error, Id, Local, Pending, Store};
 use zeroize::Zeroizing;
 
 use crate::common::{Flavour, Random, Repository, Sandbox, each_borg};
@@ -33,7 +27,7 @@ fn newest(repository: &Path, name: &str) -> PathBuf {
     repository.join(format!("{name}.{}", numbers.max().unwrap()))
 }
 
-fn flip(path: &Path, offset: u64, bit: u32) {
+pub fn flip(path: &Path, offset: u64, bit: u32) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -43,11 +37,12 @@ fn flip(path: &Path, offset: u64, bit: u32) {
 }
 
 /// The entries of objects in all segments: segment, id, and the bytes of the entry.
-fn entries(repository: &Path) -> Vec<(PathBuf, Id, Range<u64>)> {
+pub fn entries(repository: &Path) -> Vec<(PathBuf, Id, Range<u64>)> {
     let mut all = Vec::new();
     for path in segments(repository) {
         let bytes = std::fs::read(&path).unwrap();
-        let walk = |each: &mut dyn FnMut(Change)| segment::walk(std::io::Cursor::new(&bytes), each).unwrap();
+        let walk =
+            |each: &mut dyn FnMut(Change)| internals::walk(std::io::Cursor::new(&bytes), each).unwrap();
         walk(&mut |change| {
             if let Change::Put { id, offset } = change {
                 let size = &bytes[offset as usize + 4..offset as usize + 8];
@@ -197,7 +192,7 @@ fn a_transaction_without_a_commit_is_not_there() {
     let last = segments(borg.dir()).pop().unwrap();
     let number: u32 = last.file_name().unwrap().to_str().unwrap().parse().unwrap();
     // A manifest of garbage, as of a writer that is at work or died.
-    let mut garbage = segment::MAGIC.to_vec();
+    let mut garbage = internals::MAGIC.to_vec();
     garbage.extend([0; 4]);
     garbage.extend(44u32.to_le_bytes());
     garbage.extend([0; 36]);
@@ -218,7 +213,7 @@ impl Store for Swapped {
         self.inner.id()
     }
 
-    fn key(&self) -> borg_offsite_backup::repository::error::Result<Zeroizing<String>> {
+    fn key(&self) -> borg_repository::Result<Zeroizing<String>> {
         self.inner.key()
     }
 
@@ -227,7 +222,7 @@ impl Store for Swapped {
         Arc::clone(&self.inner).request(id, length)
     }
 
-    fn refresh(&self) -> borg_offsite_backup::repository::error::Result<()> {
+    fn refresh(&self) -> borg_repository::Result<()> {
         self.inner.refresh()
     }
 }

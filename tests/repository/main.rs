@@ -6,6 +6,7 @@ mod common;
 mod cached;
 mod compressions;
 mod damage;
+mod examples;
 mod matrix;
 mod scene;
 mod serve;

@@ -2,8 +2,7 @@
 
 use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox, each_borg};
 use crate::scene::{archive, assert_right, items, open, open_with, put};
-use borg_offsite_backup::repository::error::Error;
-use borg_offsite_backup::repository::local::Local;
+use borg_repository::{Error, Local};
 use std::sync::Arc;
 
 const MODES: [&str; 7] = [

@@ -6,15 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use borg_offsite_backup::archive::item::{FileType, Item};
-use borg_offsite_backup::repository::archive::Archive;
-use borg_offsite_backup::repository::error::Result;
-use borg_offsite_backup::repository::items::{Chunk, ChunkLists};
-use borg_offsite_backup::repository::local::Local;
-use borg_offsite_backup::repository::security::Rules;
-use borg_offsite_backup::repository::store::Store;
-use borg_offsite_backup::repository::tam::Authenticity;
-use borg_offsite_backup::repository::{Credentials, Repository};
+use borg_repository::{
+    Archive, Authenticity, Chunk, ChunkLists, Credentials, FileType, Item, Local, Repository, Result,
+    SecurityRules, Store,
+};
 use zeroize::Zeroizing;
 
 use crate::common::{self, Sandbox};
@@ -32,7 +27,7 @@ pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]
         Credentials {
             key_files: &key_files,
             passphrases: &mut || passphrases.next().map(Into::into),
-            security: Some(Rules {
+            security: Some(SecurityRules {
                 database: sandbox.path("home/.config/borg/security"),
                 location: sandbox.path("repo").to_str().unwrap().to_owned(),
                 may_have_moved: false,

@@ -9,10 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use borg_offsite_backup::archive::item::Item;
-use borg_offsite_backup::repository::error::{Error, Result};
-use borg_offsite_backup::repository::items::ChunkLists;
-use borg_offsite_backup::repository::remote::{Connection, Remote};
+use borg_repository::{ChunkLists, Connection, Error, Item, Remote, Result};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,20 +3,23 @@
 use super::crypto::Crypto;
 use super::error::{Error, Result};
 use super::id::Id;
-use super::manifest::{each_field, text};
-use super::msgpack::{Reader, Stop, Token};
+use super::msgpack::{Reader, Stop, Token, each_field, text};
 use super::tam::{Authenticity, Context, Tam};
 
 /// What an archive says of itself.
 #[derive(Debug, Clone)]
 pub struct Archive {
+    /// The id of the object that describes the archive.
     pub id: Id,
-    /// Normally UTF-8.
+    /// Its name; normally UTF-8.
     pub name: Vec<u8>,
     /// Start of the backup: UTC, as borg writes it.
     pub time: String,
+    /// The machine that made it.
     pub hostname: String,
+    /// The user who made it.
     pub username: String,
+    /// Free text of whoever made it.
     pub comment: String,
     /// Of the borg that made it; empty where that is not known.
     pub command_line: Vec<String>,
@@ -34,9 +37,10 @@ impl Archive {
     ///
     /// # Errors
     /// `Integrity` when they are no archive, `Unsupported` for an unknown version.
+    #[doc(hidden)]
     pub fn parse(id: Id, packed: &[u8], crypto: &Crypto) -> Result<Self> {
         let parts = Parts::read(packed).map_err(|stop| match stop {
-            Stop::More => Error::integrity(format!("the archive {id} is cut off")),
+            Stop::More => Error::integrity(format!("the archive {id} is truncated")),
             Stop::Broken(why) => Error::integrity(format!("the archive {id} is broken: {why}")),
         })?;
         if parts.version != Some(1) {
@@ -83,11 +87,11 @@ impl<'a> Parts<'a> {
             match name {
                 b"version" => match reader.token()? {
                     Token::Int(n) => parts.version = Some(n),
-                    _ => return Err(Stop::Broken("its version is no number")),
+                    _ => return Err(Stop::Broken("its version is not a number")),
                 },
                 b"name" => match reader.token()? {
                     Token::Bytes(name) => parts.name = name.to_vec(),
-                    _ => return Err(Stop::Broken("its name is none")),
+                    _ => return Err(Stop::Broken("its name is not a string")),
                 },
                 b"time" => parts.time = text(reader)?,
                 b"hostname" => parts.hostname = text(reader)?,
@@ -102,20 +106,20 @@ impl<'a> Parts<'a> {
             Ok(())
         })?;
         if reader.remaining() > 0 {
-            return Err(Stop::Broken("something follows it"));
+            return Err(Stop::Broken("there is data behind its end"));
         }
         Ok(parts)
     }
 }
 
 fn ids(reader: &mut Reader<'_>) -> Result<Vec<Id>, Stop> {
-    let Token::Array(count) = reader.token()? else { return Err(Stop::Broken("its items are no list")) };
+    let Token::Array(count) = reader.token()? else { return Err(Stop::Broken("its items are not a list")) };
     // Not made as long as the list claims to be: it may not be there.
     let mut ids = Vec::new();
     for _ in 0..count {
         match reader.token()? {
-            Token::Bytes(id) => ids.push(Id::from_bytes(id).ok_or(Stop::Broken("an id that is none"))?),
-            _ => return Err(Stop::Broken("an id that is none")),
+            Token::Bytes(id) => ids.push(Id::from_bytes(id).ok_or(Stop::Broken("an invalid id"))?),
+            _ => return Err(Stop::Broken("an invalid id")),
         }
     }
     Ok(ids)

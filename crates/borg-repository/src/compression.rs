@@ -41,7 +41,7 @@ pub fn decompress(data: &[u8], size: Size) -> Result<Vec<u8>> {
     if size.admits(plain.len()) {
         Ok(plain)
     } else {
-        Err(Error::integrity("a chunk of another size than listed"))
+        Err(Error::integrity("a chunk whose size is not the listed one"))
     }
 }
 
@@ -51,19 +51,19 @@ fn uncovered(data: &[u8]) -> Result<&[u8]> {
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         rest.get(..length)
     });
-    inner.ok_or_else(|| Error::integrity("obfuscated data of a wrong length"))
+    inner.ok_or_else(|| Error::integrity("obfuscated data of an invalid length"))
 }
 
 fn plain_of(data: &[u8], size: Size) -> Result<Vec<u8>> {
     match data {
         [0x00, 0x00, rest @ ..] if rest.len() <= size.limit() => Ok(rest.to_vec()),
-        [0x00, 0x00, ..] => Err(Error::integrity("a chunk of another size than listed")),
+        [0x00, 0x00, ..] => Err(Error::integrity("a chunk whose size is not the listed one")),
         [0x01, 0x00, rest @ ..] => lz4(rest, size),
         [0x02, 0x00, rest @ ..] => lzma(rest, size),
         [0x03, 0x00, rest @ ..] => zstd(rest, size),
         [a, b, ..] if a & 0x0f == 8 && (u16::from(*a) * 256 + u16::from(*b)) % 31 == 0 => zlib(data, size),
         [a, b, ..] => Err(Error::unsupported(format!("compression {a:02x} {b:02x}"))),
-        _ => Err(Error::integrity("compressed data that is cut off")),
+        _ => Err(Error::integrity("truncated compressed data")),
     }
 }
 
@@ -96,7 +96,7 @@ fn lz4(data: &[u8], size: Size) -> Result<Vec<u8>> {
 fn zstd(data: &[u8], size: Size) -> Result<Vec<u8>> {
     let listed = zstd::zstd_safe::get_frame_content_size(data).ok().flatten();
     let room = match listed.and_then(|n| usize::try_from(n).ok()) {
-        Some(n) if n > size.limit() => return Err(broken("zstd", "it is longer than it may be")),
+        Some(n) if n > size.limit() => return Err(broken("zstd", "it is longer than listed")),
         Some(n) => n,
         None => size.limit(),
     };

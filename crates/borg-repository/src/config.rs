@@ -7,6 +7,7 @@ use super::id::Id;
 
 /// What a reader needs of it.
 pub struct Config {
+    /// The id of the repository.
     pub id: Id,
     /// Segments in a folder of `data`.
     pub segments_per_dir: u32,
@@ -31,7 +32,7 @@ impl Config {
         match version.as_deref().map(String::as_str) {
             Some("1") => {}
             Some(other) => return Err(Error::unsupported(format!("a repository of version {other}"))),
-            None => return Err(Error::integrity("the config names no version of the repository")),
+            None => return Err(Error::integrity("the config does not name the version of the repository")),
         }
         let id = id.ok_or_else(|| Error::integrity("the config of the repository has no valid id"))?;
         let per_dir = per_dir.ok_or_else(|| Error::integrity("the config has no valid segments_per_dir"))?;

@@ -14,14 +14,21 @@ use super::secret::Secret;
 /// How a repository is encrypted; the first byte of each of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// `keyfile`
     KeyFile = 0x00,
     /// Of borg before 1.0; such keys have become repokeys.
     Passphrase = 0x01,
+    /// `none`
     Plain = 0x02,
+    /// `repokey`
     RepoKey = 0x03,
+    /// `keyfile-blake2`
     KeyFileBlake2 = 0x04,
+    /// `repokey-blake2`
     RepoKeyBlake2 = 0x05,
+    /// `authenticated-blake2`
     AuthenticatedBlake2 = 0x06,
+    /// `authenticated`
     Authenticated = 0x07,
 }
 
@@ -82,8 +89,11 @@ impl Mode {
 
 /// The secrets of a repository, as they stand in its key.
 pub struct Secrets {
+    /// The key of the cipher.
     pub encryption: Zeroizing<Vec<u8>>,
+    /// The key of the objects' MACs.
     pub mac: Zeroizing<Vec<u8>>,
+    /// The key of the hash that makes ids.
     pub id: Zeroizing<Vec<u8>>,
     /// `None` where an old key does not tell.
     pub tam_required: Option<bool>,
@@ -156,6 +166,7 @@ impl Crypto {
         Ok(Crypto { mode, keys })
     }
 
+    /// How the repository is encrypted.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -205,7 +216,9 @@ impl Crypto {
         let (kind, rest) =
             object.split_first().ok_or_else(|| Error::integrity(format!("object {id} is empty")))?;
         if !self.mode.takes(*kind) {
-            return Err(Error::integrity(format!("object {id} is of another key, type {kind:#04x}")));
+            return Err(Error::integrity(format!(
+                "object {id} has the key type {kind:#04x}, which is not the one of the repository"
+            )));
         }
         if self.keys.cipher.is_none() {
             return Ok(Sealed { mac: &[], data: rest });
@@ -238,7 +251,9 @@ impl Crypto {
         let right = self.keys.id.of_many(&data);
         let one = |(right, (id, _)): ([u8; 32], &(Id, _))| match right.ct_eq(&id.0).into() {
             true => Ok(()),
-            false => Err(Error::integrity(format!("object {id} holds other bytes than it should"))),
+            false => {
+                Err(Error::integrity(format!("object {id} does not have the bytes that its id stands for")))
+            }
         };
         right.into_iter().zip(objects).map(one).collect()
     }

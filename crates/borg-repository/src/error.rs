@@ -5,10 +5,11 @@ use std::{fmt, io};
 
 use super::id::Id;
 
+/// The result of reading a repository.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a repository, or an object of it, cannot be read. [`Error::is_unsupported`] tells whether
-/// another reader may do better; all others must be shown to the user.
+/// Why a repository, or an object of it, cannot be read. Another reader may read what is
+/// [unsupported](Error::is_unsupported). A caller must show all other errors to the user.
 #[derive(Debug)]
 pub enum Error {
     /// The object is not in the repository, also not after the newest index was looked at: the
@@ -28,33 +29,59 @@ pub enum Error {
     Passphrase(Option<PathBuf>),
     /// The key file of this repository was not found.
     NoKey(Id),
-    /// The repository is not encrypted as it was when borg last used it: the types of the key then
-    /// and now.
-    KeyChanged { known: u8, found: u8 },
-    /// The manifest is older than the one that borg saw last: the times of both.
-    Replayed { known: String, found: String },
-    /// The repository was elsewhere when borg last used it: both places.
-    Relocated { known: String, found: String },
+    /// The repository is not encrypted as it was when borg last used it.
+    KeyChanged {
+        /// The type of the key then.
+        known: u8,
+        /// The type of the key now.
+        found: u8,
+    },
+    /// The manifest is older than the one that borg saw last.
+    Replayed {
+        /// The time of the manifest that borg saw.
+        known: String,
+        /// The time of this manifest.
+        found: String,
+    },
+    /// The repository was elsewhere when borg last used it.
+    Relocated {
+        /// Where borg used it.
+        known: String,
+        /// Where it is now.
+        found: String,
+    },
     /// Borg never used the repository, and anybody could have made it: it takes no secret to read.
     Unknown,
-    /// The operating system failed at `what`.
-    Io { what: String, cause: io::Error },
+    /// The operating system failed.
+    Io {
+        /// The operation and its object, as in "read segment 5".
+        what: String,
+        /// Why it failed.
+        cause: io::Error,
+    },
     /// The connection to the server ended, or nothing came for too long. Connecting again may help.
     Gone(String),
-    /// The server refused a call; the class of its exception and what it said.
-    Refused { class: String, message: String },
+    /// The server refused a call.
+    Refused {
+        /// The class of its exception.
+        class: String,
+        /// The arguments of its exception.
+        message: String,
+    },
 }
 
 impl Error {
+    /// [`Error::Integrity`]: `what` names the object and what is wrong with it.
     pub fn integrity(what: impl Into<String>) -> Self {
         Error::Integrity(what.into())
     }
 
+    /// [`Error::Unsupported`]: `what` names what this reader does not know.
     pub fn unsupported(what: impl Into<String>) -> Self {
         Error::Unsupported(what.into())
     }
 
-    /// For `map_err`: `what` names the operation and its object.
+    /// [`Error::Io`], for `map_err`: `what` names the operation and its object.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |cause| Error::Io { what: what.into(), cause }
     }
@@ -68,7 +95,7 @@ impl Error {
 
 impl Error {
     /// Whether bytes of the repository are lost or wrong. All else is a failure to read them: of this machine,
-    /// of the line, of the server.
+    /// of the connection, of the server.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::NotFound(_) | Error::Integrity(_) => true,
@@ -88,26 +115,26 @@ impl fmt::Display for Error {
         match self {
             Error::NotFound(id) => write!(f, "the object {id} is not in the repository"),
             Error::NoRepository(why) => write!(f, "there is no repository: {why}"),
-            Error::NotAllowed(why) => write!(f, "the server does not allow it: {why}"),
+            Error::NotAllowed(why) => write!(f, "the server does not allow access: {why}"),
             Error::Integrity(what) => write!(f, "data integrity error: {what}"),
             Error::Unsupported(what) => write!(f, "not supported: {what}"),
-            Error::Passphrase(None) => write!(f, "no passphrase fits the key in the repository"),
-            Error::Passphrase(Some(file)) => write!(f, "no passphrase fits the key in {}", file.display()),
+            Error::Passphrase(None) => write!(f, "no passphrase opens the key in the repository"),
+            Error::Passphrase(Some(file)) => write!(f, "no passphrase opens the key in {}", file.display()),
             Error::NoKey(id) => write!(f, "there is no key file for the repository {id}"),
             Error::KeyChanged { known, found } => write!(
                 f,
-                "the repository has keys of type {found:#04x}, but had {known:#04x} when borg last used it"
+                "the repository has key type {found:#04x}, but had {known:#04x} when borg last used it"
             ),
             Error::Replayed { known, found } => {
-                write!(f, "the manifest is of {found}, but borg has seen one of {known}")
+                write!(f, "the manifest is from {found}, but borg has seen one from {known}")
             }
             Error::Relocated { known, found } => {
                 write!(f, "the repository at {found} was at {known} when borg last used it")
             }
             Error::Unknown => write!(f, "the repository is not encrypted, and borg never used it"),
             Error::Io { what, .. } => write!(f, "cannot {what}"),
-            Error::Gone(why) => write!(f, "the connection to the repository is gone: {why}"),
-            Error::Refused { class, message } => write!(f, "the server refused: {class}: {message}"),
+            Error::Gone(why) => write!(f, "lost the connection to the repository: {why}"),
+            Error::Refused { class, message } => write!(f, "the server refused the call: {class}: {message}"),
         }
     }
 }

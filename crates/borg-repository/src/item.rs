@@ -12,20 +12,26 @@ pub const NOBODY: u32 = 65_534;
 pub struct Item {
     /// Its place among the items of the archive, from 0.
     pub number: u64,
+    /// Where it is in the archive.
     pub path: ItemPath,
     /// The path as the archive has it, where that is another: `./a`, as tar writes it. By this one
     /// borg finds the item.
     pub raw: Option<Box<[u8]>>,
     /// st_mode, with the file type.
     pub mode: u32,
+    /// The owner's number on the backup machine.
     pub uid: u32,
+    /// The group's number on the backup machine.
     pub gid: u32,
     /// Name of the owner where the backup machine knew it.
     pub user: Option<Arc<[u8]>>,
+    /// Name of the group where the backup machine knew it.
     pub group: Option<Arc<[u8]>>,
-    /// Nanoseconds since the epoch.
+    /// Last change of the content, in nanoseconds since the epoch.
     pub mtime: i64,
+    /// Last access, in nanoseconds since the epoch.
     pub atime: Option<i64>,
+    /// Last change of content or metadata, in nanoseconds since the epoch.
     pub ctime: Option<i64>,
     /// Bytes; the sum of the listed chunks.
     pub size: u64,
@@ -33,10 +39,11 @@ pub struct Item {
     pub rdev: u64,
     /// Target of a symlink; for anything else the path of its hard-link master.
     pub source: Option<Box<[u8]>>,
-    /// POSIX ACLs are not among them.
+    /// Extended attributes. POSIX ACLs are not among them.
     pub xattrs: Vec<Xattr>,
-    /// Text as borg stores it: `user:name:rwx:uid` a line.
+    /// The ACL, as text in which each line is like `user:name:rwx:uid`.
     pub acl_access: Option<Box<[u8]>>,
+    /// The default ACL of a directory, in the same form.
     pub acl_default: Option<Box<[u8]>>,
     /// `check --repair` put zeros where chunks were lost.
     pub damaged: bool,
@@ -77,17 +84,25 @@ pub type Xattr = (Box<[u8]>, Box<[u8]>);
 /// The type of a file, from the type bits of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileType {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
+    /// A block device.
     BlockDevice,
+    /// A character device.
     CharDevice,
+    /// A named pipe.
     Fifo,
+    /// A Unix socket.
     Socket,
 }
 
 impl FileType {
     /// `None` for type bits that no file has.
+    #[inline]
     pub fn from_mode(mode: u32) -> Option<FileType> {
         Some(match mode & libc::S_IFMT {
             libc::S_IFREG => FileType::File,

@@ -3,100 +3,13 @@
 
 use std::sync::Arc;
 
-use super::id::Id;
+use super::chunks::{ChunkLists, Chunks, Listed};
 use super::item::{Item, NOBODY, Xattr};
 use super::msgpack::{Reader, Stop, Token};
 use super::path::ItemPath;
 
 /// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
 const LONGEST: usize = 512 << 20;
-
-/// One chunk of a file's content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    pub id: Id,
-    /// Plain bytes.
-    pub size: u32,
-    /// Bytes of the object when it was written. Where another file had brought the same chunk
-    /// before, compressed otherwise, the object may have another length.
-    pub stored: u32,
-}
-
-/// Where the chunk lists of an item go.
-pub trait Chunks: Default {
-    /// Another item begins.
-    fn clear(&mut self);
-
-    /// The next chunk of the content.
-    fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
-
-    /// The next chunk of the content as it was before `check --repair` put zeros where chunks
-    /// were lost.
-    fn put_healthy(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
-
-    /// Whether there is anything to be done with chunks of the healthy list.
-    const KEPT: bool;
-}
-
-/// A chunk as it stands in the stream.
-pub struct Listed<'a> {
-    id: &'a [u8],
-    size: u64,
-    stored: i64,
-}
-
-/// For those who need only sizes.
-impl Chunks for () {
-    const KEPT: bool = false;
-
-    fn clear(&mut self) {}
-
-    fn put(&mut self, _: &Listed<'_>) -> Result<(), &'static str> {
-        Ok(())
-    }
-
-    fn put_healthy(&mut self, _: &Listed<'_>) -> Result<(), &'static str> {
-        Ok(())
-    }
-}
-
-/// The chunk lists of an item.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChunkLists {
-    pub chunks: Vec<Chunk>,
-    /// The original chunks of a damaged file, as many; otherwise none. They may have come back
-    /// since.
-    pub healthy: Vec<Chunk>,
-}
-
-impl Chunks for ChunkLists {
-    const KEPT: bool = true;
-
-    fn clear(&mut self) {
-        self.chunks.clear();
-        self.healthy.clear();
-    }
-
-    fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str> {
-        self.chunks.push(chunk.try_into()?);
-        Ok(())
-    }
-
-    fn put_healthy(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str> {
-        self.healthy.push(chunk.try_into()?);
-        Ok(())
-    }
-}
-
-impl TryFrom<&Listed<'_>> for Chunk {
-    type Error = &'static str;
-
-    fn try_from(listed: &Listed<'_>) -> Result<Self, &'static str> {
-        let id = Id::from_bytes(listed.id).ok_or("a chunk whose id is none")?;
-        let size = u32::try_from(listed.size).map_err(|_| "a chunk beyond all sizes")?;
-        Ok(Chunk { id, size, stored: u32::try_from(listed.stored).unwrap_or(0) })
-    }
-}
 
 /// The names of owner and group that came last: a few own all files.
 #[derive(Default)]
@@ -131,14 +44,36 @@ impl ItemParser {
     /// # Errors
     /// When the bytes are no items.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
-        self.feed_chunks(chunk, |item, (): &()| each(item))
+        self.feed_items(chunk, &mut each)
     }
 
-    /// As [`ItemParser::feed`], and gives the chunks of each item too: of type [`ChunkLists`].
+    /// As [`ItemParser::feed`], with the chunks of each item.
     ///
     /// # Errors
     /// When the bytes are no items.
-    pub fn feed_chunks<C: Chunks>(
+    pub fn feed_chunks(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(Item, &ChunkLists),
+    ) -> Result<(), &'static str> {
+        self.feed_lists(chunk, &mut each)
+    }
+
+    /// Not generic, so that the parser is compiled in this crate, as one piece.
+    fn feed_items(&mut self, chunk: &[u8], each: &mut dyn FnMut(Item)) -> Result<(), &'static str> {
+        self.feed_into(chunk, |item, (): &()| each(item))
+    }
+
+    /// As [`ItemParser::feed_items`].
+    fn feed_lists(
+        &mut self,
+        chunk: &[u8],
+        each: &mut dyn FnMut(Item, &ChunkLists),
+    ) -> Result<(), &'static str> {
+        self.feed_into(chunk, each)
+    }
+
+    fn feed_into<C: Chunks>(
         &mut self,
         chunk: &[u8],
         mut each: impl FnMut(Item, &C),
@@ -171,7 +106,7 @@ impl ItemParser {
     }
 
     fn check_length(&self) -> Result<(), &'static str> {
-        if self.pending.len() > LONGEST { Err("an item beyond all sizes") } else { Ok(()) }
+        if self.pending.len() > LONGEST { Err("an item that is too large") } else { Ok(()) }
     }
 
     /// To be called after the last chunk.
@@ -179,7 +114,7 @@ impl ItemParser {
     /// # Errors
     /// When the last item is not complete.
     pub fn finish(self) -> Result<(), &'static str> {
-        if self.pending.is_empty() { Ok(()) } else { Err("the last item is cut off") }
+        if self.pending.is_empty() { Ok(()) } else { Err("the last item is truncated") }
     }
 }
 
@@ -213,7 +148,7 @@ impl Seen {
 
 /// One item. Where its path is such that no extract would accept it (`..`, NUL) it is of no kind.
 fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Item, Stop> {
-    let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is no map")) };
+    let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is not a map")) };
     let mut path = None;
     let mut item = Item::new(ItemPath::root(), 0);
     for _ in 0..fields {
@@ -287,7 +222,7 @@ fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
             wide[..n].copy_from_slice(&le[..n]);
             Ok(i64::from_le_bytes(wide))
         }
-        _ => Err(Stop::Broken("a time that is none")),
+        _ => Err(Stop::Broken("a time that is not a number")),
     }
 }
 
@@ -299,14 +234,15 @@ fn list(
     let chunks = match reader.token()? {
         Token::Array(n) => n,
         Token::Nil => 0,
-        _ => return Err(Stop::Broken("chunks that are no list")),
+        _ => return Err(Stop::Broken("chunks that are not a list")),
     };
     let mut sum = 0u64;
     for _ in 0..chunks {
-        let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("a chunk that is none")) };
+        let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("an invalid chunk")) };
         let id = bytes(reader)?.unwrap_or_default();
-        let size = u64::try_from(number(reader)?).map_err(|_| Stop::Broken("a chunk of no size"))?;
-        sum = sum.checked_add(size).ok_or(Stop::Broken("a file beyond all sizes"))?;
+        let size =
+            u64::try_from(number(reader)?).map_err(|_| Stop::Broken("a chunk with a negative size"))?;
+        sum = sum.checked_add(size).ok_or(Stop::Broken("a file that is too large"))?;
         let stored = number(reader)?;
         each(&Listed { id, size, stored }).map_err(Stop::Broken)?;
     }
@@ -318,7 +254,7 @@ fn pairs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Stop> {
     let count = match reader.token()? {
         Token::Map(n) => n,
         Token::Nil => 0,
-        _ => return Err(Stop::Broken("xattrs that are no map")),
+        _ => return Err(Stop::Broken("xattrs that are not a map")),
     };
     let mut pairs = Vec::new();
     for _ in 0..count {
@@ -332,6 +268,8 @@ fn pairs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunks::Chunk;
+    use crate::id::Id;
     use rmp::encode::{write_array_len, write_map_len, write_nil, write_sint, write_str_len};
 
     fn raw(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -35,7 +35,7 @@ impl Locked {
     /// `Unsupported` for a key of a newer borg, `Integrity` for what is no key.
     pub fn parse(text: &str) -> Result<Self> {
         let text: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
-        let blob = STANDARD.decode(text.as_bytes()).map_err(|_| Error::integrity("the key is no base64"))?;
+        let blob = STANDARD.decode(text.as_bytes()).map_err(|_| Error::integrity("the key is not base64"))?;
         Self::decode(&blob)
     }
 
@@ -59,8 +59,8 @@ impl Locked {
         let rounds = rounds
             .filter(|n| *n <= MOST_ROUNDS)
             .and_then(|n| NonZeroU32::new(u32::try_from(n).ok()?))
-            .ok_or_else(|| broken("its rounds"))?;
-        let hash = hash.and_then(|h| h.try_into().ok()).ok_or_else(|| broken("its hash"))?;
+            .ok_or_else(|| broken("invalid number of rounds"))?;
+        let hash = hash.and_then(|h| h.try_into().ok()).ok_or_else(|| broken("invalid hash"))?;
         let (Some(salt), Some(data)) = (salt, data) else { return Err(broken("no salt or no data")) };
         Ok(Locked { rounds, salt: salt.to_vec(), hash, data: data.to_vec() })
     }
@@ -99,7 +99,7 @@ fn secrets(plain: &[u8], id: &Id) -> Result<Secrets> {
         return Err(Error::unsupported("a key of a newer borg"));
     }
     if repository != Some(*id) {
-        return Err(Error::integrity("the key is of another repository"));
+        return Err(Error::integrity("the key belongs to another repository"));
     }
     let secret = |bytes: Option<&[u8]>| {
         bytes.map(|b| Zeroizing::new(b.to_vec())).ok_or_else(|| broken("a secret is missing"))
@@ -113,11 +113,11 @@ fn broken(what: &str) -> Error {
 
 /// Gives names and values of the map that `bytes` are; values with others inside are left out.
 fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Result<()> {
-    let no_map = |_: Stop| broken("it is no map");
+    let no_map = |_: Stop| broken("not a map");
     let mut reader = Reader::new(bytes);
-    let Ok(Token::Map(count)) = reader.token() else { return Err(broken("it is no map")) };
+    let Ok(Token::Map(count)) = reader.token() else { return Err(broken("not a map")) };
     for _ in 0..count {
-        let Ok(Token::Bytes(name)) = reader.token() else { return Err(broken("it is no map")) };
+        let Ok(Token::Bytes(name)) = reader.token() else { return Err(broken("not a map")) };
         match reader.peek().map_err(no_map)? {
             Token::Array(_) | Token::Map(_) => reader.skip().map_err(no_map)?,
             value => {

@@ -1,41 +1,104 @@
-//! Reading of borg 1.x repositories by ourselves. It knows no FUSE, no command line and no
-//! configuration, and starts no program.
+//! Reads repositories of BorgBackup 1.x without borg: which archives there are, their items, and the
+//! chunks of their files. A repository is a directory on this machine ([`Local`]), or stands behind
+//! `borg serve` ([`Remote`]). Nothing is written to it, and its lock is not taken.
+//!
+//! Nothing that a repository holds is trusted before it is authenticated, and nothing that it says of
+//! sizes is believed before memory is taken. The README says in detail what that covers.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use borg_repository::{Credentials, Local, Repository};
+//!
+//! # fn main() -> borg_repository::Result<()> {
+//! let mut passphrase = Some(Arc::new(b"secret".to_vec().into()));
+//! let credentials = Credentials {
+//!     key_files: &[],
+//!     passphrases: &mut || passphrase.take(),
+//!     security: None,
+//!     may_lack_key: false,
+//! };
+//! let repository = Repository::open(Arc::new(Local::open(Path::new("/srv/backup"))?), credentials)?;
+//! for entry in &repository.manifest().archives {
+//!     let archive = repository.archive(&entry.id)?;
+//!     repository.items(&archive, || Ok(()), |item, chunks| {
+//!         println!("{}: {} bytes in {} chunks", item.path, item.size, chunks.chunks.len());
+//!     })?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The modules
 //!
 //! ```text
 //! repository                             the whole: archives, items, chunks
+//! borg1, behind the trait in format      what the bytes of an object mean
 //! manifest | archive | items | security  what is in a repository
 //! tam
 //! key | crypto | compression             from an object to its plain bytes
 //! cached                                 objects of a server, kept on disk
-//! local | remote                         from an id to an object: a folder, a server
-//! index, segment, config                 the files of a folder
+//! local | remote, behind store           from an id to an object: a directory, a server
+//! index, segment, config                 the files of a directory
 //! ```
-//!
-//! Nothing that a repository holds is trusted before it is authenticated, and nothing that it says
-//! of sizes is believed before memory is taken.
 
-pub mod archive;
-pub mod cached;
-pub mod compression;
-pub mod config;
-pub mod crypto;
-pub mod error;
-pub mod id;
-pub mod index;
-pub mod item;
-pub mod items;
-pub mod key;
-pub mod local;
-pub mod manifest;
+#![deny(missing_docs, clippy::unwrap_used)]
+
+mod archive;
+mod borg1;
+mod cached;
+mod chunks;
+mod compression;
+mod config;
+mod credentials;
+mod crypto;
+mod error;
+mod format;
+mod id;
+mod index;
+mod item;
+mod items;
+mod key;
+mod local;
+mod manifest;
 mod msgpack;
-pub mod path;
-mod reader;
-pub mod remote;
+mod path;
+mod remote;
+mod repository;
 pub mod secret;
-pub mod security;
-pub mod segment;
-pub mod store;
-pub mod tam;
+mod security;
+mod segment;
+mod store;
+mod tam;
 mod zeros;
 
-pub use reader::{Credentials, Repository, Request};
+pub use archive::Archive;
+pub use chunks::{Chunk, ChunkLists};
+pub use credentials::Credentials;
+pub use error::{Error, Result};
+pub use id::Id;
+pub use item::{FileType, Item, NOBODY, Xattr};
+pub use items::ItemParser;
+pub use local::Local;
+pub use manifest::{Manifest, ManifestEntry};
+pub use path::ItemPath;
+pub use remote::{Connect, Connection, Remote};
+pub use repository::{Repository, Request};
+pub use security::SecurityRules;
+pub use store::{Object, Pending, Store};
+pub use tam::Authenticity;
+
+/// The parsers, for fuzzing and for tests that break a repository on purpose. It promises nothing.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::archive::Archive;
+    pub use crate::compression::{Size, decompress};
+    pub use crate::config::Config;
+    pub use crate::crypto::{Crypto, Mode, Secrets};
+    pub use crate::index::Index;
+    pub use crate::key::{Locked, key_of};
+    pub use crate::manifest::Manifest;
+    pub use crate::remote::Messages;
+    pub use crate::segment::{Change, MAGIC, walk};
+}

@@ -136,7 +136,7 @@ impl Local {
         let header = header.map_err(|why| Error::integrity(format!("{}: {why}", at())))?;
         let size = header.size as usize;
         if filled < size {
-            return Err(Error::integrity(format!("{}: an entry that is cut off", at())));
+            return Err(Error::integrity(format!("{}: a truncated entry", at())));
         }
         let entry = &buffer[..size];
         if header.tag != Tag::Put || entry[segment::HEADER..PUT_HEADER] != id.0 {
@@ -160,7 +160,7 @@ impl Local {
         let mut filled = fill(&file, place, buffer, 0, thought)?;
         let header = match buffer[..filled].first_chunk() {
             Some(bytes) => Header::parse(bytes),
-            None => Err("an entry that is cut off"),
+            None => Err("a truncated entry"),
         };
         if let Ok(header) = &header
             && filled < header.size as usize

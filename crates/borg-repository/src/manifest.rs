@@ -3,7 +3,7 @@
 use super::crypto::Crypto;
 use super::error::{Error, Result};
 use super::id::Id;
-use super::msgpack::{Reader, Stop, Token};
+use super::msgpack::{Reader, Stop, Token, each_field, text};
 use super::tam::{Authenticity, Context, Tam};
 
 /// What borg 2 begins its manifests with.
@@ -11,9 +11,10 @@ const BORG_2: [u8; 4] = [0xc1; 4];
 
 /// An archive as the manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Normally UTF-8.
+pub struct ManifestEntry {
+    /// Its name; normally UTF-8.
     pub name: Vec<u8>,
+    /// The id of the object that describes it.
     pub id: Id,
     /// UTC, as borg writes it: `2026-11-23T10:00:00.000000`.
     pub time: String,
@@ -23,9 +24,10 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// In the order of the manifest, which is that of the names.
-    pub archives: Vec<Entry>,
+    pub archives: Vec<ManifestEntry>,
     /// UTC, as borg writes it.
     pub timestamp: String,
+    /// Whether someone with the key wrote this.
     pub authenticity: Authenticity,
 }
 
@@ -36,12 +38,13 @@ impl Manifest {
     /// # Errors
     /// `Integrity` when it is broken or not authentic, `Unsupported` when it is of a borg or needs
     /// features that we do not know.
+    #[doc(hidden)]
     pub fn parse(packed: &[u8], crypto: &Crypto, tam_required: bool) -> Result<Self> {
         if packed.starts_with(&BORG_2) {
             return Err(Error::unsupported("a repository of borg 2"));
         }
         let parts = Parts::read(packed).map_err(|stop| match stop {
-            Stop::More => Error::integrity("the manifest is cut off"),
+            Stop::More => Error::integrity("the manifest is truncated"),
             Stop::Broken(why) => Error::integrity(format!("the manifest is broken: {why}")),
         })?;
         let authenticity = match &parts.tam {
@@ -52,10 +55,10 @@ impl Manifest {
             Authenticity::Authenticated => {}
             Authenticity::Wrong => return Err(Error::integrity("the manifest is not authentic")),
             Authenticity::Missing if tam_required => {
-                return Err(Error::integrity("the manifest is not authenticated, and must be"));
+                return Err(Error::integrity("the manifest must be authenticated, but is not"));
             }
             Authenticity::Unknown if tam_required => {
-                return Err(Error::unsupported("a manifest that is authenticated in an unknown way"));
+                return Err(Error::unsupported("a manifest with an unknown kind of authentication"));
             }
             Authenticity::Missing | Authenticity::Unknown => {}
         }
@@ -73,7 +76,7 @@ impl Manifest {
 #[derive(Default)]
 struct Parts<'a> {
     version: Option<i64>,
-    archives: Vec<Entry>,
+    archives: Vec<ManifestEntry>,
     timestamp: String,
     /// Features that a reader must know.
     features: Vec<String>,
@@ -88,7 +91,7 @@ impl<'a> Parts<'a> {
             match name {
                 b"version" => match reader.token()? {
                     Token::Int(n) => parts.version = Some(n),
-                    _ => return Err(Stop::Broken("its version is no number")),
+                    _ => return Err(Stop::Broken("its version is not a number")),
                 },
                 b"archives" => each_field(reader, |name, reader| {
                     parts.archives.push(entry(name, reader)?);
@@ -105,27 +108,27 @@ impl<'a> Parts<'a> {
             Ok(())
         })?;
         if reader.remaining() > 0 {
-            return Err(Stop::Broken("something follows it"));
+            return Err(Stop::Broken("there is data behind its end"));
         }
         Ok(parts)
     }
 }
 
-fn entry(name: &[u8], reader: &mut Reader<'_>) -> Result<Entry, Stop> {
+fn entry(name: &[u8], reader: &mut Reader<'_>) -> Result<ManifestEntry, Stop> {
     let (mut id, mut time) = (None, String::new());
     each_field(reader, |field, reader| {
         match field {
             b"id" => match reader.token()? {
                 Token::Bytes(bytes) => id = Id::from_bytes(bytes),
-                _ => return Err(Stop::Broken("an archive's id is none")),
+                _ => return Err(Stop::Broken("an archive with an invalid id")),
             },
             b"time" => time = text(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
     })?;
-    let id = id.ok_or(Stop::Broken("an archive has no id"))?;
-    Ok(Entry { name: name.to_vec(), id, time })
+    let id = id.ok_or(Stop::Broken("an archive without an id"))?;
+    Ok(ManifestEntry { name: name.to_vec(), id, time })
 }
 
 /// The mandatory features for reading; borg 1.x knows none.
@@ -134,7 +137,7 @@ fn features(found: &mut Vec<String>, reader: &mut Reader<'_>) -> Result<(), Stop
         b"read" => each_field(reader, |kind, reader| match kind {
             b"mandatory" => {
                 let Token::Array(count) = reader.token()? else {
-                    return Err(Stop::Broken("its features are no list"));
+                    return Err(Stop::Broken("its features are not a list"));
                 };
                 (0..count).try_for_each(|_| {
                     found.push(text(reader)?);
@@ -145,33 +148,6 @@ fn features(found: &mut Vec<String>, reader: &mut Reader<'_>) -> Result<(), Stop
         }),
         _ => reader.skip(),
     })
-}
-
-/// Gives each name of the map that comes next to `each`, which must read the value. Nothing is as
-/// good as an empty map.
-pub fn each_field<'a>(
-    reader: &mut Reader<'a>,
-    mut each: impl FnMut(&'a [u8], &mut Reader<'a>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let count = match reader.token()? {
-        Token::Map(count) => count,
-        Token::Nil => 0,
-        _ => return Err(Stop::Broken("what should be a map is none")),
-    };
-    for _ in 0..count {
-        let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
-        each(name, reader)?;
-    }
-    Ok(())
-}
-
-/// Text, empty where there is none; bytes that are no UTF-8 are replaced.
-pub fn text(reader: &mut Reader<'_>) -> Result<String, Stop> {
-    match reader.token()? {
-        Token::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
-        Token::Nil => Ok(String::new()),
-        _ => Err(Stop::Broken("what should be text is none")),
-    }
 }
 
 #[cfg(test)]
@@ -189,7 +165,7 @@ mod tests {
     #[test]
     fn archives_are_listed_with_their_ids() {
         let manifest = Manifest::parse(&manifest(b"\x80"), &Crypto::plain(), false).unwrap();
-        let entry = Entry { name: b"a".to_vec(), id: Id([7; 32]), time: "t".into() };
+        let entry = ManifestEntry { name: b"a".to_vec(), id: Id([7; 32]), time: "t".into() };
         assert_eq!((manifest.archives, manifest.timestamp), (vec![entry], "s".into()));
         assert_eq!(manifest.authenticity, Authenticity::Missing);
     }

@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
             Marker::FixMap(n) => Token::Map(n.into()),
             Marker::Map16 => Token::Map(u16::from_be_bytes(self.number()?).into()),
             Marker::Map32 => Token::Map(u32::from_be_bytes(self.number()?)),
-            _ => return Err(Stop::Broken("a value of a kind that borg does not write")),
+            _ => return Err(Stop::Broken("a type of value that borg does not write")),
         })
     }
 
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             Token::Map(n) => u64::from(n) * 2,
             _ => return Ok(()),
         };
-        let depth = depth.checked_sub(1).ok_or(Stop::Broken("values within values without end"))?;
+        let depth = depth.checked_sub(1).ok_or(Stop::Broken("values that are nested too deeply"))?;
         (0..values).try_for_each(|_| self.skip_within(depth))
     }
 
@@ -115,6 +115,33 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(Stop::More)?;
         self.rest = rest;
         Ok(*bytes)
+    }
+}
+
+/// Gives each name of the map that comes next to `each`, which must read the value. Nothing is as
+/// good as an empty map.
+pub fn each_field<'a>(
+    reader: &mut Reader<'a>,
+    mut each: impl FnMut(&'a [u8], &mut Reader<'a>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let count = match reader.token()? {
+        Token::Map(count) => count,
+        Token::Nil => 0,
+        _ => return Err(Stop::Broken("a field that should be a map")),
+    };
+    for _ in 0..count {
+        let Token::Bytes(name) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
+        each(name, reader)?;
+    }
+    Ok(())
+}
+
+/// Text, empty where there is none; bytes that are no UTF-8 are replaced.
+pub fn text(reader: &mut Reader<'_>) -> Result<String, Stop> {
+    match reader.token()? {
+        Token::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+        Token::Nil => Ok(String::new()),
+        _ => Err(Stop::Broken("a field that should be text")),
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 pub struct ItemPath(Box<[u8]>);
 
 impl ItemPath {
+    /// The root of the archive.
     pub fn root() -> Self {
         ItemPath(Box::default())
     }
@@ -52,18 +53,25 @@ impl ItemPath {
         })
     }
 
+    /// The path as borg stores it.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
+    /// The path for the file system.
+    #[inline]
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(&self.0)
     }
 
+    /// Whether this is the root of the archive.
+    #[inline]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The names in it, from the root on.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == b'/').filter(|part| !part.is_empty())
     }

@@ -9,7 +9,7 @@ use super::id::Id;
 
 /// What a repository is held against.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SecurityRules {
     /// Has a folder for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
     /// configuration folder.
     pub database: PathBuf,
@@ -24,11 +24,11 @@ pub struct Rules {
 /// The folder of one repository in the database; it need not be there.
 pub struct Security {
     dir: PathBuf,
-    rules: Rules,
+    rules: SecurityRules,
 }
 
 impl Security {
-    pub fn new(rules: Rules, repository: &Id) -> Self {
+    pub fn new(rules: SecurityRules, repository: &Id) -> Self {
         Security { dir: rules.database.join(repository.to_string()), rules }
     }
 
@@ -86,9 +86,9 @@ impl Security {
 mod tests {
     use super::*;
 
-    fn rules(database: &std::path::Path) -> Rules {
+    fn rules(database: &std::path::Path) -> SecurityRules {
         let database = database.to_owned();
-        Rules { database, location: "/srv/b".into(), may_have_moved: false, may_be_unknown: false }
+        SecurityRules { database, location: "/srv/b".into(), may_have_moved: false, may_be_unknown: false }
     }
 
     fn write(security: &Security, name: &str, text: &str) {

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::id::Id;
 
+/// What a segment begins with.
 pub const MAGIC: &[u8; 8] = b"BORG_SEG";
 const ATTIC: &[u8; 8] = b"ATTICSEG";
 /// crc, size and tag.
@@ -44,14 +45,14 @@ impl Header {
             0 => Tag::Put,
             1 => Tag::Delete,
             2 => Tag::Commit,
-            _ => return Err("an entry of an unknown kind"),
+            _ => return Err("an entry of an unknown type"),
         };
         let fits = match tag {
             Tag::Put => (PUT_HEADER as u32..=LARGEST_ENTRY).contains(&size),
             Tag::Delete => size as usize == PUT_HEADER,
             Tag::Commit => *bytes == COMMIT,
         };
-        if fits { Ok(Header { crc, size, tag }) } else { Err("an entry of a wrong size") }
+        if fits { Ok(Header { crc, size, tag }) } else { Err("an entry of an invalid size") }
     }
 
     /// Whether `entry`, all of it, has the checksum that the header tells.
@@ -63,8 +64,18 @@ impl Header {
 /// An entry that changes what the repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    Put { id: Id, offset: u32 },
-    Delete { id: Id },
+    /// An object is there from here on.
+    Put {
+        /// The id of the object.
+        id: Id,
+        /// Where its entry begins in the segment, in bytes.
+        offset: u32,
+    },
+    /// The object is deleted.
+    Delete {
+        /// The id of the object.
+        id: Id,
+    },
 }
 
 /// Why a segment cannot be walked through.
@@ -79,7 +90,7 @@ pub enum Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => Fault::Broken("an entry that is cut off"),
+            io::ErrorKind::UnexpectedEof => Fault::Broken("a truncated entry"),
             _ => Fault::Io(error),
         }
     }
@@ -102,7 +113,7 @@ pub fn walk(segment: impl Read + Seek, mut each: impl FnMut(Change)) -> Result<(
     match &magic {
         MAGIC => {}
         ATTIC => return Err(Fault::Attic),
-        _ => return Err(Fault::Broken("a file that is no segment")),
+        _ => return Err(Fault::Broken("a file that is not a segment")),
     }
     let mut offset = MAGIC.len() as u64;
     while !segment.fill_buf()?.is_empty() {
@@ -111,12 +122,12 @@ pub fn walk(segment: impl Read + Seek, mut each: impl FnMut(Change)) -> Result<(
         let header = Header::parse(&bytes).map_err(Fault::Broken)?;
         let end = offset + u64::from(header.size);
         if end > length {
-            return Err(Fault::Broken("an entry that is cut off"));
+            return Err(Fault::Broken("a truncated entry"));
         }
         if header.tag != Tag::Commit {
             let mut id = Id([0; 32]);
             segment.read_exact(&mut id.0)?;
-            let at = u32::try_from(offset).map_err(|_| Fault::Broken("a segment beyond all sizes"))?;
+            let at = u32::try_from(offset).map_err(|_| Fault::Broken("a segment that is too large"))?;
             each(if header.tag == Tag::Put { Change::Put { id, offset: at } } else { Change::Delete { id } });
             segment.seek_relative(i64::from(header.size) - PUT_HEADER as i64)?;
         }

@@ -47,16 +47,21 @@ pub trait Pending: Send {
 
 /// An object as it is stored: the key's type, then what the key makes of the data.
 pub struct Object {
+    /// Memory with the object in it.
     pub buffer: Vec<u8>,
     /// Where in `buffer` the object is.
     pub range: Range<usize>,
 }
 
 impl Object {
+    /// The object.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.range.clone()]
     }
 
+    /// The object, to be decrypted in place.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.range.clone()]
     }

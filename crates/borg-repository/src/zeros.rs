@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::crypto::Crypto;
+use super::chunks::Chunk;
 use super::id::Id;
-use super::items::Chunk;
 
 /// Sizes of chunks of zeros are a multiple of this, in bytes.
 const UNIT: u32 = 512;
@@ -22,7 +21,8 @@ pub struct Zeros {
 }
 
 impl Zeros {
-    pub fn is_zero(&self, crypto: &Crypto, chunk: &Chunk) -> bool {
+    /// `id_of` makes the id of plain bytes.
+    pub fn is_zero(&self, id_of: impl FnOnce(&[u8]) -> Id, chunk: &Chunk) -> bool {
         if chunk.size == 0 || !chunk.size.is_multiple_of(UNIT) || chunk.size > LARGEST {
             return false;
         }
@@ -30,23 +30,25 @@ impl Zeros {
         if ids.len() >= MOST_SIZES && !ids.contains_key(&chunk.size) {
             return false;
         }
-        *ids.entry(chunk.size).or_insert_with(|| crypto.id_of(&vec![0; chunk.size as usize])) == chunk.id
+        *ids.entry(chunk.size).or_insert_with(|| id_of(&vec![0; chunk.size as usize])) == chunk.id
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Crypto;
 
     #[test]
     fn zeros_are_known_by_id_and_size() {
         let (crypto, zeros) = (Crypto::plain(), Zeros::default());
+        let is_zero = |chunk: &Chunk| zeros.is_zero(|plain| crypto.id_of(plain), chunk);
         let chunk = |id, size| Chunk { id, size, stored: 0 };
         let id = crypto.id_of(&[0; 1024]);
-        assert!(zeros.is_zero(&crypto, &chunk(id, 1024)));
-        assert!(!zeros.is_zero(&crypto, &chunk(id, 512)));
-        assert!(!zeros.is_zero(&crypto, &chunk(crypto.id_of(&[1; 1024]), 1024)));
-        assert!(!zeros.is_zero(&crypto, &chunk(id, 0)));
+        assert!(is_zero(&chunk(id, 1024)));
+        assert!(!is_zero(&chunk(id, 512)));
+        assert!(!is_zero(&chunk(crypto.id_of(&[1; 1024]), 1024)));
+        assert!(!is_zero(&chunk(id, 0)));
         assert_eq!(zeros.ids.lock().unwrap().len(), 2);
     }
 }

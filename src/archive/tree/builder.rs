@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::mem;
 
+use borg_repository::{FileType, Item, ItemPath, Xattr};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::records::{
     ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Place, Text, XattrRecord,
 };
 use super::{ContentId, MADE_UP, NodeId, Tree, View};
-use crate::archive::item::{FileType, Item, Xattr};
-use crate::archive::path::ItemPath;
 
 /// No file system of Linux that we know has longer names, in bytes, and the kernel fails a folder
 /// with much longer ones.

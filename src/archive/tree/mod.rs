@@ -9,9 +9,9 @@ mod records;
 
 pub use builder::{LARGEST_XATTR, TreeBuilder};
 
-use super::item::Xattr;
+use borg_repository::{ItemPath, Xattr};
+
 use super::left_out::LeftOut;
-use super::path::ItemPath;
 use records::{ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Text, XattrRecord};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -380,7 +380,7 @@ pub fn zeroed<T: FromZeros>(bytes: usize) -> Option<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::item::Item;
+    use borg_repository::Item;
 
     fn item(path: &str, kind: u32, size: u64) -> Item {
         Item {

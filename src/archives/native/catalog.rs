@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use borg_repository::Error::{Integrity, NotFound, Unsupported};
+use borg_repository::{Authenticity, Chunk, ChunkLists, Id, Item, Repository};
+
 use super::ahead::Ahead;
 use super::fetchers::Desk;
 use super::lists::{Lists, Numbers};
@@ -15,7 +18,6 @@ use super::opening::{self, Cannot, Opened};
 use super::saved::Saved;
 use super::{Chunked, Files, Native};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{Tree, View};
@@ -25,11 +27,6 @@ use crate::error::{Error, Result};
 use crate::folders::Private;
 use crate::process::daemon;
 use crate::process::memory::Budget;
-use crate::repository::Repository;
-use crate::repository::error::Error::{Integrity, NotFound, Unsupported};
-use crate::repository::id::Id;
-use crate::repository::items::{Chunk, ChunkLists};
-use crate::repository::tam::Authenticity;
 use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
 
 /// What makes borg read an archive with a wrong signature.

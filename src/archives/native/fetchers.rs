@@ -4,13 +4,13 @@
 
 use std::sync::{Arc, Weak};
 
+use borg_repository::Request;
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use super::Files;
 use super::flights::Pilot;
 use super::lists::Span;
 use crate::archive::tree::ContentId;
-use crate::repository::Request;
 
 /// Chunks that are fetched together at most: twice as many as are hashed side by side, so that a long
 /// one is not hashed alone for long.

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use borg_repository::{Chunk, Id};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::archive::tree::zeroed;
 use crate::archives::source::{FRAME, Key, Piece};
-use crate::repository::id::Id;
-use crate::repository::items::Chunk;
 
 /// Numbers of chunks in the cache are told from numbers of files by this.
 const CHUNKS: u64 = 1 << 63;

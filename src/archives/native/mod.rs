@@ -21,9 +21,10 @@ use std::sync::Arc;
 pub use catalog::NativeCatalog;
 pub use opening::find_passphrase;
 
+use borg_repository::Error;
+
 use crate::archive::tree::{ContentId, Tree};
 use crate::archives::source::{ContentSource, Kept, Layout, Piece, ReadError};
-use crate::repository::error::Error;
 use ahead::Ahead;
 use fetchers::{Desk, Job};
 use flights::{Bytes, Flights};

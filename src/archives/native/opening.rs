@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use borg_repository::{Connection, Credentials, Local, Remote, Repository, SecurityRules, Store};
+
 use crate::error::Error;
 use crate::process::interrupt;
-use crate::repository::local::Local;
-use crate::repository::remote::{Connection, Remote};
-use crate::repository::security::Rules;
-use crate::repository::store::Store;
-use crate::repository::{Credentials, Repository, error};
 use crate::tools::borg::{self, Borg, Server, answered_yes, has_workaround};
 
 const DOING: &str = "open the repository";
@@ -52,7 +49,7 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
     };
     match (Repository::open(opened, credentials), failed) {
         (Ok(repository), _) => Ok(Opened { repository, server }),
-        (Err(error::Error::Passphrase(_)), Some(e)) => Err(Cannot::Failed(e)),
+        (Err(borg_repository::Error::Passphrase(_)), Some(e)) => Err(Cannot::Failed(e)),
         (Err(e), _) => Err(cannot(borg, e)),
     }
 }
@@ -69,8 +66,8 @@ pub fn find_passphrase(borg: &Borg, stall: Duration) -> Result<(), Error> {
     }
 }
 
-fn rules(borg: &Borg, database: std::path::PathBuf) -> Result<Rules, String> {
-    Ok(Rules {
+fn rules(borg: &Borg, database: std::path::PathBuf) -> Result<SecurityRules, String> {
+    Ok(SecurityRules {
         database,
         location: borg.canonical_location()?,
         may_have_moved: answered_yes(borg::RELOCATED),
@@ -78,7 +75,11 @@ fn rules(borg: &Borg, database: std::path::PathBuf) -> Result<Rules, String> {
     })
 }
 
-fn store(borg: &Borg, server: Option<&Arc<Server>>, stall: Duration) -> error::Result<Arc<dyn Store>> {
+fn store(
+    borg: &Borg,
+    server: Option<&Arc<Server>>,
+    stall: Duration,
+) -> borg_repository::Result<Arc<dyn Store>> {
     match (borg.local(), server) {
         (Some(dir), _) => Ok(Arc::new(Local::open(dir)?)),
         (None, Some(server)) => {
@@ -94,11 +95,11 @@ fn store(borg: &Borg, server: Option<&Arc<Server>>, stall: Duration) -> error::R
             };
             Ok(Arc::new(Remote::open(Box::new(connect), &path, stall)?))
         }
-        (None, None) => Err(error::Error::NoRepository("it has no place".into())),
+        (None, None) => Err(borg_repository::Error::NoRepository("it has no place".into())),
     }
 }
 
-fn cannot(borg: &Borg, e: error::Error) -> Cannot {
+fn cannot(borg: &Borg, e: borg_repository::Error) -> Cannot {
     match e {
         e if e.is_unsupported() => Cannot::OnlyBorg(e.to_string()),
         e => Cannot::Failed(told(borg, e)),
@@ -106,8 +107,8 @@ fn cannot(borg: &Borg, e: error::Error) -> Cannot {
 }
 
 /// As borg's own failures are told.
-pub fn told(borg: &Borg, e: error::Error) -> Error {
-    use error::Error as E;
+pub fn told(borg: &Borg, e: borg_repository::Error) -> Error {
+    use borg_repository::Error as E;
     if let Err(interrupted) = interrupt::check() {
         return interrupted;
     }

@@ -136,11 +136,8 @@ fn about(archive: &str, view: &View) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::item::{Item, Xattr};
-    use crate::archive::path::ItemPath;
     use crate::archive::tree::TreeBuilder;
-    use crate::repository::id::Id;
-    use crate::repository::items::Chunk;
+    use borg_repository::{Chunk, Id, Item, ItemPath, Xattr};
     use std::os::unix::fs::PermissionsExt;
 
     fn path(text: &str) -> ItemPath {

@@ -240,9 +240,8 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::item::Item;
-    use crate::archive::path::ItemPath;
     use crate::archive::tree::{TreeBuilder, View};
+    use borg_repository::{Item, ItemPath};
 
     fn tree(files: &[(&str, u64)]) -> Tree {
         let mut builder = TreeBuilder::new(View::default(), 0);

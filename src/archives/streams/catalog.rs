@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use borg_repository::{Item, ItemParser};
+
 use super::pin::Pin;
 use super::slots::Slots;
 use super::{Limits, Shared, Streams};
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::item::Item;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::Tree;
@@ -26,7 +27,6 @@ use crate::error::{Error, Kind, Result};
 use crate::folders;
 use crate::process::memory::Budget;
 use crate::process::{Child, Command, Ended, TimedPipe};
-use crate::repository::items::ItemParser;
 use crate::tools::borg::{self, Borg, Line, Origins};
 
 /// Between two chunks of metadata nothing may come for this long: borg may first have to look

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use borg_repository::ItemPath;
 use clap::Args;
 
 use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
-use crate::archive::path::ItemPath;
 use crate::archive::tree::View;
 use crate::archive::volumes;
 use crate::cli::console::Console;

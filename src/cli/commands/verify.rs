@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use borg_repository::ItemPath;
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::archive::choice::Wanted;
-use crate::archive::path::ItemPath;
 use crate::archives::archived::{Archived, Found, Image};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;

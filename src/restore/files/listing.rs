@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use borg_repository::ItemPath;
 use serde::Deserialize;
 
 use super::{KEPT_LINES, Request};
-use crate::archive::path::ItemPath;
 use crate::error::{Error, Kind, Result};
 use crate::process::{TimedPipe, interrupt};
 use crate::tools::borg::{self, Borg, Line};

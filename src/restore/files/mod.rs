@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use borg_repository::ItemPath;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
 use self::fresh::Fresh;
 use self::listing::Listing;
 use super::attributes::{self, Attributes};
-use crate::archive::path::ItemPath;
 use crate::error::{Error, Result};
 use crate::tools::borg::{self, Borg, Level, Line};
 

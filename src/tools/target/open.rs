@@ -166,9 +166,10 @@ impl Target {
             return self.write_zeros(start..start + length).map_err(io::Error::other);
         }
         // What a zvol discards reads as zeros, which is not so of every device.
-        // SAFETY: both take two numbers, and the descriptor is open.
         let done = match blockdev::is_zvol(&self.file) {
+            // SAFETY: it takes two numbers, and the descriptor is open.
             true => unsafe { device_discard(fd, &[start, length]) },
+            // SAFETY: as above.
             false => unsafe { device_zero(fd, &[start, length]) },
         };
         done.map(drop).map_err(io::Error::from)

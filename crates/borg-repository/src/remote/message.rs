@@ -7,8 +7,7 @@ use rmp::encode::{write_array_len, write_bool, write_map_len, write_sint, write_
 
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::manifest::{each_field, text};
-use crate::msgpack::{Reader, Stop, Token};
+use crate::msgpack::{Reader, Stop, Token, each_field, text};
 use crate::segment::LARGEST_OBJECT;
 
 /// No message is longer, in bytes: an object, and what is around it.
@@ -96,7 +95,7 @@ impl Answer {
             match name {
                 b"i" => match reader.token()? {
                     Token::Int(n) => id = u64::try_from(n).ok(),
-                    _ => return Err(Stop::Broken("a number of a call that is none")),
+                    _ => return Err(Stop::Broken("an invalid call number")),
                 },
                 b"r" => {
                     let start = message.len() - reader.remaining();
@@ -112,9 +111,9 @@ impl Answer {
         match parsed {
             Ok(()) => {}
             Err(Stop::Broken(why)) => return Err(why),
-            Err(Stop::More) => return Err("a message that is cut off"),
+            Err(Stop::More) => return Err("a truncated message"),
         }
-        let id = id.ok_or("an answer to no call")?;
+        let id = id.ok_or("an answer without a call number")?;
         let result = match value {
             Some(range) if exception.class.is_empty() => Ok(range),
             _ if !exception.class.is_empty() => Err(exception),
@@ -136,7 +135,7 @@ impl Answer {
         };
         match length {
             Some(length) => Ok((self.message, value.end - length..value.end)),
-            None => Err(Error::integrity("the server answered with something else than bytes")),
+            None => Err(Error::integrity("the server sent something other than bytes")),
         }
     }
 
@@ -154,14 +153,14 @@ impl Answer {
                 for _ in 0..count {
                     match reader.token()? {
                         Token::Int(n) => version.push(n),
-                        _ => return Err(Stop::Broken("a version that is none")),
+                        _ => return Err(Stop::Broken("an invalid version")),
                     }
                 }
                 Ok(())
             }
             _ => reader.skip(),
         });
-        parsed.map_err(|_| Error::unsupported("a server that does not tell its version"))?;
+        parsed.map_err(|_| Error::unsupported("a server that does not send its version"))?;
         Ok(version)
     }
 }
@@ -215,6 +214,7 @@ pub struct Messages<R> {
 }
 
 impl<R: Read> Messages<R> {
+    /// Reads messages from `input`.
     pub fn new(input: R) -> Self {
         Messages { input, pending: Vec::new(), step: vec![0; STEP].into() }
     }
@@ -231,8 +231,8 @@ impl<R: Read> Messages<R> {
                 return Answer::parse(message).map_err(|why| format!("the server sent {why}"));
             }
             match self.input.read(&mut self.step) {
-                Ok(0) if self.pending.is_empty() => return Err("the server has ended".into()),
-                Ok(0) => return Err("the server has ended in the middle of a message".into()),
+                Ok(0) if self.pending.is_empty() => return Err("the server has exited".into()),
+                Ok(0) => return Err("the server has exited in the middle of a message".into()),
                 Ok(n) => {
                     self.pending.extend_from_slice(&self.step[..n]);
                     arrived();
@@ -257,7 +257,7 @@ impl<R: Read> Messages<R> {
         match reader.skip() {
             Ok(()) => Ok(Some(self.pending.len() - reader.remaining())),
             Err(Stop::More) if self.pending.len() > LONGEST => {
-                Err("the server sent a message beyond all sizes".into())
+                Err("the server sent a message that is too large".into())
             }
             Err(Stop::More) => Ok(None),
             Err(Stop::Broken(why)) => Err(format!("the server sent {why}")),
@@ -292,7 +292,7 @@ mod tests {
     fn bytes_of_every_kind_are_taken_and_messages_are_cut_where_they_end() {
         let stream = b"\x82\xa1i\x01\xa1r\xa2ab\x82\xa1r\xda\x00\x02cd\xa1i\x02\x82\xa1i\x03\xa1r\xc4\x01e";
         let mut all = answers(stream);
-        assert_eq!(all.pop().unwrap().unwrap_err(), "the server has ended");
+        assert_eq!(all.pop().unwrap().unwrap_err(), "the server has exited");
         let values = all.into_iter().map(|answer| {
             let answer = answer.unwrap();
             let id = answer.id;
@@ -338,7 +338,7 @@ mod tests {
     fn a_message_without_end_is_refused() {
         let head = std::io::Cursor::new(b"\x82\xa1i\x01\xa1r\xdb\xff\xff\xff\xff");
         let mut messages = Messages::new(head.chain(std::io::repeat(7)));
-        assert_eq!(messages.next(|| ()).unwrap_err(), "the server sent a message beyond all sizes");
+        assert_eq!(messages.next(|| ()).unwrap_err(), "the server sent a message that is too large");
     }
 
     proptest::proptest! {

@@ -2,13 +2,14 @@
 //! the caller's affair. The server's lock is not taken.
 //!
 //! A server keeps the index that it has read first, for as long as it runs. So after it does not
-//! find an object a new server is asked once more. A line that is cut, or silent, is replaced, too:
+//! find an object a new server is asked once more. A connection that breaks, or is silent, is replaced, too:
 //! reads wait meanwhile, but not for ever.
 
-mod line;
+mod client;
+mod connection;
 mod message;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -18,34 +19,21 @@ use super::error::{Error, Result};
 use super::id::Id;
 use super::segment::LARGEST_OBJECT;
 use super::store::{Object, Pending, Store};
-use line::{Call, Line};
+use client::{Call, Client};
 use message::Value;
 
-pub use message::{Answer, Messages};
+pub use connection::{Connect, Connection};
+pub use message::Messages;
 
 /// The version that we say we are: what 1.1, 1.2 and 1.4 know how to talk to.
 const OUR_VERSION: [i64; 4] = [1, 4, 5, -1];
-/// What an object of unknown length counts on the line, in bytes.
+/// The length of an object whose length is not known, as bytes under way are counted.
 const GUESS: usize = 512 << 10;
 
-/// A connection to a `borg serve` that has just been started.
-pub struct Connection {
-    /// The server's output.
-    pub reader: Box<dyn Read + Send>,
-    /// The server's input.
-    pub writer: Box<dyn Write + Send>,
-    /// Dropped after `writer`; it must see to it that the server's output ends.
-    pub holder: Box<dyn Send + Sync>,
-}
-
-/// How often an object is asked for, when each time the line is cut before it comes.
+/// How often an object is asked for, when each time the connection breaks before it comes.
 const TRIES: u32 = 4;
 /// The pause between two tries to connect grows from the first to the second of these.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-
-/// Makes a connection. An error of the kind [`io::ErrorKind::ConnectionAborted`] says that there is
-/// no sense in trying again.
-pub type Connect = Box<dyn Fn() -> io::Result<Connection> + Send + Sync>;
 
 /// A repository behind a server.
 pub struct Remote {
@@ -59,22 +47,22 @@ pub struct Remote {
 }
 
 struct Current {
-    line: Arc<Line>,
+    client: Arc<Client>,
     /// When the last attempt that failed began, and why it failed.
     failed: Option<(Instant, String)>,
 }
 
 impl Remote {
     /// Connects and opens the repository at `path`, which is sent as it is. When nothing comes for
-    /// `stall`, or the line is cut, it is connected to again, which is tried for as long; a read
+    /// `stall`, or the connection breaks, it is connected to again, which is tried for as long; a read
     /// fails after some four times `stall` at the latest.
     ///
     /// # Errors
     /// `NoRepository` when the server does not show one there, `Unsupported` when the server is
     /// of another borg than 1.1 to 1.x, `Gone` when it says something else or nothing.
     pub fn open(connect: Connect, path: &[u8], stall: Duration) -> Result<Self> {
-        let (line, id) = opened(&connect, path, stall)?;
-        let current = Mutex::new(Current { line: Arc::new(line), failed: None });
+        let (client, id) = opened(&connect, path, stall)?;
+        let current = Mutex::new(Current { client: Arc::new(client), failed: None });
         Ok(Remote { connect, path: path.to_owned(), stall, id, current })
     }
 
@@ -82,15 +70,15 @@ impl Remote {
         self.current.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.current().line)
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.current().client)
     }
 
-    /// A line that is younger than `old`, for one who has waited since `asked`.
-    fn renew(&self, old: &Arc<Line>, asked: Instant) -> Result<Arc<Line>> {
+    /// A client that is younger than `old`, for one who has waited since `asked`.
+    fn renew(&self, old: &Arc<Client>, asked: Instant) -> Result<Arc<Client>> {
         let mut current = self.current();
-        if !Arc::ptr_eq(&current.line, old) {
-            return Ok(Arc::clone(&current.line));
+        if !Arc::ptr_eq(&current.client, old) {
+            return Ok(Arc::clone(&current.client));
         }
         if let Some((when, why)) = &current.failed
             && *when >= asked
@@ -101,9 +89,9 @@ impl Remote {
         }
         let began = Instant::now();
         match self.connect_again() {
-            Ok(line) => {
-                *current = Current { line: Arc::new(line), failed: None };
-                Ok(Arc::clone(&current.line))
+            Ok(client) => {
+                *current = Current { client: Arc::new(client), failed: None };
+                Ok(Arc::clone(&current.client))
             }
             Err(error) => {
                 current.failed = Some((began, error.to_string()));
@@ -112,12 +100,12 @@ impl Remote {
         }
     }
 
-    fn connect_again(&self) -> Result<Line> {
+    fn connect_again(&self) -> Result<Client> {
         let until = Instant::now() + self.stall;
         let [mut pause, longest] = PAUSES;
         loop {
             let error = match opened(&self.connect, &self.path, self.stall) {
-                Ok((line, id)) if id == self.id => return Ok(line),
+                Ok((client, id)) if id == self.id => return Ok(client),
                 Ok((_, id)) => return Err(Error::integrity(format!("the repository was replaced by {id}"))),
                 Err(error) => error,
             };
@@ -130,17 +118,17 @@ impl Remote {
         }
     }
 
-    fn get(&self, line: &Line, id: Id, length: Option<u32>) -> Result<Call> {
+    fn get(&self, client: &Client, id: Id, length: Option<u32>) -> Result<Call> {
         let bytes = length.map_or(GUESS, |n| (n as usize).min(LARGEST_OBJECT));
-        line.call("get", &[("id", Value::Bytes(&id.0))], bytes, self.stall)
+        client.call("get", &[("id", Value::Bytes(&id.0))], bytes, self.stall)
     }
 }
 
-/// A new line on which the repository is open, and the repository's id.
-fn opened(connect: &Connect, path: &[u8], stall: Duration) -> Result<(Line, Id)> {
-    let line = Line::new(connect().map_err(Error::io("start borg serve"))?)?;
+/// A new client with which the repository is open, and the repository's id.
+fn opened(connect: &Connect, path: &[u8], stall: Duration) -> Result<(Client, Id)> {
+    let client = Client::new(connect().map_err(Error::io("start borg serve"))?)?;
     let version = [("client_data", Value::Version("client_version", &OUR_VERSION))];
-    let version = line.call("negotiate", &version, 0, stall)?.wait()?.server_version()?;
+    let version = client.call("negotiate", &version, 0, stall)?.wait()?.server_version()?;
     match version[..] {
         [1, minor, ..] if minor >= 1 => {}
         _ => return Err(Error::unsupported(format!("a server of borg {version:?}"))),
@@ -153,9 +141,9 @@ fn opened(connect: &Connect, path: &[u8], stall: Duration) -> Result<(Line, Id)>
         ("exclusive", Value::Bool(false)),
         ("append_only", Value::Bool(false)),
     ];
-    let (memory, range) = line.call("open", &arguments, 0, stall)?.wait()?.bytes()?;
+    let (memory, range) = client.call("open", &arguments, 0, stall)?.wait()?.bytes()?;
     let id = Id::from_bytes(&memory[range]);
-    Ok((line, id.ok_or_else(|| Error::integrity("the server told an id that is none"))?))
+    Ok((client, id.ok_or_else(|| Error::integrity("the server sent an invalid repository id"))?))
 }
 
 impl Store for Remote {
@@ -164,26 +152,26 @@ impl Store for Remote {
     }
 
     fn key(&self) -> Result<Zeroizing<String>> {
-        let (memory, range) = self.line().call("load_key", &[], 0, self.stall)?.wait()?.bytes()?;
+        let (memory, range) = self.client().call("load_key", &[], 0, self.stall)?.wait()?.bytes()?;
         let memory = Zeroizing::new(memory);
         let text = std::str::from_utf8(&memory[range]);
-        Ok(Zeroizing::new(text.map_err(|_| Error::integrity("the key is no text"))?.to_owned()))
+        Ok(Zeroizing::new(text.map_err(|_| Error::integrity("the key is not text"))?.to_owned()))
     }
 
     fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending> {
         let asked = Instant::now();
-        let line = self.line();
-        let call = self.get(&line, id, length);
-        Box::new(Asked { remote: self, id, length, asked, line, call })
+        let client = self.client();
+        let call = self.get(&client, id, length);
+        Box::new(Asked { remote: self, id, length, asked, client, call })
     }
 
-    /// A new server reads the newest index. Until it is there reads go on over the line that is.
+    /// A new server reads the newest index. Until it is there reads go on with the old client.
     fn refresh(&self) -> Result<()> {
-        let (line, id) = opened(&self.connect, &self.path, self.stall)?;
+        let (client, id) = opened(&self.connect, &self.path, self.stall)?;
         if id != self.id {
             return Err(Error::integrity(format!("the repository was replaced by {id}")));
         }
-        let old = std::mem::replace(&mut self.current().line, Arc::new(line));
+        let old = std::mem::replace(&mut self.current().client, Arc::new(client));
         // Waits for its server to end.
         drop(old);
         Ok(())
@@ -196,13 +184,13 @@ struct Asked {
     id: Id,
     length: Option<u32>,
     asked: Instant,
-    line: Arc<Line>,
+    client: Arc<Client>,
     call: Result<Call>,
 }
 
 impl Pending for Asked {
     fn wait(self: Box<Self>, _: Vec<u8>) -> Result<Object> {
-        let Asked { remote, id, length, asked, mut line, call } = *self;
+        let Asked { remote, id, length, asked, mut client, call } = *self;
         let until = Instant::now() + 2 * remote.stall;
         let (mut answer, mut tried) = (answered(call), 1);
         loop {
@@ -212,11 +200,11 @@ impl Pending for Asked {
                 answer => return answer.map_err(|error| lost(error, id)),
             };
             match &error {
-                Error::Gone(_) => tracing::warn!("the line to the server was cut; connecting again"),
+                Error::Gone(_) => tracing::warn!("the connection to the server broke; connecting again"),
                 _ => tracing::debug!("{id} is asked for once more, of a new server: {error}"),
             }
-            line = remote.renew(&line, asked)?;
-            answer = answered(remote.get(&line, id, length));
+            client = remote.renew(&client, asked)?;
+            answer = answered(remote.get(&client, id, length));
             tried += 1;
         }
     }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use borg_repository::ItemPath;
 use serde_json::json;
 
 use super::request::Request as Arguments;
-use crate::archive::path::ItemPath;
 use crate::archives::archived::{Archived, Found};
 use crate::archives::damage;
 use crate::archives::progress::{Progress, Step};

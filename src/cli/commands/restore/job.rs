@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use borg_repository::ItemPath;
+
 use super::options::Kind;
 use super::request::Request;
-use crate::archive::path::ItemPath;
 use crate::archives::archived::{Archived, Found, Image, Place};
 use crate::error::{Error, Result};
 use crate::restore::request;

@@ -8,28 +8,27 @@ use crossbeam_channel::bounded;
 use zeroize::Zeroizing;
 
 use super::archive::Archive;
+use super::borg1::{Borg1, LARGEST_METADATA};
 use super::cached::Cached;
-use super::compression::{Size, decompress};
-use super::crypto::{Crypto, Mode, Secrets};
+use super::chunks::{Chunk, ChunkLists};
+use super::compression::Size;
+use super::credentials::Credentials;
 use super::error::{Error, Result};
+use super::format::Format;
 use super::id::Id;
 use super::item::Item;
-use super::items::{Chunk, ChunkLists, ItemParser};
-use super::key::{Locked, find_key_file};
+use super::items::ItemParser;
 use super::manifest::Manifest;
-use super::security::{Rules, Security};
 use super::store::{Object, Pending, Store};
 use super::zeros::Zeros;
 
-/// No metadata is longer, in plain bytes; borg itself gives up there.
-const LARGEST_METADATA: usize = 128 << 20;
 /// No chunk of a file is longer, in plain bytes: borg's chunkers stop at 20 MiB.
 const LARGEST_CHUNK: u32 = 32 << 20;
 /// No object of the stream of items is longer, in plain bytes: borg cuts it after 512 KiB at the
 /// latest. So what is under way at once is bounded, whatever an archive lists.
 const LARGEST_ITEMS: usize = 8 << 20;
 /// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
-/// each, so this fills a line of 100 Mbit/s with 300 ms of round trip.
+/// each, so this fills a connection of 100 Mbit/s with 300 ms of round trip.
 const WINDOW: usize = 32;
 /// Buffers that are kept to be used again: as many as are in use at once by two threads.
 const BUFFERS: usize = 2 * TOGETHER;
@@ -38,27 +37,10 @@ const LARGEST_BUFFER: usize = 4 << 20;
 /// Objects that are opened together, since so many are hashed side by side.
 const TOGETHER: usize = 4;
 
-/// Where the key is, and what opens it.
-pub struct Credentials<'a> {
-    /// Key files, or folders full of them, in the order in which they are to be looked at.
-    pub key_files: &'a [PathBuf],
-    /// Gives a passphrase a call, until there is no other. Asked only if the key needs one.
-    pub passphrases: &'a mut dyn FnMut() -> Option<Arc<Zeroizing<Vec<u8>>>>,
-    /// What borg's security database is held against; `None`: nothing is compared.
-    pub security: Option<Rules>,
-    /// The user lets borg read a repository that is only authenticated without its key, unchecked
-    /// (BORG_WORKAROUNDS=authenticated_no_key). This reader does not: then it is `Unsupported`.
-    pub may_lack_key: bool,
-}
-
 /// An open repository. It is used by any number of threads at once.
 pub struct Repository {
     store: Arc<dyn Store>,
-    crypto: Crypto,
-    security: Option<Security>,
-    /// Whether it takes a secret to read the repository.
-    secret: bool,
-    tam_required: bool,
+    format: Box<dyn Format>,
     manifest: Mutex<Arc<Manifest>>,
     zeros: Zeros,
     /// Memory of objects, to be used again: to get megabytes from the system costs as much as to
@@ -82,50 +64,25 @@ impl Repository {
     /// we are not, `Integrity` and others when nobody should.
     pub fn open(store: Arc<dyn Store>, credentials: Credentials<'_>) -> Result<Self> {
         let mut object = manifest_object(&store)?;
-        let kind = object.bytes_mut().first().copied();
-        let kind = kind.ok_or_else(|| Error::integrity("the manifest is empty"))?;
-        let mode = Mode::of(kind).ok_or_else(|| Error::unsupported(format!("keys of type {kind:#04x}")))?;
-        let Credentials { key_files, passphrases, security, may_lack_key } = credentials;
-        let security = security.map(|rules| Security::new(rules, &store.id()));
-        let (crypto, secret, tam_required) = if mode == Mode::Plain {
-            (Crypto::plain(), false, false)
-        } else {
-            let (secrets, empty) = match unlock(&*store, mode, key_files, passphrases) {
-                Err(Error::Passphrase(_) | Error::NoKey(_)) if may_lack_key && !mode.is_encrypted() => {
-                    return Err(Error::unsupported("to read without the key and its checks"));
-                }
-                unlocked => unlocked?,
-            };
-            // Borg's view, too: a key that lies beside the data, and opens without a word, is none.
-            let secret = mode.has_key_file() || mode.is_encrypted() && !empty;
-            let seen = || security.as_ref().is_some_and(Security::tam_required);
-            (Crypto::new(mode, &secrets)?, secret, secrets.tam_required.unwrap_or_else(seen))
-        };
-        let manifest = read_manifest(object, &crypto, tam_required)?;
-        if let Some(security) = &security {
-            security.check(mode, secret, &manifest.timestamp)?;
-        }
+        let format = format(&*store, object.bytes(), credentials)?;
+        let manifest = format.manifest(object.bytes_mut())?;
         Ok(Repository {
             zeros: Zeros::default(),
             store,
-            crypto,
-            security,
-            secret,
-            tam_required,
+            format,
             manifest: Mutex::new(Arc::new(manifest)),
             buffers: Mutex::default(),
         })
     }
 
+    /// The id of the repository.
     pub fn id(&self) -> Id {
         self.store.id()
     }
 
-    pub fn mode(&self) -> Mode {
-        self.crypto.mode()
-    }
-
-    /// From here on objects are kept in `dir`, as they are in the repository; see [`Cached`].
+    /// From here on keeps objects in `dir` as they are in the repository, up to `limit` bytes, and
+    /// fetches none of them twice. `dir` must be private and of this repository alone. Objects that
+    /// are not encrypted are not kept.
     pub fn keep_objects_in(&mut self, dir: PathBuf, limit: u64) {
         self.store = Arc::new(Cached::new(Arc::clone(&self.store), dir, limit));
     }
@@ -133,7 +90,7 @@ impl Repository {
     /// A key for `purpose`, which only who has the repository's key can make; in a repository
     /// without encryption whoever knows its id. `None` when the cipher fails.
     pub fn derive(&self, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-        self.crypto.derive(purpose, &self.id())
+        self.format.derive(purpose)
     }
 
     /// The manifest as it was when the repository was opened or last refreshed.
@@ -147,10 +104,7 @@ impl Repository {
     /// As [`Repository::open`]; `Replayed` also when the manifest is older than the one before.
     pub fn refresh(&self) -> Result<Arc<Manifest>> {
         self.store.refresh()?;
-        let manifest = read_manifest(manifest_object(&self.store)?, &self.crypto, self.tam_required)?;
-        if let Some(security) = &self.security {
-            security.check(self.mode(), self.secret, &manifest.timestamp)?;
-        }
+        let manifest = self.format.manifest(manifest_object(&self.store)?.bytes_mut())?;
         let mut current = lock(&self.manifest);
         if manifest.timestamp < current.timestamp {
             let known = current.timestamp.clone();
@@ -166,7 +120,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when it was deleted, `Integrity` when it is broken.
     pub fn archive(&self, id: &Id) -> Result<Archive> {
-        Archive::parse(*id, &self.receive(self.request_metadata(id, LARGEST_METADATA))?, &self.crypto)
+        self.format.archive(*id, &self.receive(self.request_metadata(id, LARGEST_METADATA))?)
     }
 
     /// Gives every item of `archive` to `each` with its chunks, in the order of the archive.
@@ -207,7 +161,7 @@ impl Repository {
                 });
             }
             drop(taken);
-            let panicked = || Error::integrity("an object made its reader panic");
+            let panicked = || Error::integrity("an object crashed its reader");
             let together = (ids.len() / workers.max(1)).clamp(1, TOGETHER);
             let mut batches = ids.chunks(together);
             let mut waiting = VecDeque::new();
@@ -232,14 +186,14 @@ impl Repository {
     /// multiple of 512 bytes are not looked at, as for each size zeros have to be hashed once:
     /// holes of disk images, and of files with a block size, are such.
     pub fn is_zero(&self, chunk: &Chunk) -> bool {
-        self.zeros.is_zero(&self.crypto, chunk)
+        self.zeros.is_zero(|plain| self.format.id_of(plain), chunk)
     }
 
     /// Tells of each of several pieces of plain bytes whether it is what the chunk of this id
     /// holds; nothing is fetched for it. Several at once are faster, as with
     /// [`Repository::receive_all`].
     pub fn are(&self, pieces: &[(Id, &[u8])]) -> Vec<bool> {
-        self.crypto.check(pieces).iter().map(Result::is_ok).collect()
+        self.format.check(pieces).iter().map(Result::is_ok).collect()
     }
 
     /// The plain bytes of `chunk`: authenticated, of the listed size, and with the listed id.
@@ -255,8 +209,8 @@ impl Repository {
     }
 
     /// Asks for a chunk, so that several are on their way at the same time; better not for one
-    /// that [is zero](Repository::is_zero). Blocks only while too many bytes are on the line. A
-    /// request that is dropped costs what it costs on the line.
+    /// that [is zero](Repository::is_zero). Blocks only while too many bytes
+    /// are under way. A request that is dropped is fetched all the same.
     pub fn request_chunk(&self, chunk: &Chunk) -> Request {
         let pending = Arc::clone(&self.store).request(chunk.id, Some(chunk.stored));
         Request { id: chunk.id, size: Size::Exactly(chunk.size as usize), pending }
@@ -294,11 +248,11 @@ impl Repository {
         let authentic = judged(
             arrived,
             |one: &Arrived| (one.id, one.object.bytes()),
-            |listed| self.crypto.authenticate(listed),
+            |listed| self.format.authenticate(listed),
         );
         let plain = authentic.into_iter().map(|one| self.open_object(one?)).collect();
         let right =
-            judged(plain, |(id, plain): &(Id, Vec<u8>)| (*id, plain), |listed| self.crypto.check(listed));
+            judged(plain, |(id, plain): &(Id, Vec<u8>)| (*id, plain), |listed| self.format.check(listed));
         right.into_iter().map(|one| one.map(|(_, plain)| plain)).collect()
     }
 
@@ -314,7 +268,7 @@ impl Repository {
 
     /// Decrypts and decompresses what is authentic.
     fn open_object(&self, Arrived { id, size, mut object }: Arrived) -> Result<(Id, Vec<u8>)> {
-        let plain = decompress(self.crypto.decrypt(object.bytes_mut()), size);
+        let plain = self.format.open(object.bytes_mut(), size);
         let mut buffers = lock(&self.buffers);
         if buffers.len() < BUFFERS && object.buffer.capacity() <= LARGEST_BUFFER {
             buffers.push(object.buffer);
@@ -360,35 +314,9 @@ fn manifest_object(store: &Arc<dyn Store>) -> Result<Object> {
     })
 }
 
-/// The manifest has no id of its own: MAC and TAM vouch for it.
-fn read_manifest(mut object: Object, crypto: &Crypto, tam_required: bool) -> Result<Manifest> {
-    let data = crypto.open(&Id::MANIFEST, object.bytes_mut())?;
-    let packed = decompress(data, Size::AtMost(LARGEST_METADATA))?;
-    Manifest::parse(&packed, crypto, tam_required)
-}
-
-/// The secrets, and whether the empty passphrase opened them.
-fn unlock(
-    store: &dyn Store,
-    mode: Mode,
-    key_files: &[PathBuf],
-    passphrases: &mut dyn FnMut() -> Option<Arc<Zeroizing<Vec<u8>>>>,
-) -> Result<(Secrets, bool)> {
-    let id = store.id();
-    let (file, text) = if mode.has_key_file() {
-        let (file, text) = find_key_file(key_files, &id)?;
-        (Some(file), text)
-    } else {
-        (None, store.key()?)
-    };
-    if text.trim().is_empty() {
-        return Err(Error::NoKey(id));
-    }
-    let locked = Locked::parse(&text)?;
-    while let Some(passphrase) = passphrases() {
-        if let Some(secrets) = locked.unlock(&passphrase, &id)? {
-            return Ok((secrets, passphrase.is_empty()));
-        }
-    }
-    Err(Error::Passphrase(file))
+/// The format of the repository in `store`, by the first byte of its manifest. Here a second format
+/// would be told from the first.
+fn format(store: &dyn Store, manifest: &[u8], credentials: Credentials<'_>) -> Result<Box<dyn Format>> {
+    let kind = manifest.first().ok_or_else(|| Error::integrity("the manifest is empty"))?;
+    Ok(Box::new(Borg1::unlock(store, *kind, credentials)?))
 }

@@ -1,4 +1,4 @@
-//! One connection to a server: calls are sent as they come, a thread takes the answers.
+//! Calls over one connection to a server: they are sent as they come, and a thread takes the answers.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::Connection;
+use super::connection::Connection;
 use super::message::{self, Answer, Messages, Value};
 use crate::error::{Error, Result};
 
@@ -19,9 +19,9 @@ const MOST_BYTES: usize = 32 << 20;
 /// How often one who waits looks whether anything still comes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A connection. Dropped, the server sees the end of its input; then the holder is dropped. The
+/// A connection in use. Dropped, the server sees the end of its input; then the holder is dropped. The
 /// thread ends when the server's output does.
-pub struct Line {
+pub struct Client {
     sending: Mutex<Sending>,
     shared: Arc<Shared>,
     /// Dropped after the writer in `sending`.
@@ -35,7 +35,7 @@ struct Sending {
 
 struct Shared {
     state: Mutex<State>,
-    /// Something was answered, or the line is dead.
+    /// Something was answered, or the connection is dead.
     changed: Condvar,
 }
 
@@ -62,7 +62,7 @@ pub struct Call {
     stall: Duration,
 }
 
-impl Line {
+impl Client {
     /// # Errors
     /// When no thread can be started.
     pub fn new(connection: Connection) -> Result<Self> {
@@ -75,14 +75,14 @@ impl Line {
             .spawn(move || taking.take(messages))
             .map_err(Error::io("start a thread"))?;
         let sending = Mutex::new(Sending { writer: connection.writer, next: 1 });
-        Ok(Line { sending, shared, _holder: connection.holder })
+        Ok(Client { sending, shared, _holder: connection.holder })
     }
 
     /// Sends a call. `bytes` is how long the answer is thought to be. Blocks while too much is on
     /// its way, but no longer than `stall` without anything coming.
     ///
     /// # Errors
-    /// `Gone` when the line is dead.
+    /// `Gone` when the connection is dead.
     pub fn call(
         &self,
         method: &str,
@@ -107,7 +107,7 @@ impl Line {
         if let Err(e) = sent.and_then(|()| sending.writer.flush()) {
             // The reason that the server gave, if it gave one, says more.
             drop(sending);
-            self.shared.die(&format!("the server does not take calls: {e}"));
+            self.shared.die(&format!("the server accepts no calls: {e}"));
         }
         Ok(Call { answer: received, shared: Arc::clone(&self.shared), sent: Instant::now(), stall })
     }
@@ -145,7 +145,7 @@ impl Shared {
             };
             let mut state = self.lock();
             let Some(waiting) = state.waiting.remove(&answer.id) else {
-                break "the server answered to what nobody asked".into();
+                break "the server answered a call that was not made".into();
             };
             state.bytes -= waiting.bytes;
             drop(state);
@@ -172,13 +172,13 @@ impl State {
 }
 
 fn nothing_came(stall: Duration) -> String {
-    format!("nothing came for {} s", stall.as_secs_f32())
+    format!("received nothing for {} s", stall.as_secs_f32())
 }
 
 impl Call {
     /// # Errors
-    /// `Gone` when the line ended before the answer came, or nothing came for too long; then the
-    /// line is dead for all.
+    /// `Gone` when the connection ended before the answer came, or nothing came for too long; then the
+    /// connection is dead for all.
     pub fn wait(self) -> Result<Answer> {
         loop {
             match self.answer.recv_timeout(LOOK.min(self.stall)) {
