@@ -1,6 +1,8 @@
-//! How far work on an image has come.
+//! Counts how far work on an image is, and what it did.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::progress::{self, Progress, Total};
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,20 +15,21 @@ pub enum Step {
     Compare,
     /// Reading the archive's data.
     Read,
-    /// Files of the archive into a folder.
-    Extract,
 }
 
-/// Bytes done of all that there are to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    pub step: Step,
-    pub done: u64,
-    pub total: u64,
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Step::Restore => "restore",
+            Step::ReadBack => "read back",
+            Step::Compare => "compare",
+            Step::Read => "read",
+        }
+    }
 }
 
-/// Told of progress, from any thread.
-pub type Monitor<'a> = &'a (dyn Fn(Progress) + Sync);
+/// Receives the progress, from any thread.
+pub type Monitor<'a> = &'a dyn progress::Monitor;
 
 /// Counts one step, whoever works on it.
 pub struct Meter<'a> {
@@ -43,7 +46,7 @@ impl<'a> Meter<'a> {
 
     pub fn add(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (self.monitor)(Progress { step: self.step, done, total: self.total });
+        self.monitor.progress(Progress::bytes(self.step.name(), done, Total::Exactly(self.total)));
     }
 }
 

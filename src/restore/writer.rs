@@ -167,6 +167,7 @@ fn within(span: &Range<u64>, at: u64) -> Range<usize> {
 mod tests {
     use super::*;
     use crate::archives::progress::of;
+    use crate::progress::Silent;
     use crate::tools::target::place::Place;
     use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
@@ -199,7 +200,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap() == expected);
         // So few zeros are written as other bytes are.
         assert_eq!((of(&counts.written), of(&counts.zeroed)), (1808 + 4096, 0));
-        writer.read_back(&|_| ()).unwrap();
+        writer.read_back(&Silent).unwrap();
     }
 
     #[test]
@@ -212,7 +213,7 @@ mod tests {
             writer.put(&[0; 100_000], 60_000).unwrap();
             let other = std::fs::File::options().write(true).open(&path).unwrap();
             other.write_all_at(&[7], at).unwrap();
-            let error = writer.read_back(&|_| ()).unwrap_err();
+            let error = writer.read_back(&Silent).unwrap_err();
             assert!(error.to_string().contains("does not hold what was written to it"), "{at}: {error}");
         }
     }

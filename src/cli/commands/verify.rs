@@ -87,7 +87,7 @@ impl Verify {
         }
         let target = place.open_to_read()?;
         let (start, display) = (Instant::now(), Display::new(console));
-        let comparison = compare::compare(image, &target, &|progress| display.image(progress));
+        let comparison = compare::compare(image, &target, &display);
         display.clear();
         let comparison = comparison?;
         if self.json {
@@ -130,8 +130,7 @@ impl Verify {
             return Ok(Exit::Done);
         };
         let display = Display::new(console);
-        let reading =
-            data::by_chunks(archived, native, path, self.sample, &|progress| display.image(progress));
+        let reading = data::by_chunks(archived, native, path, self.sample, &display);
         display.clear();
         let reading = reading?;
         if self.json {

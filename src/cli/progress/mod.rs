@@ -5,8 +5,7 @@ mod terminal;
 mod text;
 
 use super::console::Console;
-use crate::archives::progress::{Progress as OfImage, Step};
-use crate::progress::{Monitor, Progress, Total, Unit};
+use crate::progress::{Monitor, Progress, Unit};
 
 use plain::Lines;
 use terminal::Bar;
@@ -49,18 +48,6 @@ impl Display {
         if let Display::Terminal(bar) = self {
             bar.activity(step);
         }
-    }
-
-    /// Reports how far work on an image is.
-    pub fn image(&self, progress: OfImage) {
-        let step = match progress.step {
-            Step::Restore => "restore",
-            Step::ReadBack => "read back",
-            Step::Compare => "compare",
-            Step::Read => "read",
-            Step::Extract => "extract",
-        };
-        self.progress(Progress::bytes(step, progress.done, Total::Exactly(progress.total)));
     }
 }
 

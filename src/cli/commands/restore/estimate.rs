@@ -32,7 +32,7 @@ pub fn run(
         _ => None,
     };
     let display = Display::new(console);
-    let bill = estimate::bill(image, place, may_differ.as_deref(), full, &|progress| display.image(progress));
+    let bill = estimate::bill(image, place, may_differ.as_deref(), full, &display);
     display.clear();
     let bill = bill?;
     console::print(&match options.json {

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::request::Request as Arguments;
 use crate::archives::archived::{Archived, Found};
 use crate::archives::damage;
-use crate::archives::progress::{Progress, Step};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Display;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
+use crate::progress::{Monitor, Progress, Total};
 use crate::restore::attributes;
 use crate::restore::files::{self, Event, Report, Request};
 use crate::tools::borg::{Borg, Need};
@@ -64,7 +64,9 @@ fn restore(
         borg,
         &request,
         &(Arc::new(move |event: Event<'_>| match event {
-            Event::Extracted { done, total } => shown.image(Progress { step: Step::Extract, done, total }),
+            Event::Extracted { done, total } => {
+                shown.progress(Progress::bytes("extract", done, Total::Exactly(total)));
+            }
             Event::Warning(text) => {
                 shown.clear();
                 console.warn(text);
@@ -88,7 +90,7 @@ fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: C
     let display = Display::new(console);
     let mut damaged = Vec::new();
     for path in paths {
-        match data::by_chunks(archived, native, Some(path), None, &|progress| display.image(progress)) {
+        match data::by_chunks(archived, native, Some(path), None, &display) {
             Ok(reading) => damaged.extend(reading.damaged),
             Err(e) => tracing::warn!("cannot tell all that is damaged: {}", e.chain()),
         }

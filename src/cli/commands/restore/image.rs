@@ -96,7 +96,7 @@ fn write(
         verify: !options.no_verify,
     };
     let display = Display::new(console);
-    let report = put_back::restore(image, target, &request, &|progress| display.image(progress));
+    let report = put_back::restore(image, target, &request, &display);
     display.clear();
     report
 }
