@@ -60,7 +60,7 @@ pub fn translate(args: Vec<OsString>) -> Result<Call> {
         }
     }
     let [source, dir] =
-        <[OsString; 2]>::try_from(words).map_err(|_| usage("it wants a source and a folder"))?;
+        <[OsString; 2]>::try_from(words).map_err(|_| usage("it wants a source and a directory"))?;
     let (config, options) = split(&options);
     if let Some(options) = options.to_str().filter(|list| list.split(',').any(|option| option == "remount")) {
         return Ok(Call::Remount { dir: dir.into(), options: options.to_owned() });

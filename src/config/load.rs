@@ -64,8 +64,9 @@ impl Config {
     /// [`Kind::Usage`] when it names nothing that could be backed up. Restoring works without.
     pub fn require_sources(&self) -> Result<()> {
         if self.datasets_to_backup.is_empty() && self.filesystems_to_backup.is_empty() {
-            return Err(Error::usage(format!("{} names nothing to back up", self.file.display()))
-                .hint("list folders in `filesystems_to_backup` or ZFS datasets in `datasets_to_backup`"));
+            return Err(Error::usage(format!("{} names nothing to back up", self.file.display())).hint(
+                "list directories in `filesystems_to_backup` or ZFS datasets in `datasets_to_backup`",
+            ));
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Reader {
         if let Some(value) = entries.get("backup_path")
             && value.string().is_some_and(|path| !path.is_empty() && !path.starts_with('/'))
         {
-            let note = "without `backup_server` this is a folder here";
+            let note = "without `backup_server` this is a directory on this machine";
             self.wrong::<()>(value.at(), "an absolute path", note);
         }
     }
@@ -273,7 +273,7 @@ mod tests {
             ),
             (
                 r#""filesystems_to_backup": ["/a", "/a/"]"#,
-                "f:2:33: expected each folder once (it stands in the list before)",
+                "f:2:33: expected each directory once (it stands in the list before)",
             ),
             (
                 r#""compression": "-gzip 3""#,

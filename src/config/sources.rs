@@ -15,7 +15,7 @@ impl Reader {
         self.items(value, |reader, node| {
             let path = reader.filesystem(node)?;
             if seen.contains(&path) {
-                return reader.wrong(node.at(), "each folder once", "it stands in the list before");
+                return reader.wrong(node.at(), "each directory once", "it stands in the list before");
             }
             seen.push(path.clone());
             Some(path)

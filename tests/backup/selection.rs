@@ -153,7 +153,7 @@ fn a_tagged_cache_is_left_out_and_its_tag_kept() {
     world.write("data/by pattern/x", "x");
     world.set("exclude_patterns", vec!["fm:*/by pattern"]);
     world.list(&["data"]);
-    let ran = world.run(&["-v", "create"]).succeeds().says("new; 1 folder left out as caches");
+    let ran = world.run(&["-v", "create"]).succeeds().says("new; 1 directory left out as caches");
     let named: Vec<_> = ran.stderr.lines().filter(|line| line.contains("left out as a cache: ")).collect();
     assert!(named.len() == 1 && named[0].ends_with("/data/cache"), "{}", ran.stderr);
     assert!(!ran.stdout.contains("cache"), "the list was not asked for: {}", ran.stdout);
@@ -165,7 +165,7 @@ fn a_tagged_cache_is_left_out_and_its_tag_kept() {
     // A list of the user's is his own, and counted from.
     let ran = world.run(&["create", "--if-exists", "replace", "--", "--list"]).succeeds();
     assert!(
-        ran.stdout.contains("/data/kept") && ran.stderr.contains("1 folder left out as caches"),
+        ran.stdout.contains("/data/kept") && ran.stderr.contains("1 directory left out as caches"),
         "{}",
         ran.stderr
     );

@@ -272,7 +272,7 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
         .exits(3)
         .says("[Errno 5]")
         .says(&format!("{} is not replaced, since not everything could be read", today()))
-        .says(&format!("{beside} lacks 1 file or folder that could not be read"));
+        .says(&format!("{beside} lacks 1 file or directory that could not be read"));
     assert_eq!(names(&world), [today(), beside.clone()]);
     assert_eq!(ids(&world)[0], first[0]);
     assert_eq!(world.content(&today(), "data/x"), "of a");
@@ -291,8 +291,8 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
     listed.says(&format!("{beside} stands beside it"));
     // The first archive of a day stays, too, and is no reason to be content.
     world.borg(&["delete", &format!("::{}", today())]).output().unwrap();
-    world.run(&["create"]).exits(3).says("lacks 1 file or folder");
-    world.run(&["create", "--if-exists", "skip"]).exits(3).says("lacks 1 file or folder");
+    world.run(&["create"]).exits(3).says("lacks 1 file or directory");
+    world.run(&["create", "--if-exists", "skip"]).exits(3).says("lacks 1 file or directory");
     nix::mount::umount(&world.path("data/x")).unwrap();
     world
         .run(&["create", "--if-exists", "replace"])
@@ -394,7 +394,7 @@ fn what_was_unread_is_known_also_when_borgs_answer_got_lost() {
         );
         let output = world.with_borg(&script, &["create", "--if-exists", "replace"]).output().unwrap();
         let beside = format!("{}.beside", today());
-        Ran::from(output).exits(3).says(&format!("{beside} lacks 1 file or folder"));
+        Ran::from(output).exits(3).says(&format!("{beside} lacks 1 file or directory"));
         assert_eq!(names(&world), [today(), beside]);
         assert_eq!(ids(&world)[0], first[0]);
     }

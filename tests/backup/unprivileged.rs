@@ -63,7 +63,7 @@ fn what_may_not_be_read_is_missing_whatever_warnings_count_for() {
         fs::set_permissions(world.path("data/closed"), fs::Permissions::from_mode(0o000)).unwrap();
         world.list(&["data"]);
         let output = world.command(&["create"]).env("BORG_EXIT_CODES", codes).output().unwrap();
-        Ran::from(output).exits(3).says("[Errno 13]").says("1 file or folder not read (listed above)");
+        Ran::from(output).exits(3).says("[Errno 13]").says("1 file or directory not read (listed above)");
         assert_eq!(world.archives(), [today()]);
     }
 }

@@ -106,7 +106,7 @@ fn warnings_in_a_log_of_json_lines_are_objects() {
     let events: Vec<serde_json::Value> = told.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let messages: Vec<&str> = events.iter().map(|e| e["message"].as_str().unwrap()).collect();
     assert!(messages[0].starts_with("everyone on this machine can write"), "{told}");
-    assert!(messages[1].starts_with("there is no folder HOME/repository"), "{told}");
+    assert!(messages[1].starts_with("there is no directory HOME/repository"), "{told}");
     assert!(events.iter().all(|e| e["level"] == "WARN" && e["timestamp"].is_string()), "{told}");
 }
 

@@ -30,13 +30,13 @@ fn it_tells_what_the_configuration_comes_to() {
   key         HOME/.borg-offsite-backup.key (not there)
   passphrase  empty
   borg        borg 1.2.9
-  folders     /
-              HOME/data (a folder, not a mount point)
+  directories /
+              HOME/data (a directory, not a mount point)
   datasets    tank/home
               tank/*/private (all whose names match)
               tank/vm and all below it
   excludes    2 patterns
-  caches      left out (folders with a CACHEDIR.TAG)
+  caches      left out (directories with a CACHEDIR.TAG)
   compression auto,zstd
   keeps       all daily, 3 monthly archives
   prunes      after a backup on these days of the month: 1, 15
@@ -99,6 +99,10 @@ fn it_tells_the_same_as_json() {
             "repository_exists": false,
             "archive_suffix": null,
             "earlier_host_names": [],
+            "backup_server": null,
+            "backup_user": null,
+            "backup_path": "HOME/repository",
+            "remote_path": null,
             "bridge_vm": null,
             "connection": null,
             "ssh_from": null,
@@ -118,8 +122,13 @@ fn it_tells_the_same_as_json() {
             "compact_after_prune": false,
             "keep_bookmarks": true,
             "fail_on_warnings": false,
+            "stall_limit": 3600,
+            "before_backup": null,
+            "after_backup": null,
+            "on_success": null,
+            "on_failure": null,
             "commands": {},
-            "warnings": ["there is no folder HOME/repository; `borg-offsite-backup init` makes it"],
+            "warnings": ["there is no directory HOME/repository; `borg-offsite-backup init` creates it"],
         })
     );
 }
@@ -141,10 +150,10 @@ fn what_is_wrong_on_this_machine_is_a_warning() {
     assert_eq!(
         home.text(&output.stderr).replacen("; apt install borgbackup\n", "\n", 1),
         "warning: cannot start borg: there is no such program on PATH
-warning: there is no folder /nonexistent/b; `borg-offsite-backup init` makes it
+warning: there is no directory /nonexistent/b; `borg-offsite-backup init` creates it
 warning: others on this machine can read the key: chmod 600 HOME/.borg-offsite-backup.key
-warning: there is no folder /nonexistent/c
-warning: BORG_REPO is set, and not heeded: the configuration names the repository
+warning: there is no directory /nonexistent/c
+warning: BORG_REPO is set, but ignored: the configuration names the repository
 "
     );
 }

@@ -76,7 +76,7 @@ fn all_mistakes_of_meaning_are_shown_at_once() {
         r#"x.conf:2:20: expected an absolute path
   1 | {
   2 |     "backup_path": "backup",
-    |                    ^ without `backup_server` this is a folder here
+    |                    ^ without `backup_server` this is a directory on this machine
 x.conf:3:5: expected a known key
   2 |     "backup_path": "backup",
   3 |     "keep_wekly": 4,

@@ -108,12 +108,13 @@ impl Findings {
         tell("key", format!("{}{}", self.key_file.display(), self.key.remark()));
         tell("passphrase", self.passphrase.map_or("empty".into(), |name| format!("from {name}")));
         tell("borg", self.borg.clone().unwrap_or_else(|_| "not found".into()));
-        tell_all(&mut tell, "folders", self.filesystems.iter().map(Filesystem::text));
+        tell_all(&mut tell, "directories", self.filesystems.iter().map(Filesystem::text));
         tell_all(&mut tell, "datasets", self.dataset_lines(config).into_iter());
         tell("excludes", format!("{} patterns", count(config.exclude_patterns.len() as u64)));
         tell(
             "caches",
-            if config.exclude_caches { "left out (folders with a CACHEDIR.TAG)" } else { "backed up" }.into(),
+            if config.exclude_caches { "left out (directories with a CACHEDIR.TAG)" } else { "backed up" }
+                .into(),
         );
         tell("compression", config.compression.clone());
         tell("keeps", retention(config));
@@ -195,8 +196,10 @@ impl Findings {
             warnings.push(why.clone());
         }
         if let Some((dir, false)) = &self.local {
-            warnings
-                .push(format!("there is no folder {}; `borg-offsite-backup init` makes it", dir.display()));
+            warnings.push(format!(
+                "there is no directory {}; `borg-offsite-backup init` creates it",
+                dir.display()
+            ));
         }
         if self.key == Key::Open {
             let key = self.key_file.display();
@@ -211,7 +214,7 @@ impl Findings {
             }
         }
         for missing in self.filesystems.iter().filter(|f| !f.exists) {
-            warnings.push(format!("there is no folder {}", missing.path.display()));
+            warnings.push(format!("there is no directory {}", missing.path.display()));
         }
         if let Err(nothing) = config.require_sources() {
             warnings.push(format!("{nothing}: `create` cannot work, restoring can"));
@@ -220,7 +223,7 @@ impl Findings {
             warnings.push(format!("{key}: there is no program {}", hook.command[0]));
         }
         if std::env::var_os("BORG_REPO").is_some_and(|repository| repository != *self.repository) {
-            warnings.push("BORG_REPO is set, and not heeded: the configuration names the repository".into());
+            warnings.push("BORG_REPO is set, but ignored: the configuration names the repository".into());
         }
         warnings
     }
@@ -255,7 +258,7 @@ impl Filesystem {
         let remark = match (self.exists, self.is_mount_point) {
             (false, _) => " (not there)",
             (true, true) => "",
-            (true, false) => " (a folder, not a mount point)",
+            (true, false) => " (a directory, not a mount point)",
         };
         format!("{}{remark}", self.path.display())
     }

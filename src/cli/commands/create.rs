@@ -136,7 +136,7 @@ fn missing(report: &Report) -> Vec<String> {
     let name = &report.name;
     let mut missing = Vec::new();
     if report.unread > 0 {
-        let what = counted(report.unread, "file or folder", "files and folders");
+        let what = counted(report.unread, "file or directory", "files and directories");
         missing.push(format!("{name} lacks {what} that could not be read"));
     }
     if !report.missing.is_empty() {
@@ -189,7 +189,7 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
     }
     for (number, one, many) in [
         (report.changed, "file changed while read", "files changed while read"),
-        (report.unread, "file or folder not read", "files and folders not read"),
+        (report.unread, "file or directory not read", "files and directories not read"),
         (report.warnings.saturating_sub(report.changed + report.unread), "warning", "warnings"),
     ] {
         if number > 0 {
@@ -200,7 +200,7 @@ fn summary(report: &Report, outcome: &Outcome) -> String {
         text.push_str(" (listed above)");
     }
     if report.caches > 0 {
-        let noun = if report.caches == 1 { "folder" } else { "folders" };
+        let noun = if report.caches == 1 { "directory" } else { "directories" };
         text.push_str(&format!("; {} {noun} left out as caches", units::count(report.caches)));
     }
     text
@@ -257,13 +257,13 @@ mod tests {
         );
         report.caches = 1;
         let text = summary(&report, &made);
-        assert!(text.ends_with("(listed above); 1 folder left out as caches"), "{text}");
+        assert!(text.ends_with("(listed above); 1 directory left out as caches"), "{text}");
         (report.unread, report.caches) = (1, 0);
         assert!(
             summary(&report, &made)
-                .ends_with(", 2 files changed while read, 1 file or folder not read (listed above)")
+                .ends_with(", 2 files changed while read, 1 file or directory not read (listed above)")
         );
-        assert_eq!(missing(&report), ["2026-11-24 lacks 1 file or folder that could not be read"]);
+        assert_eq!(missing(&report), ["2026-11-24 lacks 1 file or directory that could not be read"]);
         (report.unread, report.missing, report.is_unmarked) = (0, vec!["tank/v".into()], true);
         let text = missing(&report).concat();
         assert!(text.starts_with("2026-11-24 was made without this version"), "{text}");
