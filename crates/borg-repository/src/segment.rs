@@ -100,7 +100,7 @@ impl From<io::Error> for Fault {
 /// looked at only where an object is read. An empty segment is one that was deleted.
 ///
 /// # Errors
-/// [`Fault`]; the changes before it were given.
+/// Why it cannot be walked through; the changes before were given.
 pub fn walk(segment: impl Read + Seek, mut each: impl FnMut(Change)) -> Result<(), Fault> {
     let mut segment = BufReader::new(segment);
     let length = segment.seek(SeekFrom::End(0))?;
