@@ -80,8 +80,9 @@ fn attempt(
     let borg = Borg::new(config)?;
     Borg::judge_compression(&config.compression)?;
     report.repository = borg.repository().to_owned();
+    let waiting = |run: Option<&state::Run>| monitor.tell(Event::Waiting { run, wait: options.lock_wait });
     let (_lock, cleaned) =
-        leftovers::make_way(!config.datasets_to_backup.is_empty(), options.lock_wait, &**monitor)?;
+        leftovers::make_way(!config.datasets_to_backup.is_empty(), options.lock_wait, &waiting)?;
     tell_cleaned(&cleaned, &**monitor);
     tell_selection(&plan, &**monitor);
     if identity.machine.is_none() {

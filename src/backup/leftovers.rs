@@ -8,11 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::moment::{CONTAINER, RESTORE_PREFIX, SNAPSHOT_PREFIX};
-use super::monitor::{Event, Monitor};
 use super::stage;
 use super::state::{Attempt, Run, RunLock, StateDir};
-use crate::archive::name::as_date;
+use super::zfs_names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::error::{Error, Result};
 use crate::folders;
 use crate::tools::{mounts, zfs};
@@ -87,18 +85,21 @@ pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
 
 /// The same for a `create` that begins: it comes out with the lock. A dead mount stays: the empty
 /// folder in its place could be mirrored over a copy by the next job of the night. ZFS is asked
-/// only where `datasets` are backed up.
+/// only where `datasets` are backed up. `waiting` hears of the run that has the lock.
 ///
 /// # Errors
 /// [`crate::error::Kind::Busy`] when another one runs for longer than `wait`, and as [`cleanup`].
-pub fn make_way(datasets: bool, wait: Duration, monitor: &dyn Monitor) -> Result<(RunLock, Cleanup)> {
+pub fn make_way(
+    datasets: bool,
+    wait: Duration,
+    waiting: &dyn Fn(Option<&Run>),
+) -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.
     remove(open_stages()?, false, &mut done);
     // Of no interest to the log of a backup.
     remove(files(), false, &mut Cleanup::default());
-    let waiting = |run: Option<&Run>| monitor.tell(Event::Waiting { run, wait });
-    let (lock, stale) = StateDir::open()?.lock(wait, &waiting)?;
+    let (lock, stale) = StateDir::open()?.lock(wait, waiting)?;
     done.removed.extend(stale.map(Leftover::Run));
     if datasets {
         remove(in_zfs()?, false, &mut done);
@@ -178,27 +179,11 @@ fn asks_zfs() -> bool {
     nix::unistd::geteuid().is_root() && zfs::is_here()
 }
 
-/// Both the property and the name must be ours.
-fn is_ours(name: &str) -> bool {
-    is_staged(name) || name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(SNAPSHOT_PREFIX))
-}
-
 /// The id of a run ends with the number of its process.
 fn is_of_a_live_restore(name: &str, run: &str) -> bool {
     let of_restore = name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(RESTORE_PREFIX));
     let pid = run.rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
     of_restore && pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
-}
-
-/// Whether it is the container of clones, or a clone in it.
-fn is_staged(name: &str) -> bool {
-    !name.contains('@') && name.split('/').nth(1) == Some(CONTAINER)
-}
-
-/// `tank/home@borg-2026-11-24`
-fn is_of_old_tool(name: &str) -> bool {
-    let day = name.split_once('@').and_then(|(_, snapshot)| snapshot.strip_prefix("borg-"));
-    day.is_some_and(|day| as_date(day).is_some())
 }
 
 fn order(name: &str) -> (u8, usize, String) {
@@ -247,21 +232,8 @@ fn remove_empty(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::zfs_names::SNAPSHOT_PREFIX;
     use super::*;
-
-    #[test]
-    fn only_names_of_ours_are_ours() {
-        for ours in
-            ["tank/a b@borg-offsite-backup-x", "tank/.borg-offsite-backup", "tank/.borg-offsite-backup/1"]
-        {
-            assert!(is_ours(ours), "{ours}");
-        }
-        for foreign in
-            ["tank/a@borg-2026-11-24", "tank", "tank/x/.borg-offsite-backup", "tank/.borg-offsite-backups"]
-        {
-            assert!(!is_ours(foreign), "{foreign}");
-        }
-    }
 
     #[test]
     fn the_snapshot_of_a_restore_that_lives_is_left_alone() {
@@ -271,19 +243,6 @@ mod tests {
         assert!(is_of_a_live_restore(&name(&live), &live));
         assert!(!is_of_a_live_restore(&name(dead), dead));
         assert!(!is_of_a_live_restore(&format!("tank/v@{SNAPSHOT_PREFIX}{live}"), &live));
-    }
-
-    #[test]
-    fn the_old_tools_snapshots_are_known_by_a_real_date() {
-        assert!(is_of_old_tool("tank/a@borg-2026-11-24"));
-        for other in [
-            "tank/a@borg-2026-13-24",
-            "tank/a@borg-2026-11-24-x",
-            "tank/a@2026-11-24",
-            "tank/borg-2026-11-24",
-        ] {
-            assert!(!is_of_old_tool(other), "{other}");
-        }
     }
 
     #[test]

@@ -34,12 +34,12 @@ mod times;
 // For benches/volumes.rs.
 pub mod volumes;
 mod whose;
+mod zfs_names;
 
 pub use archiver::{Archived, Statistics};
 pub use create::{IfExists, Options, create};
 pub use hooks::Hooks;
 pub use leftovers::{Cleanup, Leftover, cleanup};
-pub use moment::{RESTORE_PREFIX, SNAPSHOT_PREFIX};
 pub use monitor::{Beside, Event, Monitor};
 pub use plan::{Entry, Plan, Source};
 pub use report::{Outcome, Report};
@@ -47,3 +47,4 @@ pub use retention::Retention;
 pub use selection::{LeftOut, matches};
 pub use state::run_id;
 pub use telemetry::Telemetry;
+pub use zfs_names::{RESTORE_PREFIX, SNAPSHOT_PREFIX};

@@ -5,16 +5,10 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use super::plan::Plan;
+use super::zfs_names::{CONTAINER, SNAPSHOT_PREFIX};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
 use crate::tools::zfs::{self, Dataset, Mark};
-
-/// The file system of each pool that holds the clones while a run goes on.
-pub const CONTAINER: &str = ".borg-offsite-backup";
-/// What the snapshots of our runs are called; the run's id follows.
-pub const SNAPSHOT_PREFIX: &str = "borg-offsite-backup-";
-/// The same of a restore, which has the snapshot for seconds, and no lock.
-pub const RESTORE_PREFIX: &str = "borg-offsite-backup-restore-";
 
 /// What was made in ZFS for one run. Dropped, it is removed.
 pub struct Moment {

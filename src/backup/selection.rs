@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::path::PathBuf;
 
-use super::moment::CONTAINER;
+use super::zfs_names::CONTAINER;
 use crate::config::{Dataset as Wanted, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::tools::mounts::Mount;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::moment::SNAPSHOT_PREFIX;
+use super::zfs_names::SNAPSHOT_PREFIX;
 use crate::error::Result;
 use crate::folders;
 use crate::tools::zfs::{self, History, Mark};

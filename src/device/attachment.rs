@@ -148,7 +148,7 @@ impl Attachment {
 
     /// What its loop device bears.
     pub fn mark(&self) -> String {
-        format!("{}{}", mounts::OUR_LOOPS, self.id)
+        format!("{}{}", loopdev::OUR_MARKS, self.id)
     }
 
     /// The loop devices that bear the mark; one, unless something went wrong.

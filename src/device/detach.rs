@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::attachment::{Attachment, Lock, State};
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
-use crate::tools::{loopdev, mount_point, mounts, qubes};
+use crate::tools::{holders, loopdev, mount_point, mounts, qubes};
 
 /// How long the last changes may take to reach the disk.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -166,7 +166,7 @@ fn unmount(dir: &Path, detach: bool) -> Result<()> {
         match mounts::unmount(dir, detach) {
             Err(e) if e.kind() == Kind::Busy && Instant::now() < deadline => std::thread::sleep(LOOK),
             Err(e) if e.kind() == Kind::Busy => {
-                return Err(mounts::users(dir)
+                return Err(holders::below(dir)
                     .into_iter()
                     .fold(e, |e, user| e.hint(format!("held by: {user}"))));
             }

@@ -126,7 +126,7 @@ impl Child {
         Ok(self.ended)
     }
 
-    /// The write end of its standard input, if that [is a pipe](Command::piped_stdin); `None` when
+    /// The write end of its standard input, if that is a pipe; `None` when
     /// it was taken before.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.inner.stdin.take()

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::child::{Child, Ended};
 use super::interrupt;
 use super::mounts::Mounts;
-use super::output::{Limits, Output};
+use super::output::{Limits, Lines, Output, lock};
 use super::packages;
 use super::stall::Stall;
 use crate::error::{Error, Kind, Result};
@@ -133,10 +134,6 @@ impl Command {
         self
     }
 
-    pub(super) fn program(&self) -> &OsStr {
-        &self.program
-    }
-
     /// Lets the child have `fd` open, as long as it lives.
     pub fn hold(mut self, fd: OwnedFd) -> Self {
         self.inherited.push(fd);
@@ -238,7 +235,7 @@ impl Command {
     /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait; when it
     /// writes without end. An exit status other than 0 is no error here: the caller knows what it means.
     pub fn output(self) -> Result<Output> {
-        Output::whole(self, &Limits::default())
+        self.answer(&Limits::default())
     }
 
     /// As [`Command::output`], for what has to answer in `time`.
@@ -246,7 +243,7 @@ impl Command {
     /// # Errors
     /// As [`Command::output`], and when it took longer; then the program is stopped.
     pub fn output_within(self, time: Duration) -> Result<Output> {
-        Output::whole(self, &Limits { time: Some(time), ..Limits::default() })
+        self.answer(&Limits { time: Some(time), ..Limits::default() })
     }
 
     /// As [`Command::output`], but the program is stopped after `time`, or when it wrote more than
@@ -255,7 +252,7 @@ impl Command {
     /// # Errors
     /// As [`Command::spawn`], and when a signal ended the wait.
     pub fn taste(self, bytes: usize, time: Duration) -> Result<Output> {
-        Output::collect(self, &Limits { bytes, time: Some(time), ..Limits::default() })
+        self.collect(&Limits { bytes, time: Some(time), ..Limits::default() })
     }
 
     /// As [`Command::output`], for what must be done also after a signal asked us to end. After
@@ -264,7 +261,26 @@ impl Command {
     /// # Errors
     /// As [`Command::spawn`].
     pub fn finish(self, limit: Duration) -> Result<Output> {
-        Output::collect(self, &Limits { time: Some(limit), to_the_end: true, ..Limits::default() })
+        self.collect(&Limits { time: Some(limit), to_the_end: true, ..Limits::default() })
+    }
+
+    fn collect(self, limits: &Limits) -> Result<Output> {
+        let errors = Arc::new(Mutex::new(Lines::default()));
+        let sink = Arc::clone(&errors);
+        let child = self.spawn(move |line| lock(&sink).take(line))?;
+        Output::collect(child, &errors, limits)
+    }
+
+    /// As [`Command::collect`]; a program that was stopped has not answered.
+    fn answer(self, limits: &Limits) -> Result<Output> {
+        let name = self.program.clone();
+        let output = self.collect(limits)?;
+        match output.cut {
+            Some(cut) => {
+                Err(Error::failed(format!("{} gave no answer", name.display())).because(cut.to_string()))
+            }
+            None => Ok(output),
+        }
     }
 
     /// Runs the program with our terminal and streams, to its end. A signal that asks us to end is

@@ -13,6 +13,8 @@ mod output;
 mod packages;
 mod pipe;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub use child::{Child, Ended};
 pub use command::Command;

@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::child::{Child, Ended, LAST_WORDS, POLL};
-use super::command::Command;
 use crate::error::{Error, Result};
 
 /// What of a program is waited for, and taken.
@@ -60,12 +59,10 @@ pub struct Output {
 impl Output {
     const KEPT_LINES: usize = 1000;
     /// Of standard error, in bytes.
-    const KEPT: usize = 4 << 20;
+    pub(super) const KEPT: usize = 4 << 20;
 
-    pub(super) fn collect(command: Command, limits: &Limits) -> Result<Output> {
-        let lines = Arc::new(Mutex::new(Lines::default()));
-        let sink = Arc::clone(&lines);
-        let mut child = command.spawn(move |line| lock(&sink).take(line))?;
+    /// Takes what `child` writes until it ends, within `limits`; `errors` gets its standard error.
+    pub(super) fn collect(mut child: Child, errors: &Arc<Mutex<Lines>>, limits: &Limits) -> Result<Output> {
         let taker = child.stdout().map(|pipe| Taker::start(pipe, limits.bytes));
         let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
         let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -84,21 +81,8 @@ impl Output {
             Some(taker) => taker.end().map_err(|e| unreadable(&child).because(e))?,
             None => Vec::new(),
         };
-        let stderr = std::mem::take(&mut lock(&lines).lines).into();
+        let stderr = std::mem::take(&mut lock(errors).lines).into();
         Ok(Output { ended, stdout, stderr, cut })
-    }
-
-    /// # Errors
-    /// As [`Output::collect`], and when it was cut.
-    pub(super) fn whole(command: Command, limits: &Limits) -> Result<Output> {
-        let name = command.program().to_owned();
-        let output = Output::collect(command, limits)?;
-        match output.cut {
-            Some(cut) => {
-                Err(Error::failed(format!("{} gave no answer", name.display())).because(cut.to_string()))
-            }
-            None => Ok(output),
-        }
     }
 }
 
@@ -106,14 +90,15 @@ fn unreadable(child: &Child) -> Error {
     Error::failed(format!("cannot read the output of {}", child.program().display()))
 }
 
+/// The last lines of a program's standard error.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
 impl Lines {
-    fn take(&mut self, line: &[u8]) {
+    pub(super) fn take(&mut self, line: &[u8]) {
         self.bytes += line.len();
         self.lines.push_back(line.to_vec());
         while self.lines.len() > Output::KEPT_LINES || self.bytes > Output::KEPT {
@@ -178,57 +163,6 @@ impl Taker {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn output_keeps_both_streams_and_the_exit_code() {
-        let out = Command::new("sh").args(["-c", "echo out; echo one >&2; echo two >&2; exit 3"]).output();
-        let out = out.unwrap();
-        assert_eq!(out.ended, Ended::Code(3));
-        assert_eq!(out.stdout, b"out\n");
-        assert_eq!(out.stderr, [b"one".to_vec(), b"two".to_vec()]);
-    }
-
-    #[test]
-    fn a_flood_on_stderr_blocks_nobody() {
-        let out = Command::new("sh").args(["-c", "yes noise | head -c 3000000 >&2; echo done"]).output();
-        assert_eq!(out.unwrap().stdout, b"done\n");
-    }
-
-    #[test]
-    fn who_writes_without_end_is_stopped_and_takes_no_memory() {
-        let zeros = || Command::new("cat").arg("/dev/zero");
-        let minute = Duration::from_secs(60);
-        let tasted = zeros().taste(100_000, minute).unwrap();
-        assert_eq!((tasted.stdout.len(), tasted.cut), (100_000, Some(Cut::Long(100_000))));
-        let error = zeros().output().unwrap_err();
-        assert!(error.chain().contains("wrote more than"), "{}", error.chain());
-        let lines =
-            Command::new("sh").args(["-c", "yes $(printf %065000d 0) | head -c 20000000 >&2"]).output();
-        let kept: usize = lines.unwrap().stderr.iter().map(Vec::len).sum();
-        assert!(kept <= Output::KEPT, "{kept}");
-    }
-
-    #[test]
-    fn who_does_not_answer_in_time_is_stopped() {
-        let sleeper = || Command::new("sleep").arg("600");
-        let limit = Duration::from_millis(50);
-        assert_eq!(sleeper().taste(1, limit).unwrap().cut, Some(Cut::Late(limit)));
-        assert!(sleeper().output_within(limit).is_err());
-        assert_eq!(sleeper().finish(limit).unwrap().ended, Ended::Signal(libc::SIGTERM));
-    }
-
-    #[test]
-    fn nobody_waits_for_who_holds_the_output_of_a_dead_program() {
-        let out = Command::new("sh").args(["-c", "setsid sleep 60 2>&1 & echo $!"]).output().unwrap();
-        let pid = String::from_utf8(out.stdout).unwrap().trim().parse().unwrap();
-        let sleeper = nix::unistd::Pid::from_raw(pid);
-        assert!(nix::sys::signal::kill(sleeper, nix::sys::signal::SIGKILL).is_ok(), "it had ended");
-    }
 }

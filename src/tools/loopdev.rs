@@ -1,17 +1,17 @@
 //! Loop devices: a file as a disk, by the kernel's own calls (Linux 5.8 or newer).
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::mounts::{self, Node};
+use super::holders;
+pub use super::loop_info::{Backing, OUR_MARKS, backing, mark, marked, over};
+use super::loop_info::{Info, NAME_LEN, info};
 use crate::error::{Error, Kind, Result};
 
 const CONTROL: &str = "/dev/loop-control";
@@ -22,31 +22,11 @@ const READ_AHEAD: &str = "1024";
 /// udev looks into each new device, and has it open meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
-const NAME_LEN: usize = 64;
 
 /// linux/loop.h: the bits of `lo_flags`.
 const READ_ONLY: u32 = 1;
 const PARTSCAN: u32 = 8;
 const DIRECT_IO: u32 = 16;
-
-/// `struct loop_info64` of linux/loop.h.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Info {
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; NAME_LEN],
-    crypt_name: [u8; NAME_LEN],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-}
 
 /// `struct loop_config` of linux/loop.h.
 #[repr(C)]
@@ -61,27 +41,6 @@ nix::ioctl_none_bad!(get_free, 0x4c82);
 nix::ioctl_none_bad!(clear, 0x4c01);
 nix::ioctl_write_ptr_bad!(configure, 0x4c0a, Config);
 nix::ioctl_write_ptr_bad!(set_status, 0x4c04, Info);
-nix::ioctl_read_bad!(get_status, 0x4c05, Info);
-
-impl Info {
-    fn zeroed() -> Info {
-        Info {
-            device: 0,
-            inode: 0,
-            rdevice: 0,
-            offset: 0,
-            size_limit: 0,
-            number: 0,
-            encrypt_type: 0,
-            encrypt_key_size: 0,
-            flags: 0,
-            file_name: [0; NAME_LEN],
-            crypt_name: [0; NAME_LEN],
-            encrypt_key: [0; 32],
-            init: [0; 2],
-        }
-    }
-}
 
 /// How a file becomes a device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -143,80 +102,6 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
     Err(cannot(Errno::EBUSY.into()))
 }
 
-/// The mark of the device ([`Setup::mark`]), or whatever else stands in its place; `None` when it
-/// has no file.
-pub fn mark(device: &Path) -> Option<String> {
-    let info = info(&File::open(device).ok()?).ok()?;
-    let name = info.file_name.split(|b| *b == 0).next().unwrap_or_default();
-    Some(String::from_utf8_lossy(name).into_owned())
-}
-
-fn info(device: &File) -> io::Result<Info> {
-    let mut info = Info::zeroed();
-    // SAFETY: the kernel fills `info`, which has the layout that it expects.
-    unsafe { get_status(device.as_raw_fd(), &mut info) }?;
-    Ok(info)
-}
-
-/// The file behind a loop device, and which part of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backing {
-    /// Of the file system that the file is in.
-    pub device: u64,
-    pub inode: u64,
-    /// Where the file is a block device, its number.
-    pub rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-}
-
-/// `None` when it is no loop device, or has no file.
-pub fn backing(device: &File) -> Option<Backing> {
-    let Info { device, inode, rdevice, offset, size_limit, .. } = info(device).ok()?;
-    Some(Backing { device, inode, rdevice, offset, size_limit })
-}
-
-/// All loop devices whose file is `node`.
-pub fn over(node: &Node) -> Vec<PathBuf> {
-    bound().into_iter().filter(|device| is_over(device, node)).collect()
-}
-
-fn is_over(device: &Path, node: &Node) -> bool {
-    let opened = match File::open(device) {
-        Ok(file) => backing(&file),
-        // Another account's: root alone may open it, but its file's name is everybody's to read.
-        Err(_) => return named_by(&in_sys(device)).as_ref() == Some(node),
-    };
-    opened.is_some_and(|backing| match *node {
-        Node::Device(rdevice) => backing.rdevice == rdevice,
-        Node::File(device, inode) => (backing.device, backing.inode) == (device, inode),
-    })
-}
-
-/// What is where the kernel says that the file of the device with this folder in /sys is.
-fn named_by(sys: &Path) -> Option<Node> {
-    let name = std::fs::read(sys.join("loop/backing_file")).ok()?;
-    let name = name.strip_suffix(b"\n").unwrap_or(&name);
-    Node::at(Path::new(OsStr::from_bytes(name)))
-}
-
-fn in_sys(device: &Path) -> PathBuf {
-    Path::new("/sys/block").join(device.file_name().unwrap_or_default())
-}
-
-/// All loop devices that have a file.
-fn bound() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let bound = entries.filter(|entry| entry.path().join("loop").exists());
-    bound.map(|entry| Path::new("/dev").join(entry.file_name())).collect()
-}
-
-/// All loop devices whose mark begins with `prefix`.
-pub fn marked(prefix: &str) -> Vec<(PathBuf, String)> {
-    let marks = bound().into_iter().filter_map(|device| mark(&device).map(|mark| (device, mark)));
-    marks.filter(|(_, mark)| mark.starts_with(prefix)).collect()
-}
-
 /// From here on the device shows only `size` bytes of its file, from `offset` on.
 ///
 /// # Errors
@@ -249,7 +134,7 @@ pub fn detach(device: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let opened = File::options().read(true).custom_flags(libc::O_EXCL | libc::O_CLOEXEC).open(device);
-        let holders = users(device);
+        let holders = holders::of_device(device);
         match opened {
             Ok(file) if holders.is_empty() => {
                 // SAFETY: the call takes no argument and `file` is open.
@@ -272,53 +157,11 @@ pub fn detach(device: &Path) -> Result<()> {
         if Instant::now() > deadline {
             let error =
                 cannot(Kind::Busy, Errno::EBUSY.into()).hint("it goes when it is closed by the last user");
-            return Err(users(device).into_iter().fold(error, |e, user| e.hint(format!("held by: {user}"))));
+            return Err(holders::of_device(device)
+                .into_iter()
+                .fold(error, |e, user| e.hint(format!("held by: {user}"))));
         }
         std::thread::sleep(LOOK);
     }
     Ok(())
-}
-
-/// Who uses the device, as far as this user may see: mounts, processes, and devices on top of it.
-pub fn users(device: &Path) -> Vec<String> {
-    let name = device.file_name().unwrap_or_default();
-    // With its partitions: loop7p1.
-    let part = [name.as_bytes(), b"p"].concat();
-    let is_part = |file: &Path| {
-        let name = file.file_name().unwrap_or_default().as_bytes();
-        let number = name.strip_prefix(&part[..]);
-        file.parent() == device.parent()
-            && number.is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit))
-    };
-    let is_it = |file: &Path| file == device || is_part(file);
-    let mounted = mounts::list().unwrap_or_default().into_iter().filter(|m| is_it(Path::new(&m.source)));
-    let mounted =
-        mounted.map(|m| format!("the mount at {0}; `umount {0}` ends it", m.dir.display())).collect();
-    let processes = mounts::processes(is_it);
-    let above = in_sys(device);
-    let parts = std::fs::read_dir(&above).into_iter().flatten().flatten().map(|entry| entry.path());
-    let holders = parts.chain([above]).flat_map(|dir| std::fs::read_dir(dir.join("holders")));
-    let holders = holders.flatten().flatten().map(|e| format!("/dev/{}", e.file_name().display()));
-    let mut all: Vec<String> = mounted;
-    all.extend(processes);
-    all.extend(holders);
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_device_that_may_not_be_opened_is_known_by_the_name_of_its_file() {
-        let sys = tempfile::tempdir().unwrap();
-        let disk = sys.path().join("a disk\n.img");
-        std::fs::write(&disk, b"").unwrap();
-        std::fs::create_dir(sys.path().join("loop")).unwrap();
-        assert_eq!(named_by(sys.path()), None);
-        let line = [disk.as_os_str().as_bytes(), b"\n"].concat();
-        std::fs::write(sys.path().join("loop/backing_file"), line).unwrap();
-        assert_eq!(named_by(sys.path()), Node::at(&disk));
-        assert!(named_by(sys.path()).is_some());
-    }
 }

@@ -3,7 +3,10 @@
 pub mod background;
 pub mod blockdev;
 pub mod borg;
+pub mod file_id;
+pub mod holders;
 pub mod identity;
+mod loop_info;
 pub mod loopdev;
 pub mod mount_log;
 pub mod mount_point;

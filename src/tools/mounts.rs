@@ -1,10 +1,10 @@
 //! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,11 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::loopdev;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 
 /// The type under which our own mounts stand in the mount table.
 pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
-/// What the marks of our loop devices begin with.
-pub const OUR_LOOPS: &str = "borg-offsite-backup:";
 /// A link in the root of a mount that shows all of an archive, listed nowhere: it leads to the
 /// archive's id.
 pub const MARK: &str = ".borg-offsite-backup-archive";
@@ -171,86 +168,6 @@ pub fn raise_read_ahead(dir: &Path, kib: u32) {
     let Ok(meta) = std::fs::metadata(dir) else { return };
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
     let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string());
-}
-
-/// The processes and loop devices that have something open in the mount at `dir`, as far as this
-/// user may see them: `smbd (pid 812), which has /mnt/x/y open`.
-pub fn users(dir: &Path) -> Vec<String> {
-    let loops = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let loops = loops.filter_map(|entry| {
-        let file = std::fs::read(entry.path().join("loop/backing_file")).ok()?;
-        let file = PathBuf::from(OsString::from_vec(file.trim_ascii_end().to_vec()));
-        let device = Path::new("/dev").join(entry.file_name());
-        file.starts_with(dir).then(|| told_of_loop(&device, &file))
-    });
-    processes(|file| file.starts_with(dir)).into_iter().chain(loops).collect()
-}
-
-/// That a loop device has a file, for people.
-pub fn told_of_loop(device: &Path, file: &Path) -> String {
-    let ours = loopdev::mark(device).is_some_and(|mark| mark.starts_with(OUR_LOOPS));
-    let frees = if ours { "borg-offsite-backup detach" } else { "losetup -d" };
-    let device = device.display();
-    format!("{device}, attached to {}; `{frees} {device}` frees it", file.display())
-}
-
-/// What a file or a block device is, whatever it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Node {
-    /// The number of a block device.
-    Device(u64),
-    /// The number of the file system's device, and the inode.
-    File(u64, u64),
-}
-
-impl Node {
-    /// What `path` leads to, as far as this machine knows it: no server is asked, which might not answer.
-    pub fn at(path: &Path) -> Option<Node> {
-        let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-        // SAFETY: all zeros is a statx, and the kernel fills it; the path ends with a NUL.
-        let (done, stat) = unsafe {
-            let mut stat: libc::statx = std::mem::zeroed();
-            let mask = libc::STATX_TYPE | libc::STATX_INO;
-            (libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, mask, &mut stat), stat)
-        };
-        if done != 0 {
-            return None;
-        }
-        Some(match u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFBLK {
-            true => Node::Device(libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)),
-            false => Node::File(libc::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
-        })
-    }
-}
-
-/// The other processes that have `node` open, as far as this user may see.
-pub fn processes_with(node: &Node) -> Vec<String> {
-    processes_where(|link| (Node::at(link)? == *node).then(|| std::fs::read_link(link).ok())?)
-}
-
-/// The other processes that have a file open that `is_it` is true of, as far as this user may see:
-/// `smbd (pid 812), which has /mnt/x/y open`.
-pub fn processes(is_it: impl Fn(&Path) -> bool) -> Vec<String> {
-    processes_where(|link| std::fs::read_link(link).ok().filter(|file| is_it(file)))
-}
-
-/// `is_it` gets the links in /proc to what a process uses, and says what that is called.
-fn processes_where(is_it: impl Fn(&Path) -> Option<PathBuf>) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let holders = entries.filter_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok().filter(|pid| *pid != std::process::id())?;
-        let file = open_in(&entry.path(), &is_it)?;
-        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        Some(format!("{} (pid {pid}), which has {} open", name.trim(), file.display()))
-    });
-    holders.collect()
-}
-
-/// What `is_it` says of the first link of the process (its folder in /proc) of which it says something.
-fn open_in(process: &Path, is_it: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
-    let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
-    let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
-    fds.chain(places).find_map(|link| is_it(&link))
 }
 
 /// Mounts a FUSE of this process at `dir`, as only root can; what serves it takes the requests from what

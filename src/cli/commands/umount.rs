@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::error::{Error, Kind, Result};
-use crate::tools::mount_point;
+use crate::tools::{holders, mount_point};
 use crate::tools::mounts::{self, FUSE_TYPE};
 
 /// Unmount a mount.
@@ -33,7 +33,7 @@ impl Umount {
         // What is open in a mount whose process is gone can only fail.
         mounts::unmount(&dir, mount.is_dead()).map_err(|e| match e.kind() {
             Kind::Busy => {
-                mounts::users(&dir).into_iter().fold(e, |e, user| e.hint(format!("held by: {user}")))
+                holders::below(&dir).into_iter().fold(e, |e, user| e.hint(format!("held by: {user}")))
             }
             _ => e,
         })?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::identity::Identity;
-use crate::tools::{blockdev, loopdev, mounts};
+use crate::tools::file_id::FileId;
+use crate::tools::{blockdev, holders, loopdev, mounts};
 
 /// udev looks at each device that comes or was written to: what it holds is free in a moment.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,14 +27,14 @@ pub fn wait(path: &Path, identity: &Identity) -> Vec<String> {
 /// One thing that may be in use: the target, or a partition of it.
 struct Part {
     shown: PathBuf,
-    is: mounts::Node,
+    is: FileId,
 }
 
 /// Mounts, swap, device mapper, RAID, loop devices, and processes.
 fn uses(path: &Path, identity: &Identity) -> Vec<String> {
     let is = match identity.rdev {
-        Some(rdev) => mounts::Node::Device(rdev),
-        None => mounts::Node::File(identity.device, identity.inode),
+        Some(rdev) => FileId::Device(rdev),
+        None => FileId::File(identity.device, identity.inode),
     };
     let mut parts = vec![Part { shown: path.to_owned(), is }];
     parts.extend(identity.rdev.into_iter().flat_map(partitions));
@@ -43,7 +44,7 @@ fn uses(path: &Path, identity: &Identity) -> Vec<String> {
 fn uses_of(part: &Part) -> Vec<String> {
     let shown = part.shown.display();
     let mut uses = Vec::new();
-    if let mounts::Node::Device(rdev) = part.is {
+    if let FileId::Device(rdev) = part.is {
         if std::fs::metadata("/").is_ok_and(|meta| meta.dev() == rdev) {
             // Also where the mount table calls it by no name that exists, such as `/dev/root`.
             uses.push("the running system is on it".into());
@@ -60,14 +61,14 @@ fn uses_of(part: &Part) -> Vec<String> {
         uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
     }
     let loops = loopdev::over(&part.is);
-    uses.extend(loops.iter().map(|device| mounts::told_of_loop(device, &part.shown)));
-    uses.extend(mounts::processes_with(&part.is));
+    uses.extend(loops.iter().map(|device| holders::loop_device(device, &part.shown)));
+    uses.extend(holders::processes_with(&part.is));
     uses
 }
 
 /// Whether `path`, which may be on a server that does not answer, leads to it.
 fn is_at(path: &Path, part: &Part) -> bool {
-    path.is_absolute() && mounts::Node::at(path) == Some(part.is)
+    path.is_absolute() && FileId::at(path) == Some(part.is)
 }
 
 fn swaps() -> Vec<PathBuf> {
@@ -93,7 +94,7 @@ fn partitions(rdev: u64) -> Vec<Part> {
             std::fs::read_to_string(folder.join("dev")).ok().filter(|_| folder.join("partition").exists())?;
         let (major, minor) = number.trim().split_once(':')?;
         let number = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
-        Some(Part { shown: Path::new("/dev").join(name), is: mounts::Node::Device(number) })
+        Some(Part { shown: Path::new("/dev").join(name), is: FileId::Device(number) })
     };
     names_in(&dir).into_iter().filter_map(part).collect()
 }
@@ -109,7 +110,7 @@ mod tests {
         // A root of ZFS, btrfs or an overlay is on no block device of its own.
         let Ok(dir) = std::fs::canonicalize(link) else { return };
         let shown = Path::new("/dev").join(dir.file_name().unwrap());
-        let part = Part { shown, is: mounts::Node::Device(root) };
+        let part = Part { shown, is: FileId::Device(root) };
         assert!(uses_of(&part).contains(&"the running system is on it".to_owned()));
     }
 

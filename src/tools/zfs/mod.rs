@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::mounts;
+use super::holders;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended, Output};
 
@@ -259,7 +259,7 @@ pub fn destroy(name: &str) -> Result<()> {
 fn busy(name: &str, said: String) -> Error {
     let mut error = Error::new(Kind::Busy, format!("cannot destroy {name}")).because(said);
     let device = std::fs::canonicalize(device_link(name)).ok();
-    for user in device.iter().flat_map(|device| mounts::users(device)) {
+    for user in device.iter().flat_map(|device| holders::below(device)) {
         error = error.hint(format!("held by {user}"));
     }
     if name.contains('@')
