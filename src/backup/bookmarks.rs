@@ -1,8 +1,8 @@
 //! The bookmark that each archive leaves on each of its datasets. It takes no space, and lets ZFS
 //! tell later what was written since. It goes with its archive.
 
-use super::moment::Moment;
 use super::plan::Plan;
+use super::snapshot_set::SnapshotSet;
 use crate::error::Result;
 use crate::tools::zfs::{self, Mark};
 
@@ -14,17 +14,17 @@ pub fn repository_tag(repository: &str) -> String {
     digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bookmarks the snapshots of `moment` for `archive`; `before` are all bookmarks that there are.
+/// Bookmarks the snapshots of `set` for `archive`; `before` are all bookmarks that there are.
 ///
 /// # Errors
 /// When ZFS refuses one; the others may be missing, too.
-pub fn make(moment: &Moment, plan: &Plan, tag: &str, archive: &str, before: &[Mark]) -> Result<()> {
+pub fn make(set: &SnapshotSet, plan: &Plan, tag: &str, archive: &str, before: &[Mark]) -> Result<()> {
     for dataset in plan.datasets() {
         let name = format!("{}#{}", dataset.name, suffix(tag, archive));
         if before.iter().any(|mark| mark.name == name) {
             zfs::destroy(&name)?;
         }
-        zfs::bookmark(&moment.snapshot_of(&dataset.name), &name)?;
+        zfs::bookmark(&set.snapshot_of(&dataset.name), &name)?;
     }
     Ok(())
 }

@@ -1,16 +1,19 @@
-//! The datasets of a run at one moment, and all that is shown and remembered of them.
+//! The second step of a run: its datasets as they were at one time, and what is shown and remembered of them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use xxhash_rust::xxh64::xxh64;
 
 use super::bookmarks;
 use super::manifest;
-use super::moment::Moment;
+use super::monitor::Event;
 use super::plan::Plan;
+use super::planned::Planned;
+use super::snapshot_set::SnapshotSet;
 use super::state;
 use super::times::{self, Times};
 use super::volumes::{Content, Shown, Tree};
@@ -18,8 +21,10 @@ use crate::archive::volumes;
 use crate::error::Result;
 use crate::tools::zfs::{self, Dataset, DatasetKind, Mark};
 
-pub struct Frozen {
-    moment: Moment,
+/// The snapshot set of a run. Dropped, it is removed.
+pub struct Frozen<'a> {
+    planned: &'a Planned<'a>,
+    set: SnapshotSet,
     times: Times,
     bookmarks: Vec<Mark>,
     /// Until it is staged.
@@ -30,53 +35,53 @@ pub struct Frozen {
     size: u64,
 }
 
-impl Frozen {
-    /// Takes the snapshots of all datasets of `plan` for the archive `name`, and prepares what is
-    /// shown of the volumes. `tag` names the repository.
+impl<'a> Frozen<'a> {
+    /// Takes the snapshots of all datasets for the archive `name`, and prepares what is shown of the volumes;
+    /// `None` without datasets.
     ///
     /// # Errors
     /// When ZFS refuses; what was made is removed.
-    pub fn new(plan: &Plan, tag: &str, name: &str) -> Result<Frozen> {
-        let mut moment = Moment::take(plan, &state::run_id())?;
-        let devices = moment.open_volumes(plan)?;
+    pub fn take(planned: &'a Planned<'a>, name: &str) -> Result<Option<Frozen<'a>>> {
+        let plan = &planned.plan;
+        if plan.datasets().next().is_none() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let mut set = SnapshotSet::take(plan, &state::run_id())?;
+        let devices = set.open_volumes(plan)?;
         let size = devices.iter().map(|(_, size)| size).sum();
-        let (bookmarks, mut times) = (zfs::bookmarks()?, Times::load(tag));
+        let (bookmarks, times) = (zfs::bookmarks()?, Times::load(&planned.tag()));
+        let mut frozen = Frozen { planned, set, times, bookmarks, tree: None, read: Arc::default(), size };
+        let tree = frozen.show(devices, name)?;
+        (frozen.read, frozen.tree) = (tree.counter(), Some(tree));
+        planned.job.tell(Event::Snapshots { pools: pools(plan), took: begun.elapsed() });
+        Ok(Some(frozen))
+    }
+
+    /// The volumes and the manifest, as borg will see them.
+    fn show(&mut self, devices: Vec<(File, u64)>, name: &str) -> Result<Tree> {
+        let plan = &self.planned.plan;
         let mut files = Vec::new();
         let inodes = Inodes::of(plan);
         for (volume, (device, size)) in plan.volumes().zip(devices) {
-            let mark = moment.mark(&volume.name)?;
+            let mark = self.set.mark(&volume.name)?;
             let time = match inodes.is_twin(volume) {
                 true => times::fresh(mark),
-                false => times.time(volume.guid, mark, &bookmarks),
+                false => self.times.time(volume.guid, mark, &self.bookmarks),
             };
             let content = Content::Device(device, size);
             files.push(Shown { path: volume.name.clone(), inode: inodes.inode(volume), time, content });
         }
         // borg leaves the newest file of a run out of its files cache: let it be this one.
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
-        let content = Content::Bytes(manifest::manifest(plan, &moment, name)?);
+        let content = Content::Bytes(manifest::manifest(plan, &self.set, name)?);
         let time = now().max(newest + 1);
         files.push(Shown { path: volumes::MANIFEST.to_owned(), inode: u64::MAX, time, content });
-        let tree = Tree::new(files);
-        Ok(Frozen { moment, times, bookmarks, read: tree.counter(), tree: Some(tree), size })
+        Ok(Tree::new(files))
     }
 
-    /// What a dry run shows of the volumes.
-    pub fn rehearsed(plan: &Plan) -> Tree {
-        let inodes = Inodes::of(plan);
-        let shown = plan.volumes().map(|volume| {
-            let size = match volume.kind {
-                DatasetKind::Volume { size, .. } => size,
-                DatasetKind::Filesystem { .. } => 0,
-            };
-            let content = Content::Unread(size);
-            Shown { path: volume.name.clone(), inode: inodes.inode(volume), time: now(), content }
-        });
-        Tree::new(shown.collect())
-    }
-
-    pub fn moment(&self) -> &Moment {
-        &self.moment
+    pub fn snapshots(&self) -> &SnapshotSet {
+        &self.set
     }
 
     /// What is to be mounted at `dev/zvol`; empty the second time.
@@ -84,41 +89,49 @@ impl Frozen {
         self.tree.take().unwrap_or_else(|| Tree::new(Vec::new()))
     }
 
-    /// How many datasets there are in each pool.
-    pub fn pools(&self, plan: &Plan) -> Vec<(String, usize)> {
-        let mut pools: Vec<(String, usize)> = Vec::new();
-        for dataset in plan.datasets() {
-            match pools.iter_mut().find(|(pool, _)| pool == dataset.pool()) {
-                Some((_, count)) => *count += 1,
-                None => pools.push((dataset.pool().to_owned(), 1)),
-            }
+    /// Removes snapshots and clones, of which nothing may be open. A bookmark of each dataset stays for
+    /// `archive`, so that the next run knows what changed since.
+    ///
+    /// # Errors
+    /// The first that could not be removed or marked; the others are.
+    pub fn thaw(self, archive: &str) -> Result<()> {
+        let Planned { job, plan, .. } = self.planned;
+        if self.size > 0 {
+            job.tell(Event::Volumes { size: self.size, read: self.read.load(Ordering::Relaxed) });
         }
-        pools
+        let marked = match job.config.keep_bookmarks {
+            true => bookmarks::make(&self.set, plan, &self.planned.tag(), archive, &self.bookmarks)
+                .map(|()| self.times.save()),
+            false => Ok(()),
+        };
+        self.set.close().and(marked)
     }
+}
 
-    /// How large all volumes are together, and how much of them was read, in bytes; `None` without
-    /// volumes.
-    pub fn volumes_read(&self) -> Option<(u64, u64)> {
-        (self.size > 0).then(|| (self.size, self.read.load(Ordering::Relaxed)))
-    }
+/// What a dry run shows of the volumes.
+pub fn rehearsed(plan: &Plan) -> Tree {
+    let inodes = Inodes::of(plan);
+    let shown = plan.volumes().map(|volume| {
+        let size = match volume.kind {
+            DatasetKind::Volume { size, .. } => size,
+            DatasetKind::Filesystem { .. } => 0,
+        };
+        let content = Content::Unread(size);
+        Shown { path: volume.name.clone(), inode: inodes.inode(volume), time: now(), content }
+    });
+    Tree::new(shown.collect())
+}
 
-    /// Marks what is in `archive`, so that the next run knows what changed since.
-    ///
-    /// # Errors
-    /// As [`bookmarks::make`].
-    pub fn bookmark(&self, plan: &Plan, tag: &str, archive: &str) -> Result<()> {
-        bookmarks::make(&self.moment, plan, tag, archive, &self.bookmarks)?;
-        self.times.save();
-        Ok(())
+/// How many datasets there are in each pool.
+fn pools(plan: &Plan) -> Vec<(String, usize)> {
+    let mut pools: Vec<(String, usize)> = Vec::new();
+    for dataset in plan.datasets() {
+        match pools.iter_mut().find(|(pool, _)| pool == dataset.pool()) {
+            Some((_, count)) => *count += 1,
+            None => pools.push((dataset.pool().to_owned(), 1)),
+        }
     }
-
-    /// Removes snapshots and clones; nothing of them may be open.
-    ///
-    /// # Errors
-    /// The first that could not be removed; the others are.
-    pub fn close(self) -> Result<()> {
-        self.moment.close()
-    }
+    pools
 }
 
 /// The inodes of volumes: their guids, which a rename does not change. Two volumes have the same one after

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::stage;
-use super::state::{Attempt, Run, RunLock, StateDir};
+use super::state::{Attempt, LockHolder, RunLock, StateDir};
 use super::zfs_names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::error::{Error, Result};
 use crate::folders;
@@ -26,7 +26,7 @@ pub enum Leftover {
     /// A log or a folder of a process that is gone.
     File(PathBuf),
     /// The mark of a run that did not come to its end.
-    Run(Run),
+    Run(LockHolder),
     /// A snapshot, clone or container of a run that is gone, in ZFS.
     Zfs(String),
     /// What the Python tool of the same name left in ZFS, known by its name alone.
@@ -39,7 +39,7 @@ pub struct Cleanup {
     pub removed: Vec<Leftover>,
     pub failed: Vec<(Leftover, Error)>,
     /// The `create` that runs; what it needs was left alone.
-    pub active: Option<Run>,
+    pub active: Option<LockHolder>,
     /// What was left alone because nobody asked for its removal.
     pub old_tool: Vec<Leftover>,
 }
@@ -92,7 +92,7 @@ pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
 pub fn make_way(
     datasets: bool,
     wait: Duration,
-    waiting: &dyn Fn(Option<&Run>),
+    waiting: &dyn Fn(Option<&LockHolder>),
 ) -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
     // First of all: such a mount may lie over our state.

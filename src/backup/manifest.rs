@@ -1,7 +1,7 @@
 //! The manifest of the datasets, made of what is backed up.
 
-use super::moment::Moment;
 use super::plan::{Plan, Source};
+use super::snapshot_set::SnapshotSet;
 use crate::archive::datasets::{Datasets, Described, Snapshot};
 use crate::error::Result;
 use crate::tools::zfs::{Dataset, DatasetKind};
@@ -9,25 +9,25 @@ use crate::tools::zfs::{Dataset, DatasetKind};
 /// The manifest of the archive `name`, as JSON.
 ///
 /// # Errors
-/// When a dataset of `plan` has no snapshot in `moment`.
-pub fn manifest(plan: &Plan, moment: &Moment, name: &str) -> Result<Vec<u8>> {
+/// When a dataset of `plan` has no snapshot in `set`.
+pub fn manifest(plan: &Plan, set: &SnapshotSet, name: &str) -> Result<Vec<u8>> {
     let mut datasets = Vec::new();
     for entry in &plan.entries {
         match &entry.source {
             Source::Live => {}
-            Source::Filesystem(dataset) => datasets.push(describe(dataset, entry.path.to_string(), moment)?),
+            Source::Filesystem(dataset) => datasets.push(describe(dataset, entry.path.to_string(), set)?),
             Source::Volumes(volumes) => {
                 for volume in volumes {
-                    datasets.push(describe(volume, format!("{}/{}", entry.path, volume.name), moment)?);
+                    datasets.push(describe(volume, format!("{}/{}", entry.path, volume.name), set)?);
                 }
             }
         }
     }
-    Datasets::new(name, moment.run_id(), datasets).to_json()
+    Datasets::new(name, set.run_id(), datasets).to_json()
 }
 
-fn describe(dataset: &Dataset, path: String, moment: &Moment) -> Result<Described> {
-    let mark = moment.mark(&dataset.name)?.clone();
+fn describe(dataset: &Dataset, path: String, set: &SnapshotSet) -> Result<Described> {
+    let mark = set.mark(&dataset.name)?.clone();
     let (kind, volblocksize) = match dataset.kind {
         DatasetKind::Filesystem { .. } => ("filesystem", None),
         DatasetKind::Volume { block_size, .. } => ("volume", Some(block_size)),

@@ -1,44 +1,57 @@
-//! Making the archive of a day: plan (pure), datasets at one moment, staging (mounts), borg, retention.
+//! Making the archive of a day, in steps that each consume the one before.
 //!
 //! ```text
-//! create -> plan -> frozen -> stage -> archiver -> retention      what was left behind: leftovers
-//!   |                                                     what is somebody else's: whose
-//!   |        \-> selection  \-> moment, times, manifest, bookmarks
-//!   \-> hooks                                             what monitoring is told: telemetry
+//! planned -> frozen -> staged -> archived -> pruned
+//!    |         |         |          |          \-> prune: retention, bookmarks
+//!    |         |         |          \-> placing (the names of a day) -> make -> archiver (`borg create`)
+//!    |         |         \-> stage: mounts of our own, volumes as files
+//!    |         \-> snapshot_set, times, manifest
+//!    \-> plan, selection (pure)
 //! ```
 //!
-//! Nothing here prints: what happens is told to a [`Monitor`], what came of it stands in the
-//! [`Report`].
+//! Frozen and staged own what must be given back, and give it back in reverse, also when a step fails or a signal
+//! ends the run. [`create`] takes the steps. Nothing here prints: a [`Monitor`] hears what happens, the
+//! [`Report`] says what came of it.
 
+mod archived;
 mod archiver;
 mod bookmarks;
+mod borg_log;
 mod caches;
 mod create;
+mod existing;
 mod facts;
 mod frozen;
-mod history;
 mod hooks;
+mod job;
 mod leftovers;
+mod make;
 mod manifest;
-mod moment;
 mod monitor;
+mod placing;
 mod plan;
-mod reconnect;
+mod planned;
+mod prune;
 mod report;
 mod retention;
+mod retry;
 mod selection;
+mod snapshot_set;
 mod stage;
+mod staged;
 mod state;
 mod telemetry;
 mod times;
+mod totals;
 // For benches/volumes.rs.
 pub mod volumes;
 mod whose;
 mod zfs_names;
 
-pub use archiver::{Archived, Statistics};
-pub use create::{IfExists, Options, create};
+pub use archived::{Archived, Statistics};
+pub use create::create;
 pub use hooks::Hooks;
+pub use job::{IfExists, Options};
 pub use leftovers::{Cleanup, Leftover, cleanup};
 pub use monitor::{Beside, Event, Monitor};
 pub use plan::{Entry, Plan, Source};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::leftovers::Leftover;
 use super::retention::Retention;
 use super::selection::LeftOut;
-use super::state::Run;
+use super::state::LockHolder;
 use crate::error::Error;
 use crate::tools::borg::Progress;
 
@@ -14,7 +14,7 @@ use crate::tools::borg::Progress;
 pub enum Event<'a> {
     /// Another `create` runs; its end is waited for, so long at most.
     Waiting {
-        run: Option<&'a Run>,
+        run: Option<&'a LockHolder>,
         wait: Duration,
     },
     /// What a killed run left was removed.
@@ -67,8 +67,8 @@ pub enum Event<'a> {
         status: char,
         path: &'a str,
     },
-    /// The line to the server was cut; it is tried again after the pause.
-    Cut {
+    /// The connection to the server dropped; the work is done again after the pause.
+    Disconnected {
         error: &'a Error,
         pause: Duration,
     },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::archiver::{Archived, Statistics, Warnings};
+use super::archived::{Archived, Placed, Statistics, Warnings};
 use super::retention::Retention;
 use crate::archive::name::Archive;
 use crate::archive::origin::{Listed, Origin};
@@ -116,6 +116,19 @@ impl Report {
         self.warnings = warnings.all;
         self.changed = warnings.changed;
         self.unread = warnings.unread;
+    }
+
+    /// Also when the archive failed.
+    pub(super) fn place(&mut self, placed: Placed) {
+        let Placed { name, kept, misnamed, deleted, took } = placed;
+        self.forget(&deleted);
+        (self.name, self.kept, self.misnamed, self.archiving) = (name, kept, misnamed, took);
+    }
+
+    pub(super) fn describe(&mut self, archived: &Archived) {
+        self.statistics = archived.statistics.unwrap_or_default();
+        self.count(archived.warnings);
+        self.caches = archived.caches;
     }
 
     pub(super) fn add(&mut self, archived: &Archived, origin: Origin) {

@@ -13,8 +13,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use super::moment::Moment;
 use super::plan::{Entry, Plan, Source};
+use super::snapshot_set::SnapshotSet;
 use super::volumes::{Mounted, Tree};
 use crate::error::{Error, Kind, Result};
 use crate::folders::RUN_DIR;
@@ -62,12 +62,12 @@ pub fn check(plan: &Plan) -> Result<()> {
 
 impl Stage {
     /// Stages `plan` at [`ROOT`], which must exist, for this thread and the programs that it
-    /// starts from here on. Without a `moment` datasets are shown as they are, where they are
+    /// starts from here on. Without a `set` datasets are shown as they are, where they are
     /// mounted.
     ///
     /// # Errors
     /// When the kernel refuses the namespace or one of the mounts; what was made is undone.
-    pub fn new(plan: &Plan, moment: Option<&Moment>, volumes: Tree) -> Result<Stage> {
+    pub fn new(plan: &Plan, set: Option<&SnapshotSet>, volumes: Tree) -> Result<Stage> {
         private_namespace()?;
         let mut stage = Stage { mounts: Vec::new(), volumes: None };
         let mut volumes = Some(volumes);
@@ -76,9 +76,9 @@ impl Stage {
         }
         for entry in &plan.entries {
             let target = stage.mount_point(entry)?;
-            match (&entry.source, moment) {
-                (Source::Filesystem(dataset), Some(moment)) => {
-                    stage.mount_snapshot(&moment.snapshot_of(&dataset.name), &target)?;
+            match (&entry.source, set) {
+                (Source::Filesystem(dataset), Some(set)) => {
+                    stage.mount_snapshot(&set.snapshot_of(&dataset.name), &target)?;
                 }
                 (Source::Live | Source::Filesystem(_), _) if entry.host().exists() => {
                     stage.bind(entry, &target)?

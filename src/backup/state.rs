@@ -45,7 +45,11 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Kind::Busy`], saying who holds it and since when; [`Kind::Interrupted`].
-    pub fn lock(&self, wait: Duration, waiting: &dyn Fn(Option<&Run>)) -> Result<(RunLock, Option<Run>)> {
+    pub fn lock(
+        &self,
+        wait: Duration,
+        waiting: &dyn Fn(Option<&LockHolder>),
+    ) -> Result<(RunLock, Option<LockHolder>)> {
         let begun = Instant::now();
         let mut is_told = false;
         loop {
@@ -84,7 +88,7 @@ impl StateDir {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
                 let stale = read_run(&mut file);
-                write_run(&mut file, Some(&Run::this())).map_err(cannot)?;
+                write_run(&mut file, Some(&LockHolder::this())).map_err(cannot)?;
                 Ok(Attempt::Ours(RunLock(file), stale))
             }
             Err((mut file, Errno::EWOULDBLOCK)) => Ok(Attempt::Held(read_run(&mut file))),
@@ -93,7 +97,7 @@ impl StateDir {
     }
 
     /// Whether a run has the lock; it is told with what is known of it.
-    pub fn holder(&self) -> Option<Option<Run>> {
+    pub fn holder(&self) -> Option<Option<LockHolder>> {
         let file = File::open(self.0.join(LOCK)).ok()?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Err((mut file, Errno::EWOULDBLOCK)) => Some(read_run(&mut file)),
@@ -102,7 +106,7 @@ impl StateDir {
     }
 
     /// The killed run that the lock's file still names; `None` when there is none, or one lives.
-    pub fn stale_run(&self) -> Option<Run> {
+    pub fn stale_run(&self) -> Option<LockHolder> {
         let file = File::open(self.0.join(LOCK)).ok()?;
         let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
         read_run(&mut file)
@@ -112,8 +116,8 @@ impl StateDir {
 /// How an attempt to take the lock went.
 pub enum Attempt {
     /// With the run that held it before and was killed.
-    Ours(RunLock, Option<Run>),
-    Held(Option<Run>),
+    Ours(RunLock, Option<LockHolder>),
+    Held(Option<LockHolder>),
 }
 
 /// The lock, held. The file stays when it is given back: to remove it would let two runs hold
@@ -128,19 +132,22 @@ impl Drop for RunLock {
 
 /// A run of `create`, as the lock's file tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct LockHolder {
     pub pid: u32,
     /// With date and zone, in ISO format.
     pub since: String,
 }
 
-impl Run {
-    fn this() -> Run {
-        Run { pid: std::process::id(), since: Local::now().to_rfc3339_opts(SecondsFormat::Secs, false) }
+impl LockHolder {
+    fn this() -> LockHolder {
+        LockHolder {
+            pid: std::process::id(),
+            since: Local::now().to_rfc3339_opts(SecondsFormat::Secs, false),
+        }
     }
 }
 
-impl std::fmt::Display for Run {
+impl std::fmt::Display for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match DateTime::parse_from_rfc3339(&self.since) {
             Ok(since) => write!(f, "pid {}, since {}", self.pid, since.format("%Y-%m-%d %H:%M:%S")),
@@ -154,14 +161,14 @@ pub fn run_id() -> String {
     format!("{}-{}", Local::now().format("%Y%m%dT%H%M%S%3f"), std::process::id())
 }
 
-fn read_run(file: &mut File) -> Option<Run> {
+fn read_run(file: &mut File) -> Option<LockHolder> {
     let mut text = Vec::new();
     file.rewind().ok()?;
     file.take(4096).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-fn write_run(file: &mut File, run: Option<&Run>) -> io::Result<()> {
+fn write_run(file: &mut File, run: Option<&LockHolder>) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     match run {
@@ -196,7 +203,7 @@ mod tests {
     #[test]
     fn a_killed_run_is_known_by_what_it_wrote() {
         let (_dir, state) = state();
-        let dead = Run { pid: 12, since: "2026-11-24T07:20:00+01:00".into() };
+        let dead = LockHolder { pid: 12, since: "2026-11-24T07:20:00+01:00".into() };
         std::fs::write(state.0.join(LOCK), serde_json::to_vec(&dead).unwrap()).unwrap();
         assert_eq!(state.stale_run(), Some(dead.clone()));
         assert_eq!(dead.to_string(), "pid 12, since 2026-11-24 07:20:00");

@@ -121,7 +121,7 @@ impl Monitor for BackupEvents {
                     false => self.console.say(&line),
                 }
             }
-            Event::Cut { error, pause } => {
+            Event::Disconnected { error, pause } => {
                 self.console.warn(&format!("{}; trying again in {} s", error.chain(), pause.as_secs()));
             }
             Event::Warning(text) => self.warn(state, text),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 
-use super::super::archiver::Statistics;
+use super::super::archived::Statistics;
 use super::super::bookmarks::repository_tag as tag;
 use super::super::report::{Outcome, Report};
 use crate::archive::origin::{Identity, Listed};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
-use super::archiver::Statistics;
-use super::create::plan;
+use super::archived::Statistics;
+use super::planned::plan;
 use super::report::Report;
 use super::whose;
 use crate::archive::name::Archive;

@@ -1,4 +1,4 @@
-//! What is done about a line to the server that was cut.
+//! Work is done again when the connection to the server drops in it.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use crate::process::interrupt;
 const PAUSES: [u64; 4] = [5, 15, 60, 180];
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Does `work`, and does it again each time that the line was cut in it, up to a limit.
+/// Does `work`, and does it again each time that the connection drops in it, up to a limit.
 ///
 /// # Errors
 /// Those of the last try.
-pub fn persistently<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut was_cut = false;
+pub fn retry_on_disconnect<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut has_dropped = false;
     for pause in PAUSES.map(Duration::from_secs) {
         match work() {
-            Err(error) if again(&error, was_cut) => {
-                was_cut = true;
-                monitor.tell(Event::Cut { error: &error, pause });
+            Err(error) if again(&error, has_dropped) => {
+                has_dropped = true;
+                monitor.tell(Event::Disconnected { error: &error, pause });
                 wait(pause)?;
             }
             done => return done,
@@ -32,9 +32,9 @@ pub fn persistently<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T
     })
 }
 
-/// The server may hold the lock of the line that was cut until it notices.
-fn again(error: &Error, was_cut: bool) -> bool {
-    error.kind() == Kind::Cut || was_cut && error.kind() == Kind::Busy
+/// The server may hold the lock of a dropped connection until it notices.
+fn again(error: &Error, has_dropped: bool) -> bool {
+    error.kind() == Kind::Cut || has_dropped && error.kind() == Kind::Busy
 }
 
 fn wait(pause: Duration) -> Result<()> {
@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cut_line_is_tried_again_and_a_lock_only_after_it() {
+    fn only_a_dropped_connection_is_tried_again_and_a_lock_only_after_it() {
         for kind in [Kind::Failed, Kind::Busy, Kind::NotFound, Kind::Usage] {
             let mut tries = 0;
             let work = || {
                 tries += 1;
                 Err::<(), _>(Error::new(kind, "x"))
             };
-            assert_eq!(persistently(&Deaf, work).unwrap_err().kind(), kind);
+            assert_eq!(retry_on_disconnect(&Deaf, work).unwrap_err().kind(), kind);
             assert_eq!(tries, 1);
         }
         assert!(again(&Error::new(Kind::Busy, "x"), true) && again(&Error::new(Kind::Cut, "x"), false));

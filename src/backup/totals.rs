@@ -1,5 +1,5 @@
-//! How much the last run of each repository looked at, so that the time left can be estimated.
-//! Nothing depends on it: what cannot be read or written is as if it were not there.
+//! How much the last run of each repository looked at, from which the time left is estimated. Nothing depends on
+//! it: a file that cannot be read or written counts as missing.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,20 +10,20 @@ use crate::folders;
 const FILE: &str = "totals.json";
 
 /// Bytes looked at in the last run, by repository.
-pub struct History {
+pub struct Totals {
     dir: Option<PathBuf>,
     totals: BTreeMap<String, u64>,
 }
 
-impl History {
-    pub fn load() -> History {
-        History::load_from(folders::cache_dir().ok())
+impl Totals {
+    pub fn load() -> Totals {
+        Totals::load_from(folders::cache_dir().ok())
     }
 
-    fn load_from(dir: Option<PathBuf>) -> History {
+    fn load_from(dir: Option<PathBuf>) -> Totals {
         let read = |dir: &Path| serde_json::from_slice(&std::fs::read(dir.join(FILE)).ok()?).ok();
         let totals = dir.as_deref().and_then(read).unwrap_or_default();
-        History { dir, totals }
+        Totals { dir, totals }
     }
 
     /// Bytes.
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn totals_are_kept_for_each_repository() {
         let dir = tempfile::tempdir().unwrap();
-        let load = || History::load_from(Some(dir.path().join("cache")));
+        let load = || Totals::load_from(Some(dir.path().join("cache")));
         load().remember("/a", 5);
         load().remember("ssh://b", 7);
         assert_eq!(load().expected("/a"), Some(5));
@@ -65,7 +65,7 @@ mod tests {
     fn a_broken_file_is_as_good_as_none() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), "{").unwrap();
-        assert_eq!(History::load_from(Some(dir.path().to_owned())).expected("/a"), None);
-        History::load_from(None).remember("/a", 5);
+        assert_eq!(Totals::load_from(Some(dir.path().to_owned())).expected("/a"), None);
+        Totals::load_from(None).remember("/a", 5);
     }
 }

@@ -1,5 +1,5 @@
-//! The moment that is backed up: snapshots of all datasets, and clones of the volumes' snapshots,
-//! which is how ZFS shows them as devices. A file system's snapshot is mounted as it is.
+//! The snapshots of all datasets of a run. Volumes also get a clone of their snapshot, since ZFS shows only a
+//! clone as a device; a file system's snapshot can be mounted itself.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -11,32 +11,32 @@ use crate::process::interrupt;
 use crate::tools::zfs::{self, Dataset, Mark};
 
 /// What was made in ZFS for one run. Dropped, it is removed.
-pub struct Moment {
+pub struct SnapshotSet {
     run_id: String,
     /// Names, in the order in which they were made or were to be made.
     made: Vec<String>,
     snapshots: Vec<Mark>,
 }
 
-impl Moment {
+impl SnapshotSet {
     /// Takes the snapshots of all datasets of `plan`: those of one pool at the same moment, those
     /// of several pools one after the other.
     ///
     /// # Errors
     /// When ZFS refuses; what was made is removed.
-    pub fn take(plan: &Plan, run_id: &str) -> Result<Moment> {
-        let mut moment = Moment { run_id: run_id.to_owned(), made: Vec::new(), snapshots: Vec::new() };
-        let mut names: Vec<String> = plan.datasets().map(|d| moment.snapshot_of(&d.name)).collect();
+    pub fn take(plan: &Plan, run_id: &str) -> Result<SnapshotSet> {
+        let mut set = SnapshotSet { run_id: run_id.to_owned(), made: Vec::new(), snapshots: Vec::new() };
+        let mut names: Vec<String> = plan.datasets().map(|d| set.snapshot_of(&d.name)).collect();
         names.sort_by(|a, b| zfs::pool(a).cmp(zfs::pool(b)));
-        moment.made.extend(names.iter().cloned());
+        set.made.extend(names.iter().cloned());
         for of_pool in names.chunk_by(|a, b| zfs::pool(a) == zfs::pool(b)) {
             interrupt::check()?;
             zfs::snapshot(of_pool, run_id)?;
         }
         if !names.is_empty() {
-            moment.snapshots = zfs::snapshots(&names)?;
+            set.snapshots = zfs::snapshots(&names)?;
         }
-        Ok(moment)
+        Ok(set)
     }
 
     /// The full name of the snapshot of `dataset`.
@@ -119,7 +119,7 @@ impl Moment {
     }
 }
 
-impl Drop for Moment {
+impl Drop for SnapshotSet {
     fn drop(&mut self) {
         if let Err(e) = self.remove() {
             tracing::error!("{}", e.chain());

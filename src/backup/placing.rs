@@ -1,0 +1,161 @@
+//! The new archive of a day that may have one already: nothing of the old one is lost.
+
+use std::sync::Arc;
+
+use super::archived::{Archived, Placed};
+use super::archiver::Archiver;
+use super::existing::Existing;
+use super::make::make;
+use super::monitor::{Beside, Event, Monitor};
+use super::planned::Planned;
+use super::whose;
+use crate::archive::name::{Archive, beside, in_the_making, is_in_the_making};
+use crate::archive::origin::Listed;
+use crate::error::{Error, Result};
+use crate::process::interrupt;
+use crate::tools::borg::archive_argument;
+
+/// Gives the new archive of a day its place.
+pub struct Placing<'a> {
+    archiver: &'a Archiver<'a>,
+    existing: &'a Existing,
+    placed: Placed,
+}
+
+impl<'a> Placing<'a> {
+    /// `name` is the one of the day.
+    pub fn new(archiver: &'a Archiver<'a>, existing: &'a Existing, name: &str) -> Placing<'a> {
+        Placing { archiver, existing, placed: Placed { name: name.to_owned(), ..Placed::default() } }
+    }
+
+    /// Makes the archive, and with it whatever is to be deleted for it.
+    pub fn archive(mut self) -> (Placed, Result<Archived>) {
+        let archived = match &self.existing.today {
+            None => self.first(),
+            Some(today) => self.replace(today),
+        };
+        (self.placed, archived)
+    }
+
+    fn first(&mut self) -> Result<Archived> {
+        let archived = self.make(&self.placed.name)?;
+        self.delete_left(&archived)?;
+        Ok(archived)
+    }
+
+    /// The old archive, the new one, or both exist at any time. (`borg rename` would be one
+    /// step less, but up to 1.2.4 it writes an archive that newer borgs refuse.)
+    fn replace(&mut self, today: &Listed) -> Result<Archived> {
+        let name = self.placed.name.clone();
+        let besides = today.origin.besides(&self.planned().places);
+        if !besides.is_empty() {
+            return self.make_beside(Beside::Holds(&besides), self.monitor());
+        }
+        // What an earlier run left may be the only whole one, so it stays until this one is whole.
+        let new = self.existing.free(|n| in_the_making(&name, n));
+        let archived = self.make(&new)?;
+        let whole = Archive { name: new, id: archived.id.clone(), start: archived.start.clone() };
+        interrupt::check()?;
+        // Cheap: every chunk is there, and borg's files cache knows every file.
+        let muted: Arc<dyn Monitor> = Arc::new(Muted);
+        if archived.warnings.unread > 0 {
+            let again = self.make_beside(Beside::Unread, &muted)?;
+            self.delete_after(&whole)?;
+            return Ok(archived.known_as(again));
+        }
+        self.delete(&today.archive)?;
+        let again = make(self.archiver, &name, &muted).map_err(|e| {
+            let new = &whole.name;
+            e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
+        })?;
+        if again.warnings.unread > 0 {
+            return self.keep_whole(archived, whole, &again);
+        }
+        self.delete_after(&whole)?;
+        self.delete_left(&archived)?;
+        Ok(archived.known_as(again))
+    }
+
+    /// Of two archives of one run the second could not read everything: the first stays.
+    fn keep_whole(&mut self, archived: Archived, whole: Archive, again: &Archived) -> Result<Archived> {
+        let name = std::mem::replace(&mut self.placed.name, whole.name);
+        self.delete_after(&Archive { name: name.clone(), id: again.id.clone(), start: again.start.clone() })?;
+        self.tell(Event::Misnamed { name: &self.placed.name, of: &name });
+        self.placed.misnamed = Some(name);
+        Ok(archived)
+    }
+
+    /// Deletes what cut runs of this day left, once `archived` stands and holds all that they hold.
+    fn delete_left(&mut self, archived: &Archived) -> Result<()> {
+        if archived.warnings.unread > 0 {
+            return Ok(());
+        }
+        let is_left = |listed: &&Listed| {
+            is_in_the_making(&listed.archive.name) == Some(&self.placed.name)
+                && self.planned().job.identity.made(&listed.origin)
+                && listed.origin.besides(&self.planned().places).is_empty()
+        };
+        let left: Vec<&Listed> = self.existing.listed.iter().filter(is_left).collect();
+        left.into_iter().try_for_each(|left| self.delete_after(&left.archive))
+    }
+
+    /// Makes the archive under a name of its own; the one of today stays as it is.
+    fn make_beside(&mut self, why: Beside<'_>, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
+        let of = self.placed.name.clone();
+        let name = self.existing.free(|n| beside(&of, n));
+        self.tell(Event::Beside { name: &name, of: &of, why });
+        let archived = make(self.archiver, &name, monitor)?;
+        (self.placed.name, self.placed.kept) = (name, Some(of));
+        Ok(archived)
+    }
+
+    /// Deletes this archive, and no other that came to have its name.
+    fn delete(&mut self, archive: &Archive) -> Result<()> {
+        let (name, wait) = (&archive.name, self.planned().job.options.lock_wait);
+        self.tell(Event::Deleting { name });
+        let now = self.planned().job.retry(|| self.planned().borg.listed(wait))?;
+        match whose::find(&now, name) {
+            None => {}
+            Some(now) if now.archive.id == archive.id => self.delete_there(name)?,
+            Some(_) => {
+                let what = format!("cannot delete the archive {name}: it is another one than a moment ago");
+                return Err(Error::failed(what).hint("somebody else works with this repository"));
+            }
+        }
+        self.placed.deleted.push(name.clone());
+        Ok(())
+    }
+
+    fn delete_there(&self, name: &str) -> Result<()> {
+        let Planned { job, borg, .. } = self.planned();
+        let command = borg.command("delete", job.options.lock_wait)?.arg(archive_argument(name));
+        borg.run(command.die_with_parent(), &format!("delete the archive {name}")).map(drop)
+    }
+
+    fn delete_after(&mut self, archive: &Archive) -> Result<()> {
+        self.delete(archive).map_err(|e| self.planned().after_archive(&self.placed.name, e))
+    }
+
+    fn make(&self, name: &str) -> Result<Archived> {
+        make(self.archiver, name, self.monitor())
+    }
+
+    fn planned(&self) -> &'a Planned<'a> {
+        self.archiver.planned
+    }
+
+    fn monitor(&self) -> &'a Arc<dyn Monitor> {
+        self.planned().job.monitor
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        self.planned().job.tell(event);
+    }
+}
+
+/// For the second making of an archive, which would tell everything twice.
+struct Muted;
+
+impl Monitor for Muted {
+    fn tell(&self, _: Event<'_>) {}
+}
