@@ -24,7 +24,7 @@ pub enum Kind {
     /// What is to be made is there already.
     Exists,
     /// The line to the server was cut; on a new one the same call may work.
-    Cut,
+    Disconnected,
     /// A signal asked for the end.
     Interrupted,
 }

@@ -70,7 +70,7 @@ impl Chunks {
     /// The bytes of what was asked for, authenticated, in the same order.
     ///
     /// # Errors
-    /// When one of them cannot be had; [`Kind::Cut`] when the line is gone.
+    /// When one of them cannot be had; [`Kind::Disconnected`] when the line is gone.
     pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
         let received = self.catalog.repository().receive_all(requests);
         received.into_iter().map(|bytes| bytes.map_err(|e| self.told(e))).collect()
@@ -135,7 +135,7 @@ impl Chunks {
         if let Err(interrupted) = interrupt::check() {
             return interrupted;
         }
-        let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Cut } else { Kind::Failed };
+        let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Disconnected } else { Kind::Failed };
         let hint = match e {
             Unreadable::Io { .. } if !e.is_damage() => "that is this machine's, and no damage of the backup",
             Unreadable::NotFound(_) => "the archive was deleted meanwhile, or the repository is damaged",

@@ -135,7 +135,7 @@ pub enum ReadError {
     /// Nothing came for as long as a read may wait.
     Stalled(String),
     /// The line to the server was cut; on a new one the same read may work.
-    Cut(String),
+    Disconnected(String),
     /// The source failed; trying again may help.
     Failed(String),
     /// The mount is ending.
@@ -148,7 +148,7 @@ impl fmt::Display for ReadError {
             ReadError::Incomplete(why)
             | ReadError::Gone(why)
             | ReadError::Stalled(why)
-            | ReadError::Cut(why)
+            | ReadError::Disconnected(why)
             | ReadError::Failed(why) => f.write_str(why),
             ReadError::Ending => f.write_str("the mount is ending"),
         }

@@ -42,7 +42,7 @@ impl Streamed {
     /// Gives all bytes to `each`, with where they stand.
     ///
     /// # Errors
-    /// When they do not come; [`Kind::Cut`] when the line is gone; what `each` says.
+    /// When they do not come; [`Kind::Disconnected`] when the line is gone; what `each` says.
     pub fn each(&self, mut each: impl FnMut(u64, Vec<u8>) -> Result<()>) -> Result<()> {
         let mut at = 0;
         while at < self.size {
@@ -58,7 +58,7 @@ impl Streamed {
         if let Err(interrupted) = interrupt::check() {
             return interrupted;
         }
-        let kind = if matches!(e, ReadError::Cut(_)) { Kind::Cut } else { Kind::Failed };
+        let kind = if matches!(e, ReadError::Disconnected(_)) { Kind::Disconnected } else { Kind::Failed };
         Error::new(kind, format!("cannot read the archive {}", self.archive)).because(e)
     }
 }

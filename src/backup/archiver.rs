@@ -127,7 +127,7 @@ impl Archiver<'_> {
             .background_priority()
             .die_with_parent()
             .current_dir(self.tree);
-        if self.planned.borg.way().is_some() {
+        if self.planned.borg.route().is_some() {
             command = command.args(["--checkpoint-interval", CHECKPOINT_INTERVAL]);
         }
         if self.planned.plan.exclude_caches {

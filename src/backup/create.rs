@@ -68,7 +68,7 @@ fn lock(job: &Job<'_>) -> Result<RunLock> {
 fn back_up(planned: &Planned<'_>, report: &mut Report) -> Result<Outcome> {
     let Planned { job, plan, borg, .. } = planned;
     // After a start of the machine the network may not be up yet.
-    let _preflight = job.retry(|| borg.reach("back up", Need::Repository, false))?;
+    let _preflight = job.retry(|| borg.preflight("back up", Need::Repository, false))?;
     let (paths, volumes) = (plan.file_systems(), plan.volumes().count());
     job.tell(Event::Begun { repository: borg.repository(), name: &report.name, paths, volumes });
     let mut existing = Existing::list(planned, &report.name)?;

@@ -27,14 +27,14 @@ pub fn retry_on_disconnect<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> R
         }
     }
     work().map_err(|e| match e.kind() {
-        Kind::Cut => e.hint(format!("it was tried {} times", PAUSES.len() + 1)),
+        Kind::Disconnected => e.hint(format!("it was tried {} times", PAUSES.len() + 1)),
         _ => e,
     })
 }
 
 /// The server may hold the lock of a dropped connection until it notices.
 fn again(error: &Error, has_dropped: bool) -> bool {
-    error.kind() == Kind::Cut || has_dropped && error.kind() == Kind::Busy
+    error.kind() == Kind::Disconnected || has_dropped && error.kind() == Kind::Busy
 }
 
 fn wait(pause: Duration) -> Result<()> {
@@ -67,6 +67,8 @@ mod tests {
             assert_eq!(retry_on_disconnect(&Deaf, work).unwrap_err().kind(), kind);
             assert_eq!(tries, 1);
         }
-        assert!(again(&Error::new(Kind::Busy, "x"), true) && again(&Error::new(Kind::Cut, "x"), false));
+        assert!(
+            again(&Error::new(Kind::Busy, "x"), true) && again(&Error::new(Kind::Disconnected, "x"), false)
+        );
     }
 }

@@ -61,9 +61,12 @@ impl From<&Error> for Exit {
             Kind::Usage => Exit::Usage,
             Kind::Busy => Exit::Busy,
             Kind::Differs => Exit::Differs,
-            Kind::Failed | Kind::NotFound | Kind::Damaged | Kind::Exists | Kind::Cut | Kind::Interrupted => {
-                Exit::Failed
-            }
+            Kind::Failed
+            | Kind::NotFound
+            | Kind::Damaged
+            | Kind::Exists
+            | Kind::Disconnected
+            | Kind::Interrupted => Exit::Failed,
         }
     }
 }

@@ -111,7 +111,7 @@ fn build(
     request: &Request,
     progress: &dyn Fn(u64),
 ) -> Result<Attachment> {
-    let serve = |(session, _reached): (Session, Reached)| session.wait();
+    let serve = |(session, _preflight): (Session, Preflight)| session.wait();
     let mut attachment = background::start(|| mount_archive(borg, request, attachment, progress), serve)?;
     interrupt::check()?;
     let (path, mut file) = open_image(&attachment, &request.image)?;
@@ -174,8 +174,8 @@ fn mount_archive(
     request: &Request,
     mut attachment: Attachment,
     progress: &dyn Fn(u64),
-) -> Result<(Attachment, Option<(Session, Reached)>)> {
-    let reached = borg.reach("attach an image of it", Need::Repository, false)?;
+) -> Result<(Attachment, Option<(Session, Preflight)>)> {
+    let reached = borg.preflight("attach an image of it", Need::Repository, false)?;
     let wanted = open::Request { archive: Some(request.archive.clone()), ..open::Request::default() };
     let found = open::find(borg, wanted)?;
     if let Some(archive) = &found.archive {

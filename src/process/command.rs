@@ -247,7 +247,7 @@ impl Command {
     }
 
     /// As [`Command::output`], but the program is stopped after `time`, or when it wrote more than
-    /// `bytes`; [`Output::cut`] says so.
+    /// `bytes`; [`Output::exceeded`] says so.
     ///
     /// # Errors
     /// As [`Command::spawn`], and when a signal ended the wait.
@@ -275,9 +275,9 @@ impl Command {
     fn answer(self, limits: &Limits) -> Result<Output> {
         let name = self.program.clone();
         let output = self.collect(limits)?;
-        match output.cut {
-            Some(cut) => {
-                Err(Error::failed(format!("{} gave no answer", name.display())).because(cut.to_string()))
+        match output.exceeded {
+            Some(limit) => {
+                Err(Error::failed(format!("{} gave no answer", name.display())).because(limit.to_string()))
             }
             None => Ok(output),
         }

@@ -19,6 +19,6 @@ mod tests;
 pub use child::{Child, Ended};
 pub use command::Command;
 pub use mounts::Mounts;
-pub use output::{Cut, Output};
+pub use output::{Exceeded, Output};
 pub use packages::hint as package_hint;
 pub use pipe::TimedPipe;

@@ -29,18 +29,18 @@ impl Default for Limits {
 
 /// Why a program was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum Exceeded {
     /// It took so long.
-    Late(Duration),
+    Time(Duration),
     /// It wrote more than so many bytes.
-    Long(usize),
+    Bytes(usize),
 }
 
-impl std::fmt::Display for Cut {
+impl std::fmt::Display for Exceeded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Cut::Late(time) => write!(f, "it took longer than {} s and was stopped", time.as_secs_f32()),
-            Cut::Long(bytes) => write!(f, "it wrote more than {bytes} bytes and was stopped"),
+            Exceeded::Time(time) => write!(f, "it took longer than {} s and was stopped", time.as_secs_f32()),
+            Exceeded::Bytes(bytes) => write!(f, "it wrote more than {bytes} bytes and was stopped"),
         }
     }
 }
@@ -53,7 +53,7 @@ pub struct Output {
     /// The lines of standard error, the last thousand of them.
     pub stderr: Vec<Vec<u8>>,
     /// It was stopped before its end.
-    pub cut: Option<Cut>,
+    pub exceeded: Option<Exceeded>,
 }
 
 impl Output {
@@ -71,9 +71,9 @@ impl Output {
             true => child.wait_unless(|| late() || long())?,
             false => child.wait_patiently(|| late() || long())?,
         };
-        let cut = match ended {
-            _ if long() => Some(Cut::Long(limits.bytes)),
-            None => Some(Cut::Late(limits.time.unwrap_or_default())),
+        let exceeded = match ended {
+            _ if long() => Some(Exceeded::Bytes(limits.bytes)),
+            None => Some(Exceeded::Time(limits.time.unwrap_or_default())),
             Some(_) => None,
         };
         let ended = ended.unwrap_or_else(|| child.stop());
@@ -82,7 +82,7 @@ impl Output {
             None => Vec::new(),
         };
         let stderr = std::mem::take(&mut lock(errors).lines).into();
-        Ok(Output { ended, stdout, stderr, cut })
+        Ok(Output { ended, stdout, stderr, exceeded })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::output::Cut;
+use super::output::Exceeded;
 use super::{Command, Ended, Output};
 
 #[test]
@@ -25,7 +25,7 @@ fn who_writes_without_end_is_stopped_and_takes_no_memory() {
     let zeros = || Command::new("cat").arg("/dev/zero");
     let minute = Duration::from_secs(60);
     let tasted = zeros().taste(100_000, minute).unwrap();
-    assert_eq!((tasted.stdout.len(), tasted.cut), (100_000, Some(Cut::Long(100_000))));
+    assert_eq!((tasted.stdout.len(), tasted.exceeded), (100_000, Some(Exceeded::Bytes(100_000))));
     let error = zeros().output().unwrap_err();
     assert!(error.chain().contains("wrote more than"), "{}", error.chain());
     let lines = Command::new("sh").args(["-c", "yes $(printf %065000d 0) | head -c 20000000 >&2"]).output();
@@ -37,7 +37,7 @@ fn who_writes_without_end_is_stopped_and_takes_no_memory() {
 fn who_does_not_answer_in_time_is_stopped() {
     let sleeper = || Command::new("sleep").arg("600");
     let limit = Duration::from_millis(50);
-    assert_eq!(sleeper().taste(1, limit).unwrap().cut, Some(Cut::Late(limit)));
+    assert_eq!(sleeper().taste(1, limit).unwrap().exceeded, Some(Exceeded::Time(limit)));
     assert!(sleeper().output_within(limit).is_err());
     assert_eq!(sleeper().finish(limit).unwrap().ended, Ended::Signal(libc::SIGTERM));
 }

@@ -22,7 +22,7 @@ const STALL: Duration = Duration::from_secs(60);
 pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -> Result<Vec<Place>> {
     find_passphrase(borg)?;
     let ask = || {
-        let _reached = borg.reach("restore from it", Need::Repository, false)?;
+        let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
         let places = Archived::open(borg, wanted, source)?.places(words)?;
         Ok((places, None))
     };
@@ -32,7 +32,7 @@ pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -
 /// What a person types in that process is lost with it, and each next one would ask again.
 fn find_passphrase(borg: &Borg) -> Result<()> {
     if borg.passphrase_may_be_asked() {
-        let _reached = borg.reach("restore from it", Need::Repository, false)?;
+        let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
         native::find_passphrase(borg, STALL)?;
     }
     daemon::be_alone();

@@ -21,7 +21,7 @@ const ASK_NOTHING: &str = "BatchMode=yes";
 
 /// How the server is reached.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct Route {
     server: String,
     user: Option<String>,
     /// The qube that the connection goes through.
@@ -34,10 +34,10 @@ pub struct Way {
     program: PathBuf,
 }
 
-impl Way {
+impl Route {
     /// `None` where the repository is on this machine.
-    pub fn new(config: &Config) -> Option<Way> {
-        Some(Way {
+    pub fn new(config: &Config) -> Option<Route> {
+        Some(Route {
             server: config.backup_server.clone()?,
             user: config.backup_user.clone(),
             qube: config.bridge_vm.clone(),
@@ -86,10 +86,10 @@ impl Way {
         Ok(words)
     }
 
-    /// [`Way::shell`] as BORG_RSH has it: borg cuts it into words as a shell does.
+    /// [`Route::shell`] as BORG_RSH has it: borg cuts it into words as a shell does.
     ///
     /// # Errors
-    /// As [`Way::shell`].
+    /// As [`Route::shell`].
     pub fn rsh(&self, asks: bool) -> Result<OsString> {
         match &self.own {
             Some(own) => Ok(own.clone()),
@@ -100,7 +100,7 @@ impl Way {
     /// The command that runs `serve` of the program `borg` on the server.
     ///
     /// # Errors
-    /// As [`Way::shell`].
+    /// As [`Route::shell`].
     pub fn serve(&self, borg: OsString) -> Result<Vec<OsString>> {
         let mut words = self.shell(false)?;
         words.extend(self.destination());
@@ -234,8 +234,8 @@ pub fn quote(words: &[impl AsRef<OsStr>]) -> OsString {
 mod tests {
     use super::*;
 
-    fn way(server: &str, user: Option<&str>) -> Way {
-        Way {
+    fn route(server: &str, user: Option<&str>) -> Route {
+        Route {
             server: server.into(),
             user: user.map(Into::into),
             qube: None,
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn the_server_is_called_as_borg_calls_it() {
         let called = |server, user| {
-            let words = way(server, user).serve("borg".into()).unwrap();
+            let words = route(server, user).serve("borg".into()).unwrap();
             let skip = words.iter().position(|w| w == "BatchMode=yes").unwrap() + 1;
             quote(&words[skip..]).into_string().unwrap()
         };
@@ -259,22 +259,22 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_but_at_a_terminal() {
-        let way = way("milena", None);
-        let text = |asks| way.rsh(asks).unwrap().into_string().unwrap();
+        let route = route("milena", None);
+        let text = |asks| route.rsh(asks).unwrap().into_string().unwrap();
         assert_eq!(text(false), format!("{} -o BatchMode=yes", text(true)));
         assert!(text(true).starts_with("ssh -o ServerAliveInterval=15 "));
     }
 
     #[test]
     fn a_qube_is_a_bridge_with_the_account_in_it() {
-        let way = Way { qube: Some("backup".into()), account: Some("user".into()), ..way("h", None) };
-        let text = way.rsh(true).unwrap().into_string().unwrap();
+        let route = Route { qube: Some("backup".into()), account: Some("user".into()), ..route("h", None) };
+        let text = route.rsh(true).unwrap().into_string().unwrap();
         assert!(text.starts_with("'/opt/our tools/bob' bridge --user user backup -- ssh -o "), "{text}");
     }
 
     #[test]
     fn the_users_own_rsh_is_used_as_it_is() {
-        let own = |text: &str| Way { own: Some(text.into()), qube: Some("q".into()), ..way("h", None) };
+        let own = |text: &str| Route { own: Some(text.into()), qube: Some("q".into()), ..route("h", None) };
         let words = own("my 'long ssh' -x");
         assert_eq!(words.rsh(false).unwrap(), "my 'long ssh' -x");
         assert_eq!(words.shell(false).unwrap(), ["my", "long ssh", "-x"]);
@@ -296,11 +296,11 @@ mod tests {
 
     #[test]
     fn another_account_and_a_qube_are_never_asked_since_they_have_no_terminal() {
-        let text = |way: Way| way.rsh(true).unwrap().into_string().unwrap();
-        let qube = Way { qube: Some("backup".into()), ..way("h", None) };
+        let text = |route: Route| route.rsh(true).unwrap().into_string().unwrap();
+        let qube = Route { qube: Some("backup".into()), ..route("h", None) };
         assert!(!qube.can_ask() && text(qube).ends_with(" -o BatchMode=yes"));
         if geteuid().is_root() {
-            let account = Way { account: Some("nobody".into()), ..way("h", None) };
+            let account = Route { account: Some("nobody".into()), ..route("h", None) };
             assert!(!account.can_ask());
             let text = text(account);
             assert!(text.starts_with("'/opt/our tools/bob' run-as nobody -- ssh -o "), "{text}");

@@ -148,7 +148,7 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
                     Ok(_) => meter.add(chunk.size.into()),
                     Err(e @ Unreadable::Gone(_)) => {
                         interrupt::check()?;
-                        return Err(Error::new(Kind::Cut, "cannot read the repository").because(e));
+                        return Err(Error::new(Kind::Disconnected, "cannot read the repository").because(e));
                     }
                     Err(e) if !e.is_damage() => {
                         interrupt::check()?;

@@ -149,10 +149,10 @@ fn failure(shared: &Shared, ended: Ended, why: &str, log: &[Line]) -> ReadError 
     if error.kind() == Kind::NotFound {
         return shared.pin.gone("was deleted");
     }
-    let cut = error.kind() == Kind::Cut;
+    let cut = error.kind() == Kind::Disconnected;
     let why = format!("{why}: {}", error.chain());
     if cut {
-        return ReadError::Cut(why);
+        return ReadError::Disconnected(why);
     }
     if log.iter().any(broken) { ReadError::Incomplete(why) } else { ReadError::Failed(why) }
 }

@@ -143,7 +143,7 @@ impl ContentSource for Streams {
                     tracing::warn!("{}: {why}; trying again", shown(&content));
                     self.shared.slots.pause(Duration::from_secs(u64::from(failures)))?;
                 }
-                Err(ReadError::Cut(why)) if cut_for(&mut cut_since) < self.shared.limits.stall => {
+                Err(ReadError::Disconnected(why)) if cut_for(&mut cut_since) < self.shared.limits.stall => {
                     tracing::warn!("{}: {why}; connecting again", shown(&content));
                     self.shared.slots.pause(RECONNECT)?;
                 }

@@ -39,7 +39,7 @@ impl Pin {
         }
         let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
         let archives = borg.archives(&filter, lock_wait).map_err(|e| match e.kind() {
-            Kind::Cut => ReadError::Cut(e.chain()),
+            Kind::Disconnected => ReadError::Disconnected(e.chain()),
             _ => ReadError::Failed(e.chain()),
         })?;
         match archives.iter().find(|a| a.name == self.archive.name) {

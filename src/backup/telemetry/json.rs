@@ -3,9 +3,9 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use super::known::{Entry, Known, LastRun};
+use super::run_history::{Entry, LastRun, RunHistory};
 
-impl Known {
+impl RunHistory {
     pub fn json(&self) -> Value {
         json!({
             "repository": self.repository(),

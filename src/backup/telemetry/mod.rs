@@ -1,12 +1,12 @@
 //! What a monitoring system is told, in the text format of Prometheus, for the node exporter's
 //! textfile collector.
 //!
-//! Each run of `create` leaves what it knows in our cache folder ([`known`]), so that neither it nor
+//! Each run of `create` leaves what it knows in our cache folder ([`run_history`]), so that neither it nor
 //! `telemetry` asks the repository for it again.
 
 mod file;
 mod json;
-mod known;
+mod run_history;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -23,34 +23,34 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tools::borg::{Borg, Need, archive_argument};
 use crate::tools::identity;
-use known::{Known, Made, seconds};
+use run_history::{Made, RunHistory, seconds};
 
 /// What is known of the backups of one configuration.
 pub struct Telemetry {
     /// Where it is kept; without a home folder nowhere.
     state: Option<PathBuf>,
-    known: Known,
+    history: RunHistory,
     begun: Instant,
 }
 
 impl Telemetry {
     /// What earlier runs with the configuration `config` left.
     pub fn load(config: &Path) -> Telemetry {
-        let state = known::file(config);
-        let known = state.as_deref().map(Known::load).unwrap_or_default();
-        Telemetry { state, known, begun: Instant::now() }
+        let state = run_history::file(config);
+        let history = state.as_deref().map(RunHistory::load).unwrap_or_default();
+        Telemetry { state, history, begun: Instant::now() }
     }
 
     /// Adds what a run of `create` knows.
     pub fn ran(&mut self, config: &Config, report: &Report, exit_code: u8) {
-        self.known.of(&report.repository, &dataset(config));
-        self.known.take(report, &identity::of(config));
-        self.known.ended(now(), exit_code, report);
+        self.history.of(&report.repository, &dataset(config));
+        self.history.take(report, &identity::of(config));
+        self.history.ended(now(), exit_code, report);
     }
 
     /// Adds that a run could not begin, since its configuration is of no use.
     pub fn refused(&mut self, exit_code: u8) {
-        self.known.refused(now(), exit_code);
+        self.history.refused(now(), exit_code);
     }
 
     /// Asks the repository which archives there are, and for the figures of the newest where no run
@@ -64,20 +64,20 @@ impl Telemetry {
         self.known.of(borg.repository(), &dataset(config));
         let doing = "list the archives";
         let listed: Listed = read(doing, &borg.list_all(&[], doing, lock_wait)?.stdout)?;
-        self.known.modified = seconds(&listed.repository.last_modified);
+        self.history.modified = seconds(&listed.repository.last_modified);
         let archives = listed.archives.into_iter();
         let archives = archives.map(|a| Archive { name: a.name, id: a.id, start: a.start }).collect();
         let identity = identity::of(config);
         let ours = whose::ours(&identity, &borg.with_origins(archives, lock_wait)?);
-        self.known.holds(|| plan(config).map(|plan| plan.places()).unwrap_or_default());
-        self.known.exist(&ours, &identity);
-        let Some(name) = self.known.newest_without_figures().map(str::to_owned) else { return Ok(()) };
+        self.history.holds(|| plan(config).map(|plan| plan.places()).unwrap_or_default());
+        self.history.exist(&ours, &identity);
+        let Some(name) = self.history.newest_without_figures().map(str::to_owned) else { return Ok(()) };
         let argument = archive_argument(&name);
         let doing = format!("read the figures of the archive {name}");
         let told: Told = ask(&borg, &["info", "--json", &argument], &doing, lock_wait)?;
         for archive in told.archives {
             let end = seconds(&archive.end).unwrap_or_default();
-            self.known.figures(&archive.id, Made { end, statistics: archive.stats });
+            self.history.figures(&archive.id, Made { end, statistics: archive.stats });
         }
         Ok(())
     }
@@ -85,18 +85,18 @@ impl Telemetry {
     /// Keeps it for the next run. Nothing depends on it: what cannot be kept is asked for again.
     pub fn save(&self) {
         if let Some(state) = &self.state {
-            let _ = self.known.save(state);
+            let _ = self.history.save(state);
         }
     }
 
     /// All of it in the text format of Prometheus.
     pub fn text(&self) -> String {
-        text::render(&self.known, self.begun.elapsed())
+        text::render(&self.history, self.begun.elapsed())
     }
 
     /// The same as one JSON object.
     pub fn json(&self) -> serde_json::Value {
-        self.known.json()
+        self.history.json()
     }
 
     /// Writes [`Telemetry::text`] to `target`, in one step, for everyone to read. A bare name is a

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::known::{Entry, Known, Made};
+use super::run_history::{Entry, Made, RunHistory};
 
 /// All of them are gauges: the newest run replaces what the one before it said.
 struct Metric {
@@ -16,9 +16,9 @@ struct Metric {
 type Sample = (Vec<(&'static str, String)>, f64);
 
 /// What is known, and how long it `took` to find out.
-pub fn render(known: &Known, took: Duration) -> String {
+pub fn render(history: &RunHistory, took: Duration) -> String {
     let mut text = String::new();
-    for metric in metrics(known, took).into_iter().filter(|metric| !metric.samples.is_empty()) {
+    for metric in metrics(history, took).into_iter().filter(|metric| !metric.samples.is_empty()) {
         let Metric { name, help, samples } = metric;
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (labels, value) in samples {
@@ -29,22 +29,22 @@ pub fn render(known: &Known, took: Duration) -> String {
     text
 }
 
-fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
-    let dataset = || ("dataset", known.dataset.clone());
+fn metrics(history: &RunHistory, took: Duration) -> Vec<Metric> {
+    let dataset = || ("dataset", history.dataset.clone());
     let plain = |value: Option<f64>| value.map(|value| (vec![dataset()], value)).into_iter().collect();
     let each = |value: fn(&Entry) -> Option<f64>| {
         let sample =
             |a: &Entry| Some((vec![("archive", a.name.clone()), ("dataset", a.dataset.clone())], value(a)?));
-        known.archives.iter().filter_map(sample).collect::<Vec<Sample>>()
+        history.archives.iter().filter_map(sample).collect::<Vec<Sample>>()
     };
     let metric = |name, help, samples| Metric { name, help, samples };
-    let run = known.last_run.as_ref();
+    let run = history.last_run.as_ref();
     let phases = run.into_iter().flat_map(|run| &run.phases);
     vec![
         metric(
             "borg_repository_last_modified_timestamp_seconds",
             "When the repository last changed.",
-            plain(known.modified),
+            plain(history.modified),
         ),
         metric(
             "borg_archive_start_timestamp_seconds",
@@ -79,8 +79,8 @@ fn metrics(known: &Known, took: Duration) -> Vec<Metric> {
         metric("borg_archive_files", "Regular files in the archive.", each(|a| size(a.made, |s| s.files))),
         metric(
             "borg_backup_last_success_timestamp_seconds",
-            "When a backup was last complete; 0: never, as far as is known.",
-            plain(Some(known.last_success.unwrap_or(0.0))),
+            "When a backup was last complete; 0: never, as far as is history.",
+            plain(Some(history.last_success.unwrap_or(0.0))),
         ),
         metric(
             "borg_backup_last_run_timestamp_seconds",

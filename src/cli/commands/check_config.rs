@@ -87,7 +87,7 @@ impl Findings {
         Ok(Findings {
             repository: borg.repository().to_owned(),
             local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
-            no_way: borg.way().and_then(|way| way.rsh(false).err()).map(|e| told(&e)),
+            no_way: borg.route().and_then(|way| way.rsh(false).err()).map(|e| told(&e)),
             no_qubes: missing_of_qubes(config),
             key_file: borg.key_file().to_owned(),
             key: key(borg.key_file()),

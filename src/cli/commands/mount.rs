@@ -138,7 +138,7 @@ impl Mount {
         display.clear();
         let opened = opened?;
         let session = opened.mount(&point)?;
-        Ok(Up { banner: banner(&opened, dir, start), session, _reached: reached })
+        Ok(Up { banner: banner(&opened, dir, start), session, _preflight: reached })
     }
 
     /// What picks archives means nothing where one is named.
@@ -204,7 +204,7 @@ fn item_path(path: &OsStr) -> Result<ItemPath> {
 struct Up {
     session: crate::mount::session::Session,
     banner: String,
-    _reached: Reached,
+    _preflight: Preflight,
 }
 
 fn banner(opened: &Opened, dir: &Path, start: Instant) -> String {

@@ -43,7 +43,7 @@ pub fn run(globals: &Globals, args: &[OsString], cli: &clap::Command) -> Result<
         borg.forget_stored_passphrase();
     }
     let reached = match need(command, args) {
-        Some(need) => Some(borg.reach(&format!("run `borg {command}`"), need, is_attended())?),
+        Some(need) => Some(borg.preflight(&format!("run `borg {command}`"), need, is_attended())?),
         None => None,
     };
     if needs_key(command, args) && borg.passphrase_is_open() {

@@ -60,7 +60,7 @@ impl Verify {
         let config = globals.config()?;
         let borg = Borg::new(&config)?;
         interrupt::heed()?;
-        let _reached = borg.reach("verify it", Need::Repository, false)?;
+        let _preflight = borg.preflight("verify it", Need::Repository, false)?;
         let archived = Archived::open(&borg, &wanted, self.source.into())?;
         let console = globals.console();
         match (&self.path, &self.against) {

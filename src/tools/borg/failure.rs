@@ -109,8 +109,11 @@ pub fn not_allowed(borg: &Borg, doing: &str) -> Error {
 
 /// The error for a server that cannot be reached, or went away.
 pub fn connection_closed(borg: &Borg, doing: &str) -> Error {
-    Error::new(Kind::Cut, format!("cannot {doing}: the connection to {} was closed", borg.repository()))
-        .hint("see whether the server runs, lets this account in, and has borg")
+    Error::new(
+        Kind::Disconnected,
+        format!("cannot {doing}: the connection to {} was closed", borg.repository()),
+    )
+    .hint("see whether the server runs, lets this account in, and has borg")
 }
 
 /// The error for a question of borg's that nobody answers: the variable `id` would.

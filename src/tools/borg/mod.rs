@@ -8,7 +8,7 @@ mod log;
 mod origins;
 mod passphrase;
 mod places;
-mod reach;
+mod preflight;
 mod remote_path;
 mod serve;
 mod unlocked;
@@ -30,7 +30,7 @@ use crate::config::{Config, compression};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 use crate::tools::identity;
-use crate::tools::ssh::Way;
+use crate::tools::ssh::Route;
 
 pub use failure::{
     RELOCATED, UNKNOWN_UNENCRYPTED, connection_closed, explain, no_key, no_repository, not_allowed,
@@ -41,7 +41,7 @@ pub use log::{Level, Line, Progress};
 pub use origins::Origins;
 use passphrase::Passphrase;
 pub use places::{answered_yes, has_workaround};
-pub use reach::{Need, Reached};
+pub use preflight::{Need, Preflight};
 pub use serve::{Server, Serving};
 pub use unlocked::locking_reader;
 
@@ -61,7 +61,7 @@ pub struct Borg {
     repository: String,
     local: Option<PathBuf>,
     /// To the server, where there is one, and what the server knows the repository as.
-    way: Option<Way>,
+    route: Option<Route>,
     path: String,
     /// What borg is called on the server, as borg takes it.
     remote_path: Option<OsString>,
@@ -95,12 +95,12 @@ impl Borg {
                 None => home()?.join(".borg-offsite-backup.key"),
             },
         };
-        let (way, passphrase) = (Way::new(config), Passphrase::from_environment()?);
+        let (route, passphrase) = (Route::new(config), Passphrase::from_environment()?);
         let (stall_limit, identity) = (config.stall_limit, identity::of(config));
         Ok(Borg {
             repository,
             local,
-            way,
+            route,
             path,
             remote_path,
             key_file,
@@ -119,8 +119,8 @@ impl Borg {
     }
 
     /// How the server is reached; `None` where the repository is on this machine.
-    pub fn way(&self) -> Option<&Way> {
-        self.way.as_ref()
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
     }
 
     /// The repository's path as the server is asked for it.
@@ -201,8 +201,8 @@ impl Borg {
         if self.key_file_is_set || self.key_file.exists() {
             command = command.env("BORG_KEY_FILE", &self.key_file);
         }
-        if let Some(way) = &self.way {
-            command = command.env("BORG_RSH", way.rsh(asks)?);
+        if let Some(route) = &self.route {
+            command = command.env("BORG_RSH", route.rsh(asks)?);
         }
         if let Some(program) = &self.remote_path {
             command = command.env("BORG_REMOTE_PATH", program);

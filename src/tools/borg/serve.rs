@@ -38,9 +38,9 @@ pub struct Serving {
 impl Borg {
     /// What starts the server of the remote repository; `Err` tells why only borg can.
     pub fn server(&self) -> Result<Server, String> {
-        let way = self.way().ok_or("it is on this machine")?;
+        let route = self.route().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
-        let words = way.serve(self.remote_program()?).map_err(|e| e.to_string())?;
+        let words = route.serve(self.remote_program()?).map_err(|e| e.to_string())?;
         Ok(Server { words, path, state: Mutex::default() })
     }
 }

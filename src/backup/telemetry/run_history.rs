@@ -14,7 +14,7 @@ use crate::folders;
 
 /// Times are in seconds since 1970, UTC.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Known {
+pub struct RunHistory {
     repository: String,
     /// The label of that name, for what is of no archive.
     pub dataset: String,
@@ -66,13 +66,13 @@ pub fn file(config: &Path) -> Option<PathBuf> {
     Some(folders::cache_dir().ok()?.join(format!("telemetry-{}.json", tag(&config.to_string_lossy()))))
 }
 
-impl Known {
+impl RunHistory {
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
     /// A file that cannot be read is as good as none.
-    pub fn load(file: &Path) -> Known {
+    pub fn load(file: &Path) -> RunHistory {
         std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
@@ -89,7 +89,7 @@ impl Known {
     /// come so far as to know it.
     pub fn of(&mut self, repository: &str, dataset: &str) {
         if !repository.is_empty() && self.repository != repository {
-            *self = Known { repository: repository.to_owned(), ..Known::default() };
+            *self = RunHistory { repository: repository.to_owned(), ..RunHistory::default() };
         }
         self.dataset = dataset.to_owned();
     }

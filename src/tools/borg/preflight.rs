@@ -11,9 +11,9 @@ use super::failure::explain;
 use super::foreign::{self, Foreign};
 use super::log::{Level, Line};
 use crate::error::{Error, Kind, Result};
-use crate::process::{Command, Cut, Ended, Output};
+use crate::process::{Command, Ended, Exceeded, Output};
 use crate::tools::qubes;
-use crate::tools::ssh::Way;
+use crate::tools::ssh::Route;
 
 /// How long a server may take to answer: its disks may have to spin up first.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -33,11 +33,11 @@ pub enum Need {
 
 /// A server that answered. As long as this lives, the qube that leads to it stays up.
 #[must_use]
-pub struct Reached {
+pub struct Preflight {
     qube: Option<qubes::Use>,
 }
 
-impl Reached {
+impl Preflight {
     /// Keeps the qube for what `command` becomes.
     ///
     /// # Errors
@@ -58,19 +58,19 @@ impl Borg {
     ///
     /// # Errors
     /// What is in the way, with the next step.
-    pub fn reach(&self, doing: &str, need: Need, asks: bool) -> Result<Reached> {
-        let Some(way) = self.way() else {
+    pub fn preflight(&self, doing: &str, need: Need, asks: bool) -> Result<Preflight> {
+        let Some(route) = self.route() else {
             let foreign = self.local().and_then(foreign::at);
-            return foreign.map_or(Ok(Reached { qube: None }), |found| Err(self.foreign(doing, &found)));
+            return foreign.map_or(Ok(Preflight { qube: None }), |found| Err(self.foreign(doing, &found)));
         };
-        let qube = way.qube().map(qubes::Use::begin).transpose()?;
-        self.ask(way, doing, need, asks).map(|()| Reached { qube })
+        let qube = route.qube().map(qubes::Use::begin).transpose()?;
+        self.ask(route, doing, need, asks).map(|()| Preflight { qube })
     }
 
-    fn ask(&self, way: &Way, doing: &str, need: Need, asks: bool) -> Result<()> {
+    fn ask(&self, route: &Route, doing: &str, need: Need, asks: bool) -> Result<()> {
         // What only borg can fill in, borg alone can ask.
         let Ok(program) = self.remote_program() else { return Ok(()) };
-        let words = way.serve(program)?;
+        let words = route.serve(program)?;
         let output = Command::new(&words[0])
             .args(&words[1..])
             // Nothing may be asked at the terminal, also not by an ssh of the user's.
@@ -79,12 +79,12 @@ impl Borg {
             .env_remove("BORG_PASSPHRASE")
             .input(&questions(self.path_on_server(), need == Need::Reading))?
             .taste(LONGEST_ANSWER, PATIENCE.min(self.stall_limit()))?;
-        if !speaks_borg(&output.stdout) || output.cut.is_some() {
+        if !speaks_borg(&output.stdout) || output.exceeded.is_some() {
             let obstacle = Obstacle::of(&output);
-            return if asks && way.can_ask() && obstacle.can_be_asked() {
+            return if asks && route.can_ask() && obstacle.can_be_asked() {
                 Ok(())
             } else {
-                Err(obstacle.error(self, way, doing, &output))
+                Err(obstacle.error(self, route, doing, &output))
             };
         }
         let exception = exception(&output.stdout);
@@ -176,7 +176,7 @@ impl Obstacle {
         // Without a word from ssh, it is the server's shell that speaks.
         let shell = matches!(output.ended, Ended::Code(126 | 127));
         // Shells of providers speak on standard output, and end as they like.
-        let refuses = !matches!(output.ended, Ended::Code(0 | 255)) && output.cut.is_none();
+        let refuses = !matches!(output.ended, Ended::Code(0 | 255)) && output.exceeded.is_none();
         if refuses {
             text.push(String::from_utf8_lossy(&output.stdout));
         }
@@ -190,7 +190,7 @@ impl Obstacle {
         let found = SAID.iter().find(|(obstacle, words)| may_be(*obstacle) && said(words));
         match found {
             Some((obstacle, _)) => *obstacle,
-            None if matches!(output.cut, Some(Cut::Late(_))) => Obstacle::Silent,
+            None if matches!(output.exceeded, Some(Exceeded::Time(_))) => Obstacle::Silent,
             None if shell => Obstacle::NoBorg,
             None if !output.stdout.is_empty() => Obstacle::Noise,
             None => Obstacle::Unknown,
@@ -207,8 +207,8 @@ impl Obstacle {
         matches!(self, Obstacle::NoSuchHost | Obstacle::NoRoute | Obstacle::HungUp)
     }
 
-    fn error(self, borg: &Borg, way: &Way, doing: &str, output: &Output) -> Error {
-        let host = way.host();
+    fn error(self, borg: &Borg, route: &Route, doing: &str, output: &Output) -> Error {
+        let host = route.host();
         let why = match self {
             Obstacle::NoSuchHost => format!("there is no host {host}"),
             Obstacle::NoRoute => format!("there is no way to {host}"),
@@ -225,14 +225,14 @@ impl Obstacle {
             Obstacle::Noise => format!("{host} answers with something that is not borg"),
             Obstacle::Unknown => format!("borg cannot be reached at {}", borg.repository()),
         };
-        let kind = if self.may_pass() { Kind::Cut } else { Kind::Failed };
+        let kind = if self.may_pass() { Kind::Disconnected } else { Kind::Failed };
         let error = Error::new(kind, format!("cannot {doing}: {why}")).because(said(self, output));
-        self.next_steps(way).into_iter().fold(error, Error::hint)
+        self.next_steps(route).into_iter().fold(error, Error::hint)
     }
 
-    fn next_steps(self, way: &Way) -> Vec<String> {
-        let host = way.host();
-        let by_hand = || format!("try it by hand: {}", way.by_hand());
+    fn next_steps(self, route: &Route) -> Vec<String> {
+        let host = route.host();
+        let by_hand = || format!("try it by hand: {}", route.by_hand());
         match self {
             Obstacle::NoSuchHost => vec![
                 "see `backup_server` in the configuration, and whether names are resolved at all:".into(),
@@ -256,7 +256,7 @@ impl Obstacle {
             ],
             Obstacle::HostKeyUnknown => vec![
                 "compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the server".into(),
-                format!("then say yes to it once, {}", way.by_hand()),
+                format!("then say yes to it once, {}", route.by_hand()),
             ],
             Obstacle::KeyRefused => vec![
                 "the public key of the connecting account must stand in the authorized_keys of the".into(),
@@ -302,7 +302,7 @@ fn said(obstacle: Obstacle, output: &Output) -> Error {
     let mut told: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
     // Of the long warning about a changed host key, what to do about it stands last.
     told.drain(..told.len().saturating_sub(4));
-    match (told.as_slice(), output.cut) {
+    match (told.as_slice(), output.exceeded) {
         ([], Some(cut)) => Error::failed(cut.to_string()),
         ([], None) => Error::failed(format!("it ended with {} and said nothing", output.ended)),
         (told, _) => Error::failed(short(&told.join("; "))),
