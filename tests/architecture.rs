@@ -215,3 +215,19 @@ fn no_files_of_the_reader_of_repositories_use_each_other_in_a_circle() {
     }
     assert!(left.is_empty(), "{left:#?}");
 }
+
+/// The code of a file without its tests.
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]").next().unwrap()
+}
+
+#[test]
+fn the_layout_of_volumes_has_one_home() {
+    let spells = |s: &Source| {
+        // A help text may show a device.
+        let words = [("\"/dev/zvol", "cli"), ("b\"dev/zvol", ""), ("borg-offsite-backup.json\"", "")];
+        words.iter().any(|(word, room)| s.room != *room && without_tests(&s.code).contains(word))
+    };
+    let found: Vec<_> = sources().into_iter().filter(spells).map(|s| s.path).collect();
+    assert_eq!(found, [Path::new("archive/volumes.rs")]);
+}

@@ -1,9 +1,12 @@
 //! What a person writes after `::`, and the archive that is meant by it.
 
-use chrono::{Days, Local, NaiveDate, NaiveDateTime, TimeZone};
+use chrono::{Days, NaiveDate};
 
+use super::identity::Identity;
+use super::makers::makers;
 use super::name::{Archive, as_date, date_name, is_beside, is_checkpoint};
-use super::origin::{Identity, Origin};
+use super::nearest::{begun_on, nearest};
+use super::origin::Origin;
 use crate::error::{Error, Kind, Result};
 
 /// So many machines are shown where one must be chosen.
@@ -210,76 +213,19 @@ impl Shelf<'_> {
         if self.archives.is_empty() {
             return error.hint("the repository holds no archive yet; `borg-offsite-backup create` makes one");
         }
-        let error = match self.nearest(name).as_slice() {
+        let error = match nearest(name, self.archives).as_slice() {
             [] => error,
             [one] => error.hint(format!("the nearest is {one}")),
             [first, second, ..] => error.hint(format!("the nearest are {first} and {second}")),
         };
         error.hint(format!("`borg-offsite-backup list` shows all {}", self.archives.len()))
     }
-
-    /// Up to two names: for a date those before and after it, by their names or else by when they
-    /// were begun; otherwise the most alike.
-    fn nearest(&self, name: &str) -> Vec<String> {
-        let mut archives: Vec<&Archive> = self.archives.iter().filter(|a| !is_checkpoint(&a.name)).collect();
-        if !is_dated(name) {
-            let alike = |archive: &Archive| strsim::normalized_levenshtein(&archive.name, name);
-            archives.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
-            return archives.into_iter().take(2).map(|a| a.name.clone()).collect();
-        }
-        // A day that no calendar has (2026-11-31) still has neighbours: dates as text sort as dates do.
-        let by_name = archives.iter().any(|archive| is_dated(&archive.name));
-        let key = |archive: &Archive| match by_name {
-            true => archive.name.clone(),
-            false => begun_on(archive).map(date_name).unwrap_or_default(),
-        };
-        archives.retain(|archive| !by_name || is_dated(&archive.name));
-        archives.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.start.cmp(&b.start)));
-        let at = archives.partition_point(|archive| key(archive).as_str() < name);
-        let before = at.checked_sub(1).map(|i| archives[i]);
-        before.into_iter().chain(archives.get(at).copied()).map(|a| a.name.clone()).collect()
-    }
-}
-
-/// The newest archive of each machine; `archives` are sorted, the newest first. A machine is known by
-/// its mark, and what bears none by its host.
-fn makers<'a>(archives: &'a [(&'a Archive, Origin)]) -> Vec<(&'a Archive, &'a Origin)> {
-    let machine = |origin: &'a Origin| origin.mark.as_ref().and_then(|mark| mark.machine.as_deref());
-    // What a machine made before it left marks is told by its host, if only one is called so.
-    let machine_of = |host: &str| {
-        let mut of_host: Vec<&str> =
-            archives.iter().filter(|(_, o)| o.host == host).filter_map(|(_, o)| machine(o)).collect();
-        of_host.sort_unstable();
-        of_host.dedup();
-        if let [one] = of_host.as_slice() { Some(*one) } else { None }
-    };
-    let key =
-        |origin: &'a Origin| machine(origin).or_else(|| machine_of(&origin.host)).unwrap_or(&origin.host);
-    let mut makers: Vec<(&Archive, &Origin)> = Vec::new();
-    for (archive, origin) in archives {
-        if !makers.iter().any(|(_, known)| key(known) == key(origin)) {
-            makers.push((archive, origin));
-        }
-    }
-    makers
-}
-
-/// The day here on which it was begun.
-fn begun_on(archive: &Archive) -> Option<NaiveDate> {
-    let start = NaiveDateTime::parse_from_str(&archive.start, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
-    Some(Local.from_utc_datetime(&start).date_naive())
-}
-
-fn is_dated(name: &str) -> bool {
-    let is_digit_or_dash =
-        |(i, b): (usize, u8)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() };
-    name.len() == 10 && name.bytes().enumerate().all(is_digit_or_dash)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::origin::Mark;
+    use crate::archive::mark::Mark;
 
     /// Archives begun a day after another from 2026-01-01 on, each with the host that made it; on noon,
     /// which is the same day nearly everywhere.

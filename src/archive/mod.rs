@@ -4,7 +4,10 @@
 pub mod choice;
 pub mod datasets;
 pub mod filter;
+pub mod identity;
 pub mod left_out;
+mod makers;
+pub mod mark;
 pub mod name;
 pub mod naming;
 pub mod origin;

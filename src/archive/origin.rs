@@ -1,120 +1,11 @@
-//! Where an archive comes from: what borg keeps of it, the mark that `create` leaves in its comment,
-//! and whether that makes it ours.
+//! Where an archive comes from: what borg keeps of it, and its mark.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-use super::name::{Archive, as_date, date_name};
-
-/// What begins and ends a mark in a comment. The text between them has no bracket, brace, quote or
-/// space of its own, so borg and JSON leave it as it is.
-const BEGIN: &str = "[borg-offsite-backup ";
-const END: char = ']';
-/// Marks with more text than this hold digests in the place of names: a command line has limits.
-const NAMES_UP_TO: usize = 16 << 10;
-/// With more than so many of them it holds one digest of all: one argument may have 128 KiB.
-const DIGESTS_UP_TO: usize = 5000;
-/// Many machines are called so: the name says nothing of which one it is.
-const COMMON_HOSTS: [&str; 2] = ["dom0", "localhost"];
-
-/// What `create` writes into an archive's comment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Derived from the machine-id; `None`: that could not be read.
-    pub machine: Option<String>,
-    /// `archive_suffix`
-    pub suffix: Option<String>,
-    /// The id of the run.
-    pub run: String,
-    /// What was backed up: places in the archive, each as [`token`] makes it.
-    roots: Vec<String>,
-}
-
-impl Mark {
-    /// `roots` are the places that the archive holds, as `/boot` or `/dev/zvol/tank/v`.
-    pub fn new(machine: Option<String>, suffix: Option<String>, run: String, roots: &[Vec<u8>]) -> Self {
-        let mut tokens: Vec<String> = roots.iter().map(|root| token(root)).collect();
-        if tokens.iter().map(|token| token.len() + 1).sum::<usize>() > NAMES_UP_TO {
-            tokens = match tokens.len() {
-                ..=DIGESTS_UP_TO => tokens.iter().map(|token| digest(token)).collect(),
-                _ => vec![digest_of_all(tokens)],
-            };
-        }
-        Mark { machine, suffix, run, roots: tokens }
-    }
-
-    /// Of a text that holds one.
-    pub fn find(text: &str) -> Option<Mark> {
-        let (_, rest) = text.rsplit_once(BEGIN)?;
-        let (fields, _) = rest.split_once(END)?;
-        let mut mark = Mark::default();
-        for (name, value) in fields.split(' ').filter_map(|field| field.split_once('=')) {
-            match name {
-                "machine" => mark.machine = Some(value.to_owned()),
-                "suffix" => mark.suffix = Some(value.to_owned()),
-                "run" => mark.run = value.to_owned(),
-                "holds" => mark.roots = value.split(',').map(str::to_owned).collect(),
-                _ => {}
-            }
-        }
-        Some(mark)
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(BEGIN)?;
-        if let Some(machine) = &self.machine {
-            write!(f, "machine={machine} ")?;
-        }
-        if let Some(suffix) = &self.suffix {
-            write!(f, "suffix={suffix} ")?;
-        }
-        write!(f, "run={} holds={}{END}", self.run, self.roots.join(","))
-    }
-}
-
-/// A place as a mark has it: every byte that is not plain is written `%xx`.
-fn token(place: &[u8]) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
-    place.iter().map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02x}") }).collect()
-}
-
-/// The other way; `None` for a digest.
-fn place(token: &str) -> Option<Vec<u8>> {
-    if !token.starts_with('/') {
-        return None;
-    }
-    let mut bytes = token.bytes();
-    let mut place = Vec::new();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            place.push(byte);
-            continue;
-        }
-        let digits = [bytes.next()?, bytes.next()?];
-        place.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-    }
-    Some(place)
-}
-
-fn digest(token: &str) -> String {
-    hex(token, 6)
-}
-
-/// In whatever order they are.
-fn digest_of_all(mut tokens: Vec<String>) -> String {
-    tokens.sort();
-    hex(&tokens.join(","), 16)
-}
-
-fn hex(text: &str, bytes: usize) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
-}
+use super::mark::{Mark, digest, digest_of_all, place, shown_place, token};
+use super::name::Archive;
 
 /// What an archive says of where it comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,11 +89,6 @@ impl Origin {
     }
 }
 
-/// A place as a person wrote it in the configuration: a volume by its name.
-pub fn shown_place(place: &[u8]) -> String {
-    String::from_utf8_lossy(place.strip_prefix(b"/dev/zvol/").unwrap_or(place)).into_owned()
-}
-
 /// The paths after `::NAME` in a command line of `borg create`, from the root.
 fn paths_of(command_line: &[String]) -> Vec<String> {
     let after = command_line.iter().skip_while(|word| !word.contains("::")).skip(1);
@@ -221,78 +107,6 @@ pub struct Listed {
     pub origin: Origin,
 }
 
-/// Who we are: what makes an archive ours, and what ours are called.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Derived from the machine-id.
-    pub machine: Option<String>,
-    /// `archive_suffix`
-    pub suffix: Option<String>,
-    /// Names of this host.
-    pub hosts: Vec<String>,
-    /// `earlier_host_names`
-    pub earlier: Vec<String>,
-}
-
-impl Identity {
-    /// Whether we made what says this of itself.
-    pub fn made(&self, origin: &Origin) -> bool {
-        let mark = origin.mark.as_ref();
-        if mark.and_then(|mark| mark.suffix.as_ref()) != self.suffix.as_ref() {
-            return false;
-        }
-        match (mark.and_then(|mark| mark.machine.as_ref()), &self.machine) {
-            (Some(theirs), Some(ours)) => theirs == ours || self.earlier.contains(theirs),
-            _ => self.is_host(&origin.host),
-        }
-    }
-
-    fn is_host(&self, host: &str) -> bool {
-        let same = |name: &String| name == host || short(name) == host;
-        !host.is_empty()
-            && (self.earlier.iter().any(same)
-                || self.hosts.iter().any(same) && !COMMON_HOSTS.contains(&short(host)))
-    }
-
-    /// Who made an archive that is not ours, for people.
-    pub fn describe(&self, origin: &Origin) -> String {
-        let mark = origin.mark.as_ref();
-        let machine = mark.and_then(|mark| mark.machine.as_ref());
-        if machine.is_some() && machine == self.machine.as_ref() {
-            return match mark.and_then(|mark| mark.suffix.as_ref()) {
-                Some(suffix) => format!("this machine, with the archive_suffix {}", suffix),
-                None => "this machine, without an archive_suffix".to_owned(),
-            };
-        }
-        origin.maker()
-    }
-
-    /// What the archive of `date` is called.
-    pub fn name_on(&self, date: NaiveDate) -> String {
-        self.with_suffix(&date_name(date))
-    }
-
-    fn with_suffix(&self, day: &str) -> String {
-        match &self.suffix {
-            Some(suffix) => format!("{day}-{suffix}"),
-            None => day.to_owned(),
-        }
-    }
-
-    /// The day that an archive of ours of this name is of.
-    pub fn day_of(&self, name: &str) -> Option<NaiveDate> {
-        let day = match &self.suffix {
-            Some(suffix) => name.strip_suffix(suffix.as_str())?.strip_suffix('-')?,
-            None => name,
-        };
-        as_date(day)
-    }
-}
-
-fn short(host: &str) -> &str {
-    host.split('.').next().unwrap_or(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,21 +118,6 @@ mod tests {
 
     fn made_by(host: &str, mark: Option<Mark>) -> Origin {
         Origin { host: host.into(), mark, ..Origin::default() }
-    }
-
-    fn identity(machine: Option<&str>, host: &str) -> Identity {
-        Identity { machine: machine.map(str::to_owned), hosts: vec![host.into()], ..Identity::default() }
-    }
-
-    #[test]
-    fn a_mark_is_read_back_from_whatever_stands_around_it() {
-        for mark in [mark(Some("0f"), Some("media")), mark(None, None)] {
-            let text = format!("mine [borg] {mark} more]");
-            assert_eq!(Mark::find(&text), Some(mark.clone()));
-            assert!(!mark.to_string().contains(['{', '}', '"', '\\']), "borg and JSON would change it");
-        }
-        assert_eq!(Mark::find("[borg-offsite-backup run=x"), None);
-        assert_eq!(Mark::find("my comment"), None);
     }
 
     #[test]
@@ -356,65 +155,5 @@ mod tests {
         assert_eq!(origin.lacks(&asked), [b"/boot"]);
         let old = Origin::new("a".into(), "", &words("borg create r::x /run/borg-offsite-backup/ /home/"));
         assert!(old.lacks(&[b"/".to_vec(), b"/home".to_vec()]).is_empty());
-    }
-
-    #[test]
-    fn a_checkpoint_is_known_by_the_command_line() {
-        let words = ["borg".to_owned(), format!("--comment=x {}", mark(Some("0f"), None)), "::x".to_owned()];
-        assert!(identity(Some("0f"), "b").made(&Origin::new("a".into(), "", &words)));
-    }
-
-    #[test]
-    fn two_machines_of_one_name_differ_and_a_machine_that_was_renamed_does_not() {
-        let of = |machine| made_by("dom0", Some(mark(Some(machine), None)));
-        let us = identity(Some("0f"), "dom0");
-        assert!(us.made(&of("0f")) && !us.made(&of("1e")));
-        assert!(us.made(&made_by("old-name", Some(mark(Some("0f"), None)))));
-    }
-
-    #[test]
-    fn what_bears_no_mark_is_known_by_the_host_unless_many_are_called_so() {
-        let unmarked = |host: &str| made_by(host, None);
-        assert!(identity(Some("0f"), "web").made(&unmarked("web")));
-        assert!(identity(Some("0f"), "web.example.org").made(&unmarked("web")), "borg drops the domain");
-        assert!(!identity(Some("0f"), "web").made(&unmarked("old")));
-        for host in ["dom0", "localhost", "localhost.localdomain"] {
-            let us = identity(Some("0f"), host);
-            assert!(!us.made(&unmarked(host)), "{host}");
-            let adopted = Identity { earlier: vec![host.into()], ..us };
-            assert!(adopted.made(&unmarked(host)), "{host}");
-        }
-        let adopting = Identity { earlier: vec!["old".into()], ..identity(Some("0f"), "dom0") };
-        assert!(adopting.made(&unmarked("old")) && !adopting.made(&unmarked("")));
-    }
-
-    #[test]
-    fn a_name_adopts_no_archive_that_another_machine_has_marked() {
-        let us = Identity { earlier: vec!["dom0".into()], ..identity(Some("0f"), "dom0") };
-        assert!(!us.made(&made_by("dom0", Some(mark(Some("1e"), None)))));
-        let reinstalled = Identity { earlier: vec!["1e".into()], ..us };
-        assert!(reinstalled.made(&made_by("dom0", Some(mark(Some("1e"), None)))));
-    }
-
-    #[test]
-    fn without_a_machine_id_the_host_decides() {
-        let us = identity(None, "web");
-        assert!(us.made(&made_by("web", Some(mark(Some("0f"), None)))));
-        assert!(!us.made(&made_by("db", Some(mark(None, None)))));
-        assert!(!identity(None, "dom0").made(&made_by("dom0", Some(mark(None, None)))));
-    }
-
-    #[test]
-    fn the_suffix_is_part_of_the_name_and_of_the_mark() {
-        let us = Identity { suffix: Some("media".into()), ..identity(Some("0f"), "web") };
-        let day = NaiveDate::from_ymd_opt(2026, 11, 27).unwrap();
-        assert_eq!(us.name_on(day), "2026-11-27-media");
-        assert_eq!(us.day_of("2026-11-27-media"), Some(day));
-        for other in ["2026-11-27", "2026-11-27-media.new", "2026-11-27-medias", "x-media"] {
-            assert_eq!(us.day_of(other), None, "{other}");
-        }
-        assert!(us.made(&made_by("web", Some(mark(Some("0f"), Some("media"))))));
-        assert!(!us.made(&made_by("web", Some(mark(Some("0f"), None)))));
-        assert!(!us.made(&made_by("web", None)));
     }
 }

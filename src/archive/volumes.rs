@@ -2,8 +2,10 @@
 
 use borg_repository::ItemPath;
 
-/// The folder, as an archive has it.
-pub const FOLDER: &[u8] = b"dev/zvol";
+/// Where ZFS shows its volumes on a machine.
+pub const DEVICES: &str = "/dev/zvol";
+/// The same directory in an archive.
+pub const FOLDER: &[u8] = DEVICES.as_bytes().split_at(1).1;
 /// The file in it that says what the datasets were. No pool can have this name.
 pub const MANIFEST: &str = ".borg-offsite-backup.json";
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Local};
 use super::hooks::Hooks;
 use super::monitor::{Event, Monitor};
 use super::retry::retry_on_disconnect;
-use crate::archive::origin::Identity;
+use crate::archive::identity::Identity;
 use crate::config::Config;
 use crate::error::Result;
 

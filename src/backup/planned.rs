@@ -6,7 +6,7 @@ use super::monitor::Event;
 use super::plan::Plan;
 use super::selection::matches;
 use super::{stage, state};
-use crate::archive::origin::Mark;
+use crate::archive::mark::Mark;
 use crate::config::{Config, Dataset};
 use crate::error::{Error, Result};
 use crate::tools::borg::Borg;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone, Utc};
 
+use crate::archive::identity::Identity;
 use crate::archive::name::{Archive, as_date, is_checkpoint};
-use crate::archive::origin::{Identity, Listed};
+use crate::archive::origin::Listed;
 use crate::config::Config;
 use crate::error::{Kind, Result};
 use crate::tools::borg::{Borg, archive_argument};
@@ -233,7 +234,8 @@ fn start(archive: &Archive) -> Option<NaiveDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::origin::{Mark, Origin};
+    use crate::archive::mark::Mark;
+    use crate::archive::origin::Origin;
     use crate::backup::plan::tests::config;
 
     fn archive(name: &str, start: &str) -> Archive {

@@ -1,7 +1,8 @@
 //! Whose an archive is, and what is done about those that are not ours: nothing.
 
+use crate::archive::identity::Identity;
 use crate::archive::name::is_checkpoint;
-use crate::archive::origin::{Identity, Listed};
+use crate::archive::origin::Listed;
 use crate::error::{Error, Result};
 
 /// The archive of this name.

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::datasets::Described;
+use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};
 use crate::tools::zfs;
-
-/// Where ZFS shows its volumes.
-const DEVICES: &str = "/dev/zvol";
 
 /// A new volume. Dropped, it is destroyed: it is [kept](NewVolume::keep) as soon as something is
 /// written to it.
@@ -65,7 +63,7 @@ impl Drop for NewVolume {
 
 /// The volume that `target` names: `tank/v`, or its device `/dev/zvol/tank/v`.
 fn name(target: &Path) -> Result<String> {
-    let name = target.strip_prefix(DEVICES).unwrap_or(target).to_str();
+    let name = target.strip_prefix(volumes::DEVICES).unwrap_or(target).to_str();
     let is_name = |name: &&str| {
         let parts = || name.split('/');
         parts().count() > 1

@@ -4,7 +4,7 @@ use std::fs;
 
 use ring::hmac;
 
-use crate::archive::origin::Identity;
+use crate::archive::identity::Identity;
 use crate::config::Config;
 
 /// Where systemd, and before it D-Bus, keep the machine's id.

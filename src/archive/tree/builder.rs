@@ -1,30 +1,23 @@
 //! From items to the arrays of a tree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::mem;
 
-use borg_repository::{FileType, Item, ItemPath, Xattr};
+use borg_repository::{FileType, Item};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::limits::{LONGEST_PATH, holdable, showable, target};
+use super::masters::{Master, Masters};
+use super::neighbours::neighbours;
+use super::paths::{names, split};
 use super::records::{
-    ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Place, Text, XattrRecord,
+    ContentRecord, Entry, ExtraRecord, Kind, NodeRecord, Owner, Place, Text, XattrRecord, stretch,
+    stretch_if_any,
 };
-use super::{ContentId, MADE_UP, NodeId, Tree, View};
-
-/// No file system of Linux that we know has longer names, in bytes, and the kernel fails a folder
-/// with much longer ones.
-const LONGEST_NAME: usize = 255;
-/// Longer paths are not shown, in bytes: sixteen times what a program can name at once.
-const LONGEST_PATH: usize = 64 << 10;
-/// An xattr's value is no larger on Linux, in bytes.
-pub const LARGEST_XATTR: usize = 64 << 10;
-/// Nor are all names of a file's xattrs, each ended by a NUL; some of it is for the names of ACLs.
-const LONGEST_XATTR_LIST: usize = (64 << 10) - 64;
-/// What the names of Linux's xattrs begin with.
-const NAMESPACES: [&[u8]; 5] = [b"user.", b"trusted.", b"security.", b"system.", b"btrfs."];
-/// A symlink leads no further, in bytes.
-const LONGEST_TARGET: usize = 4095;
+use super::stripped::Stripped;
+use super::view::View;
+use super::{ContentId, MADE_UP, NodeId, Tree};
 
 /// Makes a [`Tree`] of items in the order of the archive. Of several items of one path the last
 /// one is shown, as `borg mount` does.
@@ -41,56 +34,13 @@ pub struct TreeBuilder {
     /// The folder of the archive that was looked up last, since the next file is in it, too.
     last: Folder,
     folders: HashMap<Box<[u8]>, Text>,
-    /// Possible hard-link masters, shown or not, by their path in the archive.
-    masters: HashTable<Master>,
+    masters: Masters,
     /// Contents of one path, each with the next one.
     repeated: Vec<(ContentId, ContentId)>,
     hasher: DefaultHashBuilder,
     owner_numbers: HashMap<[Option<Box<[u8]>>; 2], u32>,
     last_owner: Option<(Owner, u32)>,
     made: i64,
-}
-
-/// What the items of one path in the archive are.
-#[derive(Clone, Copy)]
-struct Master {
-    place: Place,
-    /// The last one.
-    node: NodeId,
-    /// The last one that has bytes.
-    content: Option<ContentId>,
-}
-
-/// Folders whose names are stripped from all paths: the root is shown in their place.
-#[derive(Default)]
-struct Stripped {
-    modes: HashMap<Box<[u8]>, u32>,
-    /// Those in which something is shown.
-    used: HashSet<Box<[u8]>>,
-    last: Option<Box<[u8]>>,
-}
-
-impl Stripped {
-    /// Something in the folder `path` is shown.
-    fn note(&mut self, path: &[u8]) {
-        if self.last.as_deref() == Some(path) {
-            return;
-        }
-        self.last = Some(path.into());
-        let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
-        for folder in ends.map(|end| &path[..end]) {
-            if !self.used.contains(folder) {
-                self.used.insert(folder.into());
-            }
-        }
-    }
-
-    /// Whether the archive says of all of them that everybody could look into them.
-    fn are_open(&self) -> bool {
-        let is_open = |mode: &u32| mode & 0o005 == 0o005;
-        let above = self.modes.get(&[][..]).is_none_or(is_open);
-        above && self.used.iter().all(|folder| self.modes.get(folder).is_some_and(is_open))
-    }
 }
 
 /// A folder of the archive.
@@ -112,7 +62,7 @@ impl TreeBuilder {
             stripped: Stripped::default(),
             last: Folder { text: Text::NONE, shown: None },
             folders: HashMap::new(),
-            masters: HashTable::new(),
+            masters: Masters::default(),
             repeated: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             owner_numbers: HashMap::new(),
@@ -152,7 +102,7 @@ impl TreeBuilder {
             Some(raw) => Place { folder: Text::NONE, name: self.keep(raw)? },
         };
         let node = match &item.source {
-            Some(source) if kind != Kind::Symlink => self.master(source)?,
+            Some(source) if kind != Kind::Symlink => self.masters.find(&self.tree.texts, source)?,
             _ => self.inode(kind, item, place)?,
         };
         if let Some(shown) = self.view.shown(&item.path) {
@@ -202,7 +152,7 @@ impl TreeBuilder {
 
     pub fn finish(mut self) -> Tree {
         self.describe_above();
-        self.tree.neighbours = self.neighbours();
+        self.tree.neighbours = neighbours(&self.repeated, &self.tree.contents);
         drop((self.directories, self.masters, self.folders, self.owner_numbers));
         let nodes = self.tree.nodes.len();
         let mut starts = vec![0u32; nodes + 1];
@@ -246,13 +196,6 @@ impl TreeBuilder {
         tree
     }
 
-    /// The node of a hard link's master.
-    fn master(&self, source: &[u8]) -> Option<NodeId> {
-        let path = address(source);
-        let same = |master: &Master| self.path(master.place) == path;
-        self.masters.find(self.hasher.hash_one(path), same).map(|master| master.node)
-    }
-
     /// A new node that is no directory.
     fn inode(&mut self, kind: Kind, item: &Item, place: Place) -> Option<NodeId> {
         let halves = |[low, high]: [u32; 2]| [low, high, 0];
@@ -267,28 +210,9 @@ impl TreeBuilder {
             return Some(id);
         }
         let content = (kind == Kind::File).then_some(body[0]);
-        let earlier = self.add_master(Master { place, node: id, content });
+        let earlier = self.masters.add(&self.tree.texts, Master { place, node: id, content });
         self.repeated.extend(earlier.zip(content));
         Some(id)
-    }
-
-    /// From here on links to its path are names of its node; returns which content the path had before.
-    fn add_master(&mut self, master: Master) -> Option<ContentId> {
-        let (texts, hasher) = (&self.tree.texts, &self.hasher);
-        let path = |master: &Master| path_in(texts, master.place);
-        let hash = |master: &Master| hasher.hash_one(path(master));
-        let wanted = path(&master);
-        match self.masters.entry(hasher.hash_one(wanted), |other| path(other) == wanted, hash) {
-            hashbrown::hash_table::Entry::Occupied(mut known) => {
-                let earlier = known.get().content;
-                *known.get_mut() = Master { content: master.content.or(earlier), ..master };
-                earlier
-            }
-            hashbrown::hash_table::Entry::Vacant(free) => {
-                free.insert(master);
-                None
-            }
-        }
     }
 
     fn new_content(&mut self, place: Place, item: &Item) -> Option<ContentId> {
@@ -298,30 +222,6 @@ impl TreeBuilder {
         let damaged = item.damaged.into();
         self.tree.contents.push(ContentRecord { size: item.size, place, item: item_number, damaged });
         Some(id)
-    }
-
-    /// How many bytes of the same path stand before and after those of each content.
-    fn neighbours(&self) -> Vec<Neighbours> {
-        let mut first: HashMap<ContentId, ContentId> = HashMap::new();
-        let mut paths: HashMap<ContentId, Vec<ContentId>> = HashMap::new();
-        for (earlier, later) in &self.repeated {
-            let head = *first.get(earlier).unwrap_or(earlier);
-            first.insert(*later, head);
-            paths.entry(head).or_insert_with(|| vec![head]).push(*later);
-        }
-        let size = |id: &ContentId| self.tree.contents[*id as usize].size;
-        let mut neighbours = Vec::with_capacity(first.len() + paths.len());
-        for contents in paths.into_values() {
-            let mut after = contents.iter().map(size).fold(0, u64::saturating_add);
-            let mut before = 0u64;
-            for content in contents {
-                after = after.saturating_sub(size(&content));
-                neighbours.push(Neighbours { before, after, content, unused: 0 });
-                before = before.saturating_add(size(&content));
-            }
-        }
-        neighbours.sort_unstable_by_key(|n| n.content);
-        neighbours
     }
 
     /// The folder in which what is added is shown.
@@ -463,10 +363,6 @@ impl TreeBuilder {
         Some(Place { folder: self.last.text, name: self.keep(name)? })
     }
 
-    fn path(&self, place: Place) -> Address<'_> {
-        path_in(&self.tree.texts, place)
-    }
-
     fn keep(&mut self, text: &[u8]) -> Option<Text> {
         let at = Text::at(self.tree.texts.len(), text.len())?;
         self.tree.texts.extend_from_slice(text);
@@ -475,70 +371,6 @@ impl TreeBuilder {
 
     fn keep_if_any(&mut self, text: Option<&[u8]>) -> Option<Text> {
         text.map_or(Some(Text::NONE), |text| self.keep(text))
-    }
-}
-
-/// Those xattrs that Linux can hold: a program that copies a file fails at the others.
-fn holdable(xattrs: &[Xattr]) -> Vec<&Xattr> {
-    let mut list = 0;
-    let fits = |xattr: &&Xattr| {
-        let (name, value) = *xattr;
-        let known = NAMESPACES.iter().any(|space| name.starts_with(space) && name.len() > space.len());
-        let fits = known && !name.contains(&0) && name.len() <= LONGEST_NAME && value.len() <= LARGEST_XATTR;
-        let longer = list + name.len() + 1;
-        if !fits || longer > LONGEST_XATTR_LIST {
-            return false;
-        }
-        list = longer;
-        true
-    };
-    xattrs.iter().filter(fits).collect()
-}
-
-/// Where a symlink leads, if the kernel can be told.
-fn target(item: &Item) -> Option<&[u8]> {
-    let target = item.source.as_deref()?;
-    let fits = (1..=LONGEST_TARGET).contains(&target.len()) && !target.contains(&0);
-    fits.then_some(target)
-}
-
-/// A path in the archive: folder and name, or all of one that is written in an unusual way.
-type Address<'a> = (Option<&'a [u8]>, &'a [u8]);
-
-fn path_in(texts: &[u8], place: Place) -> Address<'_> {
-    (stretch_if_any(texts, place.folder), stretch(texts, place.name))
-}
-
-fn address(path: &[u8]) -> Address<'_> {
-    if !ItemPath::is_clean(path) {
-        return (None, path);
-    }
-    let (folder, name) = split(path);
-    (Some(folder), name)
-}
-
-/// The path, if each of its names can be shown.
-fn showable(path: &[u8]) -> Option<&[u8]> {
-    names(path).all(|name| name.len() <= LONGEST_NAME).then_some(path)
-}
-
-fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|b| *b == b'/').filter(|name| !name.is_empty())
-}
-
-fn stretch(texts: &[u8], text: Text) -> &[u8] {
-    stretch_if_any(texts, text).unwrap_or_default()
-}
-
-fn stretch_if_any(texts: &[u8], text: Text) -> Option<&[u8]> {
-    texts.get(text.range()?)
-}
-
-/// Folder and name of a path.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memrchr(b'/', path) {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&[], path),
     }
 }
 

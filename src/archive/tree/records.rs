@@ -148,6 +148,14 @@ pub struct XattrRecord {
     pub value: Text,
 }
 
+pub fn stretch(texts: &[u8], text: Text) -> &[u8] {
+    stretch_if_any(texts, text).unwrap_or_default()
+}
+
+pub fn stretch_if_any(texts: &[u8], text: Text) -> Option<&[u8]> {
+    texts.get(text.range()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

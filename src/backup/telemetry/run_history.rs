@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::super::archived::Statistics;
 use super::super::bookmarks::repository_tag as tag;
 use super::super::report::{Outcome, Report};
-use crate::archive::origin::{Identity, Listed};
+use crate::archive::identity::Identity;
+use crate::archive::origin::Listed;
 use crate::folders;
 
 /// Times are in seconds since 1970, UTC.

@@ -24,8 +24,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::archive::filter::ArchiveFilter;
+use crate::archive::identity::Identity;
 use crate::archive::name::{Archive, is_checkpoint};
-use crate::archive::origin::Identity;
 use crate::config::{Config, compression};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};

@@ -380,7 +380,7 @@ mod tests {
 
     fn obstacle(code: i32, stdout: &str, stderr: &str) -> Obstacle {
         let stderr = stderr.lines().map(|l| l.as_bytes().to_vec()).collect();
-        Obstacle::of(&Output { ended: Ended::Code(code), stdout: stdout.into(), stderr, cut: None })
+        Obstacle::of(&Output { ended: Ended::Code(code), stdout: stdout.into(), stderr, exceeded: None })
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::holders;
+use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended, Output};
 
@@ -276,7 +277,7 @@ fn busy(name: &str, said: String) -> Error {
 /// Where udev shows a volume.
 fn device_link(volume: &str) -> PathBuf {
     // udev's rule writes a blank in a name as a plus.
-    Path::new("/dev/zvol").join(volume.replace([' ', '\t'], "+"))
+    Path::new(volumes::DEVICES).join(volume.replace([' ', '\t'], "+"))
 }
 
 /// Waits for the device of a volume that was just made.

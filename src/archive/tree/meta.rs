@@ -1,0 +1,30 @@
+//! What a file has besides its bytes.
+
+use borg_repository::Xattr;
+
+/// What a file has besides its bytes, in the terms of stat(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta<'a> {
+    /// With the file type.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub user: Option<&'a [u8]>,
+    pub group: Option<&'a [u8]>,
+    /// Times in nanoseconds since the epoch.
+    pub mtime: i64,
+    pub atime: i64,
+    pub ctime: i64,
+    pub rdev: u64,
+    /// The archive says nothing of it: a folder that leads to what is in the archive. What is here is
+    /// made up.
+    pub made_up: bool,
+}
+
+/// Extended attributes and POSIX ACLs (as borg's text), of those few that have any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extra {
+    pub xattrs: Vec<Xattr>,
+    pub acl_access: Option<Box<[u8]>>,
+    pub acl_default: Option<Box<[u8]>>,
+}

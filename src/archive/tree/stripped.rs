@@ -1,0 +1,35 @@
+//! Directories that a view strips from all paths.
+
+use std::collections::{HashMap, HashSet};
+
+/// Folders whose names are stripped from all paths: the root is shown in their place.
+#[derive(Default)]
+pub struct Stripped {
+    pub modes: HashMap<Box<[u8]>, u32>,
+    /// Those in which something is shown.
+    used: HashSet<Box<[u8]>>,
+    last: Option<Box<[u8]>>,
+}
+
+impl Stripped {
+    /// Something in the folder `path` is shown.
+    pub fn note(&mut self, path: &[u8]) {
+        if self.last.as_deref() == Some(path) {
+            return;
+        }
+        self.last = Some(path.into());
+        let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
+        for folder in ends.map(|end| &path[..end]) {
+            if !self.used.contains(folder) {
+                self.used.insert(folder.into());
+            }
+        }
+    }
+
+    /// Whether the archive says of all of them that everybody could look into them.
+    pub fn are_open(&self) -> bool {
+        let is_open = |mode: &u32| mode & 0o005 == 0o005;
+        let above = self.modes.get(&[][..]).is_none_or(is_open);
+        above && self.used.iter().all(|folder| self.modes.get(folder).is_some_and(is_open))
+    }
+}
