@@ -1,4 +1,4 @@
-//! The folders that are ours: for state until the next boot, and for caches.
+//! The directories that are ours: for state until the next boot, and for caches.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
 
-/// The state folder of root; file systems are staged here while they are backed up.
+/// The state directory of root; file systems are staged here while they are backed up.
 pub const RUN_DIR: &str = "/run/borg-offsite-backup";
 const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
 /// Memory as a file system, on every Linux.
@@ -20,7 +20,7 @@ const NAME: &str = "borg-offsite-backup";
 /// Where state is kept until the next boot. It may not exist yet.
 ///
 /// # Errors
-/// When there is no home folder and no XDG_RUNTIME_DIR.
+/// When there is no home directory and no XDG_RUNTIME_DIR.
 pub fn state_dir() -> Result<PathBuf> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(RUN_DIR));
@@ -34,7 +34,7 @@ pub fn state_dir() -> Result<PathBuf> {
 /// Where caches are kept. It may not exist yet.
 ///
 /// # Errors
-/// When there is no home folder.
+/// When there is no home directory.
 pub fn cache_dir() -> Result<PathBuf> {
     if let Some(cache) = folder_in("XDG_CACHE_HOME") {
         return Ok(cache.join(NAME));
@@ -43,15 +43,15 @@ pub fn cache_dir() -> Result<PathBuf> {
         return Ok(PathBuf::from(CACHE_DIR));
     }
     let home = folder_in("HOME").ok_or_else(|| {
-        Error::usage("cannot find a folder for our state").hint("set HOME or XDG_RUNTIME_DIR")
+        Error::usage("cannot find a directory for the state").hint("set HOME or XDG_RUNTIME_DIR")
     })?;
     Ok(home.join(".cache").join(NAME))
 }
 
-/// A new folder in memory, for what must not reach a disk; removed when dropped.
+/// A new directory in memory, for what must not reach a disk; removed when dropped.
 ///
 /// # Errors
-/// When neither there nor in the state folder a folder can be made.
+/// When neither there nor in the state directory a directory can be made.
 pub fn in_memory() -> Result<tempfile::TempDir> {
     let prefix = format!("{NAME}-{}-", std::process::id());
     let mut builder = tempfile::Builder::new();
@@ -61,16 +61,16 @@ pub fn in_memory() -> Result<tempfile::TempDir> {
         make_private(&dir)?;
         builder
             .tempdir_in(&dir)
-            .map_err(|e| Error::failed(format!("cannot make a folder in {}", dir.display())).because(e))
+            .map_err(|e| Error::failed(format!("cannot make a directory in {}", dir.display())).because(e))
     })
 }
 
-/// Where attachments of images are remembered, a folder for each.
+/// Where attachments of images are remembered, a directory for each.
 pub const ATTACHED_DIR: &str = "/run/borg-offsite-backup/attached";
 /// Where archives are mounted for attachments.
 pub const ARCHIVES_DIR: &str = "/run/borg-offsite-backup/archives";
 
-/// The log of a mount in the background, in the state folder.
+/// The log of a mount in the background, in the state directory.
 ///
 /// # Errors
 /// As [`state_dir`].
@@ -78,7 +78,7 @@ pub fn mount_log() -> Result<PathBuf> {
     Ok(state_dir()?.join(format!("mount-{}.log", std::process::id())))
 }
 
-/// What processes of ours, of this user, left when they were killed: logs of mounts, folders in
+/// What processes of ours, of this user, left when they were killed: logs of mounts, directories in
 /// memory.
 pub fn abandoned() -> Vec<PathBuf> {
     let state = state_dir().unwrap_or_default();
@@ -111,7 +111,7 @@ pub fn make_private(path: &Path) -> Result<()> {
     Private::make(path).map(drop)
 }
 
-/// A folder that only its owner may look into, held open: whoever owns the folders above it may move it
+/// A directory that only its owner may look into, held open: the owner of a directory above may move it
 /// away and put a link in its place, but not make us work elsewhere.
 #[derive(Debug)]
 pub struct Private(File);
@@ -120,12 +120,12 @@ impl Private {
     /// Makes it, its parents as usual, or takes it into private use if it is there.
     ///
     /// # Errors
-    /// When it cannot be made, is no folder, or belongs to somebody else.
+    /// When it cannot be made, is no directory, or belongs to somebody else.
     pub fn make(path: &Path) -> Result<Self> {
         let cannot =
-            |e: io::Error| Error::failed(format!("cannot make the folder {}", path.display())).because(e);
+            |e: io::Error| Error::failed(format!("cannot make the directory {}", path.display())).because(e);
         let mut place = path.to_owned();
-        // Held until the folder in it is made.
+        // Held until the directory in it is made.
         let mut above = None;
         match (path.parent(), path.file_name()) {
             (Some(ours), Some(name)) if ours.file_name() == Some(NAME.as_ref()) => {

@@ -48,7 +48,7 @@ impl Wanted {
     /// When it does not begin with `::` or names nothing.
     pub fn parse(text: &str) -> Result<Self> {
         let name = text.strip_prefix("::").ok_or_else(|| {
-            Error::usage(format!("`{text}` is no archive"))
+            Error::usage(format!("`{text}` is not an archive"))
                 .hint("an archive is written `::yyyy-mm-dd`, `::today`, `::yesterday` or `::latest`")
         })?;
         if name.is_empty() || name.contains('/') {
@@ -109,7 +109,7 @@ impl Shelf<'_> {
         let (ours, plain) = (self.identity.name_on(day), date_name(day));
         if let Some(archive) = self.named(&ours).or_else(|| self.named(&plain)) {
             let note = match &archive.name {
-                name if *name != plain => Some(format!("{plain} is taken to mean {name}")),
+                name if *name != plain => Some(format!("{plain} means {name} here")),
                 // Whose it is only matters where others may have made one.
                 _ if self.archives.len() > 1 || self.identity.suffix.is_some() => {
                     let origin = origin(archive)?;
@@ -127,7 +127,7 @@ impl Shelf<'_> {
         }
         let archive = self.last(found, 0, &format!("::{plain}"), origin)?;
         let note =
-            format!("there is no archive {plain}: {} is taken, the last one begun on that day", archive.name);
+            format!("there is no archive {plain}: using {}, the last one begun on that day", archive.name);
         Ok(self.chosen(archive, Some(note)))
     }
 
@@ -199,10 +199,7 @@ impl Shelf<'_> {
     fn chosen(&self, archive: &Archive, note: Option<String>) -> Chosen {
         let newer = self.archives.iter().rfind(|a| is_beside(&a.name) == Some(&archive.name));
         let beside = newer.map(|newer| {
-            format!(
-                "{} is taken; {} stands beside it, made later and kept by itself",
-                archive.name, newer.name
-            )
+            format!("{} is used; {} is beside it, made later and kept separately", archive.name, newer.name)
         });
         Chosen { archive: archive.clone(), note: note.or(beside) }
     }
@@ -315,8 +312,7 @@ mod tests {
         }
         let chosen = find_as("::2026-01-01", &all, &us()).unwrap();
         assert_eq!(chosen.archive.name, "us-2026-01-01T05");
-        let note =
-            "there is no archive 2026-01-01: us-2026-01-01T05 is taken, the last one begun on that day";
+        let note = "there is no archive 2026-01-01: using us-2026-01-01T05, the last one begun on that day";
         assert_eq!(chosen.note.as_deref(), Some(note));
         let nobody = Identity::default();
         assert_eq!(find_as("::2026-01-01", &all, &nobody).unwrap_err().kind(), Kind::Usage);
@@ -342,7 +338,7 @@ mod tests {
         for said in ["::latest", "::2026-01-01"] {
             let chosen = find_as(said, &all, &us()).unwrap();
             assert_eq!(chosen.archive.name, "2026-01-01");
-            assert!(chosen.note.unwrap().contains("2026-01-01.beside stands beside it"), "{said}");
+            assert!(chosen.note.unwrap().contains("2026-01-01.beside is beside it"), "{said}");
         }
         assert_eq!(name("::latest", &all[1..]), "2026-01-01.beside");
         assert_eq!(name("::2026-01-01.beside", &all), "2026-01-01.beside");

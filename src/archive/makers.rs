@@ -7,7 +7,7 @@ use super::origin::Origin;
 /// its mark, and what bears none by its host.
 pub fn makers<'a>(archives: &'a [(&'a Archive, Origin)]) -> Vec<(&'a Archive, &'a Origin)> {
     let machine = |origin: &'a Origin| origin.mark.as_ref().and_then(|mark| mark.machine.as_deref());
-    // What a machine made before it left marks is told by its host, if only one is called so.
+    // An archive without a mark belongs to the machine that has its host's name, if there is only one.
     let machine_of = |host: &str| {
         let mut of_host: Vec<&str> =
             archives.iter().filter(|(_, o)| o.host == host).filter_map(|(_, o)| machine(o)).collect();

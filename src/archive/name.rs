@@ -2,7 +2,7 @@
 
 use chrono::{NaiveDate, NaiveDateTime};
 
-/// An archive as `borg list --json` tells it.
+/// An archive as in `borg list --json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     pub name: String,

@@ -13,7 +13,7 @@ pub struct Origin {
     /// As borg has it: without the domain.
     pub host: String,
     pub mark: Option<Mark>,
-    /// What borg was told to read, where no mark says it: `/boot`.
+    /// The paths that borg was given, where no mark says them: `/boot`.
     paths: Vec<String>,
     /// How many files are missing in it since they could not be read; only the machine that made it
     /// remembers that.

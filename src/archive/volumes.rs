@@ -9,7 +9,7 @@ pub const FOLDER: &[u8] = DEVICES.as_bytes().split_at(1).1;
 /// The file in it that says what the datasets were. No pool can have this name.
 pub const MANIFEST: &str = ".borg-offsite-backup.json";
 
-/// The path of a volume, or of what else stands in the folder.
+/// The path of a volume, or of what else stands in the directory.
 pub fn path_of(name: &[u8]) -> Vec<u8> {
     [FOLDER, name].join(&b'/')
 }
@@ -20,7 +20,7 @@ pub fn name_of(path: &[u8]) -> Option<&[u8]> {
     (!name.is_empty() && name != MANIFEST.as_bytes()).then_some(name)
 }
 
-/// Whether the folder `path` is the one of the volumes, or in it.
+/// Whether the directory `path` is the one of the volumes, or in it.
 pub fn has_volumes(path: &[u8]) -> bool {
     path.strip_prefix(FOLDER).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

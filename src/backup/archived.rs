@@ -23,16 +23,16 @@ pub struct Statistics {
 pub struct Archived {
     /// 64 hex digits.
     pub id: String,
-    /// When it was started, in UTC, as `borg list` tells it.
+    /// When it was started, in UTC, as in `borg list`.
     pub start: String,
     /// When it was complete, ...
     pub end: String,
     /// ... and the repository changed with it.
     pub modified: String,
-    /// `None`: borg made it, and could not say them any more.
+    /// `None`: borg made it, and failed before it printed them.
     pub statistics: Option<Statistics>,
     pub warnings: Warnings,
-    /// Folders that a CACHEDIR.TAG keeps out.
+    /// Directories that a CACHEDIR.TAG keeps out.
     pub caches: u64,
 }
 

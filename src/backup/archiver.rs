@@ -1,4 +1,4 @@
-//! `borg create` on the staged tree: the call, what it tells while it runs, what it made.
+//! `borg create` on the staged tree: the call, its progress, and the archive that it made.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -35,7 +35,7 @@ pub struct Archiver<'a> {
     pub paths: Vec<OsString>,
     /// No path is followed into another file system.
     pub one_file_system: bool,
-    /// What was warned of in the tries that failed: one of them may have made the archive nevertheless.
+    /// Warnings of the tries that failed: one of them may have made the archive nevertheless.
     pub tried: Cell<Warnings>,
 }
 
@@ -55,7 +55,7 @@ impl Archiver<'_> {
         let command = command.args(options).arg(comment);
         let (stdout, seen) = self.run(command, name, false, monitor)?;
         let made = parse_made(&stdout).map_err(|e| {
-            Error::failed(format!("borg does not say that it made the archive {name}"))
+            Error::failed(format!("borg did not confirm that it made the archive {name}"))
                 .because(e)
                 .hint("see whether one of the options after `--` keeps it from doing so")
         })?;
@@ -108,7 +108,7 @@ impl Archiver<'_> {
         Ok(Archived { id, start, end, modified, warnings, ..Archived::default() })
     }
 
-    /// Tells what would be looked at, and makes nothing.
+    /// Lists what would be archived, and makes nothing.
     ///
     /// # Errors
     /// What borg said, explained.
@@ -143,7 +143,7 @@ impl Archiver<'_> {
         Ok(command)
     }
 
-    /// Whether the user wants a list of his own.
+    /// Whether the user asked borg for a list.
     fn lists(&self) -> bool {
         self.planned.job.options.borg_options.iter().any(|option| {
             option.to_str().is_some_and(|o| o.starts_with("--list") || o.starts_with("--filter"))
@@ -243,13 +243,16 @@ fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
     }
     let error = borg::explain(borg, &format!("make the archive {name}"), ended, lines);
     if said(&|_, text| text.starts_with("re.error: ") || text.starts_with("re.PatternError: ")) {
-        return error.hint("a `re:` pattern in exclude_patterns is no regular expression");
+        return error.hint("a `re:` pattern in exclude_patterns is not a valid regular expression");
     }
     if said(&|id, text| id == Some("Repository.InsufficientFreeSpaceError") || text.contains("No space left"))
     {
         return error
-            .hint(format!("a disk is full: that of {}, or that of borg's cache here", borg.repository()))
-            .hint("`borg-offsite-backup delete` or `prune`, then `compact`, make room in a repository");
+            .hint(format!(
+                "a disk is full: the one of {}, or the one with borg's cache on this machine",
+                borg.repository()
+            ))
+            .hint("free space in a repository with `borg-offsite-backup delete` or `prune`, then `compact`");
     }
     error
 }
@@ -257,8 +260,8 @@ fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
 /// The error for an archive that is there before it is made.
 pub fn exists_already(repository: &str, name: &str) -> Error {
     Error::new(Kind::Exists, format!("there is an archive {name} in {repository} already"))
-        .hint("`--if-exists replace` makes it anew, and removes the old one when the new one stands")
-        .hint("`--if-exists skip` is content with it")
+        .hint("`--if-exists replace` makes a new one and then removes the old one")
+        .hint("`--if-exists skip` keeps it and makes no other")
 }
 
 #[cfg(test)]

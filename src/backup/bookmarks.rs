@@ -1,5 +1,5 @@
-//! The bookmark that each archive leaves on each of its datasets. It takes no space, and lets ZFS
-//! tell later what was written since. It goes with its archive.
+//! The bookmark that each archive leaves on each of its datasets. It takes no space, and from it ZFS knows
+//! later what was written since. It is removed together with its archive.
 
 use super::plan::Plan;
 use super::snapshot_set::SnapshotSet;

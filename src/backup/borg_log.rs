@@ -20,7 +20,7 @@ pub struct Seen {
 impl Seen {
     const KEPT_LINES: usize = 200;
 
-    /// Whether it is something to tell.
+    /// Takes a line; `true` if the user should see it.
     pub fn take(&mut self, line: &Line) -> bool {
         if let Line::Message { text, .. } = line
             && (self.crashed || text == "Traceback (most recent call last):")
@@ -66,7 +66,7 @@ impl Seen {
     }
 }
 
-/// How all borgs end the line about a file that changed while it was read.
+/// Every borg ends the line about a file that changed while it was read in this way.
 const CHANGED: &str = ": file changed while we backed it up";
 
 /// Whether borg says that it could not read something: with the number of an error of the system at the

@@ -1,4 +1,4 @@
-//! Folders that a CACHEDIR.TAG keeps out of the archive.
+//! Directories that a CACHEDIR.TAG keeps out of the archive.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +16,7 @@ const LEFT_OUT: char = 'x';
 /// What borg is asked to list for [`is_cache`].
 pub const LISTED: [&str; 3] = ["--list", "--filter", "x"];
 
-/// The folder that borg left out, if it is one with a tag: what a pattern keeps out borg lists, too.
+/// The directory that borg left out, if it is one with a tag: what a pattern keeps out borg lists, too.
 pub fn left_out<'a>(line: &'a Line, tree: &Path) -> Option<&'a str> {
     match line {
         Line::File { status: LEFT_OUT, path } => is_cache(&tree.join(path)).then_some(path),

@@ -1,4 +1,4 @@
-//! What a run tells programs: commands around the backup, and whoever reads `create --json`.
+//! A run in JSON, for the commands around the backup and for readers of `create --json`.
 
 use serde_json::{Map, Value, json};
 

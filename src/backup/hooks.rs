@@ -1,4 +1,4 @@
-//! The user's own commands around a backup. Each is told on its standard input, in JSON, what is
+//! The user's own commands around a backup. Each gets on its standard input, in JSON, what is
 //! known by then, and each has a deadline.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::process::{Command, Ended, Mounts, interrupt};
 
 /// What a hook said last goes into the error, so many lines of it.
 const LAST_LINES: usize = 5;
-/// They are borg's affair, and no program needs them that knows nothing of borg.
+/// Only borg needs them.
 const SECRETS: [&str; 4] =
     ["BORG_PASSPHRASE", "BORG_PASSPHRASE_FD", "BORG_PASSCOMMAND", "BORG_NEW_PASSPHRASE"];
 
@@ -75,7 +75,7 @@ impl<'a> Hooks<'a> {
         self.run(key, hook, told, || false)
     }
 
-    /// What every hook is told.
+    /// What every hook gets.
     fn told(&self, event: &str, report: &Report) -> Map<String, Value> {
         let mut told = facts::numbers(report);
         told.insert("event".into(), event.into());

@@ -26,7 +26,7 @@ pub enum IfExists {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub if_exists: IfExists,
-    /// Nothing is made and nothing removed; what would be looked at is told.
+    /// Nothing is made and nothing removed; the user sees what would be archived.
     pub dry_run: bool,
     /// How long each call of borg waits for the repository's lock.
     pub lock_wait: Duration,

@@ -1,8 +1,8 @@
 //! What a killed run left behind. The staged tree is none of it: that vanishes with the process.
 //!
 //! Snapshots and clones of a run bear its id ([`zfs::RUN`]). Only one run lives at a time, and it has the
-//! lock: whoever has the lock knows that all others are dead. A restore has no lock; of its snapshot the
-//! id tells which process it is of.
+//! lock, so the holder of the lock knows that all others are dead. A restore has no lock; the id of its snapshot
+//! names the process.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use crate::tools::{mounts, zfs};
 pub enum Leftover {
     /// A mount of an archive whose server is gone.
     DeadMount(PathBuf),
-    /// A mount in the staging folder that all programs see and that shows what is backed up from its place.
-    /// Ours are seen by nobody else, so it was left by a tool that staged in the open.
+    /// A mount in the staging directory that all programs see and that shows what is backed up from its place.
+    /// Only we see our own, so a tool that staged in the open left it.
     OpenStage(PathBuf),
-    /// A log or a folder of a process that is gone.
+    /// A log or a directory of a process that is gone.
     File(PathBuf),
     /// The mark of a run that did not come to its end.
     Run(LockHolder),
@@ -40,11 +40,11 @@ pub struct Cleanup {
     pub failed: Vec<(Leftover, Error)>,
     /// The `create` that runs; what it needs was left alone.
     pub active: Option<LockHolder>,
-    /// What was left alone because nobody asked for its removal.
+    /// What was left alone, because its removal was not asked for.
     pub old_tool: Vec<Leftover>,
 }
 
-/// Removes what killed runs left, or with `dry_run` only tells it. A live run and a live mount
+/// Removes what killed runs left, or with `dry_run` only lists it. A live run and a live mount
 /// are left alone. `old_tool`: also what the Python tool left.
 ///
 /// # Errors
@@ -84,7 +84,7 @@ pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
 }
 
 /// The same for a `create` that begins: it comes out with the lock. A dead mount stays: the empty
-/// folder in its place could be mirrored over a copy by the next job of the night. ZFS is asked
+/// directory in its place could be mirrored over a copy by the next job of the night. ZFS is asked
 /// only where `datasets` are backed up. `waiting` hears of the run that has the lock.
 ///
 /// # Errors
@@ -136,8 +136,8 @@ fn open_stages() -> Result<Vec<Leftover>> {
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
 }
 
-/// Whether a mount in the staging folder is a stage's: a snapshot that is named as such, or what the machine has at
-/// the same place without the staging folder. Anything else somebody put there for reasons of his own.
+/// Whether a mount in the staging directory is a stage's: a snapshot that is named as such, or what the machine has at
+/// the same place without the staging directory. Anything else somebody put there for reasons of his own.
 fn is_staged_in_the_open(mount: &mounts::Mount) -> bool {
     let source = mount.source.to_string_lossy();
     if mount.kind == "zfs" && (is_of_old_tool(&source) || is_ours(&source)) {
@@ -220,7 +220,7 @@ impl Leftover {
     }
 }
 
-/// Removes the mount point and the folders above it, up to the staging folder, that are empty.
+/// Removes the mount point and the directories above it, up to the staging directory, that are empty.
 fn remove_empty(dir: &Path) {
     let inside = |p: &&Path| p.starts_with(stage::ROOT) && **p != *stage::ROOT;
     for dir in dir.ancestors().take_while(inside) {

@@ -38,7 +38,9 @@ pub fn make(archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> 
 fn whole_all_the_same(archiver: &Archiver<'_>, name: &str, error: Error) -> Result<Archived> {
     let Ok(mut archived) = archiver.find_in_list(name) else { return Err(error) };
     let (job, why) = (archiver.planned.job, error.chain());
-    job.tell(Event::Warning(&format!("the archive {name} is whole; what borg did after it failed: {why}")));
+    job.tell(Event::Warning(&format!(
+        "the archive {name} is complete, but a later step of borg failed: {why}"
+    )));
     error.hints().iter().for_each(|hint| job.tell(Event::Warning(hint)));
     archived.warnings.all += 1;
     Ok(archived)

@@ -1,4 +1,4 @@
-//! What a run tells while it goes on.
+//! What happens in a run, for the one who watches it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::tools::borg::Progress;
 /// One thing that happened, or that begins.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Another `create` runs; its end is waited for, so long at most.
+    /// Another `create` runs; this one waits for its end, so long at most.
     Waiting {
         run: Option<&'a LockHolder>,
         wait: Duration,
@@ -21,7 +21,7 @@ pub enum Event<'a> {
     Removed(&'a Leftover),
     /// What a killed run left could not be removed; the run goes on.
     NotRemoved(&'a Leftover, &'a Error),
-    /// The archive `name` will be made from so many file systems, or folders of them, and volumes.
+    /// The archive `name` will be made from so many file systems, or directories of them, and volumes.
     Begun {
         repository: &'a str,
         name: &'a str,
@@ -82,7 +82,7 @@ pub enum Event<'a> {
     Unfinished {
         name: &'a str,
     },
-    /// An archive named after a day cannot be read, so nobody knows whose it is, and it is never removed.
+    /// An archive named after a day cannot be read, so its maker is unknown, and it is never removed.
     Unreadable {
         name: &'a str,
     },
@@ -92,7 +92,7 @@ pub enum Event<'a> {
     },
     /// There is no machine-id: archives are known by the host's name alone.
     NoMachineId,
-    /// The archive is made as `name`, since `of` is not to be removed.
+    /// The archive gets the name `name`, since `of` must not be removed.
     Beside {
         name: &'a str,
         of: &'a str,
@@ -121,7 +121,7 @@ pub enum Beside<'a> {
     Unread,
 }
 
-/// Who is told. Events come from more than one thread.
+/// The receiver of events, which come from more than one thread.
 pub trait Monitor: Send + Sync {
     fn tell(&self, event: Event<'_>);
 }

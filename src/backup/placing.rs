@@ -66,7 +66,7 @@ impl<'a> Placing<'a> {
         self.delete(&today.archive)?;
         let again = make(self.archiver, &name, &muted).map_err(|e| {
             let new = &whole.name;
-            e.hint(format!("the new backup stands as {new}; the next `create` of this day finishes the work"))
+            e.hint(format!("the new backup is {new}; the next `create` of this day gives it its name"))
         })?;
         if again.warnings.unread > 0 {
             return self.keep_whole(archived, whole, &again);
@@ -85,7 +85,7 @@ impl<'a> Placing<'a> {
         Ok(archived)
     }
 
-    /// Deletes what cut runs of this day left, once `archived` stands and holds all that they hold.
+    /// Deletes what interrupted runs of this day left, once `archived` stands and holds all that they hold.
     fn delete_left(&mut self, archived: &Archived) -> Result<()> {
         if archived.warnings.unread > 0 {
             return Ok(());
@@ -118,8 +118,8 @@ impl<'a> Placing<'a> {
             None => {}
             Some(now) if now.archive.id == archive.id => self.delete_there(name)?,
             Some(_) => {
-                let what = format!("cannot delete the archive {name}: it is another one than a moment ago");
-                return Err(Error::failed(what).hint("somebody else works with this repository"));
+                let what = format!("cannot delete the archive {name}: another archive has taken its name");
+                return Err(Error::failed(what).hint("another process is using this repository"));
             }
         }
         self.placed.deleted.push(name.clone());
@@ -153,7 +153,7 @@ impl<'a> Placing<'a> {
     }
 }
 
-/// For the second making of an archive, which would tell everything twice.
+/// For the second making of an archive, whose events would all repeat.
 struct Muted;
 
 impl Monitor for Muted {

@@ -24,7 +24,7 @@ pub struct Plan {
     pub unmatched: Vec<String>,
     /// In borg's pattern styles, relative to the root of the archive.
     pub excludes: Vec<String>,
-    /// Folders with a CACHEDIR.TAG are left out.
+    /// Directories with a CACHEDIR.TAG are left out.
     pub exclude_caches: bool,
     pub compression: String,
 }
@@ -39,7 +39,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The file system, or folder or file of one, as it is while borg reads it.
+    /// The file system, or directory or file of one, as it is while borg reads it.
     Live,
     /// A ZFS file system as it was at one moment.
     Filesystem(Dataset),
@@ -85,7 +85,7 @@ impl Plan {
         })
     }
 
-    /// How many file systems, or folders of them, are in the archive.
+    /// How many file systems, or directories of them, are in the archive.
     pub fn file_systems(&self) -> usize {
         self.entries.iter().filter(|e| !matches!(e.source, Source::Volumes(_))).count()
     }
@@ -135,7 +135,7 @@ impl Plan {
     }
 
     /// The paths that borg is given when it reads the live tree and stays on one file system per
-    /// path: those that it does not reach from another. `device` tells the device of a folder.
+    /// path: those that it does not reach from another. `device` returns the device of a directory.
     pub fn live_roots(&self, device: impl Fn(&Path) -> Option<u64>) -> Vec<&ItemPath> {
         self.roots_where(|outer, inner| {
             let (outer, inner) = (outer.host(), inner.host());

@@ -37,13 +37,13 @@ pub struct Report {
     pub outcome: Result<Outcome>,
     /// The archive that was made.
     pub made: Option<Archived>,
-    /// All archives of ours that there are now; `None` when borg did not tell.
+    /// All archives of ours that there are now; `None` when borg did not say.
     pub archives: Option<Vec<Listed>>,
     pub statistics: Statistics,
     /// borg's warnings, those that say that a file changed among them.
     pub warnings: u64,
     pub changed: u64,
-    /// Folders that a CACHEDIR.TAG kept out.
+    /// Directories that a CACHEDIR.TAG kept out.
     pub caches: u64,
     /// How many things could not be read, and are therefore missing in the archive; besides the
     /// warnings that say so.

@@ -23,13 +23,13 @@ pub enum Retention {
     Pruned { keeps: Rules, removed: Vec<String>, damaged: Vec<String> },
     /// It is none of the days of `prune_on_days`.
     NotToday,
-    /// All keep_* are 0: borg refuses that, and nobody means "keep none".
+    /// All keep_* are 0: borg refuses that, and it hardly means "keep none".
     NoRules,
     /// This archive of ours was begun after this run, so the clock jumped: the newest by date
     /// may not be the newest that was made, and the rules would keep the wrong ones.
     ClockJumped { newer: String },
     /// So many archives that are named as ours would be are not ours, this one by this maker among
-    /// them; and we have no `archive_suffix` that tells ours from them.
+    /// them; and we have no `archive_suffix` to tell them apart.
     Shared { others: usize, name: String, maker: String },
 }
 
@@ -218,7 +218,7 @@ where
     }
 }
 
-/// Whether it is what borg left of an archive of ours when it was cut. Its successor stands.
+/// Whether it is the remainder of an archive of ours that was interrupted. Its successor stands.
 fn is_unfinished(identity: &Identity, listed: &Listed) -> bool {
     let name = &listed.archive.name;
     let of = name.split(".checkpoint").next().unwrap_or_default();

@@ -27,7 +27,7 @@ pub fn retry_on_disconnect<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> R
         }
     }
     work().map_err(|e| match e.kind() {
-        Kind::Disconnected => e.hint(format!("it was tried {} times", PAUSES.len() + 1)),
+        Kind::Disconnected => e.hint(format!("it failed {} times", PAUSES.len() + 1)),
         _ => e,
     })
 }

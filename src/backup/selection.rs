@@ -77,13 +77,13 @@ fn glob(text: &str) -> Result<glob::Pattern> {
         text = text.replace("**", "*");
     }
     glob::Pattern::new(&text)
-        .map_err(|e| Error::usage(format!("{text} in datasets_to_backup is no pattern")).because(e))
+        .map_err(|e| Error::usage(format!("{text} in datasets_to_backup is not a valid pattern")).because(e))
 }
 
 fn unknown(name: &str) -> Error {
     Error::new(Kind::NotFound, format!("there is no dataset {name}"))
         .hint("it is listed in datasets_to_backup; nothing was backed up")
-        .hint("`zfs list -t filesystem,volume` shows all that there are")
+        .hint("`zfs list -t filesystem,volume` shows all datasets")
 }
 
 /// The place of each dataset that can be in the archive: its mount point, none for a volume.
@@ -155,6 +155,6 @@ fn locked(name: &str) -> Error {
 
 fn same_place(a: &Dataset, b: &Dataset) -> Error {
     Error::usage(format!("cannot back up both {} and {}", a.name, b.name))
-        .because("they have the same mount point, so they would be one folder in the archive")
+        .because("they have the same mount point, so they would be one directory in the archive")
         .hint("leave one of them out of datasets_to_backup; nothing was backed up")
 }

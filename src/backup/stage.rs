@@ -34,7 +34,7 @@ pub struct Stage {
     volumes: Option<Mounted>,
 }
 
-/// Sees that each listed folder of `plan` is there and is what it seems.
+/// Sees that each listed directory of `plan` is there and is what it seems.
 ///
 /// # Errors
 /// When one is missing, leads through a symbolic link, or holds the staged tree.
@@ -141,7 +141,7 @@ impl Stage {
         let host = entry.host();
         let target = staged(&host);
         let cannot = |e: io::Error| {
-            Error::failed(format!("cannot make the place of {} in {ROOT}", entry.name())).because(e)
+            Error::failed(format!("cannot make the mount point of {} in {ROOT}", entry.name())).because(e)
         };
         // A link in what is backed up must not lead us out of the staged tree.
         let there = target.ancestors().find(|p| fs::symlink_metadata(p).is_ok()).unwrap_or(Path::new(ROOT));
@@ -151,7 +151,7 @@ impl Stage {
         if there == target {
             return Ok(target);
         }
-        // Of a dataset the place is a folder, whatever stands there on the host.
+        // Of a dataset the place is a directory, whatever stands there on the host.
         let is_dir = entry.source != Source::Live || host.is_dir();
         match make_place(&host, is_dir) {
             // It is below a mount that is not listed itself: `/` and /boot/efi, but not /boot.
@@ -165,11 +165,11 @@ impl Stage {
         Ok(target)
     }
 
-    /// Puts an empty folder that can be written over `dir`, which must be empty where it stands
+    /// Puts an empty directory that can be written over `dir`, which must be empty where it stands
     /// for something that is backed up.
     fn scaffold(&mut self, dir: &Path) -> Result<()> {
         let cannot = |e: io::Error| {
-            Error::failed(format!("cannot mount a place for mount points at {}", dir.display())).because(e)
+            Error::failed(format!("cannot mount a tmpfs for mount points at {}", dir.display())).because(e)
         };
         let like = fs::symlink_metadata(dir).map_err(cannot)?;
         let nodes =
@@ -194,7 +194,7 @@ impl Stage {
     }
 }
 
-/// A device, a link or an empty folder: what a `/dev` has below what is mounted over it.
+/// A device, a link or an empty directory: what a `/dev` has below what is mounted over it.
 struct Node {
     name: std::ffi::OsString,
     like: fs::Metadata,
@@ -261,7 +261,7 @@ fn leads_away(entry: &Entry) -> Error {
         .hint("set its mount point to where it leads; nothing was backed up")
 }
 
-/// Makes the staged place of `source`: a folder, or an empty file for anything else.
+/// Makes the staged place of `source`: a directory, or an empty file for anything else.
 fn make_place(source: &Path, is_dir: bool) -> io::Result<()> {
     let mut parents: Vec<&Path> = source.ancestors().skip(1).collect();
     parents.reverse();
@@ -271,7 +271,7 @@ fn make_place(source: &Path, is_dir: bool) -> io::Result<()> {
     if is_dir { make_dir(source) } else { fs::File::create_new(staged(source)).map(drop) }
 }
 
-/// Makes the staged folder for `host` unless it is there, with its mode and owner, where it has them.
+/// Makes the staged directory for `host` unless it is there, with its mode and owner, where it has them.
 fn make_dir(host: &Path) -> io::Result<()> {
     let target = staged(host);
     if fs::symlink_metadata(&target).is_ok() {

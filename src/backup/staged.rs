@@ -57,8 +57,8 @@ impl<'a> Staged<'a> {
         self.release(name).map(|()| warnings)
     }
 
-    /// Makes the archive `name`, or one beside it, and takes the tree down. What became of names in the
-    /// repository is told also when the archive failed.
+    /// Makes the archive `name`, or one beside it, and takes the tree down. [`Placed`] says what became of names
+    /// in the repository, also when the archive failed.
     pub fn archive(self, existing: &Existing, name: &str) -> (Placed, Result<Archived>) {
         let (planned, begun) = (self.planned, Instant::now());
         let totals = Totals::load();

@@ -1,4 +1,4 @@
-//! The folders of our own state, and the lock that lets one `create` run at a time.
+//! The directories of our own state, and the lock that lets one `create` run at a time.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -20,7 +20,7 @@ const LOCK: &str = "create.lock";
 /// How often a run that waits looks whether the other one is done.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Our folder for what lives until the next boot; only its owner can look into it.
+/// Our directory for what lives until the next boot; only its owner can look into it.
 pub struct StateDir(PathBuf);
 
 impl StateDir {
@@ -96,7 +96,7 @@ impl StateDir {
         }
     }
 
-    /// Whether a run has the lock; it is told with what is known of it.
+    /// The run that has the lock, with what is known of it; `None` when none has.
     pub fn holder(&self) -> Option<Option<LockHolder>> {
         let file = File::open(self.0.join(LOCK)).ok()?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -130,7 +130,7 @@ impl Drop for RunLock {
     }
 }
 
-/// A run of `create`, as the lock's file tells it.
+/// A run of `create`, as the lock file describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {
     pub pid: u32,

@@ -51,7 +51,7 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// A device of so many bytes.
     Device(File, u64),
-    /// So many bytes that nobody is to read.
+    /// So many bytes; reading them is an error.
     Unread(u64),
 }
 
@@ -71,7 +71,7 @@ struct Node {
     content: Option<Content>,
 }
 
-/// The tree of the files, a folder for each part of their paths.
+/// The tree of the files, a directory for each part of their paths.
 pub struct Tree {
     nodes: Vec<Node>,
     read: Arc<AtomicU64>,
@@ -261,7 +261,7 @@ impl Mounted {
     /// When FUSE is not there.
     pub fn new(tree: Tree, dir: &Path) -> Result<Mounted> {
         let session = attach(tree, dir).map_err(|e| {
-            Error::failed(format!("cannot show the volumes at {}", dir.display()))
+            Error::failed(format!("cannot mount the volumes at {}", dir.display()))
                 .because(e)
                 .hint("it needs FUSE: `modprobe fuse` if there is no /dev/fuse")
         })?;

@@ -1,4 +1,4 @@
-//! Whose an archive is, and what is done about those that are not ours: nothing.
+//! Which archives are ours. `create` touches no other.
 
 use crate::archive::identity::Identity;
 use crate::archive::name::is_checkpoint;
@@ -19,8 +19,7 @@ pub fn ours(identity: &Identity, listed: &[Listed]) -> Vec<Listed> {
 /// Whether the archive that is `there` is ours.
 ///
 /// # Errors
-/// [`crate::error::Kind::Usage`], with whose it is and the ways out, when it is not: to try again does
-/// not help.
+/// [`crate::error::Kind::Usage`], with its maker and the next steps, when it is not: another try does not help.
 pub fn check(identity: &Identity, there: &Listed, repository: &str) -> Result<()> {
     if identity.made(&there.origin) {
         return Ok(());
@@ -28,14 +27,16 @@ pub fn check(identity: &Identity, there: &Listed, repository: &str) -> Result<()
     if there.origin.is_unknown() {
         let what = format!("the archive {} in {repository} cannot be read", there.archive.name);
         return Err(Error::failed(what)
-            .hint("nothing was backed up, and nothing was changed: nobody knows who made it")
-            .hint("`borg-offsite-backup check` shows what is damaged, `check --repair` mends what it can"));
+            .hint("nothing was backed up, and nothing was changed: its maker is unknown")
+            .hint(
+                "`borg-offsite-backup check` shows what is damaged, `check --repair` repairs what it can",
+            ));
     }
     let (name, maker) = (&there.archive.name, identity.describe(&there.origin));
     let error = Error::usage(format!("the archive {name} in {repository} was made by {maker}"))
         .hint("nothing was backed up, and nothing was changed")
         .hint("give each machine a repository of its own; docs/server.md shows how")
-        .hint("or set `archive_suffix` in this configuration, which ends the names of its archives");
+        .hint("or set `archive_suffix` in this configuration; it is appended to the names of its archives");
     Err(match there.origin.mark {
         None => error.hint("if this machine made it, list the host's name in `earlier_host_names`"),
         Some(_) => error,

@@ -112,7 +112,7 @@ impl Child {
     /// `None`, and the child runs on.
     ///
     /// # Errors
-    /// When the kernel refuses to tell.
+    /// When the kernel refuses the call.
     pub fn wait_unless(&mut self, mut give_up: impl FnMut() -> bool) -> Result<Option<Ended>> {
         while self.ended.is_none() {
             if give_up() {
@@ -135,7 +135,7 @@ impl Child {
     /// Waits for the end, but not longer than `time`: then the child is stopped.
     ///
     /// # Errors
-    /// When the kernel refuses to tell.
+    /// When the kernel refuses the call.
     pub fn wait_at_most(&mut self, time: Duration) -> Result<Ended> {
         let deadline = Instant::now() + time;
         let ended = self.wait_unless(|| Instant::now() >= deadline)?;

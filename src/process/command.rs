@@ -88,7 +88,7 @@ impl Command {
     /// # Errors
     /// When there is no memory.
     pub fn input(mut self, bytes: &[u8]) -> Result<Self> {
-        let cannot = |e: std::io::Error| Error::failed("cannot pass on what a program is told").because(e);
+        let cannot = |e: std::io::Error| Error::failed("cannot prepare the input of a program").because(e);
         let fd = memfd_create("input", MFdFlags::MFD_CLOEXEC).map_err(|e| cannot(e.into()))?;
         let mut file = File::from(fd);
         file.write_all(bytes).and_then(|()| file.rewind()).map_err(cannot)?;
@@ -277,7 +277,7 @@ impl Command {
         let output = self.collect(limits)?;
         match output.exceeded {
             Some(limit) => {
-                Err(Error::failed(format!("{} gave no answer", name.display())).because(limit.to_string()))
+                Err(Error::failed(format!("{} did not answer", name.display())).because(limit.to_string()))
             }
             None => Ok(output),
         }

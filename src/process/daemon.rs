@@ -146,7 +146,7 @@ pub fn share_free_memory() {
 impl Ready {
     /// Tells the foreground half `message` and lets go of the caller's session and terminal: standard
     /// input and output become `/dev/null`, standard error becomes `log`. Not before the mount stands: an
-    /// automount lets only the process group that is to make it touch the folder.
+    /// automount lets only the process group that is to make it touch the directory.
     ///
     /// # Errors
     /// When the caller is gone or a descriptor cannot be replaced.

@@ -1,4 +1,4 @@
-//! The only room that starts programs.
+//! The only module that starts programs.
 //!
 //! [`Command`] pins what a child inherits, [`Child`] is the guard that stops and reaps it,
 //! [`interrupt`] is the one place that knows whether a signal asked us to end.

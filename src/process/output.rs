@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Ended, LAST_WORDS, POLL};
 use crate::error::{Error, Result};
 
-/// What of a program is waited for, and taken.
+/// How much is taken of a program, and for how long.
 pub(super) struct Limits {
     /// Of standard output.
     pub bytes: usize,

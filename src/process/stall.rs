@@ -61,8 +61,7 @@ impl Stall {
 
     pub(super) fn error(&self, program: &OsStr) -> Error {
         let (name, seconds) = (program.display(), self.limit.as_secs_f32());
-        Error::failed(format!("{name} was stopped: for {seconds} s it neither said nor did anything"))
-            .hint(self.hint.clone())
+        Error::failed(format!("{name} was stopped: it did nothing for {seconds} s")).hint(self.hint.clone())
     }
 }
 
@@ -92,7 +91,7 @@ mod tests {
     #[test]
     fn who_does_nothing_is_stopped_and_named() {
         let error = run("sleep 600", Duration::from_millis(300)).unwrap_err();
-        assert_eq!(error.to_string(), "sh was stopped: for 0.3 s it neither said nor did anything");
+        assert_eq!(error.to_string(), "sh was stopped: it did nothing for 0.3 s");
         assert_eq!(error.hints(), ["see to it"]);
     }
 

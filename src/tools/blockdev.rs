@@ -1,4 +1,4 @@
-//! Block devices: what is on one, as util-linux's libblkid tells it, and what the kernel says of one that is open.
+//! Block devices: their content according to util-linux's libblkid, and what the kernel says of an open one.
 
 use std::fs::File;
 use std::io;
@@ -36,7 +36,7 @@ pub fn sequence(device: &File) -> Option<u64> {
     Some(number)
 }
 
-/// The folder of the device of this number in `/sys`.
+/// The directory of the device of this number in `/sys`.
 pub fn in_sys(number: u64) -> PathBuf {
     format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number)).into()
 }

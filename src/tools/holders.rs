@@ -35,7 +35,7 @@ pub fn of_device(device: &Path) -> Vec<String> {
     let is_it = |file: &Path| file == device || is_part(file);
     let mounted = mounts::list().unwrap_or_default().into_iter().filter(|m| is_it(Path::new(&m.source)));
     let mounted =
-        mounted.map(|m| format!("the mount at {0}; `umount {0}` ends it", m.dir.display())).collect();
+        mounted.map(|m| format!("the mount at {0}; `umount {0}` unmounts it", m.dir.display())).collect();
     let processes = processes(is_it);
     let above = in_sys(device);
     let parts = std::fs::read_dir(&above).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -78,7 +78,7 @@ fn processes_where(is_it: impl Fn(&Path) -> Option<PathBuf>) -> Vec<String> {
     holders.collect()
 }
 
-/// What `is_it` says of the first link of the process (its folder in /proc) of which it says something.
+/// What `is_it` says of the first link of the process (its directory in /proc) of which it says something.
 fn open_in(process: &Path, is_it: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
     let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
     let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));

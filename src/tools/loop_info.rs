@@ -104,7 +104,7 @@ fn is_over(device: &Path, node: &FileId) -> bool {
     })
 }
 
-/// What is where the kernel says that the file of the device with this folder in /sys is.
+/// What is where the kernel says that the file of the device with this directory in /sys is.
 fn named_by(sys: &Path) -> Option<FileId> {
     let name = std::fs::read(sys.join("loop/backing_file")).ok()?;
     let name = name.strip_suffix(b"\n").unwrap_or(&name);

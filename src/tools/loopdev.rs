@@ -156,7 +156,7 @@ pub fn detach(device: &Path) -> Result<()> {
     while mark(device).is_some() {
         if Instant::now() > deadline {
             let error =
-                cannot(Kind::Busy, Errno::EBUSY.into()).hint("it goes when it is closed by the last user");
+                cannot(Kind::Busy, Errno::EBUSY.into()).hint("it disappears when its last user closes it");
             return Err(holders::of_device(device)
                 .into_iter()
                 .fold(error, |e, user| e.hint(format!("held by: {user}"))));

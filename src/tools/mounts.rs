@@ -1,4 +1,4 @@
-//! What is mounted, as the kernel tells it in `/proc/self/mountinfo`, and how a mount is ended.
+//! The mount table, `/proc/self/mountinfo`; mounting and unmounting.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,7 +45,7 @@ impl Mount {
     /// Whether the process that served it is gone: it fails with "Transport endpoint is not
     /// connected" until it is unmounted.
     pub fn is_dead(&self) -> bool {
-        // Not a stat: the kernel would answer it from what the dead process told it.
+        // Not a stat: the kernel would answer it from what the dead process said.
         let answer = nix::sys::statvfs::statvfs(&self.dir);
         // The second for a moment, while the kernel clears up after the process.
         matches!(answer, Err(Errno::ENOTCONN | Errno::ECONNABORTED))
@@ -133,7 +133,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Ends the mount at `dir`; a mount that has no server any more is detached. Who is not root goes
+/// Unmounts `dir`, or with `detach` takes it away while something is open in it. Without root this goes
 /// through fusermount3.
 ///
 /// # Errors
@@ -197,7 +197,7 @@ pub fn mount_fuse(
 /// Which of `noexec` and `nosymfollow` are set on what is mounted at `dir`.
 ///
 /// # Errors
-/// When it cannot be told.
+/// As [`list`].
 pub fn guards(dir: &Path) -> Result<Vec<&'static str>> {
     let options = at(dir)?.map(|mount| mount.options).unwrap_or_default();
     let is_set = |name: &&str| options.split(',').any(|option| option == *name);

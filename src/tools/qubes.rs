@@ -1,6 +1,6 @@
 //! Qubes OS, from dom0: a qube that connections go through.
 //!
-//! Who uses a qube holds a shared lock on a file in the state folder. Who finds the qube halted
+//! Who uses a qube holds a shared lock on a file in the state directory. Who finds the qube halted
 //! starts it and marks that in the file; then a keeper, a process of its own, waits until it gets
 //! the lock alone, and shuts a marked qube down. The kernel takes the locks of the dead away, so
 //! the keeper's turn comes also after a SIGKILL. A second file's lock sees that one keeper is enough.
@@ -191,7 +191,7 @@ fn failed(what: String, said: &[Vec<u8>]) -> Error {
     Error::failed(what).because(if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") })
 }
 
-/// The file `qube-NAME.KIND` in the state folder.
+/// The file `qube-NAME.KIND` in the state directory.
 fn open(qube: &str, kind: &str) -> Result<File> {
     let dir = folders::state_dir()?;
     folders::make_private(&dir)?;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::escape;
 use crate::process::{Command, Ended, interrupt};
 
-/// Keeps a connection from hanging for ever, and notices within a minute that the line is cut.
+/// Keeps a connection from hanging for ever, and notices within a minute that it dropped.
 const KEEP_ALIVE: [&str; 3] = ["ServerAliveInterval=15", "ServerAliveCountMax=4", "ConnectTimeout=30"];
 /// Nobody is there to be asked.
 const ASK_NOTHING: &str = "BatchMode=yes";
@@ -73,8 +73,8 @@ impl Route {
         if let Some(own) = &self.own {
             let words = shlex::bytes::split(own.as_bytes()).filter(|words| !words.is_empty());
             let words = words.ok_or_else(|| {
-                Error::usage(format!("BORG_RSH is no command line: {}", own.display()))
-                    .hint("a quotation mark in it has no end")
+                Error::usage(format!("BORG_RSH is not a valid command line: {}", own.display()))
+                    .hint("it has an unclosed quotation mark")
             })?;
             return Ok(words.into_iter().map(OsString::from_vec).collect());
         }
@@ -209,7 +209,7 @@ pub(super) fn between(command: Command) -> Result<Ended> {
     command.apart().spawn_between_ours(pass_on)?.wait_or_interrupt()
 }
 
-/// A line for whoever reads our standard error.
+/// A line on our standard error.
 fn pass_on(line: &[u8]) {
     use std::io::Write;
     let line = format!("{}\n", escape::line(&String::from_utf8_lossy(line)));

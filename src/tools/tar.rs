@@ -11,11 +11,11 @@ use crate::process::{Child, Command, Ended, interrupt};
 const SHOWN: usize = 5;
 /// How much is moved at once.
 const PIECE: usize = 1 << 18;
-/// Everything that both sides must be told to keep.
+/// Options for both sides, which by default keep less.
 const KEEP: [&str; 4] = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls"];
 
 /// Copies `name` in `from` (`.`: all that is in it) into `to`, which is empty, with owners (by number), modes,
-/// times, links, holes, xattrs and ACLs. `progress` is told the bytes that have passed so far. Gives what of it
+/// times, links, holes, xattrs and ACLs. `progress` gets the bytes that have passed so far. Gives what of it
 /// could not be read, in tar's words; the rest came.
 ///
 /// # Errors

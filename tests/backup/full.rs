@@ -29,7 +29,7 @@ fn create(world: &World, args: &[&str]) -> Ran {
 fn an_archive_that_is_whole_is_not_lost_to_a_full_cache() {
     let mut world = world_with_full_cache();
     world.set("fail_on_warnings", true);
-    let whole = format!("the archive {} is whole", today());
+    let whole = format!("the archive {} is complete", today());
     let ran = create(&world, &[]).exits(3).says(&whole).says("No space left on device").says("cache");
     assert!(!ran.stderr.contains("looked at"), "{}", ran.stderr);
     assert!(!world.path("home/cache/borg-offsite-backup/totals.json").exists());

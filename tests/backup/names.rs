@@ -77,7 +77,7 @@ fn a_date_is_the_last_archive_begun_on_it_and_which_one_is_said() {
     let last = "host-2026-11-23T04:00:00";
     for (content, said) in taken(&world, "::2026-11-23") {
         assert_eq!(content, last);
-        assert!(said.contains(&format!("{last} is taken, the last one begun on that day")), "{said}");
+        assert!(said.contains(&format!("using {last}, the last one begun on that day")), "{said}");
     }
     for (said, content) in
         [("::latest~1", "host-2026-11-23T03:00:00"), ("::latest~2", "host-2026-11-22T04:00:00")]

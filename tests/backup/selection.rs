@@ -235,7 +235,7 @@ fn an_option_that_keeps_borg_from_making_the_archive_removes_no_old_one() {
     world
         .run(&["create", "--if-exists", "replace", "--", "--dry-run"])
         .exits(1)
-        .says("does not say that it made the archive");
+        .says("did not confirm that it made the archive");
     assert_eq!(world.archives(), [today()]);
 }
 

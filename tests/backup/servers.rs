@@ -54,7 +54,7 @@ fn a_server_that_goes_silent_ends_create_and_monitoring_is_told() {
         let ran = ran.exits(1);
         match call {
             1 => ran.says("milena does not answer").says("took longer than 2 s"),
-            _ => ran.says("for 9 s it neither said nor did anything").says("`stall_limit`"),
+            _ => ran.says("it did nothing for 9 s").says("`stall_limit`"),
         };
         let told: Value = serde_json::from_slice(&fs::read(told).unwrap()).unwrap();
         assert_eq!(told["outcome"], json!("failed"));

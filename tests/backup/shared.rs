@@ -288,7 +288,7 @@ fn what_could_not_be_read_is_told_and_replaces_nothing() {
 
     // Which one a date takes is said, and later runs leave it.
     let listed = world.run(&["list", "--short", &format!("::{}", today())]).succeeds();
-    listed.says(&format!("{beside} stands beside it"));
+    listed.says(&format!("{beside} is beside it"));
     // The first archive of a day stays, too, and is no reason to be content.
     world.borg(&["delete", &format!("::{}", today())]).output().unwrap();
     world.run(&["create"]).exits(3).says("lacks 1 file or directory");
@@ -415,7 +415,7 @@ fn every_borg_keeps_the_mark_and_says_what_it_could_not_read() {
         run(B, &["create", "--if-exists", "replace"]).exits(2).says("host hosta (machine ");
         break_file(&world, "data/x");
         run(A, &["create", "--if-exists", "replace"]).exits(3).says("[Errno 5]").says(".beside");
-        let listed = run(A, &["list", "--short", "::latest"]).succeeds().says("stands beside it");
+        let listed = run(A, &["list", "--short", "::latest"]).succeeds().says("is beside it");
         assert!(listed.stdout.contains("data/x"), "{venv}: {}", listed.stdout);
         nix::mount::umount(&world.path("data/x")).unwrap();
         keep_one(&mut world);

@@ -109,5 +109,5 @@ fn a_server_that_is_silent_or_out_of_reach_is_told() {
         program.arg("--config").arg(lab.sandbox.config()).arg("list").fails()
     };
     let said = without_network(&lab);
-    assert!(said.contains("there is no way to 127.0.0.1"), "{said}");
+    assert!(said.contains("there is no route to 127.0.0.1"), "{said}");
 }

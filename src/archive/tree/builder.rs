@@ -26,12 +26,12 @@ pub struct TreeBuilder {
     tree: Tree,
     /// Each name with the directory that it is in, in the order of the archive.
     links: Vec<(NodeId, Entry)>,
-    /// Folders that are shown, by the folder that they are in and their name.
+    /// Directories that are shown, by the directory that they are in and their name.
     directories: HashTable<(NodeId, Text, NodeId)>,
-    /// What the archive says of folders above those that are asked for.
+    /// What the archive says of directories above those that are asked for.
     above: Vec<Item>,
     stripped: Stripped,
-    /// The folder of the archive that was looked up last, since the next file is in it, too.
+    /// The directory of the archive that was looked up last, since the next file is in it, too.
     last: Folder,
     folders: HashMap<Box<[u8]>, Text>,
     masters: Masters,
@@ -43,7 +43,7 @@ pub struct TreeBuilder {
     made: i64,
 }
 
-/// A folder of the archive.
+/// A directory of the archive.
 struct Folder {
     text: Text,
     /// Under which path it was last shown, and as which node.
@@ -51,7 +51,7 @@ struct Folder {
 }
 
 impl TreeBuilder {
-    /// Folders for which the archive has no item get the time `made` (nanoseconds since the epoch).
+    /// Directories for which the archive has no item get the time `made` (nanoseconds since the epoch).
     pub fn new(view: View, made: i64) -> Self {
         let mut builder = TreeBuilder {
             view,
@@ -136,12 +136,12 @@ impl TreeBuilder {
         self.describe(id, item)
     }
 
-    /// Gives the folders above what is asked for, where they are shown, what the archive says of them.
+    /// Gives the directories above what is asked for, where they are shown, what the archive says of them.
     fn describe_above(&mut self) {
         for item in mem::take(&mut self.above) {
             let shown = View { paths: Vec::new(), ..self.view.clone() };
             let known = shown.shown(&item.path).and_then(|path| self.known_directory(path));
-            // Where it cannot be kept the folder stays as one that the archive does not have.
+            // Where it cannot be kept the directory stays as one that the archive does not have.
             let _ = known.and_then(|id| self.describe(id, &item));
         }
         let root = &mut self.tree.nodes[Tree::ROOT as usize];
@@ -224,7 +224,7 @@ impl TreeBuilder {
         Some(id)
     }
 
-    /// The folder in which what is added is shown.
+    /// The directory in which what is added is shown.
     fn parent(&mut self, folders: &[u8]) -> Option<NodeId> {
         match &self.last.shown {
             Some((path, id)) if **path == *folders => Some(*id),
@@ -236,7 +236,7 @@ impl TreeBuilder {
         }
     }
 
-    /// The folder at this path, made with its parents where the archive has no item for it.
+    /// The directory at this path, made with its parents where the archive has no item for it.
     fn directory(&mut self, path: &[u8]) -> Option<NodeId> {
         let mut directory = Tree::ROOT;
         for name in names(path) {

@@ -6,7 +6,7 @@
 pub struct Content<'a> {
     /// Number of the item that has the bytes.
     pub item: u32,
-    /// The folder in which it stands and the name that it has there, as the archive has them, also
+    /// The directory in which it stands and the name that it has there, as the archive has them, also
     /// where the view shows others.
     pub folder: &'a [u8],
     pub name: &'a [u8],

@@ -4,7 +4,7 @@ use borg_repository::{Item, Xattr};
 
 use super::paths::names;
 
-/// No file system of Linux that we know has longer names, in bytes, and the kernel fails a folder
+/// No file system of Linux that we know has longer names, in bytes, and the kernel fails a directory
 /// with much longer ones.
 const LONGEST_NAME: usize = 255;
 /// Longer paths are not shown, in bytes: sixteen times what a program can name at once.
@@ -35,7 +35,7 @@ pub fn holdable(xattrs: &[Xattr]) -> Vec<&Xattr> {
     xattrs.iter().filter(fits).collect()
 }
 
-/// Where a symlink leads, if the kernel can be told.
+/// Where a symlink leads, if Linux allows such a target.
 pub fn target(item: &Item) -> Option<&[u8]> {
     let target = item.source.as_deref()?;
     let fits = (1..=LONGEST_TARGET).contains(&target.len()) && !target.contains(&0);

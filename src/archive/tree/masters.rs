@@ -55,7 +55,7 @@ impl Masters {
     }
 }
 
-/// A path in the archive: folder and name, or all of one that is written in an unusual way.
+/// A path in the archive: directory and name, or all of one that is written in an unusual way.
 type Address<'a> = (Option<&'a [u8]>, &'a [u8]);
 
 fn path_in(texts: &[u8], place: Place) -> Address<'_> {

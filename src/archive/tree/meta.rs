@@ -16,7 +16,7 @@ pub struct Meta<'a> {
     pub atime: i64,
     pub ctime: i64,
     pub rdev: u64,
-    /// The archive says nothing of it: a folder that leads to what is in the archive. What is here is
+    /// The archive says nothing of it: a directory that leads to what is in the archive. What is here is
     /// made up.
     pub made_up: bool,
 }

@@ -1,4 +1,4 @@
-//! The tree that the items of an archive make: folders, hard links, and where each file's bytes
+//! The tree that the items of an archive make: directories, hard links, and where each file's bytes
 //! stand in the archive.
 //!
 //! It is a few flat arrays of plain records and one of all texts, so that a million files take
@@ -32,7 +32,7 @@ pub type NodeId = u32;
 /// Number of a content in its tree, in the order of the archive.
 pub type ContentId = u32;
 
-/// Number of the owner of a folder that the archive has no item for.
+/// Number of the owner of a directory that the archive has no item for.
 const MADE_UP: u32 = u32::MAX;
 
 /// What kind of file a node is.
@@ -81,11 +81,11 @@ impl<'a> Children<'a> {
 pub struct Node<'a> {
     pub meta: Meta<'a>,
     pub body: Body<'a>,
-    /// Names shown in this tree (a directory's as usual: two and one for each folder in it).
+    /// Names shown in this tree (a directory's as usual: two and one for each directory in it).
     pub nlink: u32,
 }
 
-/// The files, folders and links of one archive, as one mount shows them.
+/// The files, directories and links of one archive, as one mount shows them.
 #[derive(Debug, Default)]
 pub struct Tree {
     nodes: Vec<NodeRecord>,
@@ -203,7 +203,7 @@ impl Tree {
         self.nodes.len() <= 1
     }
 
-    /// Items that no folder can show: of no kind, links without their master, names too long.
+    /// Items that no directory can show: of no kind, links without their master, names too long.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
     }

@@ -1,6 +1,6 @@
 //! Paths as bytes, taken apart.
 
-/// Folder and name of a path.
+/// Directory and name of a path.
 pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memrchr(b'/', path) {
         Some(at) => (&path[..at], &path[at + 1..]),

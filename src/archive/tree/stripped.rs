@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Folders whose names are stripped from all paths: the root is shown in their place.
+/// Directories whose names are stripped from all paths: the root is shown in their place.
 #[derive(Default)]
 pub struct Stripped {
     pub modes: HashMap<Box<[u8]>, u32>,
@@ -12,7 +12,7 @@ pub struct Stripped {
 }
 
 impl Stripped {
-    /// Something in the folder `path` is shown.
+    /// Something in the directory `path` is shown.
     pub fn note(&mut self, path: &[u8]) {
         if self.last.as_deref() == Some(path) {
             return;

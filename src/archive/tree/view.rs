@@ -12,7 +12,7 @@ pub struct View {
 }
 
 impl View {
-    /// Whether what is at `path`, which is no folder, is shown.
+    /// Whether what is at `path`, which is no directory, is shown.
     pub fn shows(&self, path: &ItemPath) -> bool {
         self.shown(path).is_some_and(|shown| !shown.is_empty())
     }

@@ -40,6 +40,6 @@ fn place(target: &Path) -> Result<PathBuf> {
         Error::failed(format!("cannot write telemetry to {}", target.display()))
             .because(format!("there is no {}", COLLECTORS.join(", nor ")))
             .hint("install the node exporter (Debian: apt install prometheus-node-exporter)")
-            .hint("or name the file with its folder: --telemetry-file /var/lib/…/backup.prom")
+            .hint("or name the file with its directory: --telemetry-file /var/lib/…/backup.prom")
     })
 }

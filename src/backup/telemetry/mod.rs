@@ -1,7 +1,7 @@
-//! What a monitoring system is told, in the text format of Prometheus, for the node exporter's
+//! Figures for a monitoring system, in the text format of Prometheus, for the node exporter's
 //! textfile collector.
 //!
-//! Each run of `create` leaves what it knows in our cache folder ([`run_history`]), so that neither it nor
+//! Each run of `create` leaves what it knows in our cache directory ([`run_history`]), so that neither it nor
 //! `telemetry` asks the repository for it again.
 
 mod file;
@@ -27,7 +27,7 @@ use run_history::{Made, RunHistory, seconds};
 
 /// What is known of the backups of one configuration.
 pub struct Telemetry {
-    /// Where it is kept; without a home folder nowhere.
+    /// Where it is kept; without a home directory nowhere.
     state: Option<PathBuf>,
     history: RunHistory,
     begun: Instant,
@@ -100,10 +100,10 @@ impl Telemetry {
     }
 
     /// Writes [`Telemetry::text`] to `target`, in one step, for everyone to read. A bare name is a
-    /// file in the textfile collector's folder.
+    /// file in the textfile collector's directory.
     ///
     /// # Errors
-    /// When there is no such folder, or it cannot be written to.
+    /// When there is no such directory, or it cannot be written to.
     pub fn write(&self, target: &Path) -> Result<()> {
         file::write(target, &self.text())
     }

@@ -36,10 +36,10 @@ pub struct Entry {
     pub name: String,
     pub id: String,
     pub start: f64,
-    /// The label `dataset`: what the archive holds. Empty where nobody knows.
+    /// The label `dataset`: what the archive holds. Empty if unknown.
     #[serde(default)]
     pub dataset: String,
-    /// `None`: nobody asked yet.
+    /// `None`: not asked yet.
     pub made: Option<Made>,
 }
 
@@ -109,7 +109,7 @@ impl RunHistory {
             }
         };
         self.archives = archives.iter().map(entry).collect();
-        // One that a run made whose knowledge was lost.
+        // A run made it, and its record was lost.
         let whole = archives.iter().filter(|listed| self.is_whole(listed, identity));
         let starts = whole.filter_map(|listed| seconds(&listed.archive.start));
         if let Some(newest) = starts.max_by(f64::total_cmp) {
@@ -140,7 +140,7 @@ impl RunHistory {
         newest.made.is_none().then_some(&newest.name)
     }
 
-    /// What `report` tells of the archives.
+    /// Takes what `report` says of the archives.
     pub fn take(&mut self, report: &Report, identity: &Identity) {
         if !report.places.is_empty() {
             self.places.clone_from(&report.places);

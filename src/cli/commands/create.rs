@@ -146,7 +146,7 @@ fn missing(report: &Report) -> Vec<String> {
             false => "does not hold",
         };
         missing.push(format!(
-            "{name} {lacks} {what}, which the configuration lists; `create --if-exists replace` makes it anew"
+            "{name} {lacks} {what}, which the configuration lists; `create --if-exists replace` makes it again"
         ));
     }
     if let Some(kept) = &report.kept {

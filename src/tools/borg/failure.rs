@@ -37,7 +37,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         "Repository.DoesNotExist" => no_repository(borg, doing),
         "Repository.InvalidRepository" => {
             failed(Kind::NotFound, &format!("the folder at {repository} holds no repository"))
-                .hint("in an empty one, a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+                .hint("in an empty one, `borg-offsite-backup init -v -e keyfile-blake2` makes a new one")
         }
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
             .hint("`borg-offsite-backup list` shows those that are"),
@@ -47,7 +47,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         _ if over_quota(lines) => {
             failed(Kind::Failed, &format!("the storage quota of {repository} is reached"))
                 .because(said(lines, ended))
-                .hint("`borg-offsite-backup delete` or `prune` remove archives, and give no room back;")
+                .hint("`borg-offsite-backup delete` and `prune` remove archives, but free no space;")
                 .hint("`borg-offsite-backup compact` after them does; or the server's owner raises the quota")
         }
         _ if broke_off(lines) => connection_closed(borg, doing).because(said(lines, ended)),
@@ -97,7 +97,7 @@ pub fn no_key(borg: &Borg, doing: &str) -> Error {
 /// The error for a repository that is not there.
 pub fn no_repository(borg: &Borg, doing: &str) -> Error {
     Error::new(Kind::NotFound, format!("cannot {doing}: there is no repository at {}", borg.repository()))
-        .hint("a new one is made by `borg-offsite-backup init -v -e keyfile-blake2`")
+        .hint("`borg-offsite-backup init -v -e keyfile-blake2` makes a new one")
 }
 
 /// The error for a repository that the server keeps from us.
@@ -116,7 +116,7 @@ pub fn connection_closed(borg: &Borg, doing: &str) -> Error {
     .hint("see whether the server runs, lets this account in, and has borg")
 }
 
-/// The error for a question of borg's that nobody answers: the variable `id` would.
+/// The error for a question of borg's that the variable `id` would answer.
 pub fn unanswered(borg: &Borg, doing: &str, id: &str) -> Error {
     Error::failed(format!("cannot {doing}: {}", asked(id, borg.repository())))
         .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
@@ -126,7 +126,7 @@ pub fn unanswered(borg: &Borg, doing: &str, id: &str) -> Error {
 /// The error for an archive whose signature is wrong, met while `doing`.
 pub fn not_authentic(doing: &str) -> Error {
     Error::failed(format!("cannot {doing}: the archive's metadata is not authentic"))
-        .hint("either somebody without the key wrote it: then trust nothing in it;")
+        .hint("either it was written without the key: then trust nothing in it;")
         .hint(
             "or a borg before 1.2.5 renamed, recreated or repaired it, which left a wrong signature: if you",
         )
@@ -166,13 +166,13 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     error.hint("try again when it is done; `break-lock` only if you are sure that it is dead")
 }
 
-/// Whether borg met the end of the line while it was writing, which it calls an exception.
+/// Whether the connection ended while borg was writing, which it reports as an exception.
 fn broke_off(lines: &[Line]) -> bool {
     let names = ["BrokenPipeError", "ConnectionResetError"];
     lines.iter().any(|l| matches!(l, Line::Message { text, .. } if names.iter().any(|n| text.contains(n))))
 }
 
-/// A server tells it as an exception without an id of its own.
+/// A server reports it as an exception without an id of its own.
 fn over_quota(lines: &[Line]) -> bool {
     let names = ["StorageQuotaExceeded", "storage quota"];
     lines.iter().any(|line| match line {

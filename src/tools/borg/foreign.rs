@@ -1,4 +1,4 @@
-//! What a folder is that is no repository of borg 1.x, where that can be seen from outside.
+//! What a directory is that is no repository of borg 1.x, where that can be seen from outside.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// No README and no config that is looked at is longer, in bytes.
 const LOOKED_AT: u64 = 64 << 10;
-/// Folders in it that are looked into.
+/// Directories in it that are looked into.
 const CHILDREN: usize = 100;
 
 /// What it is, and what to do then.
@@ -82,7 +82,7 @@ fn other(program: &str) -> Option<Foreign> {
     )
 }
 
-/// A folder with such a config as borg's.
+/// A directory with such a config as borg's.
 fn of_borg(path: &Path, config: &str) -> Option<Foreign> {
     if text(&path.join("README")).is_some_and(|readme| readme.to_lowercase().contains("attic")) {
         return Foreign::attic();

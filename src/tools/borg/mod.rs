@@ -82,7 +82,7 @@ impl Borg {
     /// Reads BORG_PASSPHRASE_FD, so it is to be called once.
     ///
     /// # Errors
-    /// When there is no home folder to find the key in, or BORG_PASSPHRASE_FD cannot be read.
+    /// When there is no home directory to find the key in, or BORG_PASSPHRASE_FD cannot be read.
     pub fn new(config: &Config) -> Result<Self> {
         let (repository, path, local) = location(config);
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -138,7 +138,7 @@ impl Borg {
         &self.identity
     }
 
-    /// The folder of a local repository.
+    /// The directory of a local repository.
     pub fn local(&self) -> Option<&Path> {
         self.local.as_deref()
     }
@@ -197,7 +197,7 @@ impl Borg {
     /// With `asks` ssh and borg may ask the person at the terminal.
     fn environment(&self, command: Command, asks: bool) -> Result<Command> {
         let mut command = command.env("BORG_REPO", &self.repository);
-        // Else borg looks for the key in its own folder.
+        // Else borg looks for the key in its own directory.
         if self.key_file_is_set || self.key_file.exists() {
             command = command.env("BORG_KEY_FILE", &self.key_file);
         }
@@ -234,7 +234,7 @@ impl Borg {
         }
     }
 
-    /// The same, and where nobody gave a passphrase the one that opens the key is found with it.
+    /// The same; where no passphrase was given, this finds the one that opens the key.
     fn run_trying(&self, command: impl Fn() -> Result<Command>, doing: &str) -> Result<Output> {
         loop {
             let tried = self.passphrase_tried();
@@ -278,7 +278,7 @@ impl Borg {
     }
 
     /// The highest transaction of a local repository: as long as it stays the same, nothing in the
-    /// repository changed. `None` for a remote one, or when it cannot be told.
+    /// repository changed. `None` for a remote one, or when it is unknown.
     pub fn transaction(&self) -> Option<u64> {
         let entries = std::fs::read_dir(self.local.as_deref()?).ok()?;
         entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_prefix("index.")?.parse().ok()).max()
@@ -369,7 +369,7 @@ fn archives_of(json: &[u8]) -> serde_json::Result<Vec<Archive>> {
     Ok(list.archives.into_iter().map(|e| Archive { name: e.name, id: e.id, start: e.start }).collect())
 }
 
-/// BORG_REPO for `config`, the path in it, and the folder when the repository is on this machine. A
+/// BORG_REPO for `config`, the path in it, and the directory when the repository is on this machine. A
 /// path that does not begin with `/` is relative to the server's home, as with scp.
 fn location(config: &Config) -> (String, String, Option<PathBuf>) {
     let path = &config.backup_path;
@@ -391,7 +391,7 @@ fn home() -> Result<PathBuf> {
     }
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
     user.map(|u| u.dir).ok_or_else(|| {
-        Error::usage("cannot find the home folder, where the key is").hint("set HOME, or BORG_KEY_FILE")
+        Error::usage("cannot find the home directory, where the key is").hint("set HOME, or BORG_KEY_FILE")
     })
 }
 

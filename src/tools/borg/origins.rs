@@ -1,5 +1,5 @@
-//! Where the archives of a repository come from. borg must read each archive's metadata to tell, so what
-//! it told is remembered: an archive's id never comes to stand for another one.
+//! Where the archives of a repository come from. borg must read each archive's metadata to say so; its
+//! answers are remembered, since an archive's id never stands for another one.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -37,7 +37,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// What earlier runs were told of this repository. What cannot be read is asked again.
+    /// The answers that earlier runs got for this repository. A file that cannot be read counts as missing.
     pub fn load(repository: &str) -> Origins {
         let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
         let tag: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -106,7 +106,7 @@ fn read(file: &Path) -> Option<HashMap<String, Origin>> {
 
 impl Borg {
     /// All archives, checkpoints too, in the order in which they were begun, with where they come from.
-    /// What cannot be read says nothing of itself, so it is nobody's.
+    /// An archive that cannot be read has no origin.
     ///
     /// # Errors
     /// As [`Borg::archives`].
@@ -238,7 +238,7 @@ fn told(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
     Ok(list.archives.into_iter().map(origin).collect())
 }
 
-/// borg tells them as a list, or as one text.
+/// borg prints them as a list, or as one text.
 fn words(command_line: &Value) -> Vec<String> {
     match command_line {
         Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),

@@ -1,4 +1,4 @@
-//! The passphrase of the key: where it comes from, and what is tried where nobody said.
+//! The passphrase of the key: where it comes from, and which ones are tried where none was given.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::secret;
 use crate::tools::terminal;
 
-/// Shared and not copied: a copy would lie in memory that nobody guards.
+/// Shared and not copied: a copy would lie in unguarded memory.
 pub type Secret = Arc<Zeroizing<Vec<u8>>>;
 
 /// What root keeps for services, and what is taken from there without them: systemd before 257 hands no
@@ -158,7 +158,7 @@ impl Borg {
         self.guess().is_some_and(|guess| guess.is_wrong)
     }
 
-    /// Whether nobody gave a passphrase, so that borg tries the empty one, and asks.
+    /// Whether no passphrase was given, so that borg tries the empty one, and asks.
     pub(super) fn passphrase_is_unsaid(&self) -> bool {
         self.guess().is_some_and(|guess| guess.asked == 0 && guess.tried[guess.at].is_empty())
     }

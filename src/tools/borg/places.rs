@@ -38,18 +38,18 @@ impl Borg {
         }
     }
 
-    /// Files and folders in which the key may be: the file of ours, then borg's own folder.
+    /// Files and directories in which the key may be: the file of ours, then borg's own directory.
     pub fn key_places(&self) -> Vec<PathBuf> {
         let folder = set("BORG_KEYS_DIR").or_else(|| Some(config_dir()?.join("keys")));
         [self.key_file.clone()].into_iter().chain(folder).collect()
     }
 
-    /// Borg's security database; `None` without a home folder.
+    /// Borg's security database; `None` without a home directory.
     pub fn security_dir(&self) -> Option<PathBuf> {
         set("BORG_SECURITY_DIR").or_else(|| Some(config_dir()?.join("security")))
     }
 
-    /// Where the repository is, as borg writes it into its security database; `Err` tells why only
+    /// Where the repository is, as borg writes it into its security database; `Err` says why only
     /// borg knows.
     pub fn canonical_location(&self) -> Result<String, String> {
         match self.local {
@@ -95,7 +95,7 @@ fn pass_command() -> Result<Secret> {
     let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
     let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
     let words = shlex::split(&line).filter(|words| !words.is_empty());
-    let words = words.ok_or_else(|| cannot().because("it is no command line"))?;
+    let words = words.ok_or_else(|| cannot().because("it is not a valid command line"))?;
     let output = Command::new(&words[0]).args(&words[1..]).output()?;
     if output.ended != Ended::Code(0) {
         return Err(cannot().because(format!("it ended with {}", output.ended)));

@@ -53,7 +53,7 @@ impl Preflight {
 impl Borg {
     /// Makes the connection once and asks the server for the repository, to be able to `doing`
     /// ("list the archives"). Nothing is asked and nothing costs time where the repository is a
-    /// folder. With `asks` ssh may later ask a person what it could not ask now, so that is no
+    /// directory. With `asks` ssh may later ask a person what it could not ask now, so that is no
     /// failure.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl Obstacle {
         let host = route.host();
         let why = match self {
             Obstacle::NoSuchHost => format!("there is no host {host}"),
-            Obstacle::NoRoute => format!("there is no way to {host}"),
+            Obstacle::NoRoute => format!("there is no route to {host}"),
             Obstacle::Silent => format!("{host} does not answer"),
             Obstacle::Refused => format!("{host} refuses the connection"),
             Obstacle::HostKeyChanged => format!("{host} shows another host key than before"),

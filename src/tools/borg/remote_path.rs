@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::Borg;
 
 impl Borg {
-    /// The program that serves there; `Err` tells why only borg knows.
+    /// The program that serves there; `Err` says why only borg knows.
     pub(super) fn remote_program(&self) -> Result<OsString, String> {
         let Some(raw) = &self.remote_path else { return Ok("borg".into()) };
         match raw.to_str() {

@@ -12,7 +12,7 @@ use crate::process::{Child, Command, TimedPipe, interrupt};
 
 /// How long a server may take to end by itself once its input has ended.
 const PARTING: Duration = Duration::from_millis(500);
-/// How often a read without bytes is begun anew; whoever waits for an answer has a limit of its own.
+/// How often a read without bytes starts again; the caller that waits for an answer has a limit of its own.
 const READ: Duration = Duration::from_secs(60);
 
 /// Starts servers of one repository, and ends them.
@@ -36,7 +36,7 @@ pub struct Serving {
 }
 
 impl Borg {
-    /// What starts the server of the remote repository; `Err` tells why only borg can.
+    /// What starts the server of the remote repository; `Err` says why only borg can.
     pub fn server(&self) -> Result<Server, String> {
         let route = self.route().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
@@ -113,7 +113,7 @@ pub struct Guard(Arc<Mutex<Child>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // It ends with its input, unless the line is dead.
+        // It ends with its input, unless the connection is dead.
         let _ = lock(&self.0).wait_at_most(PARTING);
     }
 }

@@ -34,7 +34,7 @@ const LONGEST_LINE: u64 = 64 << 10;
 /// Entries that are kept at most; a pool with more proves nothing.
 const MOST: usize = 1 << 20;
 
-/// The log of a pool, as far as it tells of volumes. Datasets are named in it without their pool, which is
+/// The log of a pool, as far as it concerns volumes. Datasets are named in it without their pool, which is
 /// called otherwise after some imports.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct History {

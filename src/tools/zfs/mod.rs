@@ -234,7 +234,7 @@ pub fn bookmark(snapshot: &str, name: &str) -> Result<()> {
 }
 
 /// Removes one file system, volume, snapshot or bookmark, none of what depends on it. What is busy
-/// is tried again for five seconds. A signal that asks us to end does not cut this.
+/// is tried again for five seconds. A signal that asks us to end does not interrupt this.
 ///
 /// # Errors
 /// [`Kind::Busy`], naming who has it, and whatever else `zfs` says.

@@ -1,4 +1,4 @@
-//! The records of a send stream, as far as they tell which bytes of a volume changed: OpenZFS's
+//! The records of a send stream, as far as they say which bytes of a volume changed: OpenZFS's
 //! `dmu_replay_record` (zfs_ioctl.h), in the byte order of x86 and ARM.
 //!
 //! A stream of plain `zfs send` is understood, which has no features (compressed, raw or embedded
@@ -35,7 +35,7 @@ pub struct Span {
     pub to: u64,
 }
 
-/// What changed in a volume of `size` bytes, as the incremental stream tells that leads through
+/// What changed in a volume of `size` bytes, according to the incremental stream that leads through
 /// `span`. It takes 16 bytes of memory for each run of changed blocks.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub fn create_volume(name: &str, size: u64, block_size: u64, compression: &str) 
     run(&args, &format!("make the volume {name}")).map(drop)
 }
 
-/// Whether ZFS is set to tell of every hole, as it is by default. Otherwise it leaves out such as were
+/// Whether ZFS is set to report every hole, as it is by default. Otherwise it leaves out such as were
 /// there from the beginning, and what is received over a volume may have a new beginning.
 pub fn lists_every_hole() -> bool {
     std::fs::read(EVERY_HOLE).is_ok_and(|value| value.trim_ascii() == b"1")
@@ -62,7 +62,7 @@ pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     let mut child = Command::new("zfs")
         .args(["send", "-i", &from.name, &to.name])
         .spawn(move |line| lock(&sink).push(String::from_utf8_lossy(line).into_owned()))?;
-    let cannot = || Error::failed(format!("cannot tell what changed in {} since {}", to.name, from.name));
+    let cannot = || Error::failed(format!("cannot find out what changed in {} since {}", to.name, from.name));
     let pipe = child.stdout().ok_or_else(cannot)?;
     let stream = BufReader::with_capacity(BUFFER, TimedPipe::new(pipe, PATIENCE));
     let found = stream::changes(stream, Span { from: from.guid, to: to.guid }, size);
@@ -71,7 +71,9 @@ pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     let said = lock(&said).join("; ");
     match found {
         Ok(changes) if ended == Ended::Code(0) => Ok(changes),
-        Err(why) if said.is_empty() => Err(cannot().because(format!("its stream is not understood: {why}"))),
+        Err(why) if said.is_empty() => {
+            Err(cannot().because(format!("its stream has an unknown form: {why}")))
+        }
         _ if said.is_empty() => Err(cannot().because(format!("`zfs send` ended with {ended}"))),
         _ => Err(cannot().because(said)),
     }
