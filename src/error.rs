@@ -23,7 +23,7 @@ pub enum Kind {
     Differs,
     /// What is to be made is there already.
     Exists,
-    /// The line to the server was cut; on a new one the same call may work.
+    /// The connection to the server dropped; on a new one the same call may work.
     Disconnected,
     /// A signal asked for the end.
     Interrupted,
@@ -38,7 +38,7 @@ impl Kind {
         Kind::Damaged,
         Kind::Differs,
         Kind::Exists,
-        Kind::Cut,
+        Kind::Disconnected,
         Kind::Interrupted,
     ];
 
@@ -52,7 +52,7 @@ impl Kind {
             Kind::Damaged => "damaged",
             Kind::Differs => "differs",
             Kind::Exists => "exists",
-            Kind::Cut => "disconnected",
+            Kind::Disconnected => "disconnected",
             Kind::Interrupted => "interrupted",
         }
     }

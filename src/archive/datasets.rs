@@ -1,5 +1,5 @@
 //! What an archive says of its ZFS datasets, so that they can be made again: a JSON file beside the
-//! volumes, [`MANIFEST`](super::volumes::MANIFEST).
+//! volumes, [`DATASET_LIST`](super::volumes::DATASET_LIST).
 
 use borg_repository::ItemPath;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl Datasets {
     /// None that a caller can provoke.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)
-            .map_err(|e| Error::failed("cannot write the manifest of the datasets").because(e))
+            .map_err(|e| Error::failed("cannot write the list of the datasets").because(e))
     }
 
     /// # Errors

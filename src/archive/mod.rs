@@ -10,6 +10,7 @@ mod makers;
 pub mod mark;
 pub mod name;
 pub mod naming;
+mod nearest;
 pub mod origin;
 pub mod ranges;
 pub mod tree;

@@ -7,7 +7,7 @@ pub const DEVICES: &str = "/dev/zvol";
 /// The same directory in an archive.
 pub const FOLDER: &[u8] = DEVICES.as_bytes().split_at(1).1;
 /// The file in it that says what the datasets were. No pool can have this name.
-pub const MANIFEST: &str = ".borg-offsite-backup.json";
+pub const DATASET_LIST: &str = ".borg-offsite-backup.json";
 
 /// The path of a volume, or of what else stands in the directory.
 pub fn path_of(name: &[u8]) -> Vec<u8> {
@@ -17,7 +17,7 @@ pub fn path_of(name: &[u8]) -> Vec<u8> {
 /// The name of the volume (`tank/v`) whose bytes an archive has at `path`.
 pub fn name_of(path: &[u8]) -> Option<&[u8]> {
     let name = path.strip_prefix(FOLDER)?.strip_prefix(b"/")?;
-    (!name.is_empty() && name != MANIFEST.as_bytes()).then_some(name)
+    (!name.is_empty() && name != DATASET_LIST.as_bytes()).then_some(name)
 }
 
 /// Whether the directory `path` is the one of the volumes, or in it.
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_volume_is_known_by_its_path_and_the_manifest_is_none() {
+    fn a_volume_is_known_by_its_path_and_the_dataset_list_is_none() {
         assert_eq!(name_of(b"dev/zvol/tank/a b"), Some(&b"tank/a b"[..]));
         assert_eq!(path_of(b"tank/v"), b"dev/zvol/tank/v");
         for no in

@@ -162,7 +162,7 @@ impl Archived {
     /// # Errors
     /// When it cannot be read.
     pub fn datasets(&self) -> Result<Option<Datasets>> {
-        match self.find(&volumes::path_of(volumes::MANIFEST.as_bytes())) {
+        match self.find(&volumes::path_of(volumes::DATASET_LIST.as_bytes())) {
             Ok(Found::Image(file)) => Datasets::from_json(&file.read(MANIFEST)?).map(Some),
             Err(e) if e.kind() != Kind::NotFound => Err(e),
             _ => Ok(None),

@@ -1,7 +1,9 @@
 //! The chunks that make an image.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, Request};
 
@@ -168,7 +170,7 @@ impl<'a> Pieces<'a> {
     /// # Errors
     /// When the archive's list of chunks ends before the image.
     pub fn take(&self) -> Result<Vec<Piece>> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock();
         let mut pieces = Vec::new();
         let end = self.chunks.size.min(*next + TOGETHER_BYTES);
         while pieces.len() < TOGETHER && *next < end {

@@ -1,7 +1,8 @@
 //! How often a mount looks for new archives.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Result;
 use crate::tools::borg::Borg;
@@ -55,6 +56,6 @@ impl Pace {
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 }

@@ -187,7 +187,7 @@ mod tests {
     use crate::archive::tree::{TreeBuilder, View};
     use crate::archives::cache::Limits;
     use borg_repository::{Item, ItemPath};
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     /// Gives zeros, and notes what the cache answered in its place.
     #[derive(Default)]
@@ -199,7 +199,7 @@ mod tests {
         }
 
         fn passed(&self, _: ContentId, span: &Range<u64>) {
-            self.0.lock().unwrap().push(span.clone());
+            self.0.lock().push(span.clone());
         }
     }
 
@@ -215,8 +215,8 @@ mod tests {
         let reader = Reader::new(Shelf::new(cache, layout), Arc::clone(&source) as _);
         assert_eq!(reader.cached(0, 10..20), None);
         assert_eq!(reader.read(0, 10..20).unwrap(), [0; 10]);
-        assert!(source.0.lock().unwrap().is_empty(), "these it has seen itself");
+        assert!(source.0.lock().is_empty(), "these it has seen itself");
         assert!(reader.cached(0, 20..30).is_some() && reader.cached(0, FRAME..FRAME + 1).is_none());
-        assert_eq!(*source.0.lock().unwrap(), vec![20u64..30]);
+        assert_eq!(*source.0.lock(), vec![20u64..30]);
     }
 }

@@ -1,7 +1,8 @@
 //! Threads that share one piece of work, of which the first error ends all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::process::interrupt;
@@ -25,7 +26,7 @@ impl Failure {
     /// Keeps the error, if `result` is the first.
     pub fn note(&self, result: Result<()>) {
         if let Err(error) = result {
-            let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self.error.lock();
             self.happened.store(true, Ordering::Release);
             first.get_or_insert(error);
         }
@@ -43,7 +44,7 @@ impl Failure {
     /// # Errors
     /// What was noted first.
     pub fn into_result(self) -> Result<()> {
-        let error = self.error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let error = self.error.into_inner();
         error.map_or(Ok(()), Err)
     }
 }

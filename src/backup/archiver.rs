@@ -5,10 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use chrono::Utc;
+use parking_lot::Mutex;
 
 use super::archived::{Archived, Made, Warnings, parse_found, parse_made};
 use super::borg_log::Seen;
@@ -165,12 +166,12 @@ impl Archiver<'_> {
                 let line = Line::parse(bytes);
                 if let Some(cache) = caches::left_out(&line, &tree) {
                     tracing::info!("left out as a cache: {cache}");
-                    sink.lock().unwrap_or_else(|e| e.into_inner()).caches += 1;
+                    sink.lock().caches += 1;
                 }
                 if matches!(line, Line::File { .. }) && !lists && !is_rehearsal {
                     return;
                 }
-                if sink.lock().unwrap_or_else(|e| e.into_inner()).take(&line) {
+                if sink.lock().take(&line) {
                     tell(&line, &*monitor);
                 }
             })?;
@@ -188,7 +189,7 @@ impl Archiver<'_> {
             Some(Ok(Ok(json))) => json,
             _ => return Err(Error::failed("cannot read what borg reports")),
         };
-        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(|e| e.into_inner()));
+        let seen = std::mem::take(&mut *seen.lock());
         match borg::warned(ended) {
             Some(warned) if !seen.crashed => Ok((stdout, Seen { warned, ..seen })),
             _ => {

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh64::xxh64;
 
 use super::bookmarks;
-use super::manifest;
+use super::dataset_list;
 use super::monitor::Event;
 use super::plan::Plan;
 use super::planned::Planned;
@@ -24,11 +24,11 @@ use crate::tools::zfs::{self, Dataset, DatasetKind, Mark};
 /// The snapshot set of a run. Dropped, it is removed.
 pub struct Frozen<'a> {
     planned: &'a Planned<'a>,
+    /// Until it is staged. It has devices of the set open, so it goes first.
+    tree: Option<Tree>,
     set: SnapshotSet,
     times: Times,
     bookmarks: Vec<Mark>,
-    /// Until it is staged.
-    tree: Option<Tree>,
     /// Bytes of volumes that were read, ...
     read: Arc<AtomicU64>,
     /// ... and that there are.
@@ -58,7 +58,7 @@ impl<'a> Frozen<'a> {
         Ok(Some(frozen))
     }
 
-    /// The volumes and the manifest, as borg will see them.
+    /// The volumes and the dataset list, as borg will see them.
     fn show(&mut self, devices: Vec<(File, u64)>, name: &str) -> Result<Tree> {
         let plan = &self.planned.plan;
         let mut files = Vec::new();
@@ -74,9 +74,9 @@ impl<'a> Frozen<'a> {
         }
         // borg leaves the newest file of a run out of its files cache: let it be this one.
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
-        let content = Content::Bytes(manifest::manifest(plan, &self.set, name)?);
+        let content = Content::Bytes(dataset_list::dataset_list(plan, &self.set, name)?);
         let time = now().max(newest + 1);
-        files.push(Shown { path: volumes::MANIFEST.to_owned(), inode: u64::MAX, time, content });
+        files.push(Shown { path: volumes::DATASET_LIST.to_owned(), inode: u64::MAX, time, content });
         Ok(Tree::new(files))
     }
 

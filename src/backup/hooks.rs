@@ -1,9 +1,10 @@
 //! The user's own commands around a backup. Each gets on its standard input, in JSON, what is
 //! known by then, and each has a deadline.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::facts;
@@ -98,7 +99,7 @@ impl<'a> Hooks<'a> {
         let command = SECRETS.iter().fold(command, |command, name| command.env_remove(name));
         let mut child = command
             .input(Value::Object(told).to_string().as_bytes())?
-            .spawn_merged(move |line| keep(&mut sink.lock().unwrap_or_else(PoisonError::into_inner), line))
+            .spawn_merged(move |line| keep(&mut sink.lock(), line))
             .map_err(|e| failed(e.chain()))?;
         let end = Instant::now() + hook.deadline;
         let ended = child.wait_unless(|| interrupted() || Instant::now() >= end)?;
@@ -113,7 +114,7 @@ impl<'a> Hooks<'a> {
                 format!("`{program}` took longer than {} s and was stopped", hook.deadline.as_secs())
             }
         };
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = said.lock();
         Err(said.iter().fold(failed(why), |error, line| error.hint(format!("it said: {line}"))))
     }
 }

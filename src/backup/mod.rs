@@ -5,7 +5,7 @@
 //!    |         |         |          |          \-> prune: retention, bookmarks
 //!    |         |         |          \-> placing (the names of a day) -> make -> archiver (`borg create`)
 //!    |         |         \-> stage: mounts of our own, volumes as files
-//!    |         \-> snapshot_set, times, manifest
+//!    |         \-> snapshot_set, times, dataset_list
 //!    \-> plan, selection (pure)
 //! ```
 //!
@@ -19,6 +19,7 @@ mod bookmarks;
 mod borg_log;
 mod caches;
 mod create;
+mod dataset_list;
 mod existing;
 mod facts;
 mod frozen;
@@ -26,7 +27,6 @@ mod hooks;
 mod job;
 mod leftovers;
 mod make;
-mod manifest;
 mod monitor;
 mod placing;
 mod plan;

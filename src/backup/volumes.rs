@@ -1,4 +1,4 @@
-//! The staged `dev/zvol`: each volume a regular file, and the manifest beside them.
+//! The staged `dev/zvol`: each volume a regular file, and the dataset list beside them.
 //!
 //! borg reads a device from beginning to end each time, and `--read-special` would also make it
 //! hang on a FIFO. A regular file whose times say when the volume last changed is read only then.

@@ -1,6 +1,6 @@
 //! How a running backup is reported: its steps, its progress and its warnings; only warnings when quiet.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::console::{self, Console};
 use super::leftovers::{could_not_remove, leftover};
@@ -49,7 +49,7 @@ impl BackupEvents {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn step(&self, label: &str, text: &str) {

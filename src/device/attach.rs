@@ -32,7 +32,7 @@ use crate::mount::open;
 use crate::mount::session::Session;
 use crate::process::interrupt;
 use crate::tools::background;
-use crate::tools::borg::{Borg, Need, Reached};
+use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::loopdev::{self, Setup};
 use crate::tools::{mounts, qubes};
 
@@ -261,7 +261,7 @@ fn volumes_in(mount: &Path) -> Vec<String> {
         for entry in entries {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(entry.path()),
-                Ok(kind) if kind.is_file() && entry.file_name() != volumes::MANIFEST => {
+                Ok(kind) if kind.is_file() && entry.file_name() != volumes::DATASET_LIST => {
                     found.push(entry.path())
                 }
                 _ => {}

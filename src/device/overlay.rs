@@ -18,10 +18,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use aes::Aes256;
 use aes::cipher::KeyInit;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use ring::rand::{SecureRandom, SystemRandom};
 use xts_mode::{Xts128, get_tweak_default};
 use zeroize::Zeroizing;
@@ -141,7 +141,7 @@ impl Overlay {
             let from = in_whole(*block);
             self.base.read_exact_at(&mut whole[from..from + (to - at) as usize], at)?;
         }
-        let mut map = self.map.write().unwrap_or_else(|e| e.into_inner());
+        let mut map = self.map.write();
         for block in edges.into_iter().filter(|block| map.has(*block)) {
             let from = in_whole(block);
             self.read_store(block * BLOCK, &mut whole[from..from + BLOCK as usize])?;
@@ -170,7 +170,7 @@ impl Overlay {
         }
         self.write(offset, &vec![0; (first * BLOCK - offset) as usize])?;
         self.write((past * BLOCK).min(end), &vec![0; end.saturating_sub(past * BLOCK) as usize])?;
-        let mut map = self.map.write().unwrap_or_else(|e| e.into_inner());
+        let mut map = self.map.write();
         self.punch(self.blocks_at + first * BLOCK, (past - first) * BLOCK)?;
         (first..past).for_each(|block| map.add(block));
         Ok(())
@@ -184,19 +184,19 @@ impl Overlay {
         if self.cipher.is_some() {
             return Ok(());
         }
-        let mut failed = self.flush.lock().unwrap_or_else(|e| e.into_inner());
+        let mut failed = self.flush.lock();
         if *failed {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let pages: Vec<(u64, Vec<u8>)> = {
-            let mut map = self.map.write().unwrap_or_else(|e| e.into_inner());
+            let mut map = self.map.write();
             map.take_dirty()
         };
         let durable = |file: &File, failed: &mut bool| file.sync_data().inspect_err(|_| *failed = true);
         durable(&self.store, &mut failed)?;
         let written = pages.iter().try_for_each(|(n, page)| self.store.write_all_at(page, MAP_AT + n * PAGE));
         if let Err(e) = written {
-            let mut map = self.map.write().unwrap_or_else(|e| e.into_inner());
+            let mut map = self.map.write();
             map.dirty.extend(pages.iter().map(|(n, _)| *n));
             return Err(e);
         }
@@ -204,7 +204,7 @@ impl Overlay {
     }
 
     fn map(&self) -> RwLockReadGuard<'_, Map> {
-        self.map.read().unwrap_or_else(|e| e.into_inner())
+        self.map.read()
     }
 
     fn end_of(&self, block: u64) -> u64 {

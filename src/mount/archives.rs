@@ -3,7 +3,9 @@
 //! deleted can still be read.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::links::Depths;
 use crate::archive::left_out::LeftOut;
@@ -78,7 +80,7 @@ impl Archives {
         unfit.iter().for_each(|archive| left_out.add(archive.name.as_bytes()));
         // It may read from the repository: nobody waits for the list meanwhile.
         let latest = self.choose(&fit);
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.list.write();
         list.take(fit, latest);
         if left_out != list.left_out && !left_out.is_empty() {
             tracing::warn!("archives whose names no folder can have are not shown: {left_out}");
@@ -91,7 +93,7 @@ impl Archives {
         let undecided = self.undecided().take();
         if let Some(archives) = undecided {
             let latest = self.choose(&archives);
-            self.list.write().unwrap_or_else(PoisonError::into_inner).point(latest);
+            self.list.write().point(latest);
         }
     }
 
@@ -102,7 +104,7 @@ impl Archives {
     }
 
     fn undecided(&self) -> MutexGuard<'_, Option<Vec<Archive>>> {
-        self.undecided.lock().unwrap_or_else(PoisonError::into_inner)
+        self.undecided.lock()
     }
 
     pub fn slot(&self, number: usize) -> Option<Arc<Slot>> {
@@ -133,7 +135,7 @@ impl Archives {
     }
 
     fn read<T>(&self, what: impl FnOnce(&List) -> T) -> T {
-        what(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+        what(&self.list.read())
     }
 }
 

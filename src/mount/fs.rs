@@ -510,7 +510,7 @@ impl FileSystem {
         if let Some(volume) = slot.volume.get() {
             return Ok(Arc::clone(volume));
         }
-        let _loading = slot.loading.lock().unwrap_or_else(|e| e.into_inner());
+        let _loading = slot.loading.lock();
         if let Some(volume) = slot.volume.get() {
             return Ok(Arc::clone(volume));
         }

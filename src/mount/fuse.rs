@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -15,6 +15,7 @@ use fuser::{
     ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
 use super::fs::{Attr, FileSystem};
 
@@ -104,7 +105,7 @@ type Promise = Arc<Mutex<Option<ReplyData>>>;
 impl Pending {
     fn add(&self, reply: ReplyData) -> Promise {
         let reply = Arc::new(Mutex::new(Some(reply)));
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).push((Instant::now(), Arc::clone(&reply)));
+        self.0.lock().push((Instant::now(), Arc::clone(&reply)));
         reply
     }
 
@@ -114,7 +115,7 @@ impl Pending {
             std::thread::sleep(tick);
             let Some(pending) = this.upgrade() else { return };
             let late = {
-                let mut reads = pending.0.lock().unwrap_or_else(|e| e.into_inner());
+                let mut reads = pending.0.lock();
                 reads.retain(|(_, reply)| Arc::strong_count(reply) > 1);
                 let is_late = |(since, _): &(Instant, Promise)| since.elapsed() >= deadline;
                 let (late, rest): (Vec<_>, _) = reads.drain(..).partition(is_late);
@@ -132,7 +133,7 @@ impl Pending {
 }
 
 fn take(reply: &Mutex<Option<ReplyData>>) -> Option<ReplyData> {
-    reply.lock().unwrap_or_else(|e| e.into_inner()).take()
+    reply.lock().take()
 }
 
 impl Filesystem for Adapter {

@@ -1,9 +1,10 @@
 //! Looks for archives that came or went while they are mounted: one at a time, in a thread of its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::archives::Archives;
 use crate::archives::source::Catalog;
@@ -71,7 +72,7 @@ impl Looks {
 
 impl Shared {
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }
 
@@ -94,8 +95,7 @@ impl Turn {
             }
             Err(e) => Some(e.chain()),
         };
-        let before =
-            std::mem::replace(&mut *failure.lock().unwrap_or_else(PoisonError::into_inner), failed.clone());
+        let before = std::mem::replace(&mut *failure.lock(), failed.clone());
         if let Some(why) = failed.filter(|why| before.as_ref() != Some(why)) {
             tracing::warn!("cannot look for new archives: {why}");
         }
@@ -131,11 +131,11 @@ mod tests {
         }
 
         fn is_stale(&self) -> bool {
-            !self.0.lock().unwrap().is_empty()
+            !self.0.lock().is_empty()
         }
 
         fn look_again(&self) -> Result<Option<Vec<Archive>>> {
-            let step = self.0.lock().unwrap().remove(0);
+            let step = self.0.lock().remove(0);
             step()
         }
 

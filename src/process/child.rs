@@ -266,7 +266,7 @@ impl Drop for Child {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::super::Command;
     use super::*;
@@ -339,10 +339,10 @@ mod tests {
         let sink = Arc::clone(&heard);
         let mut child = Command::new("sh")
             .args(["-c", "head -c 200000 /dev/zero | tr '\\0' x >&2; echo >&2; echo next >&2"])
-            .spawn(move |line| sink.lock().unwrap().push(line.len()))
+            .spawn(move |line| sink.lock().push(line.len()))
             .unwrap();
         child.wait_unless(|| false).unwrap();
-        assert_eq!(*heard.lock().unwrap(), [MAX_LINE as usize, 4]);
+        assert_eq!(*heard.lock(), [MAX_LINE as usize, 4]);
     }
 
     #[test]
@@ -369,12 +369,12 @@ mod tests {
             .and_then(|command| {
                 let lines = Arc::new(Mutex::new(Vec::new()));
                 let sink = Arc::clone(&lines);
-                Ok((command.spawn_merged(move |line| sink.lock().unwrap().push(line.to_vec()))?, lines))
+                Ok((command.spawn_merged(move |line| sink.lock().push(line.to_vec()))?, lines))
             })
             .unwrap();
         assert_eq!(child.0.wait_unless(|| false).unwrap(), Some(Ended::Code(0)));
         assert!(begun.elapsed() < Duration::from_secs(60));
-        let lines = child.1.lock().unwrap().clone();
+        let lines = child.1.lock().clone();
         let _ = killpg(Pid::from_raw(child.0.id() as i32), Signal::SIGKILL);
         assert_eq!([&lines[0], &lines[1], &lines[3]], [&b"told"[..], b"out", b"err"], "{lines:?}");
     }

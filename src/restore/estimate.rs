@@ -1,10 +1,10 @@
 //! What a restore would cost, told before it is done. Nothing is written.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use borg_repository::Chunk;
+use parking_lot::Mutex;
 
 use crate::archive::ranges::length;
 use crate::archives::archived::{Bytes, Image};
@@ -80,7 +80,7 @@ pub fn bill(
         })
     })?;
     let compared = start.elapsed();
-    let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let missing = missing.into_inner();
     let rate = rate(chunks, &missing.probes)?;
     let fetching = rate.map(|rate| Duration::from_secs_f64(missing.stored as f64 / rate as f64));
     let seconds = (compared + fetching.unwrap_or_default()).as_secs_f64().ceil() as u64;
@@ -115,7 +115,7 @@ fn of_stream(image: &Image) -> Bill {
 fn note(piece: &Piece, bytes: u64, counts: &Counts, missing: &Mutex<Missing>) {
     let Some(chunk) = piece.chunk else { return add(&counts.zeroed, bytes) };
     add(&counts.written, bytes);
-    let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut missing = missing.lock();
     missing.stored += u64::from(chunk.stored);
     missing.count += 1;
     if missing.probes.len() < PROBES {

@@ -1,11 +1,11 @@
 //! Putting an image back onto a target: only what differs is fetched and written.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use borg_repository::Request as Chunk;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
 use super::writer::Writer;
 use crate::archive::ranges;
@@ -87,18 +87,18 @@ struct Lost(Mutex<(Vec<Range<u64>>, Option<Error>)>);
 
 impl Lost {
     fn note(&self, range: &Range<u64>, why: Error) {
-        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = self.0.lock();
         lost.0.push(range.clone());
         lost.1.get_or_insert(why);
     }
 
     fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+        self.0.lock().0.is_empty()
     }
 
     /// What is lost of `image`, with the error that says so.
     fn into_result(self, image: &Image) -> Result<(), Unfinished> {
-        let (ranges, why) = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (ranges, why) = self.0.into_inner();
         let Some(error) = why else { return Ok(()) };
         let file = Damaged { path: image.path.clone(), ranges: ranges::merge(ranges), why: error.chain() };
         let error = damage::named(error, std::slice::from_ref(&file));

@@ -2,8 +2,8 @@
 
 use std::hash::Hasher;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use xxhash_rust::xxh64::Xxh64;
 
 use crate::archive::ranges;
@@ -67,7 +67,7 @@ impl<'a> Writer<'a> {
                 sum.write(&bytes[within(&span, at)]);
             }
             let touched = Touched { range, sum: sum.finish() };
-            self.touched.lock().unwrap_or_else(PoisonError::into_inner).push(touched);
+            self.touched.lock().push(touched);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<'a> Writer<'a> {
     /// When it cannot be read, or is something else.
     pub fn read_back(self, monitor: Monitor<'_>) -> Result<u64> {
         self.target.forget();
-        let mut touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut touched = std::mem::take(&mut *self.touched.lock());
         touched.sort_by_key(|touched| touched.range.start);
         let length = |touched: &Touched| ranges::length(&spans(self.may_differ, &touched.range));
         let total = touched.iter().map(length).sum();
@@ -130,7 +130,7 @@ impl<'a> Writer<'a> {
         workers::run(|failure| {
             let mut buffer = Buffer::default();
             while !failure.ended()? {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let next = queue.lock().next();
                 let Some(touched) = next else { return Ok(()) };
                 self.check(&touched, &mut buffer)?;
                 meter.add(length(&touched));

@@ -1,9 +1,9 @@
 //! Who owns a file here: by name where this machine knows the name, else by number.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use nix::unistd::{Group, User};
+use parking_lot::Mutex;
 
 /// How the owners, groups and modes of an archive are shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,12 +58,12 @@ impl Owners {
 type Known = Mutex<HashMap<Box<[u8]>, Option<u32>>>;
 
 fn known(names: &Known, name: &[u8], ask: fn(&str) -> Option<u32>) -> Option<u32> {
-    if let Some(id) = names.lock().unwrap_or_else(|e| e.into_inner()).get(name) {
+    if let Some(id) = names.lock().get(name) {
         return *id;
     }
     // Asked without the lock: the answer may come from a network.
     let id = std::str::from_utf8(name).ok().and_then(ask);
-    names.lock().unwrap_or_else(|e| e.into_inner()).insert(name.into(), id);
+    names.lock().insert(name.into(), id);
     id
 }
 

@@ -45,7 +45,7 @@ pub fn copy(from: &Path, name: &OsStr, to: &Path, progress: &mut dyn FnMut(u64))
     }
 }
 
-type Said = std::sync::Arc<std::sync::Mutex<Lines>>;
+type Said = std::sync::Arc<parking_lot::Mutex<Lines>>;
 
 #[derive(Default)]
 struct Lines {
@@ -76,7 +76,7 @@ fn is_skipped(line: &[u8]) -> bool {
 }
 
 fn is_skipping(lines: &Said) -> bool {
-    let lines = lines.lock().unwrap_or_else(|e| e.into_inner());
+    let lines = lines.lock();
     !lines.first.is_empty() && !lines.has_wrong
 }
 
@@ -88,13 +88,13 @@ fn start(command: Command) -> Result<(Child, Said)> {
     let said = Said::default();
     let sink = std::sync::Arc::clone(&said);
     let child = command.spawn(move |line| {
-        sink.lock().unwrap_or_else(|e| e.into_inner()).take(line);
+        sink.lock().take(line);
     })?;
     Ok((child, said))
 }
 
 fn said(lines: &Said) -> String {
-    let lines = lines.lock().unwrap_or_else(|e| e.into_inner());
+    let lines = lines.lock();
     let more = (lines.more > 0).then(|| format!("and {} more lines", lines.more));
     lines.first.iter().cloned().chain(more).collect::<Vec<_>>().join("; ")
 }

@@ -1,7 +1,8 @@
 //! Whether a target still is an image of the archive.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::archive::ranges;
 use crate::archives::archived::{Bytes, Image};
@@ -45,7 +46,7 @@ pub fn compare(image: &Image, target: &Target, monitor: Monitor<'_>) -> Result<C
     target.forget();
     let meter = Meter::new(Step::Compare, image.size, monitor);
     let differing = Mutex::new(Vec::new());
-    let note = |range: Range<u64>| differing.lock().unwrap_or_else(PoisonError::into_inner).push(range);
+    let note = |range: Range<u64>| differing.lock().push(range);
     match &image.bytes {
         Bytes::Chunks(chunks) => {
             let counts = Counts::default();
@@ -77,7 +78,7 @@ pub fn compare(image: &Image, target: &Target, monitor: Monitor<'_>) -> Result<C
         }
     }
     note(image.size..target.size().max(image.size));
-    let differing = differing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let differing = differing.into_inner();
     let differing = ranges::merge(differing);
     Ok(Comparison { size: image.size, target_size: target.size(), differing })
 }

@@ -4,10 +4,10 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, ItemPath, Request};
+use parking_lot::Mutex;
 use xxhash_rust::xxh64::xxh64;
 
 use super::sample::{Mark, Sample};
@@ -134,7 +134,7 @@ fn each_item(
 fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Result<HashMap<Id, String>> {
     let meter = Meter::new(Step::Read, length(chunks), monitor);
     let (queue, lost) = (Mutex::new(chunks.chunks(TOGETHER)), Mutex::new(HashMap::new()));
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next().unwrap_or_default();
+    let next = || queue.lock().next().unwrap_or_default();
     let ask = |batch: &[Chunk]| batch.iter().map(|chunk| native.repository().request_chunk(chunk)).collect();
     workers::run(|failure| {
         let mut batch = next();
@@ -156,7 +156,7 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
                     }
                     Err(e) => {
                         let why = Error::from(e).chain();
-                        lost.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.id, why);
+                        lost.lock().insert(chunk.id, why);
                     }
                 }
             }
@@ -164,7 +164,7 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
         }
         Ok(())
     })?;
-    Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(lost.into_inner())
 }
 
 /// Adds the file to the `damaged` if it has one of the chunks that are `lost`: each file once.

@@ -1,8 +1,9 @@
 //! Frames in memory: least recently used go first, bounded in bytes.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::archives::source::Key;
 
@@ -53,7 +54,7 @@ impl Memory {
 
     fn lock(&self) -> MutexGuard<'_, Frames> {
         // No code of ours can panic while it holds the lock half-way.
-        self.frames.lock().unwrap_or_else(|e| e.into_inner())
+        self.frames.lock()
     }
 }
 

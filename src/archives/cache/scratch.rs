@@ -11,10 +11,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use lru::LruCache;
 use nix::fcntl::{FallocateFlags, fallocate};
+use parking_lot::{Mutex, MutexGuard};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::warn;
@@ -137,7 +137,7 @@ impl Scratch {
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(|e| e.into_inner())
+        self.index.lock()
     }
 
     /// A slot that may take `pages` pages.

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
+use parking_lot::Mutex;
 
 use super::Files;
 use super::fetchers::{Group, TOGETHER};
@@ -55,7 +56,7 @@ impl Ahead {
 
     /// A read of `span` begins: asks for the chunks after it, if it follows one before.
     pub fn follow(&self, files: &Files, content: ContentId, item: u32, span: &Range<u64>) {
-        let mut readers = self.readers.lock().unwrap_or_else(|e| e.into_inner());
+        let mut readers = self.readers.lock();
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
             readers.clear();
         }

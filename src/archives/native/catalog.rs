@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use borg_repository::Error::{Integrity, NotFound, Unsupported};
 use borg_repository::{Authenticity, Chunk, ChunkLists, Id, Item, Repository};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::ahead::Ahead;
 use super::fetchers::Desk;
@@ -288,5 +289,5 @@ impl Catalog for NativeCatalog {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+    mutex.lock()
 }

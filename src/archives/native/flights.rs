@@ -1,7 +1,9 @@
 //! A chunk that several reads want at once is fetched for the first of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::archives::source::ReadError;
 
@@ -39,7 +41,7 @@ impl Flights {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Flight>>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.lock()
     }
 }
 
@@ -54,7 +56,7 @@ impl Drop for Pilot {
 impl Flight {
     /// Gives what was fetched to all who wait.
     pub fn land(&self, result: Result<Bytes, ReadError>) {
-        self.landed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(result);
+        self.landed.lock().get_or_insert(result);
         self.changed.notify_all();
     }
 
@@ -63,9 +65,9 @@ impl Flight {
     /// # Errors
     /// What the one who fetched got.
     pub fn wait(&self) -> Result<Bytes, ReadError> {
-        let landed = self.landed.lock().unwrap_or_else(|e| e.into_inner());
-        let wait = self.changed.wait_while(landed, |landed| landed.is_none());
-        match &*wait.unwrap_or_else(|e| e.into_inner()) {
+        let mut landed = self.landed.lock();
+        self.changed.wait_while(&mut landed, |landed| landed.is_none());
+        match &*landed {
             Some(result) => result.clone(),
             None => Err(ReadError::Failed("a chunk never came".into())),
         }

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use borg_repository::{Chunk, Id};
+use parking_lot::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::archive::tree::zeroed;
@@ -24,7 +24,7 @@ pub struct Numbers(Mutex<HashMap<(Id, u32), u32>>);
 impl Numbers {
     /// `None` when there are too many.
     fn of(&self, chunk: &Chunk) -> Option<u32> {
-        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = self.0.lock();
         let next = u32::try_from(numbers.len()).ok()?;
         Some(*numbers.entry((chunk.id, chunk.size)).or_insert(next))
     }

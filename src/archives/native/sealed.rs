@@ -14,8 +14,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -95,7 +95,7 @@ impl<'a, const N: usize> Sealed<'a, N> {
         let blocks = Mutex::new(blocks.collect::<Vec<_>>().into_iter());
         let open_all = || {
             loop {
-                let next = blocks.lock().ok()?.next();
+                let next = blocks.lock().next();
                 let Some((number, start, block)) = next else { return Some(()) };
                 self.read_block(number, start, block)?;
             }

@@ -5,7 +5,9 @@
 //! is given out before the whole of it has exactly the listed number of bytes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::extract::Extract;
 use super::{SMALL, Shared};
@@ -206,13 +208,13 @@ fn run(shared: &Shared, members: &[ContentId]) -> Result<Files, ReadError> {
 
 impl Batch {
     fn finish(&self, result: Result<Arc<Files>, ReadError>) {
-        *self.done.lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
+        *self.done.lock() = Some(result);
         self.changed.notify_all();
     }
 
     /// Waits for the batch; the one who runs it heeds the limits, so this ends too.
     fn wait(&self, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
-        let mut done = self.done.lock().unwrap_or_else(|e| e.into_inner());
+        let mut done = self.done.lock();
         loop {
             match &*done {
                 Some(Ok(files)) => {
@@ -220,7 +222,7 @@ impl Batch {
                     return file.ok_or_else(|| ReadError::Failed("the batch is without the file".into()));
                 }
                 Some(Err(e)) => return Err(e.clone()),
-                None => done = self.changed.wait(done).unwrap_or_else(|e| e.into_inner()),
+                None => self.changed.wait(&mut done),
             }
         }
     }

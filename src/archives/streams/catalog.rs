@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use borg_repository::{Item, ItemParser};
+use parking_lot::Mutex;
 
 use super::pin::Pin;
 use super::slots::Slots;
@@ -72,7 +73,7 @@ impl BorgCatalog {
     }
 
     fn pin(&self, archive: &Archive) -> Pin {
-        let seen = self.seen.lock().unwrap_or_else(|e| e.into_inner()).of(archive);
+        let seen = self.seen.lock().of(archive);
         Pin::new(archive.clone(), seen)
     }
 
@@ -137,12 +138,12 @@ impl Catalog for BorgCatalog {
         let transaction = self.borg.transaction();
         let archives = self.borg.archives(&self.filter, self.limits.lock_wait)?;
         let ids = archives.iter().map(|a| (a.name.clone(), a.id.clone())).collect();
-        *self.seen.lock().unwrap_or_else(|e| e.into_inner()) = Seen { transaction, ids };
+        *self.seen.lock() = Seen { transaction, ids };
         Ok(archives)
     }
 
     fn origin(&self, archive: &Archive) -> Result<Origin> {
-        let mut origins = self.origins.lock().unwrap_or_else(|e| e.into_inner());
+        let mut origins = self.origins.lock();
         let origins = origins.get_or_insert_with(|| Origins::load(self.borg.repository()));
         self.borg.origin(archive, origins, self.limits.lock_wait)
     }
@@ -204,7 +205,7 @@ impl<'a> Running<'a> {
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
         let mut child = command.spawn(move |line| {
-            let mut lines = sink.lock().unwrap_or_else(|e| e.into_inner());
+            let mut lines = sink.lock();
             if lines.len() < Self::KEPT_LINES {
                 lines.push(Line::parse(line));
             }
@@ -224,7 +225,7 @@ impl<'a> Running<'a> {
 
     fn explain(&self, ended: Ended) -> Error {
         let doing = format!("read the archive {}", self.archive.name);
-        let lines = self.log.lock().unwrap_or_else(|e| e.into_inner());
+        let lines = self.log.lock();
         borg::explain(&self.catalog.borg, &doing, ended, &lines)
     }
 

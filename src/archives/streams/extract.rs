@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Shared;
 use crate::archive::tree::Content;
@@ -46,7 +48,7 @@ impl<'a> Extract<'a> {
         let sink = Arc::clone(&log);
         let mut child = command
             .spawn(move |line| {
-                let mut log = sink.lock().unwrap_or_else(|e| e.into_inner());
+                let mut log = sink.lock();
                 if log.len() < KEPT_LINES {
                     log.push(Line::parse(line));
                 }
@@ -90,7 +92,7 @@ impl<'a> Extract<'a> {
         if got == expected {
             return Ok(());
         }
-        let log = std::mem::take(&mut *log.lock().unwrap_or_else(|e| e.into_inner()));
+        let log = std::mem::take(&mut *log.lock());
         let why = format!("got {got} of {expected} bytes");
         Err(match ended {
             Ended::Signal(_) => ReadError::Failed(format!("{why}: borg extract was {ended}")),

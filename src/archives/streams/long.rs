@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::extract::Extract;
 use super::slots::Slot;
@@ -78,7 +80,7 @@ pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Jo
     let slot = shared.slots.acquire()?;
     // Another reader may have started the stream while this one waited for the slot; and two must
     // not start it at once.
-    let starting = shared.starting.lock().unwrap_or_else(|e| e.into_inner());
+    let starting = shared.starting.lock();
     if let Some(joined) = join_running(shared, id, span) {
         return Ok(joined);
     }
@@ -127,7 +129,7 @@ impl Waiting {
                     return Err(ReadError::Failed("the stream ended before the read was served".into()));
                 }
                 // The stream heeds the limits, so this ends too.
-                None => inner = self.stream.changed.wait(inner).unwrap_or_else(|e| e.into_inner()),
+                None => self.stream.changed.wait(&mut inner),
             }
         }
     }
@@ -270,7 +272,7 @@ impl Stream {
                 inner.quit = true;
                 return Ok(false);
             };
-            inner = self.changed.wait_timeout(inner, rest).unwrap_or_else(|e| e.into_inner()).0;
+            self.changed.wait_for(&mut inner, rest);
         }
     }
 
@@ -306,6 +308,6 @@ impl Stream {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock()
     }
 }

@@ -1,8 +1,9 @@
 //! That an archive is still the one that was mounted. borg names archives, not their ids: one that
 //! was deleted and made anew has the same name and other bytes.
 
-use std::sync::Mutex;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
@@ -32,7 +33,7 @@ impl Pin {
     /// # Errors
     /// [`ReadError::Gone`] when it is another archive, or none.
     pub fn confirm(&self, borg: &Borg, lock_wait: Duration) -> Result<(), ReadError> {
-        let mut seen = self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        let mut seen = self.seen.lock();
         let now = borg.transaction();
         if now.is_some() && now == *seen {
             return Ok(());

@@ -1,7 +1,9 @@
 //! The bound on the number of borg processes of a mount, and the word that it ends.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::long::Stream;
 use crate::archives::source::ReadError;
@@ -57,7 +59,7 @@ impl Slots {
             if state.used >= self.limit && !state.ending {
                 // Looks again now and then: a stream can become unused without a word.
                 let wait = Duration::from_millis(100).min(deadline - now);
-                state = self.changed.wait_timeout(state, wait).unwrap_or_else(|e| e.into_inner()).0;
+                self.changed.wait_for(&mut state, wait);
             }
         }
     }
@@ -75,9 +77,8 @@ impl Slots {
 
     /// Sleeps, unless the mount ends.
     pub fn pause(&self, time: Duration) -> Result<(), ReadError> {
-        let state = self.lock();
-        let wait = self.changed.wait_timeout_while(state, time, |state| !state.ending);
-        let (state, _) = wait.unwrap_or_else(|e| e.into_inner());
+        let mut state = self.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.ending, time);
         if state.ending { Err(ReadError::Ending) } else { Ok(()) }
     }
 
@@ -91,12 +92,12 @@ impl Slots {
         streams.iter().for_each(|s| s.end());
         let mut state = self.lock();
         while state.used > 0 {
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            self.changed.wait(&mut state);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock()
     }
 }
 

@@ -60,8 +60,8 @@ impl Telemetry {
     /// What borg said, explained.
     pub fn look(&mut self, config: &Config, lock_wait: Duration) -> Result<()> {
         let borg = Borg::new(config)?;
-        let _reached = borg.reach("list the archives", Need::Reading, false)?;
-        self.known.of(borg.repository(), &dataset(config));
+        let _preflight = borg.preflight("list the archives", Need::Reading, false)?;
+        self.history.of(borg.repository(), &dataset(config));
         let doing = "list the archives";
         let listed: Listed = read(doing, &borg.list_all(&[], doing, lock_wait)?.stdout)?;
         self.history.modified = seconds(&listed.repository.last_modified);

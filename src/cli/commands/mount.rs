@@ -25,7 +25,7 @@ use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
 use crate::progress::{Monitor, Progress};
-use crate::tools::borg::{Borg, Need, Reached};
+use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::mount_log::Log;
 use crate::tools::mount_point;
 
@@ -131,7 +131,7 @@ impl Mount {
             mount_point::make_mount_point(dir, mode)?;
         }
         let point = mount_point::mount_point(dir, borg.local())?;
-        let reached = borg.reach("mount it", Need::Repository, false)?;
+        let reached = borg.preflight("mount it", Need::Repository, false)?;
         let display = Display::new(console);
         let opened =
             open::open(borg, request, &|entries| display.progress(Progress::entries("files", entries)));

@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::error::{Error, Kind, Result};
-use crate::tools::{holders, mount_point};
 use crate::tools::mounts::{self, FUSE_TYPE};
+use crate::tools::{holders, mount_point};
 
 /// Unmount a mount.
 #[derive(Args)]

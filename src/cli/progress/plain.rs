@@ -1,7 +1,8 @@
 //! Progress as plain lines, for a journal or a log.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::text::{Clock, text};
 use crate::cli::console::Console;
@@ -23,13 +24,13 @@ impl Lines {
 
     /// The step that is reported next begins then, whatever its name.
     pub fn restart(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = Clock::default();
+        self.state.lock().0 = Clock::default();
     }
 }
 
 impl Monitor for Lines {
     fn progress(&self, progress: Progress<'_>) {
-        let (clock, last) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (clock, last) = &mut *self.state.lock();
         let (elapsed, is_new) = clock.elapsed(progress.step);
         if is_new {
             *last = Instant::now();

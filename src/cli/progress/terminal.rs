@@ -1,10 +1,10 @@
 //! Progress as a bar on a terminal.
 
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::text::{Clock, text, total};
 use crate::progress::{Monitor, Progress};
@@ -51,7 +51,7 @@ impl Bar {
     }
 
     fn state(&self) -> MutexGuard<'_, (Clock, Instant)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

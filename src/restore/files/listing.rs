@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use borg_repository::ItemPath;
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::{KEPT_LINES, Request};
@@ -117,7 +118,7 @@ fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) 
         .arg(borg::archive_argument(archive))
         .args(patterns)
         .spawn(move |line| {
-            let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut log = sink.lock();
             if log.len() < KEPT_LINES {
                 log.push(Line::parse(line));
             }
@@ -137,7 +138,7 @@ fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) 
     };
     let items = lines.map(parse).collect::<Result<Vec<_>>>()?;
     let ended = child.wait_or_interrupt()?;
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = log.lock();
     borg::warned(ended).map(|_| items).ok_or_else(|| borg::explain(borg, doing, ended, &log))
 }
 

@@ -14,13 +14,14 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use borg_repository::ItemPath;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
+use parking_lot::Mutex;
 
 use self::fresh::Fresh;
 use self::listing::Listing;
@@ -213,7 +214,7 @@ fn run(borg: &Borg, request: &Request<'_>, patterns: &[OsString], dir: &Path, te
             }
             _ => {}
         }
-        let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = sink.lock();
         if log.len() < KEPT_LINES && matches!(line, Line::Message { .. }) {
             log.push(line);
         }
@@ -222,7 +223,7 @@ fn run(borg: &Borg, request: &Request<'_>, patterns: &[OsString], dir: &Path, te
     match borg::warned(ended) {
         Some(_) => Ok(warnings.load(Ordering::Relaxed)),
         None => {
-            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let log = log.lock();
             Err(borg::explain(borg, "extract from the archive", ended, &log))
         }
     }

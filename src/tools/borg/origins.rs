@@ -4,9 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::MutexGuard;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -172,7 +172,7 @@ impl Borg {
     }
 
     fn unreadable(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.unreadable.lock().unwrap_or_else(|e| e.into_inner())
+        self.unreadable.lock()
     }
 
     /// Remembers what we know of an archive that we have just made.

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::{Borg, PASSPHRASE_CREDENTIAL, credential};
@@ -179,7 +180,7 @@ impl Borg {
 
     pub(super) fn guess(&self) -> Option<MutexGuard<'_, Guess>> {
         match &self.passphrase {
-            Passphrase::Guessed(guess) => Some(guess.lock().unwrap_or_else(|e| e.into_inner())),
+            Passphrase::Guessed(guess) => Some(guess.lock()),
             _ => None,
         }
     }

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::process::ChildStdin;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::log::{Level, Line};
 use super::{Borg, CLIENT_VERSION};
@@ -131,5 +133,5 @@ fn told(line: &[u8]) {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+    mutex.lock()
 }

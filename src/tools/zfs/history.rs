@@ -9,7 +9,8 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::{Mark, PATIENCE};
 use crate::error::{Error, Result};
@@ -55,9 +56,9 @@ impl History {
         let cannot = || Error::failed(format!("cannot read the log of the pool {pool}"));
         let said = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&said);
-        let lock = |said: &Mutex<Vec<String>>| said.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
+        let lock = |said: &Mutex<Vec<String>>| said.lock().join("; ");
         let mut child = Command::new("zpool").args(["history", "-i", pool]).spawn(move |line| {
-            let mut said = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut said = sink.lock();
             said.push(String::from_utf8_lossy(line).into_owned());
         })?;
         let stdout = child.stdout().ok_or_else(cannot)?;

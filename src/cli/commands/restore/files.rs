@@ -32,7 +32,7 @@ pub fn run(
     strict: bool,
 ) -> Result<Exit> {
     // Borg opens the repository itself, with a lock of its own.
-    let _reached = borg.reach("restore from it", Need::Reading, false)?;
+    let _preflight = borg.preflight("restore from it", Need::Reading, false)?;
     let report = restore(borg, console, request, archived, to)?;
     if request.options.json {
         let (archive, target) = (&archived.archive.name, to.to_string_lossy());

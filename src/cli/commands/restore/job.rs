@@ -9,7 +9,7 @@ use super::request::Request;
 use crate::archives::archived::{Archived, Found, Image, Place};
 use crate::error::{Error, Result};
 use crate::restore::request;
-use crate::tools::borg::{Borg, Need, Reached};
+use crate::tools::borg::{Borg, Need, Preflight};
 
 /// What is to be done, with what it needs.
 pub enum Job<'a> {
@@ -22,7 +22,7 @@ pub enum Job<'a> {
 /// An archive that can be read as long as this is held.
 pub struct Opened {
     pub archived: Archived,
-    _reached: Reached,
+    _preflight: Preflight,
 }
 
 /// Asks the archive what the paths are.
@@ -47,9 +47,9 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
         options.refuse_unless_for(&[Kind::Files, Kind::Image])?;
         return Err(Error::usage("`--to` is missing"));
     };
-    let reached = borg.reach("restore from it", Need::Repository, false)?;
+    let reached = borg.preflight("restore from it", Need::Repository, false)?;
     let archived = Archived::open(borg, &request.archive, options.source.into())?;
-    let opened = Opened { archived, _reached: reached };
+    let opened = Opened { archived, _preflight: reached };
     let found = match request.paths.as_slice() {
         [path] if !request.is_for_directory() && !to.is_dir() => Some(opened.archived.find(path)?),
         _ => None,

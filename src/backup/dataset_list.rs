@@ -1,4 +1,4 @@
-//! The manifest of the datasets, made of what is backed up.
+//! The dataset list, made of what is backed up.
 
 use super::plan::{Plan, Source};
 use super::snapshot_set::SnapshotSet;
@@ -6,11 +6,11 @@ use crate::archive::datasets::{Datasets, Described, Snapshot};
 use crate::error::Result;
 use crate::tools::zfs::{Dataset, DatasetKind};
 
-/// The manifest of the archive `name`, as JSON.
+/// The dataset list of the archive `name`, as JSON.
 ///
 /// # Errors
 /// When a dataset of `plan` has no snapshot in `set`.
-pub fn manifest(plan: &Plan, set: &SnapshotSet, name: &str) -> Result<Vec<u8>> {
+pub fn dataset_list(plan: &Plan, set: &SnapshotSet, name: &str) -> Result<Vec<u8>> {
     let mut datasets = Vec::new();
     for entry in &plan.entries {
         match &entry.source {
