@@ -23,13 +23,13 @@ pub struct Bar {
 impl Bar {
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.finish_and_clear();
         Bar { bar, state: Mutex::new((Clock::default(), Instant::now())) }
     }
 
     /// Draws a step of which nothing is known but that it goes on.
     pub fn activity(&self, step: &'static str) {
-        self.begin(step, WITHOUT_TOTAL);
-        self.bar.set_message("");
+        self.begin(step, WITHOUT_TOTAL, String::new());
     }
 
     pub fn clear(&self) {
@@ -43,11 +43,14 @@ impl Bar {
         self.state().0 = Clock::default();
     }
 
-    fn begin(&self, step: &'static str, template: &str) {
-        self.bar.reset();
+    /// Nothing is drawn before all of it is set.
+    fn begin(&self, step: &'static str, template: &str, message: String) {
+        self.bar.finish_and_clear();
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bar.set_style(style.progress_chars("=> "));
         self.bar.set_prefix(step);
+        self.bar.set_message(message);
+        self.bar.reset();
     }
 
     fn state(&self) -> MutexGuard<'_, (Clock, Instant)> {
@@ -63,14 +66,16 @@ impl Monitor for Bar {
             return;
         }
         *last = Instant::now();
-        let total = total(&progress);
-        if is_new || self.bar.is_finished() {
-            self.begin(progress.step, if total.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL });
-        }
+        let (total, message) = (total(&progress), text(&progress, elapsed));
         if let Some(total) = total {
             self.bar.set_length(total);
         }
-        self.bar.set_message(text(&progress, elapsed));
+        if is_new || self.bar.is_finished() {
+            let template = if total.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
+            self.begin(progress.step, template, message);
+        } else {
+            self.bar.set_message(message);
+        }
         self.bar.set_position(progress.done);
     }
 }
