@@ -15,7 +15,7 @@
 //! them. It knows nothing of this package.
 //!
 //! A module uses those on lower lines, never those above or beside it. ARCHITECTURE.md says why,
-//! and `tests/architecture.rs` holds the code to it.
+//! and `tests/architecture` holds the code to it.
 
 #![deny(clippy::unwrap_used)]
 

@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use borg_repository::ItemPath;
-use serde::{Deserialize, Serialize};
-
 use super::chunks::Chunks;
 use super::damage::{self, Damaged, REPAIRED};
 use super::native::NativeCatalog;
-use super::open::{self, CATALOGS, Source};
-use super::source::Catalog;
+use super::open::{Archives, Options, Source};
+use super::storage::Remembered;
 use super::streamed::Streamed;
-use super::streams::{BorgCatalog, Limits};
 use crate::archive::choice::Wanted;
 use crate::archive::datasets::Datasets;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::naming;
-use crate::archive::tree::{Body, NodeId, Tree, TreeBuilder, View};
+use crate::archive::tree::{Body, NodeId, Tree, View};
 use crate::archive::volumes;
 use crate::error::{Error, Kind, Result};
-use crate::folders;
 use crate::tools::borg::Borg;
+use borg_repository::ItemPath;
 
 /// No list of datasets is longer, in bytes: some 400 a dataset.
 const MANIFEST: u64 = 16 << 20;
@@ -30,9 +26,7 @@ const MANIFEST: u64 = 16 << 20;
 pub struct Archived {
     pub archive: Archive,
     pub tree: Arc<Tree>,
-    /// `None`: only borg can read the repository.
-    pub native: Option<Arc<NativeCatalog>>,
-    catalog: Arc<dyn Catalog>,
+    archives: Archives,
 }
 
 /// What a path in an archive is.
@@ -42,23 +36,6 @@ pub enum Found {
     Folder(ItemPath),
     /// A link, a device, a FIFO, a socket.
     Other(ItemPath),
-}
-
-/// Where what a word of a person's names is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    Archive,
-    /// In a volume of the archive, `/` first.
-    Volume {
-        volume: Vec<u8>,
-        path: Vec<u8>,
-    },
-}
-
-/// `a:/b:/c` as a volume and a path in it, in each way.
-fn splits(said: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let colons = memchr::memmem::find_iter(said, b":/").filter(|at| *at > 0);
-    colons.map(|at| (&said[..at], &said[at + 1..]))
 }
 
 /// A regular file of an archive.
@@ -84,28 +61,16 @@ impl Archived {
     /// When the repository or the archive cannot be read, or there is no such archive.
     pub fn open(borg: &Borg, wanted: &Wanted, source: Source) -> Result<Self> {
         let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
-        let limits = Limits::default();
-        let saved = folders::cache_dir().ok().map(|dir| dir.join(CATALOGS));
-        let native = open::native(borg, source, filter.clone(), &limits)?;
-        let native = native.map(|catalog| Arc::new(catalog.saving_in(saved)));
-        let catalog: Arc<dyn Catalog> = match &native {
-            Some(native) => native.clone(),
-            None => Arc::new(BorgCatalog::new(borg.clone(), filter, limits)),
-        };
-        let archives = catalog.archives()?;
-        let archive = open::choose(wanted, &*catalog, &archives, borg)?;
-        let view = View::default();
-        let tree = match catalog.remembered(&archive, &view) {
-            Some(tree) => Arc::new(tree),
-            None => {
-                let mut builder = TreeBuilder::new(view.clone(), archive.start_ns());
-                catalog.items(&archive, &mut |item| builder.add(item))?;
-                let tree = Arc::new(builder.finish());
-                catalog.remember(&archive, &view, &tree);
-                tree
-            }
-        };
-        Ok(Archived { archive, tree, native, catalog })
+        let remembered = Remembered::catalogs();
+        let archives = Archives::open(borg, Options { source, filter, remembered, ..Options::default() })?;
+        let archive = archives.resolve(wanted, &archives.list()?)?;
+        let tree = archives.tree(&archive, &View::default())?;
+        Ok(Archived { archive, tree, archives })
+    }
+
+    /// The reader of the repository; `None` where only borg can read it.
+    pub fn native(&self) -> Option<&Arc<NativeCatalog>> {
+        self.archives.native()
     }
 
     /// What `said` (as [`naming::candidates`] takes it) is in the archive.
@@ -123,38 +88,9 @@ impl Archived {
         self.at(node, path)
     }
 
-    /// Whether there is anything at `said`, be it damaged.
-    fn has(&self, said: &[u8]) -> Option<NodeId> {
+    /// The node of what `said` names, be it damaged.
+    pub fn has(&self, said: &[u8]) -> Option<NodeId> {
         naming::candidates(said).ok()?.into_iter().find_map(|path| self.tree.find(&path))
-    }
-
-    /// What each of `words` names: the archive is asked first, and only what it does not have may be
-    /// `VOLUME:/PATH`.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] when it is neither.
-    pub fn places(&self, words: &[Vec<u8>]) -> Result<Vec<Place>> {
-        words.iter().map(|said| self.place(said)).collect()
-    }
-
-    fn place(&self, said: &[u8]) -> Result<Place> {
-        if self.has(said).is_some() {
-            return Ok(Place::Archive);
-        }
-        let is_file = |volume: &[u8]| {
-            let node = self.has(volume).and_then(|node| self.tree.node(node));
-            matches!(node.map(|node| node.body), Some(Body::File(_)))
-        };
-        for (volume, path) in splits(said) {
-            if is_file(volume) {
-                return Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() });
-            }
-        }
-        match splits(said).next() {
-            // It says which volumes there are.
-            Some((volume, path)) => Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() }),
-            None => self.find(said).map(|_| Place::Archive),
-        }
     }
 
     /// What the archive says of its ZFS datasets; `None` when it says nothing.
@@ -180,16 +116,18 @@ impl Archived {
         let (archive, size) = (self.archive.clone(), listed.size);
         let chunks = |native| Chunks::new(Arc::clone(native), &archive, listed.item, size);
         if listed.damaged {
-            let ranges = self.native.as_ref().map(|native| chunks(native).repaired()).transpose()?;
+            let ranges = self.native().map(|native| chunks(native).repaired()).transpose()?;
             return Err(self.repaired(Damaged {
                 path,
                 ranges: ranges.unwrap_or_default(),
                 why: REPAIRED.into(),
             }));
         }
-        let bytes = match &self.native {
+        let bytes = match self.native() {
             Some(native) => Bytes::Chunks(chunks(native)),
-            None => Bytes::Stream(Streamed::new(&*self.catalog, &archive, &self.tree, content, size)?),
+            None => {
+                Bytes::Stream(Streamed::new(&**self.archives.catalog(), &archive, &self.tree, content, size)?)
+            }
         };
         Ok(Found::Image(Image { archive, path, size, bytes }))
     }
@@ -208,7 +146,7 @@ impl Archived {
 
 impl Drop for Archived {
     fn drop(&mut self) {
-        self.catalog.shut_down();
+        self.archives.shut_down();
     }
 }
 
@@ -232,20 +170,5 @@ impl Image {
     /// `::ARCHIVE PATH`, for people.
     pub fn name(&self) -> String {
         format!("::{} {}", self.archive.name, self.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_volume_may_begin_at_each_colon() {
-        let split = |said: &'static str| splits(said.as_bytes()).collect::<Vec<_>>();
-        assert_eq!(split("v:/a:/b"), [(&b"v"[..], &b"/a:/b"[..]), (b"v:/a", b"/b")]);
-        assert_eq!(split("tank/v:/"), [(&b"tank/v"[..], &b"/"[..])]);
-        for no in ["tank/v", "tank:v", ":/x"] {
-            assert!(split(no).is_empty(), "{no}");
-        }
     }
 }

@@ -7,18 +7,12 @@ use parking_lot::Mutex;
 
 use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, Request};
 
-use super::damage;
 use super::native::NativeCatalog;
+use super::{batches, damage};
 use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::process::memory::Budget;
-
-/// Chunks that are worked on together at most: twice as many as are hashed side by side, so that a
-/// long one is not hashed alone for long.
-pub const TOGETHER: usize = 8;
-/// Bytes after which no other chunk joins them.
-const TOGETHER_BYTES: u64 = 16 << 20;
 
 /// An image as its chunks.
 pub struct Chunks {
@@ -165,15 +159,15 @@ impl<'a> Pieces<'a> {
         self.chunks
     }
 
-    /// The next pieces that stand together, up to [`TOGETHER`], and some 16 MiB; none at the end.
+    /// The next pieces that stand together, a batch at most; none at the end.
     ///
     /// # Errors
     /// When the archive's list of chunks ends before the image.
     pub fn take(&self) -> Result<Vec<Piece>> {
         let mut next = self.next.lock();
         let mut pieces = Vec::new();
-        let end = self.chunks.size.min(*next + TOGETHER_BYTES);
-        while pieces.len() < TOGETHER && *next < end {
+        let end = self.chunks.size.min(*next + batches::BYTES);
+        while pieces.len() < batches::CHUNKS && *next < end {
             let piece = self.chunks.at(*next).filter(|piece| piece.range.start == *next);
             let piece = piece.ok_or_else(|| {
                 Error::failed(format!("the archive {} has no byte {next} of it", self.chunks.archive.name))

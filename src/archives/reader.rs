@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::source::{ContentSource, FRAME, Kept, Key, Layout, Piece, ReadError};
+use super::source::{CacheSink, ContentSource, FRAME, Key, Layout, Piece, ReadError};
 use crate::archive::tree::{ContentId, Tree};
 
 /// The part of the cache that belongs to one archive.
@@ -59,7 +59,7 @@ impl Shelf {
     }
 }
 
-impl Kept for Shelf {
+impl CacheSink for Shelf {
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]) {
         let end = offset + bytes.len() as u64;
         for piece in self.pieces(content, offset..end) {

@@ -55,11 +55,19 @@ pub trait Catalog: Send + Sync {
     /// Told of each tree that was made of [`Catalog::items`], which may be worth remembering.
     fn remember(&self, _archive: &Archive, _view: &View, _tree: &Arc<Tree>) {}
 
+    /// The tree of `archive` was dropped: what was kept for it can go.
+    fn forget(&self, _archive: &Archive) {}
+
     /// How the cache keeps the bytes of this archive, which is number `number` of the mount.
     fn layout(&self, archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout>;
 
     /// The bytes of one archive's files; what passes by is put into `kept`.
-    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource>;
+    fn contents(
+        &self,
+        archive: &Archive,
+        tree: Arc<Tree>,
+        sink: Arc<dyn CacheSink>,
+    ) -> Arc<dyn ContentSource>;
 
     /// Ends what still runs (children, threads); reads that wait fail. Called once, at the end.
     fn shut_down(&self);
@@ -69,7 +77,7 @@ pub trait Catalog: Send + Sync {
 pub trait ContentSource: Send + Sync {
     /// The bytes `span` of `content`: all of them, or an error. Blocks until then, but not for
     /// ever. `span` must not be empty and must end within the content. Bytes besides those asked
-    /// for that the source comes by are put into the [`Kept`] that it was made with, before they
+    /// for that the source comes by are put into the [`CacheSink`] that it was made with, before they
     /// can be missed: what was passed by once must not have to be passed again.
     ///
     /// # Errors
@@ -82,7 +90,7 @@ pub trait ContentSource: Send + Sync {
 }
 
 /// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.
-pub trait Kept: Send + Sync {
+pub trait CacheSink: Send + Sync {
     /// `bytes` stand at `offset` of `content`. Only frames that are whole in them are kept.
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]);
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::chunks::{Piece, Pieces, TOGETHER};
+use super::batches;
+use super::chunks::{Piece, Pieces};
 use super::progress::{Counts, add};
 use super::workers::Failure;
 use crate::archive::ranges::{common, length};
@@ -42,7 +43,7 @@ impl Survey<'_> {
         failure: &Failure,
         each: &(dyn Fn(Piece, Verdict) -> Result<()> + Sync),
     ) -> Result<()> {
-        let mut buffers: [Buffer; TOGETHER] = Default::default();
+        let mut buffers: [Buffer; batches::CHUNKS] = Default::default();
         loop {
             let batch = pieces.take()?;
             if batch.is_empty() || failure.ended()? {

@@ -3,6 +3,7 @@
 //! [`args`] has the enum of all commands and stands at the top. [`commands`] has one file for each of them. A command
 //! uses the files beside `args` (globals, console, progress, report, exit, …), which know no command.
 
+mod archive_mount;
 mod args;
 mod attachments;
 mod backup_events;

@@ -19,6 +19,7 @@ use super::attachment::{Attachment, Lock, make_dir};
 use super::detach;
 use super::filesystem;
 use super::filesystem::Mode;
+use super::found_archive::{Find, Serve};
 use super::origin::Origin;
 use super::overlay::Overlay;
 use super::writable::{self, Shown};
@@ -28,8 +29,6 @@ use crate::archive::volumes;
 use crate::archives::damage;
 use crate::error::{Error, Kind, Result};
 use crate::folders::{self, ARCHIVES_DIR};
-use crate::mount::open;
-use crate::mount::session::Session;
 use crate::process::interrupt;
 use crate::tools::background;
 use crate::tools::borg::{Borg, Need, Preflight};
@@ -67,12 +66,12 @@ pub enum Then {
     Qube(String),
 }
 
-/// Attaches an image. `progress` is told how many entries of the archive were read. Must be called
+/// Attaches an image of an archive that `find` finds. `progress` gets the number of entries of the archive that were read. Must be called
 /// while there is only one thread. What was made is gone again when this fails.
 ///
 /// # Errors
 /// When the user is not root, there is no such archive or image, or one of the steps fails.
-pub fn attach(borg: &Borg, request: &Request, progress: &dyn Fn(u64)) -> Result<Attachment> {
+pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, progress: &dyn Fn(u64)) -> Result<Attachment> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::usage("only root can make a device of an image")
             .hint("without root, `mount` shows the image as a file, which can be copied"));
@@ -83,7 +82,7 @@ pub fn attach(borg: &Borg, request: &Request, progress: &dyn Fn(u64)) -> Result<
     let new_changes = request.keep_changes.as_ref().filter(|file| !file.exists());
     let attachment = Attachment::begin(&request.said)?;
     let id = attachment.id.clone();
-    build(attachment, borg, request, progress).inspect_err(|_| {
+    build(attachment, borg, request, find, progress).inspect_err(|_| {
         let left = Attachment::all().unwrap_or_default().into_iter().find(|a| a.id == id);
         if let Some(Err(e)) = left.map(|left| detach::take_down(&left)) {
             tracing::error!("{}; `borg-offsite-backup cleanup` tries again", e.chain());
@@ -109,10 +108,12 @@ fn build(
     attachment: Attachment,
     borg: &Borg,
     request: &Request,
+    find: Find<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Attachment> {
-    let serve = |(session, _preflight): (Session, Preflight)| session.wait();
-    let mut attachment = background::start(|| mount_archive(borg, request, attachment, progress), serve)?;
+    let wait = |(serve, _preflight): (Serve, Preflight)| serve();
+    let mut attachment =
+        background::start(|| mount_archive(borg, request, attachment, find, progress), wait)?;
     interrupt::check()?;
     let (path, mut file) = open_image(&attachment, &request.image)?;
     attachment.path = path.as_os_str().to_owned();
@@ -173,12 +174,12 @@ fn mount_archive(
     borg: &Borg,
     request: &Request,
     mut attachment: Attachment,
+    find: Find<'_>,
     progress: &dyn Fn(u64),
-) -> Result<(Attachment, Option<(Session, Preflight)>)> {
+) -> Result<(Attachment, Option<(Serve, Preflight)>)> {
     let reached = borg.preflight("attach an image of it", Need::Repository, false)?;
-    let wanted = open::Request { archive: Some(request.archive.clone()), ..open::Request::default() };
-    let found = open::find(borg, wanted)?;
-    if let Some(archive) = &found.archive {
+    let found = find(borg, &request.archive)?;
+    if let Some(archive) = found.archive() {
         attachment.archive = archive.name.clone();
         attachment.archive_id = archive.id.clone();
     }
@@ -186,14 +187,14 @@ fn mount_archive(
     {
         // So that it is not unmounted before it stands in the record that it is used.
         let _lock = Lock::take()?;
-        if let Some(dir) = live_mount(&found.name, &attachment.archive_id)? {
+        if let Some(dir) = live_mount(found.mount_name(), &attachment.archive_id)? {
             attachment.private = dir.starts_with(ARCHIVES_DIR);
             attachment.mount = dir.into();
             attachment.save()?;
             return Ok((attachment, None));
         }
     }
-    let opened = found.read(progress)?;
+    let mount = found.read(progress)?;
     interrupt::check()?;
     let dir = attachment.archive_dir();
     folders::make_private(Path::new(ARCHIVES_DIR))?;
@@ -201,8 +202,8 @@ fn mount_archive(
     attachment.private = true;
     attachment.save()?;
     make_dir(&dir)?;
-    let session = opened.mount(&dir)?;
-    Ok((attachment, Some((session, reached))))
+    let serve = mount(&dir)?;
+    Ok((attachment, Some((serve, reached))))
 }
 
 /// Where root has mounted all of this archive. A mount of another user could say what it likes.

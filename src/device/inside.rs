@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use super::attach::{self, Request, Then};
 use super::attachment::Attachment;
 use super::detach;
+use super::found_archive::Find;
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::tools::borg::Borg;
@@ -48,7 +49,7 @@ impl Inside {
     ///
     /// # Errors
     /// As [`attach::attach`].
-    pub fn open(borg: &Borg, volume: &Volume, progress: &dyn Fn(u64)) -> Result<Inside> {
+    pub fn open(borg: &Borg, volume: &Volume, find: Find<'_>, progress: &dyn Fn(u64)) -> Result<Inside> {
         let request = Request {
             archive: volume.archive.clone(),
             said: volume.said.clone(),
@@ -62,7 +63,7 @@ impl Inside {
             then: Then::LookInside,
             in_host: volume.in_host,
         };
-        let attachment = attach::attach(borg, &request, progress)?;
+        let attachment = attach::attach(borg, &request, find, progress)?;
         let root = attachment.inside_dir();
         Ok(Inside { attachment: Some(attachment), root })
     }

@@ -5,6 +5,7 @@ pub mod attachment;
 mod blocks;
 pub mod detach;
 pub mod filesystem;
+pub mod found_archive;
 pub mod inside;
 mod origin;
 mod overlay;

@@ -17,7 +17,8 @@ use fuser::{
 use nix::errno::Errno;
 use parking_lot::Mutex;
 
-use super::fs::{Attr, FileSystem};
+use super::attr::Attr;
+use super::fs::FileSystem;
 
 /// Threads that wait for sources. Each waits for one read; the kernel asks for 64 at most at once.
 const WORKERS: usize = 32;
@@ -180,6 +181,7 @@ impl Filesystem for Adapter {
         self.answer(ino, move |fs| match fs.open(ino.0) {
             Ok(()) => {
                 opened.more();
+                fs.hold(ino.0);
                 reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
             }
             Err(e) => reply.error(errno(e)),
@@ -214,13 +216,14 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.fs.release(ino.0);
         self.opened.less();
         reply.ok();
     }
@@ -228,11 +231,12 @@ impl Filesystem for Adapter {
     fn releasedir(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
+        self.fs.release(ino.0);
         self.opened.less();
         reply.ok();
     }
@@ -256,6 +260,7 @@ impl Filesystem for Adapter {
         self.answer_if(was_ready, move |fs| match fs.enter(ino.0, was_ready) {
             Ok(()) => {
                 opened.more();
+                fs.hold(ino.0);
                 let kept = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
                 let kept = if fs.is_constant(ino.0) { kept } else { FopenFlags::empty() };
                 reply.opened(FileHandle(0), kept);

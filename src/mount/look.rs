@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::archives::Archives;
+use super::shown::ShownArchives;
 use crate::archives::source::Catalog;
 
 /// Whoever wants the news waits for a look so long from its start, then it is told what was known.
@@ -17,7 +17,7 @@ pub struct Looks(Arc<Shared>);
 
 struct Shared {
     catalog: Arc<dyn Catalog>,
-    archives: Arc<Archives>,
+    archives: Arc<ShownArchives>,
     running: Mutex<Option<Running>>,
     /// Why the last look failed.
     failure: Mutex<Option<String>>,
@@ -32,7 +32,7 @@ struct Running {
 }
 
 impl Looks {
-    pub fn new(catalog: Arc<dyn Catalog>, archives: Arc<Archives>) -> Self {
+    pub fn new(catalog: Arc<dyn Catalog>, archives: Arc<ShownArchives>) -> Self {
         let (running, failure) = (Mutex::default(), Mutex::default());
         Looks(Arc::new(Shared { catalog, archives, running, failure }))
     }
@@ -115,10 +115,11 @@ mod tests {
     use super::*;
     use crate::archive::name::Archive;
     use crate::archive::tree::Tree;
-    use crate::archives::source::{ContentSource, Kept, Layout};
+    use crate::archives::source::{CacheSink, ContentSource, Layout};
     use crate::error::{Error, Result};
-    use crate::mount::archives::ChooseLatest;
     use borg_repository::Item;
+
+    use crate::mount::shown::ChooseLatest;
 
     type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
 
@@ -147,7 +148,7 @@ mod tests {
             unreachable!("a look reads no archive")
         }
 
-        fn contents(&self, _: &Archive, _: Arc<Tree>, _: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
+        fn contents(&self, _: &Archive, _: Arc<Tree>, _: Arc<dyn CacheSink>) -> Arc<dyn ContentSource> {
             unreachable!("a look reads no archive")
         }
 
@@ -159,7 +160,7 @@ mod tests {
     }
 
     fn looks_choosing(steps: Vec<Step>, choose_latest: ChooseLatest) -> Looks {
-        let archives = Archives::of(Vec::new(), choose_latest);
+        let archives = ShownArchives::of(Vec::new(), choose_latest);
         Looks::new(Arc::new(Steps(Mutex::new(steps))), Arc::new(archives))
     }
 

@@ -1,15 +1,16 @@
 //! Archives as a read-only FUSE tree.
 //!
 //! ```text
-//! open -> session -> fuse -> fs -> reader -> cache
-//!                                        \-> source (native, streams)
+//! open -> session -> fuse -> fs -> shown (which archives), loaded (their trees)
 //! ```
 
 mod acl;
-pub mod archives;
+mod attr;
 pub mod fs;
 mod fuse;
 mod links;
+mod loaded;
 mod look;
 pub mod open;
 pub mod session;
+pub mod shown;

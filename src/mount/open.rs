@@ -5,34 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use super::archives::{Archives, ChooseLatest};
 use super::fs::{FileSystem, Rules};
+use super::loaded::MOST_BYTES;
 use super::session::{Access, Guards, Session, Settings};
+use super::shown::{ChooseLatest, ShownArchives};
 use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::tree::View;
-use crate::archives::cache::{Cache, Limits as CacheLimits};
-use crate::archives::native::NativeCatalog;
-use crate::archives::open::{CATALOGS, Source, catalog, choose};
+use crate::archives::cache::Cache;
+use crate::archives::open::{Archives, Options, Source};
 use crate::archives::source::Catalog;
+use crate::archives::storage::Storage;
 use crate::archives::streams::Limits;
-use crate::error::{Error, Kind, Result};
-use crate::folders;
+use crate::error::{Kind, Result};
 use crate::tools::borg::Borg;
 use crate::tools::owners::{Owners, Ownership};
 
-/// File contents in memory, in bytes. Little, since the kernel keeps what
-/// was read, too, and pages of the scratch.
-const MEMORY: u64 = 8 << 20;
-/// The same where there is no scratch file.
-const MEMORY_ALONE: u64 = 512 << 20;
-/// The scratch file takes at most this, unless more is asked for.
-const SCRATCH: u64 = 64 << 30;
-/// Folder in that of the cache for chunks.
-const CHUNKS: &str = "chunks";
-/// Less than this is not worth a file.
-const LEAST_SCRATCH: u64 = 1 << 20;
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line
 /// may take most of it.
 const DEADLINE: Duration = Duration::from_secs(3600);
@@ -92,10 +81,8 @@ pub struct Found {
     pub archive: Option<Archive>,
     /// Under which the mount stands in the mount table.
     pub name: String,
-    catalog: Arc<dyn Catalog>,
-    source: &'static str,
-    archives: Vec<Archive>,
-    choose_latest: ChooseLatest,
+    archives: Archives,
+    list: Vec<Archive>,
     cache: Arc<Cache>,
     rules: Rules,
     settings: Settings,
@@ -106,10 +93,9 @@ pub struct Found {
 /// # Errors
 /// As [`open`].
 pub fn find(borg: &Borg, request: Request) -> Result<Found> {
-    let mut on_disk = cache_limits(&request)?;
-    let chunks = kept_chunks(borg, &request, &mut on_disk);
-    let catalogs = (on_disk.scratch > 0).then(|| on_disk.dir.join(CATALOGS));
-    let cache = Arc::new(Cache::new(&on_disk)?);
+    let dir = request.cache_dir.as_deref();
+    let storage = Storage::new(dir, request.cache_size, borg.local().is_none())?;
+    let cache = Arc::new(Cache::new(&storage.cache)?);
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
@@ -121,25 +107,19 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let look = limits.look;
-    let keep = |catalog: NativeCatalog| {
-        let catalog = catalog.saving_in(catalogs).looking_every(look);
-        match chunks {
-            Some((dir, limit)) => catalog.keeping_chunks_in(dir, limit),
-            None => catalog,
-        }
-    };
-    let (catalog, source) = catalog(borg, request.source, filter, limits, keep)?;
-    let archives = catalog.archives()?;
+    let options = Options { source: request.source, filter, limits, remembered: storage.remembered };
+    let archives = Archives::open(borg, options)?;
+    let list = archives.list()?;
     let rules = Rules {
         view: request.view,
         owners: Owners::new(request.ownership),
         allow_damaged_files: request.allow_damaged_files,
         transform_symlinks: request.transform_symlinks,
         for_everyone: request.access == Access::Everyone && !request.ignore_permissions,
+        tree_memory: MOST_BYTES,
     };
     let archive = match &request.archive {
-        Some(wanted) => Some(choose(wanted, &*catalog, &archives, borg)?),
+        Some(wanted) => Some(archives.resolve(wanted, &list)?),
         None => None,
     };
     let name = match &archive {
@@ -149,22 +129,20 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let permissions = !request.ignore_permissions;
     let (access, guards) = (request.access, request.guards);
     let settings = Settings { name: name.clone(), access, permissions, guards, deadline };
-    let choose_latest = latest_for_links(Arc::clone(&catalog), borg);
-    Ok(Found { archive, name, catalog, source, archives, choose_latest, cache, rules, settings })
+    Ok(Found { archive, name, archives, list, cache, rules, settings })
 }
 
 /// What `::latest` means, for the link in a mount of all archives. Where that cannot be said there is no link.
-fn latest_for_links(catalog: Arc<dyn Catalog>, borg: &Borg) -> ChooseLatest {
-    let borg = borg.clone();
-    let said = Once::new();
-    Box::new(move |archives| {
-        if archives.is_empty() {
+fn latest_for_links(archives: Archives) -> ChooseLatest {
+    let warned = Once::new();
+    Box::new(move |list| {
+        if list.is_empty() {
             return Ok(None);
         }
-        match choose(&Wanted::Latest(0), &*catalog, archives, &borg) {
+        match archives.resolve(&Wanted::Latest(0), list) {
             Ok(latest) => Ok(Some(latest)),
             Err(e) => {
-                said.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain()));
+                warned.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain()));
                 // It is not one archive, as long as these are all.
                 if matches!(e.kind(), Kind::Usage | Kind::NotFound) { Ok(None) } else { Err(e) }
             }
@@ -178,19 +156,21 @@ impl Found {
     /// # Errors
     /// As [`open`].
     pub fn read(self, progress: &dyn Fn(u64)) -> Result<Opened> {
-        let Found { catalog, cache, rules, settings, source, .. } = self;
+        let Found { archives, list, cache, rules, settings, .. } = self;
+        let catalog = Arc::clone(archives.catalog());
+        let source = archives.source();
         let (fs, what) = match self.archive {
             Some(archive) => {
                 let name = archive.name.clone();
                 (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
             }
             None => {
-                let what = match self.archives.len() {
+                let what = match list.len() {
                     1 => "1 archive".to_owned(),
                     n => format!("{n} archives"),
                 };
-                let archives = Archives::of(self.archives, self.choose_latest);
-                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, archives), what)
+                let shown = ShownArchives::of(list, latest_for_links(archives));
+                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, shown), what)
             }
         };
         Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })
@@ -205,48 +185,6 @@ impl Opened {
     pub fn mount(&self, dir: &Path) -> Result<Session> {
         Session::start(Arc::clone(&self.fs), Arc::clone(&self.catalog), dir, &self.settings)
     }
-}
-
-fn cache_limits(request: &Request) -> Result<CacheLimits> {
-    let none = CacheLimits { memory: MEMORY_ALONE, scratch: 0, dir: PathBuf::new() };
-    if request.cache_size == Some(0) {
-        return Ok(none);
-    }
-    let asked_for = request.cache_dir.is_some();
-    let made = match &request.cache_dir {
-        // The user's own folder: its mode is the user's affair, the file in it is private.
-        Some(dir) => Ok(dir.clone()),
-        None => folders::cache_dir().and_then(|dir| folders::make_private(&dir).map(|()| dir)),
-    };
-    let (dir, free) = match made.and_then(|dir| free_space(&dir).map(|free| (dir, free))) {
-        Ok(found) => found,
-        Err(e) if asked_for => return Err(e),
-        Err(e) => {
-            // A rescue system may have no place for it; the restore must go on.
-            tracing::warn!("no cache on disk, so far seeks are slow: {}", e.chain());
-            return Ok(none);
-        }
-    };
-    match request.cache_size.unwrap_or_else(|| SCRATCH.min(free / 2)) {
-        scratch if scratch < LEAST_SCRATCH => Ok(none),
-        scratch => Ok(CacheLimits { memory: MEMORY, scratch, dir }),
-    }
-}
-
-/// Where chunks of a server are kept for the next mount, and up to how many bytes: in a folder that
-/// the user names, with half of what the cache may take.
-fn kept_chunks(borg: &Borg, request: &Request, on_disk: &mut CacheLimits) -> Option<(PathBuf, u64)> {
-    if borg.local().is_some() || request.cache_dir.is_none() || on_disk.scratch == 0 {
-        return None;
-    }
-    on_disk.scratch /= 2;
-    Some((on_disk.dir.join(CHUNKS), on_disk.scratch))
-}
-
-fn free_space(dir: &Path) -> Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(dir)
-        .map_err(|e| Error::usage(format!("cannot use the cache folder {}", dir.display())).because(e))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// Where the kernel bounds FUSE requests, one past its bound ends the whole mount: stay below it.

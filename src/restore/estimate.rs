@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::archive::ranges::length;
 use crate::archives::archived::{Bytes, Image};
-use crate::archives::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use crate::archives::batches;
+use crate::archives::chunks::{Chunks, Piece, Pieces};
 use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::survey::{Survey, Verdict, spans};
 use crate::archives::workers;
@@ -127,7 +128,7 @@ fn note(piece: &Piece, bytes: u64, counts: &Counts, missing: &Mutex<Missing>) {
 fn rate(chunks: &Chunks, probes: &[Chunk]) -> Result<Option<u64>> {
     let start = Instant::now();
     let mut fetched = 0;
-    for batch in probes.chunks(TOGETHER) {
+    for batch in probes.chunks(batches::CHUNKS) {
         chunks.receive(batch.iter().map(|chunk| chunks.request(chunk)).collect())?;
         fetched += batch.iter().map(|chunk| u64::from(chunk.stored)).sum::<u64>();
         if start.elapsed() > PROBE_TIME {

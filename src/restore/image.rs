@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use super::writer::Writer;
 use crate::archive::ranges;
 use crate::archives::archived::{Bytes, Image};
-use crate::archives::chunks::{Chunks, Piece, Pieces, TOGETHER};
+use crate::archives::batches;
+use crate::archives::chunks::{Chunks, Piece, Pieces};
 use crate::archives::damage::{self, Damaged};
 use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::streamed::Streamed;
@@ -253,10 +254,7 @@ fn fetch(
         if failure.ended()? {
             return Ok(());
         }
-        // Not more than a fair share, so that no other thread is idle.
-        let share = (coming.len() / workers::count()).min(TOGETHER - 1);
-        let (pieces, requests): (Vec<_>, Vec<_>) =
-            std::iter::once(first).chain(coming.try_iter().take(share)).unzip();
+        let (pieces, requests): (Vec<_>, Vec<_>) = batches::share(first, &coming).into_iter().unzip();
         let received = chunks.receive_what_is_right(requests)?;
         // Of a batch with one that is lost none is written.
         let mut right = Vec::with_capacity(pieces.len());

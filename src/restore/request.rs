@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::archive::choice::Wanted;
-use crate::archives::archived::{Archived, Place};
+use crate::archives::archived::Archived;
 use crate::archives::native;
 use crate::archives::open::Source;
+use crate::archives::places::{self, Place};
 use crate::error::Result;
 use crate::process::daemon;
 use crate::tools::background;
@@ -23,7 +24,7 @@ pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -
     find_passphrase(borg)?;
     let ask = || {
         let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
-        let places = Archived::open(borg, wanted, source)?.places(words)?;
+        let places = places::places(&Archived::open(borg, wanted, source)?, words)?;
         Ok((places, None))
     };
     background::start(ask, |(): ()| Ok(()))

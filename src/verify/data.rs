@@ -14,7 +14,7 @@ use super::sample::{Mark, Sample};
 use crate::archive::ranges;
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::archives::archived::Archived;
-use crate::archives::chunks::TOGETHER;
+use crate::archives::batches;
 use crate::archives::damage::{self, Damaged};
 use crate::archives::native::NativeCatalog;
 use crate::archives::progress::{Meter, Monitor, Step};
@@ -133,7 +133,7 @@ fn each_item(
 /// Reads chunks, and tells which cannot be read and why.
 fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Result<HashMap<Id, String>> {
     let meter = Meter::new(Step::Read, length(chunks), monitor);
-    let (queue, lost) = (Mutex::new(chunks.chunks(TOGETHER)), Mutex::new(HashMap::new()));
+    let (queue, lost) = (Mutex::new(chunks.chunks(batches::CHUNKS)), Mutex::new(HashMap::new()));
     let next = || queue.lock().next().unwrap_or_default();
     let ask = |batch: &[Chunk]| batch.iter().map(|chunk| native.repository().request_chunk(chunk)).collect();
     workers::run(|failure| {

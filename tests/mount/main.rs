@@ -5,6 +5,7 @@
 mod common;
 
 mod contract;
+mod dropped;
 mod looks;
 mod memory;
 mod model;

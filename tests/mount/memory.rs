@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use borg_offsite_backup::archive::name::Archive;
 use borg_offsite_backup::archive::tree::{ContentId, Tree};
 use borg_offsite_backup::archives::reader::Frames;
-use borg_offsite_backup::archives::source::{Catalog, ContentSource, FRAME, Kept, Layout, ReadError};
+use borg_offsite_backup::archives::source::{CacheSink, Catalog, ContentSource, FRAME, Layout, ReadError};
 use borg_offsite_backup::error::{Error, Result};
 use borg_repository::Item;
 use borg_repository::ItemPath;
@@ -53,6 +53,8 @@ pub struct MemoryCatalog {
     pub archives: Vec<Volume>,
     ended: Arc<AtomicBool>,
     pub fetched: Arc<AtomicU64>,
+    /// How often the items of an archive were read.
+    pub read: Arc<AtomicU64>,
 }
 
 impl MemoryCatalog {
@@ -69,6 +71,7 @@ impl Catalog for MemoryCatalog {
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
         let (_, items, _) = self.find(archive).ok_or_else(|| Error::failed("no such archive"))?;
         items.iter().cloned().for_each(each);
+        self.read.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -76,10 +79,15 @@ impl Catalog for MemoryCatalog {
         Arc::new(Frames::new(Arc::clone(tree), number))
     }
 
-    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
+    fn contents(
+        &self,
+        archive: &Archive,
+        tree: Arc<Tree>,
+        sink: Arc<dyn CacheSink>,
+    ) -> Arc<dyn ContentSource> {
         let bytes = self.find(archive).map(|(_, _, bytes)| bytes.clone()).unwrap_or_default();
         let (ended, fetched) = (Arc::clone(&self.ended), Arc::clone(&self.fetched));
-        Arc::new(MemorySource { tree, bytes, kept, ended, fetched })
+        Arc::new(MemorySource { tree, bytes, sink, ended, fetched })
     }
 
     fn shut_down(&self) {
@@ -90,7 +98,7 @@ impl Catalog for MemoryCatalog {
 struct MemorySource {
     tree: Arc<Tree>,
     bytes: HashMap<Vec<u8>, Vec<u8>>,
-    kept: Arc<dyn Kept>,
+    sink: Arc<dyn CacheSink>,
     ended: Arc<AtomicBool>,
     fetched: Arc<AtomicU64>,
 }
@@ -109,7 +117,7 @@ impl ContentSource for MemorySource {
         // It donates the frame after what was asked for, as a stream does that runs ahead.
         let next = span.end.next_multiple_of(FRAME);
         if next < content.size {
-            self.kept.put(id, next, &all[next as usize..(next + FRAME).min(content.size) as usize]);
+            self.sink.put(id, next, &all[next as usize..(next + FRAME).min(content.size) as usize]);
         }
         Ok(all[span.start as usize..span.end as usize].to_vec())
     }

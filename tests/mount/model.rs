@@ -6,8 +6,8 @@ use std::sync::Arc;
 use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits};
 use borg_offsite_backup::archives::source::{Catalog, FRAME};
-use borg_offsite_backup::mount::archives::Archives;
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
+use borg_offsite_backup::mount::shown::ShownArchives;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
 use borg_repository::Item;
 use borg_repository::ItemPath;
@@ -154,6 +154,7 @@ fn file_system(model: &Model, view: View) -> FileSystem {
         allow_damaged_files: false,
         transform_symlinks: false,
         for_everyone: false,
+        tree_memory: 1 << 30,
     };
     FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &|_| {}).unwrap()
 }
@@ -297,9 +298,10 @@ fn every_archive_is_a_folder_and_each_has_its_own_bytes() {
         allow_damaged_files: false,
         transform_symlinks: false,
         for_everyone: false,
+        tree_memory: 1 << 30,
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
-    let archives = Archives::of(archives, Box::new(|all| Ok(all.last().cloned())));
+    let archives = ShownArchives::of(archives, Box::new(|all| Ok(all.last().cloned())));
     let fs = FileSystem::of_archives(Arc::new(catalog), cache, rules, archives);
     let expected: Vec<&[u8]> = vec![b".", b"..", b"2026-01-01", b"2026-01-02", b"other", b"latest"];
     assert_eq!(names_of(&fs), expected);
@@ -332,6 +334,7 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
             allow_damaged_files: allowed,
             transform_symlinks: false,
             for_everyone: false,
+            tree_memory: 1 << 30,
         };
         let cache = Arc::new(Cache::new(&limits).unwrap());
         let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &|_| {}).unwrap();

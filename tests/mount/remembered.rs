@@ -10,6 +10,7 @@ use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits as CacheLimits};
 use borg_offsite_backup::archives::native::NativeCatalog;
 use borg_offsite_backup::archives::source::Catalog;
+use borg_offsite_backup::archives::storage::Remembered;
 use borg_offsite_backup::archives::streams::Limits;
 use borg_offsite_backup::config::Config;
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
@@ -24,7 +25,8 @@ fn catalog(sandbox: &Sandbox) -> Arc<NativeCatalog> {
     let borg = Borg::new(&Config::load(&sandbox.config()).unwrap()).unwrap();
     let Limits { lock_wait, stall, .. } = Limits::default();
     let catalog = NativeCatalog::open(&borg, ArchiveFilter::default(), lock_wait, stall);
-    Arc::new(catalog.unwrap().unwrap().saving_in(Some(sandbox.path("cache"))))
+    let remembered = Remembered { catalogs: Some(sandbox.path("cache")), chunks: None };
+    Arc::new(catalog.ok().unwrap().remembering(remembered))
 }
 
 fn only_archive(catalog: &NativeCatalog) -> Archive {
@@ -40,6 +42,7 @@ fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<
         allow_damaged_files: false,
         transform_symlinks: false,
         for_everyone: false,
+        tree_memory: 1 << 30,
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let archive = only_archive(catalog);

@@ -4,31 +4,31 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use borg_repository::Error::{Integrity, NotFound, Unsupported};
 use borg_repository::{Authenticity, Chunk, ChunkLists, Id, Item, Repository};
-use parking_lot::{Mutex, MutexGuard};
 
-use super::ahead::Ahead;
-use super::fetchers::Desk;
-use super::lists::{Lists, Numbers};
-use super::opening::{self, Cannot, Opened};
+use super::layout::ChunkLayout;
+use super::lists::Lists;
+use super::opening::{self, NotOpened, Opened};
 use super::saved::Saved;
-use super::{Chunked, Files, Native};
+use super::shared::Shared;
+use super::source::ChunkSource;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{Tree, View};
 use crate::archives::pace::Pace;
-use crate::archives::source::{Catalog, ContentSource, Kept, Layout};
+use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
+use crate::archives::storage::Remembered;
 use crate::error::{Error, Result};
 use crate::folders::Private;
 use crate::process::daemon;
 use crate::process::memory::Budget;
 use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
+use parking_lot::{Mutex, MutexGuard};
 
 /// What makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
@@ -42,7 +42,7 @@ pub struct NativeCatalog {
     lock_wait: Duration,
     server: Option<Arc<Server>>,
     shared: Arc<Shared>,
-    /// The chunk lists of archives that were read and are not shown yet.
+    /// The chunk lists of the archives that are loaded, by the archive's id.
     lists: Mutex<HashMap<String, Arc<Lists>>>,
     /// Where lists of files are kept for the next mount, if anywhere.
     saved: Option<Arc<Saved>>,
@@ -55,49 +55,27 @@ pub struct NativeCatalog {
     pace: Pace,
 }
 
-/// What all archives have in common.
-pub struct Shared {
-    pub repository: Repository,
-    pub numbers: Numbers,
-    /// Where chunks are kept for the next mount.
-    chunks: Option<Private>,
-    ending: AtomicBool,
-}
-
-impl Shared {
-    pub fn ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
-    }
-}
-
 impl NativeCatalog {
-    /// Opens the repository of `borg`; `Err` of the inner result tells why only borg can read it.
-    /// Reads fail some time after nothing came for `stall`.
+    /// Opens the repository of `borg`. Reads fail some time after nothing came for `stall`.
     ///
     /// # Errors
-    /// When nobody should read it, it cannot be reached, or the key cannot be opened.
+    /// [`NotOpened::OnlyBorg`] when only borg can read it; when nobody should read it, it cannot be reached, or the key
+    /// cannot be opened.
     pub fn open(
         borg: &Borg,
         filter: ArchiveFilter,
         lock_wait: Duration,
         stall: Duration,
-    ) -> Result<Result<Self, String>> {
+    ) -> Result<Self, NotOpened> {
         daemon::open_many_files();
         let pace = Pace::new(borg, None);
-        let Opened { repository, server } = match opening::open(borg, stall) {
-            Ok(opened) => opened,
-            Err(Cannot::OnlyBorg(why)) => return Ok(Err(why)),
-            Err(Cannot::Failed(error)) => return Err(error),
-        };
-        let (numbers, ending) = (Numbers::default(), AtomicBool::new(false));
-        let shared = Shared { repository, numbers, chunks: None, ending };
-        let (borg, shared) = (borg.clone(), Arc::new(shared));
-        Ok(Ok(NativeCatalog {
-            borg,
+        let Opened { repository, server } = opening::open(borg, stall)?;
+        Ok(NativeCatalog {
+            borg: borg.clone(),
             filter,
             lock_wait,
             server,
-            shared,
+            shared: Arc::new(Shared::new(repository)),
             lists: Mutex::default(),
             saved: None,
             doubtful: Mutex::default(),
@@ -105,11 +83,20 @@ impl NativeCatalog {
             origins: Mutex::default(),
             listed_at: Mutex::default(),
             pace,
-        }))
+        })
+    }
+
+    /// Leaves on disk what the next command can use.
+    pub fn remembering(self, what: Remembered) -> Self {
+        let catalog = self.saving_in(what.catalogs);
+        match what.chunks {
+            Some((dir, limit)) => catalog.keeping_chunks_in(dir, limit),
+            None => catalog,
+        }
     }
 
     /// Lists of files are kept in `dir`, if there is one, for the next mount.
-    pub fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
+    fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
         let secret = self.shared.repository.derive(SAVED);
         self.saved = dir.zip(secret).map(|(dir, secret)| Arc::new(Saved::new(dir, secret)));
         self
@@ -123,7 +110,7 @@ impl NativeCatalog {
 
     /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
     /// repository, up to `limit` bytes.
-    pub fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
+    fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
         match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
             (Ok(folder), Some(shared)) => {
                 shared.repository.keep_objects_in(folder.path(), limit);
@@ -253,31 +240,32 @@ impl Catalog for NativeCatalog {
         }
     }
 
+    fn forget(&self, archive: &Archive) {
+        lock(&self.lists).remove(&archive.id);
+    }
+
     fn layout(&self, archive: &Archive, _number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
-        Arc::new(Chunked {
-            catalog: Arc::clone(&self.shared),
+        Arc::new(ChunkLayout {
+            shared: Arc::clone(&self.shared),
             tree: Arc::clone(tree),
             lists: self.listed(archive),
         })
     }
 
-    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
-        let files = Arc::new(Files {
-            catalog: Arc::clone(&self.shared),
-            tree,
-            lists: self.listed(archive),
-            kept,
-            flights: Arc::default(),
-            desk: Desk::new(),
-        });
-        Arc::new(Native { ahead: Ahead::new(&files), files })
+    fn contents(
+        &self,
+        archive: &Archive,
+        tree: Arc<Tree>,
+        sink: Arc<dyn CacheSink>,
+    ) -> Arc<dyn ContentSource> {
+        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.listed(archive), sink))
     }
 
     fn shut_down(&self) {
         if let Some(origins) = &*lock(&self.origins) {
             origins.save();
         }
-        self.shared.ending.store(true, Ordering::Release);
+        self.shared.end();
         if let Some(server) = &self.server {
             server.end();
         }

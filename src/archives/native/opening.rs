@@ -18,22 +18,22 @@ pub struct Opened {
     pub server: Option<Arc<Server>>,
 }
 
-/// Why it was not opened.
-pub enum Cannot {
+/// Why a repository was not opened.
+pub enum NotOpened {
     /// Only borg can read it, for this reason.
     OnlyBorg(String),
     /// Nobody can, or nobody should.
     Failed(Error),
 }
 
-impl From<String> for Cannot {
+impl From<String> for NotOpened {
     fn from(why: String) -> Self {
-        Cannot::OnlyBorg(why)
+        NotOpened::OnlyBorg(why)
     }
 }
 
 /// Opens the repository of `borg`. Reads fail some time after nothing came for `stall`.
-pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
+pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
     let rules = borg.security_dir().map(|database| rules(borg, database)).transpose()?;
     let server = match borg.local() {
         Some(_) => None,
@@ -49,7 +49,7 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
     };
     match (Repository::open(opened, credentials), failed) {
         (Ok(repository), _) => Ok(Opened { repository, server }),
-        (Err(borg_repository::Error::Passphrase(_)), Some(e)) => Err(Cannot::Failed(e)),
+        (Err(borg_repository::Error::Passphrase(_)), Some(e)) => Err(NotOpened::Failed(e)),
         (Err(e), _) => Err(cannot(borg, e)),
     }
 }
@@ -61,7 +61,7 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, Cannot> {
 /// When none opens it.
 pub fn find_passphrase(borg: &Borg, stall: Duration) -> Result<(), Error> {
     match open(borg, stall) {
-        Err(Cannot::Failed(error)) if borg.passphrase_is_wrong() => Err(error),
+        Err(NotOpened::Failed(error)) if borg.passphrase_is_wrong() => Err(error),
         _ => Ok(()),
     }
 }
@@ -99,10 +99,10 @@ fn store(
     }
 }
 
-fn cannot(borg: &Borg, e: borg_repository::Error) -> Cannot {
+fn cannot(borg: &Borg, e: borg_repository::Error) -> NotOpened {
     match e {
-        e if e.is_unsupported() => Cannot::OnlyBorg(e.to_string()),
-        e => Cannot::Failed(told(borg, e)),
+        e if e.is_unsupported() => NotOpened::OnlyBorg(e.to_string()),
+        e => NotOpened::Failed(told(borg, e)),
     }
 }
 

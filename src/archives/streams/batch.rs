@@ -4,17 +4,18 @@
 //! If one of them came short, all after it would be cut at the wrong place: so nothing of a batch
 //! is given out before the whole of it has exactly the listed number of bytes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
+use super::context::Context;
 use super::extract::Extract;
-use super::{SMALL, Shared};
 use crate::archive::tree::{Content, ContentId, Tree};
 use crate::archives::source::{FRAME, ReadError};
 use crate::tools::borg;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+/// Files up to this many bytes come in batches; larger ones have a stream of their own.
+const SMALL: u64 = 1024 * 1024;
 /// Files in one batch at most.
 const FILES: usize = 1000;
 /// Bytes of one batch at most; they are in memory until it is complete.
@@ -28,21 +29,37 @@ const STRIDE: usize = 16;
 
 type Files = HashMap<ContentId, Arc<[u8]>>;
 
+/// The batches of an archive.
+pub struct Batches {
+    context: Arc<Context>,
+    folders: Folders,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Under way, by each of their files.
+    batches: HashMap<ContentId, Arc<Batch>>,
+    /// Files that once came wrong in a batch: they are fetched by themselves.
+    alone: HashSet<ContentId>,
+    walk: Walk,
+}
+
 /// A batch under way; all who want a file of it wait here.
-pub struct Batch {
+struct Batch {
     done: Mutex<Option<Result<Arc<Files>, ReadError>>>,
     changed: Condvar,
 }
 
 /// Which small files stand in the same folder.
-pub struct Folders {
+struct Folders {
     /// Hash of the folder's path, and a content in it; sorted.
     by_folder: Vec<(u64, ContentId)>,
 }
 
 /// Whether the reader walks through the tree: then a batch takes more than one folder.
 #[derive(Default)]
-pub struct Walk {
+struct Walk {
     last: Option<ContentId>,
     ahead: usize,
 }
@@ -58,7 +75,7 @@ impl Walk {
 }
 
 impl Folders {
-    pub fn new(tree: &Tree) -> Self {
+    fn new(tree: &Tree) -> Self {
         let entry = |(id, c): (ContentId, Content)| (hash(c.folder), id);
         let small = (0..).zip(tree.contents()).filter(|(_, c)| is_small(c));
         let mut by_folder: Vec<_> = small.map(entry).collect();
@@ -78,67 +95,91 @@ impl Folders {
     }
 }
 
-/// All bytes of a small file.
-pub fn fetch(shared: &Shared, folders: &Folders, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
-    let size = shared.content(id)?.size;
-    let (batch, members) = {
-        let mut state = shared.state();
-        if let Some(batch) = state.batches.get(&id).cloned() {
-            drop(state);
-            return batch.wait(id);
+impl Batches {
+    pub fn new(context: Arc<Context>) -> Self {
+        Batches { folders: Folders::new(&context.tree), context, state: Mutex::default() }
+    }
+
+    /// Whether such a content comes in batches.
+    pub fn takes(content: &Content) -> bool {
+        content.size <= SMALL && content.before == 0 && content.after == 0
+    }
+
+    /// All bytes of a small file.
+    pub fn fetch(&self, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
+        let context = &self.context;
+        let size = context.content(id)?.size;
+        let (batch, members) = {
+            let mut state = self.state();
+            if let Some(batch) = state.batches.get(&id).cloned() {
+                drop(state);
+                return batch.wait(id);
+            }
+            // A batch may have ended between the reader's look into the cache and here.
+            if let Some(bytes) = context.sink.get(id, 0..size) {
+                return Ok(bytes.into());
+            }
+            let members = self.members(&mut state, id)?;
+            let batch = Arc::new(Batch { done: Mutex::new(None), changed: Condvar::new() });
+            for member in &members {
+                state.batches.insert(*member, Arc::clone(&batch));
+            }
+            (batch, members)
+        };
+        let result = run(context, &members).map(Arc::new);
+        self.note(&members, &result);
+        batch.finish(result);
+        match batch.wait(id) {
+            // One bad file must not take its whole folder with it.
+            Err(ReadError::Incomplete(_)) if members.len() > 1 => self.fetch(id),
+            result => result,
         }
-        // A batch may have ended between the reader's look into the cache and here.
-        if let Some(bytes) = shared.kept.get(id, 0..size) {
-            return Ok(bytes.into());
-        }
+    }
+
+    fn members(&self, state: &mut State, id: ContentId) -> Result<Vec<ContentId>, ReadError> {
         let ahead = state.walk.step(id);
-        let mut members = choose(shared, folders, id, ahead)?;
-        members.retain(|m| *m == id || !(state.alone.contains(m) || state.batches.contains_key(m)));
         if state.alone.contains(&id) {
-            members = vec![id];
+            return Ok(vec![id]);
         }
-        let batch = Arc::new(Batch { done: Mutex::new(None), changed: Condvar::new() });
-        for member in &members {
-            state.batches.insert(*member, Arc::clone(&batch));
-        }
-        (batch, members)
-    };
-    let result = run(shared, &members).map(Arc::new);
-    {
-        let mut state = shared.state();
-        for member in &members {
+        let mut members = choose(&self.context, &self.folders, id, ahead)?;
+        members.retain(|m| *m == id || !(state.alone.contains(m) || state.batches.contains_key(m)));
+        Ok(members)
+    }
+
+    /// A batch of `members` ended so.
+    fn note(&self, members: &[ContentId], result: &Result<Arc<Files>, ReadError>) {
+        let mut state = self.state();
+        for member in members {
             state.batches.remove(member);
         }
         let wrong = matches!(result, Err(ReadError::Incomplete(_) | ReadError::Failed(_)));
         if wrong && members.len() > 1 {
-            state.alone.extend(&members);
+            state.alone.extend(members);
         }
     }
-    batch.finish(result);
-    match batch.wait(id) {
-        // One bad file must not take its whole folder with it.
-        Err(ReadError::Incomplete(_)) if members.len() > 1 => fetch(shared, folders, id),
-        result => result,
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 }
 
 /// The files of a batch for `id`, in the order of the archive: those of its folder, and `ahead`
 /// files after it.
 fn choose(
-    shared: &Shared,
+    context: &Context,
     folders: &Folders,
     id: ContentId,
     ahead: usize,
 ) -> Result<Vec<ContentId>, ReadError> {
-    let content = shared.content(id)?;
-    let siblings: Vec<ContentId> = folders.siblings(&shared.tree, content).collect();
+    let content = context.content(id)?;
+    let siblings: Vec<ContentId> = folders.siblings(&context.tree, content).collect();
     let here = siblings.partition_point(|s| *s < id);
-    let following = (id + 1..shared.tree.content_count()).take(4 * ahead);
+    let following = (id + 1..context.tree.content_count()).take(4 * ahead);
     // From the file on, then what is before it in the folder, then what follows in the archive.
     let in_folder = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
     let is_wanted = |c: &ContentId| {
-        let content = shared.tree.content(*c);
-        content.is_some_and(|content| is_small(&content) && !shared.kept.has_all(*c, content.size))
+        let content = context.tree.content(*c);
+        content.is_some_and(|content| is_small(&content) && !context.sink.has_all(*c, content.size))
     };
     let candidates = in_folder.chain(following).filter(is_wanted);
     let mut room =
@@ -148,7 +189,7 @@ fn choose(
         if chosen.contains(&candidate) {
             continue;
         }
-        if !room.take(&shared.content(candidate)?) {
+        if !room.take(&context.content(candidate)?) {
             break;
         }
         chosen.insert(candidate);
@@ -178,11 +219,11 @@ impl Room {
 }
 
 /// Streams the files and cuts them apart.
-fn run(shared: &Shared, members: &[ContentId]) -> Result<Files, ReadError> {
-    let slot = shared.slots.acquire()?;
-    let wanted = members.iter().map(|m| shared.content(*m)).collect::<Result<Vec<Content>, _>>()?;
+fn run(context: &Context, members: &[ContentId]) -> Result<Files, ReadError> {
+    let slot = context.slots.acquire()?;
+    let wanted = members.iter().map(|m| context.content(*m)).collect::<Result<Vec<Content>, _>>()?;
     let expected: u64 = wanted.iter().map(|c| c.size).sum();
-    let mut extract = Extract::start(shared, &wanted)?;
+    let mut extract = Extract::start(context, &wanted)?;
     // One byte more than expected, to see whether there is one.
     let mut bytes = vec![0; expected as usize + 1];
     let mut got = 0;
@@ -199,7 +240,7 @@ fn run(shared: &Shared, members: &[ContentId]) -> Result<Files, ReadError> {
         let (file, after) = rest.split_at(content.size as usize);
         rest = after;
         for (at, frame) in (0..).step_by(FRAME as usize).zip(file.chunks(FRAME as usize)) {
-            shared.kept.put(*member, at, frame);
+            context.sink.put(*member, at, frame);
         }
         files.insert(*member, file.into());
     }

@@ -14,16 +14,18 @@ use std::time::Duration;
 use borg_repository::{Item, ItemParser};
 use parking_lot::Mutex;
 
+use super::context::Context;
+use super::limits::Limits;
 use super::pin::Pin;
 use super::slots::Slots;
-use super::{Limits, Shared, Streams};
+use super::source::Streams;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::Tree;
 use crate::archives::pace::Pace;
 use crate::archives::reader::Frames;
-use crate::archives::source::{Catalog, ContentSource, Kept, Layout};
+use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
 use crate::error::{Error, Kind, Result};
 use crate::folders;
 use crate::process::memory::Budget;
@@ -169,17 +171,20 @@ impl Catalog for BorgCatalog {
         Arc::new(Frames::new(Arc::clone(tree), number))
     }
 
-    fn contents(&self, archive: &Archive, tree: Arc<Tree>, kept: Arc<dyn Kept>) -> Arc<dyn ContentSource> {
-        Arc::new(Streams::new(Shared {
+    fn contents(
+        &self,
+        archive: &Archive,
+        tree: Arc<Tree>,
+        sink: Arc<dyn CacheSink>,
+    ) -> Arc<dyn ContentSource> {
+        Arc::new(Streams::new(Context {
             borg: self.borg.clone(),
             archive: archive.clone(),
             tree,
-            kept,
+            sink,
             slots: Arc::clone(&self.slots),
             limits: self.limits.clone(),
             pin: self.pin(archive),
-            state: Mutex::default(),
-            starting: Mutex::default(),
         }))
     }
 

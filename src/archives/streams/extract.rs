@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Shared;
+use super::context::Context;
 use crate::archive::tree::Content;
 use crate::archives::source::ReadError;
 use crate::error::Kind;
@@ -23,7 +23,7 @@ const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
 
 /// A running extract.
 pub struct Extract<'a> {
-    shared: &'a Shared,
+    context: &'a Context,
     child: Child,
     stdout: TimedPipe,
     log: Arc<Mutex<Vec<Line>>>,
@@ -32,17 +32,17 @@ pub struct Extract<'a> {
 
 impl<'a> Extract<'a> {
     /// Starts the extract of these contents, which must not be empty.
-    pub fn start(shared: &'a Shared, contents: &[Content]) -> Result<Self, ReadError> {
+    pub fn start(context: &'a Context, contents: &[Content]) -> Result<Self, ReadError> {
         let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
         let patterns = patterns(contents);
         if patterns.iter().any(|pattern| pattern.len() > LONGEST_ARGUMENT) {
             return Err(ReadError::Incomplete("its path is too long to ask borg for it".into()));
         }
-        let command = shared
+        let command = context
             .borg
-            .command("extract --stdout", shared.limits.lock_wait)
+            .command("extract --stdout", context.limits.lock_wait)
             .map_err(failed)?
-            .arg(borg::archive_argument(&shared.archive.name))
+            .arg(borg::archive_argument(&context.archive.name))
             .args(patterns);
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
@@ -55,8 +55,8 @@ impl<'a> Extract<'a> {
             })
             .map_err(failed)?;
         let stdout = child.stdout().ok_or_else(|| ReadError::Failed("borg has no output".into()))?;
-        let stdout = TimedPipe::new(stdout, shared.limits.stall);
-        Ok(Extract { shared, child, stdout, log, confirmed: false })
+        let stdout = TimedPipe::new(stdout, context.limits.stall);
+        Ok(Extract { context, child, stdout, log, confirmed: false })
     }
 
     /// The next bytes, of the right archive; 0 at the end.
@@ -76,7 +76,7 @@ impl<'a> Extract<'a> {
     }
 
     fn confirm(&mut self) -> Result<(), ReadError> {
-        self.shared.pin.confirm(&self.shared.borg, self.shared.limits.lock_wait)?;
+        self.context.pin.confirm(&self.context.borg, self.context.limits.lock_wait)?;
         self.confirmed = true;
         Ok(())
     }
@@ -86,9 +86,9 @@ impl<'a> Extract<'a> {
     /// borg's exit code says neither yes nor no (1 for each exact path in 1.2.4, 0 also when
     /// nothing matched in 1.4): only the count does.
     pub fn judge(self, got: u64, expected: u64) -> Result<(), ReadError> {
-        let Extract { shared, mut child, stdout, log, .. } = self;
+        let Extract { context, mut child, stdout, log, .. } = self;
         drop(stdout);
-        let ended = child.wait_at_most(shared.limits.stall).map_err(|e| ReadError::Failed(e.chain()))?;
+        let ended = child.wait_at_most(context.limits.stall).map_err(|e| ReadError::Failed(e.chain()))?;
         if got == expected {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl<'a> Extract<'a> {
             Ended::Code(_) if borg::warned(ended).is_some() => {
                 ReadError::Incomplete(format!("{why}: borg extract ended with {ended}"))
             }
-            Ended::Code(_) => failure(shared, ended, &why, &log),
+            Ended::Code(_) => failure(context, ended, &why, &log),
         })
     }
 }
@@ -141,15 +141,15 @@ fn escape(path: &[u8], expression: &mut Vec<u8>) {
     }
 }
 
-fn failure(shared: &Shared, ended: Ended, why: &str, log: &[Line]) -> ReadError {
+fn failure(context: &Context, ended: Ended, why: &str, log: &[Line]) -> ReadError {
     let broken = |line: &Line| {
         matches!(line, Line::Message { text, .. } if
             text.contains("IntegrityError") || text.contains("ata integrity error")
             || text.contains("ObjectNotFound") || text.contains("not found in repository"))
     };
-    let error = borg::explain(&shared.borg, "extract from the archive", ended, log);
+    let error = borg::explain(&context.borg, "extract from the archive", ended, log);
     if error.kind() == Kind::NotFound {
-        return shared.pin.gone("was deleted");
+        return context.pin.gone("was deleted");
     }
     let cut = error.kind() == Kind::Disconnected;
     let why = format!("{why}: {}", error.chain());

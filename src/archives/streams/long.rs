@@ -7,16 +7,15 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use super::context::{Context, path_of};
 use super::extract::Extract;
-use super::slots::Slot;
-use super::{Shared, shown};
+use super::slots::Evictable;
 use crate::archive::tree::{Content, ContentId};
 use crate::archives::source::{FRAME, ReadError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How far a stream reads ahead of a read that follows no other, in bytes.
 const FIRST_WINDOW: u64 = 1024 * 1024;
@@ -28,7 +27,7 @@ const NEAR: u64 = 4 * 1024 * 1024;
 const BUFFER: usize = 1024 * 1024;
 
 /// A running stream.
-pub struct Stream {
+struct Stream {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -59,63 +58,105 @@ impl Waiter {
     }
 }
 
-/// What [`join`] found.
-pub enum Joined {
+/// The streams of an archive's large files.
+pub struct LongStreams {
+    context: Arc<Context>,
+    by_file: Mutex<HashMap<ContentId, Vec<Arc<Stream>>>>,
+    /// Held from the look for a stream of a file to the start of one.
+    starting: Mutex<()>,
+}
+
+/// What [`LongStreams::join`] found.
+enum Joined {
     /// The bytes had passed in the meantime.
     Had(Vec<u8>),
     Waiting(Waiting),
 }
 
 /// A place in the queue of a stream, given up when dropped.
-pub struct Waiting {
+struct Waiting {
     stream: Arc<Stream>,
     ticket: u64,
 }
 
-/// Finds a stream of the file that will still pass `span`, or starts one.
-pub fn join(shared: &Arc<Shared>, id: ContentId, span: &Range<u64>) -> Result<Joined, ReadError> {
-    if let Some(joined) = join_running(shared, id, span) {
-        return Ok(joined);
+impl LongStreams {
+    pub fn new(context: Arc<Context>) -> Self {
+        LongStreams { context, by_file: Mutex::default(), starting: Mutex::default() }
     }
-    let slot = shared.slots.acquire()?;
-    // Another reader may have started the stream while this one waited for the slot; and two must
-    // not start it at once.
-    let starting = shared.starting.lock();
-    if let Some(joined) = join_running(shared, id, span) {
-        return Ok(joined);
-    }
-    let stream = Arc::new(Stream::new());
-    let waiting = stream
-        .wait_for(shared, id, span)
-        .ok_or_else(|| ReadError::Failed("a new stream is at its end".into()))?;
-    shared.slots.enlist(&stream);
-    let mut state = shared.state();
-    state.streams.entry(id).or_default().push(Arc::clone(&stream));
-    drop(state);
-    drop(starting);
-    let (shared_too, stream_too) = (Arc::clone(shared), Arc::clone(&stream));
-    let thread = std::thread::Builder::new().name("stream".into());
-    let spawned = thread.spawn(move || stream_too.run(&shared_too, id, slot));
-    if let Err(e) = spawned {
-        let error = ReadError::Failed(format!("cannot start a thread: {e}"));
-        stream.close(shared, id, Err(error.clone()));
-        return Err(error);
-    }
-    Ok(Joined::Waiting(waiting))
-}
 
-fn join_running(shared: &Shared, id: ContentId, span: &Range<u64>) -> Option<Joined> {
-    let streams = shared.state().streams.get(&id).cloned().unwrap_or_default();
-    if let Some(waiting) = streams.iter().find_map(|stream| stream.wait_for(shared, id, span)) {
-        return Some(Joined::Waiting(waiting));
+    /// The bytes `span` of a file, from the stream that will pass them, or from a new one.
+    pub fn fetch(self: &Arc<Self>, id: ContentId, span: &Range<u64>) -> Result<Vec<u8>, ReadError> {
+        match self.join(id, span)? {
+            Joined::Had(bytes) => Ok(bytes),
+            Joined::Waiting(waiting) => waiting.bytes(),
+        }
     }
-    // Streams have passed it: the bytes may have come since the reader looked into the cache.
-    shared.kept.get(id, span.clone()).map(Joined::Had)
+
+    /// Finds a stream of the file that will still pass `span`, or starts one.
+    fn join(self: &Arc<Self>, id: ContentId, span: &Range<u64>) -> Result<Joined, ReadError> {
+        if let Some(joined) = self.join_running(id, span) {
+            return Ok(joined);
+        }
+        let slot = self.context.slots.acquire()?;
+        // Another reader may have started the stream while this one waited for the slot; and two must
+        // not start it at once.
+        let starting = self.starting.lock();
+        if let Some(joined) = self.join_running(id, span) {
+            return Ok(joined);
+        }
+        let stream = Arc::new(Stream::new());
+        let waiting = stream
+            .wait_for(&self.context, id, span)
+            .ok_or_else(|| ReadError::Failed("a new stream is at its end".into()))?;
+        let tenant: Weak<dyn Evictable> = Arc::<Stream>::downgrade(&stream);
+        self.context.slots.enlist(tenant);
+        self.by_file().entry(id).or_default().push(Arc::clone(&stream));
+        drop(starting);
+        let (this, running) = (Arc::clone(self), Arc::clone(&stream));
+        let spawned = std::thread::Builder::new().name("stream".into()).spawn(move || {
+            let result = running.run(&this.context, id);
+            this.close(&running, id, result);
+            drop(slot);
+        });
+        if let Err(e) = spawned {
+            let error = ReadError::Failed(format!("cannot start a thread: {e}"));
+            self.close(&stream, id, Err(error.clone()));
+            return Err(error);
+        }
+        Ok(Joined::Waiting(waiting))
+    }
+
+    fn join_running(&self, id: ContentId, span: &Range<u64>) -> Option<Joined> {
+        let streams = self.by_file().get(&id).cloned().unwrap_or_default();
+        if let Some(waiting) = streams.iter().find_map(|stream| stream.wait_for(&self.context, id, span)) {
+            return Some(Joined::Waiting(waiting));
+        }
+        // Streams have passed it: the bytes may have come since the reader looked into the cache.
+        self.context.sink.get(id, span.clone()).map(Joined::Had)
+    }
+
+    /// Takes the stream out of the file's list and wakes all who wait for it.
+    fn close(&self, stream: &Stream, id: ContentId, result: Result<(), ReadError>) {
+        let mut by_file = self.by_file();
+        if let Some(streams) = by_file.get_mut(&id) {
+            streams.retain(|s| !std::ptr::eq(&**s, stream));
+            if streams.is_empty() {
+                by_file.remove(&id);
+            }
+        }
+        drop(by_file);
+        stream.lock().ended = Some(result);
+        stream.changed.notify_all();
+    }
+
+    fn by_file(&self) -> MutexGuard<'_, HashMap<ContentId, Vec<Arc<Stream>>>> {
+        self.by_file.lock()
+    }
 }
 
 impl Waiting {
     /// The bytes, when the stream has passed them.
-    pub fn bytes(self) -> Result<Vec<u8>, ReadError> {
+    fn bytes(self) -> Result<Vec<u8>, ReadError> {
         let mut inner = self.stream.lock();
         loop {
             if inner.waiters.get(&self.ticket).is_none_or(Waiter::is_served) {
@@ -141,6 +182,19 @@ impl Drop for Waiting {
     }
 }
 
+impl Evictable for Stream {
+    fn unused_since(&self) -> Option<Instant> {
+        let inner = self.lock();
+        let unused = inner.waiters.is_empty() && !inner.quit && inner.ended.is_none();
+        unused.then_some(inner.last_used)
+    }
+
+    fn end(&self) {
+        self.lock().quit = true;
+        self.changed.notify_all();
+    }
+}
+
 impl Stream {
     fn new() -> Self {
         let inner = Inner {
@@ -159,14 +213,14 @@ impl Stream {
 
     /// A place in the queue, if the stream will still pass `span`, or is in the middle of it and
     /// what it passed is kept.
-    fn wait_for(self: &Arc<Self>, shared: &Shared, id: ContentId, span: &Range<u64>) -> Option<Waiting> {
+    fn wait_for(self: &Arc<Self>, context: &Context, id: ContentId, span: &Range<u64>) -> Option<Waiting> {
         let mut inner = self.lock();
         if inner.quit || inner.ended.is_some() || inner.position >= span.end {
             return None;
         }
         let bytes = match span.start..inner.position {
             passed if passed.is_empty() => Vec::new(),
-            passed => shared.kept.get(id, passed)?,
+            passed => context.sink.get(id, passed)?,
         };
         inner.window = match span.start.abs_diff(inner.last_end) < NEAR {
             true => (inner.window * 2).min(LAST_WINDOW),
@@ -183,61 +237,31 @@ impl Stream {
         Some(Waiting { stream: Arc::clone(self), ticket })
     }
 
-    /// Since when nobody has waited for it; `None` while somebody does, or when it is ending.
-    pub fn unused_since(&self) -> Option<Instant> {
-        let inner = self.lock();
-        let unused = inner.waiters.is_empty() && !inner.quit && inner.ended.is_none();
-        unused.then_some(inner.last_used)
-    }
-
-    /// Asks it to end soon.
-    pub fn end(&self) {
-        self.lock().quit = true;
-        self.changed.notify_all();
-    }
-
-    fn run(&self, shared: &Shared, id: ContentId, slot: Slot) {
-        let result = shared.content(id).and_then(|content| {
-            let result = self.pump(shared, id, &content);
-            if let Err(ReadError::Incomplete(_)) = &result
-                && self.lock().position >= content.size
-            {
-                // It gave more than the file: then the right bytes were perhaps others.
-                shared.kept.forget(id, content.size);
-            }
-            if let Err(e) = &result
-                && !matches!(e, ReadError::Ending)
-            {
-                tracing::warn!("{}: {e}", shown(&content));
-            }
-            result
-        });
-        self.close(shared, id, result);
-        drop(slot);
-    }
-
-    /// Takes the stream out of the file's list and wakes all who wait for it.
-    fn close(&self, shared: &Shared, id: ContentId, result: Result<(), ReadError>) {
-        let mut state = shared.state();
-        if let Some(streams) = state.streams.get_mut(&id) {
-            streams.retain(|s| !std::ptr::eq(&**s, self));
-            if streams.is_empty() {
-                state.streams.remove(&id);
-            }
+    fn run(&self, context: &Context, id: ContentId) -> Result<(), ReadError> {
+        let content = context.content(id)?;
+        let result = self.pump(context, id, &content);
+        if let Err(ReadError::Incomplete(_)) = &result
+            && self.lock().position >= content.size
+        {
+            // It gave more than the file: then the right bytes were perhaps others.
+            context.sink.forget(id, content.size);
         }
-        drop(state);
-        self.lock().ended = Some(result);
-        self.changed.notify_all();
+        if let Err(e) = &result
+            && !matches!(e, ReadError::Ending)
+        {
+            tracing::warn!("{}: {e}", path_of(&content));
+        }
+        result
     }
 
-    fn pump(&self, shared: &Shared, id: ContentId, content: &Content) -> Result<(), ReadError> {
-        let mut extract = Extract::start(shared, &[*content])?;
+    fn pump(&self, context: &Context, id: ContentId, content: &Content) -> Result<(), ReadError> {
+        let mut extract = Extract::start(context, &[*content])?;
         let total = content.before + content.size + content.after;
         let mut buffer = vec![0; BUFFER];
         let mut frame = Vec::with_capacity(FRAME as usize);
         let mut got = 0u64;
         loop {
-            if got < total && !self.wanted(shared)? {
+            if got < total && !self.wanted(context)? {
                 return Ok(());
             }
             let n = extract.read(&mut buffer, || self.lock().quit)?;
@@ -252,22 +276,22 @@ impl Stream {
             // Of the bytes [start, got) of the stream those that are this file's.
             let from = content.before.clamp(start, got) - start;
             let to = (content.before + content.size).clamp(start, got) - start;
-            self.take(shared, (id, content.size), &buffer[from as usize..to as usize], &mut frame);
+            self.take(context, (id, content.size), &buffer[from as usize..to as usize], &mut frame);
         }
     }
 
     /// Waits until somebody wants bytes beyond those delivered; false: nobody has for too long.
-    fn wanted(&self, shared: &Shared) -> Result<bool, ReadError> {
+    fn wanted(&self, context: &Context) -> Result<bool, ReadError> {
         let mut inner = self.lock();
         loop {
             if inner.quit {
-                return if shared.slots.ending() { Err(ReadError::Ending) } else { Ok(false) };
+                return if context.slots.ending() { Err(ReadError::Ending) } else { Ok(false) };
             }
             if inner.position < inner.horizon {
                 return Ok(true);
             }
             let unused = inner.last_used.elapsed();
-            let Some(rest) = shared.limits.idle.checked_sub(unused).filter(|rest| !rest.is_zero()) else {
+            let Some(rest) = context.limits.idle.checked_sub(unused).filter(|rest| !rest.is_zero()) else {
                 // From here on nobody can join: wait_for sees it under the same lock.
                 inner.quit = true;
                 return Ok(false);
@@ -277,14 +301,14 @@ impl Stream {
     }
 
     /// Cuts bytes of the file into frames; each full one is kept, then given to those who wait.
-    fn take(&self, shared: &Shared, (id, size): (ContentId, u64), mut bytes: &[u8], frame: &mut Vec<u8>) {
+    fn take(&self, context: &Context, (id, size): (ContentId, u64), mut bytes: &[u8], frame: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let n = bytes.len().min(FRAME as usize - frame.len());
             frame.extend_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
             let start = self.lock().position;
             if frame.len() as u64 == FRAME || start + frame.len() as u64 == size {
-                shared.kept.put(id, start, frame);
+                context.sink.put(id, start, frame);
                 self.deliver(start, frame);
                 frame.clear();
             }

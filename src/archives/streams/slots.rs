@@ -3,13 +3,20 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
-use super::long::Stream;
 use crate::archives::source::ReadError;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How long a read waits until one of the borg processes is free.
 const QUEUE: Duration = Duration::from_secs(600);
+
+/// A process that may be ended to make its slot free.
+pub trait Evictable: Send + Sync {
+    /// Since when nobody has needed it; `None` while somebody does, or when it is ending.
+    fn unused_since(&self) -> Option<Instant>;
+
+    /// Asks it to end soon.
+    fn end(&self);
+}
 
 /// All slots of a mount.
 pub struct Slots {
@@ -21,7 +28,7 @@ pub struct Slots {
 struct State {
     used: usize,
     ending: bool,
-    streams: Vec<Weak<Stream>>,
+    tenants: Vec<Weak<dyn Evictable>>,
 }
 
 /// The right to run one borg process, given back when dropped.
@@ -29,11 +36,11 @@ pub struct Slot(Arc<Slots>);
 
 impl Slots {
     pub fn new(limit: usize) -> Arc<Self> {
-        let state = State { used: 0, ending: false, streams: Vec::new() };
+        let state = State { used: 0, ending: false, tenants: Vec::new() };
         Arc::new(Slots { state: Mutex::new(state), changed: Condvar::new(), limit: limit.max(1) })
     }
 
-    /// Waits for a slot; a stream that nobody waits for is ended to make one free.
+    /// Waits for a slot, and ends the tenant that has been unused for longest to make one free.
     pub fn acquire(self: &Arc<Self>) -> Result<Slot, ReadError> {
         let deadline = Instant::now() + QUEUE;
         let mut state = self.lock();
@@ -49,11 +56,12 @@ impl Slots {
             if now >= deadline {
                 return Err(ReadError::Stalled(format!("{} streams were busy for too long", self.limit)));
             }
-            let streams: Vec<_> = state.streams.iter().filter_map(Weak::upgrade).collect();
+            let tenants: Vec<_> = state.tenants.iter().filter_map(Weak::upgrade).collect();
             drop(state);
-            let unused = streams.iter().filter_map(|s| Some((s.unused_since()?, s))).min_by_key(|(t, _)| *t);
-            if let Some((_, stream)) = unused {
-                stream.end();
+            let unused =
+                tenants.iter().filter_map(|t| Some((t.unused_since()?, t))).min_by_key(|(since, _)| *since);
+            if let Some((_, tenant)) = unused {
+                tenant.end();
             }
             state = self.lock();
             if state.used >= self.limit && !state.ending {
@@ -64,11 +72,11 @@ impl Slots {
         }
     }
 
-    /// A stream that [`Slots::acquire`] and [`Slots::shut_down`] may end.
-    pub fn enlist(&self, stream: &Arc<Stream>) {
+    /// Lets [`Slots::acquire`] and [`Slots::shut_down`] end `tenant`.
+    pub fn enlist(&self, tenant: Weak<dyn Evictable>) {
         let mut state = self.lock();
-        state.streams.retain(|s| s.strong_count() > 0);
-        state.streams.push(Arc::downgrade(stream));
+        state.tenants.retain(|tenant| tenant.strong_count() > 0);
+        state.tenants.push(tenant);
     }
 
     pub fn ending(&self) -> bool {
@@ -82,14 +90,14 @@ impl Slots {
         if state.ending { Err(ReadError::Ending) } else { Ok(()) }
     }
 
-    /// Ends all streams and waits until every process is gone.
+    /// Ends all tenants and waits until every process is gone.
     pub fn shut_down(&self) {
         let mut state = self.lock();
         state.ending = true;
-        let streams: Vec<_> = state.streams.iter().filter_map(Weak::upgrade).collect();
+        let tenants: Vec<_> = state.tenants.iter().filter_map(Weak::upgrade).collect();
         drop(state);
         self.changed.notify_all();
-        streams.iter().for_each(|s| s.end());
+        tenants.iter().for_each(|tenant| tenant.end());
         let mut state = self.lock();
         while state.used > 0 {
             self.changed.wait(&mut state);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use crate::archive::choice::Wanted;
+use crate::cli::archive_mount;
 use crate::cli::attachments;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -75,8 +76,9 @@ impl Attach {
         let request = self.request(borg.local())?;
         let console = globals.console();
         let display = Display::new(console);
-        let attachment =
-            attach::attach(&borg, &request, &|entries| display.progress(Progress::entries("files", entries)));
+        let attachment = attach::attach(&borg, &request, &archive_mount::find, &|entries| {
+            display.progress(Progress::entries("files", entries))
+        });
         display.clear();
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());

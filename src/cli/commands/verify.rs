@@ -117,7 +117,7 @@ impl Verify {
     ) -> Result<Exit> {
         let name = name(archived, path);
         let start = Instant::now();
-        let Some(native) = &archived.native else {
+        let Some(native) = archived.native() else {
             if self.sample.is_some() {
                 return Err(Error::usage("`--sample` needs the native source, which cannot read this"));
             }

@@ -84,7 +84,7 @@ fn restore(
 
 /// Which files are damaged, where that may be why `error` came: borg stops at the first.
 fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: Console) -> Error {
-    let Some(native) = archived.native.as_ref().filter(|_| error.kind() == Kind::Damaged) else {
+    let Some(native) = archived.native().filter(|_| error.kind() == Kind::Damaged) else {
         return error;
     };
     let display = Display::new(console);

@@ -6,7 +6,8 @@ use borg_repository::ItemPath;
 
 use super::options::Kind;
 use super::request::Request;
-use crate::archives::archived::{Archived, Found, Image, Place};
+use crate::archives::archived::{Archived, Found, Image};
+use crate::archives::places::Place;
 use crate::error::{Error, Result};
 use crate::restore::request;
 use crate::tools::borg::{Borg, Need, Preflight};

@@ -7,7 +7,8 @@ use std::path::Path;
 use chrono::{DateTime, Local};
 
 use super::request::Request;
-use crate::archives::archived::Place;
+use crate::archives::places::Place;
+use crate::cli::archive_mount;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Display;
@@ -57,7 +58,7 @@ fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Insid
         partition: request.options.partition,
         in_host: request.options.in_host,
     };
-    Ok((Inside::open(borg, &volume, &|_| ())?, paths))
+    Ok((Inside::open(borg, &volume, &archive_mount::find, &|_| ())?, paths))
 }
 
 /// The volume, and the paths in it.

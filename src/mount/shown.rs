@@ -7,11 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::links::Depths;
+use super::attr::Attr;
 use crate::archive::left_out::LeftOut;
 use crate::archive::name::Archive;
-use crate::archive::tree::Tree;
-use crate::archives::reader::Reader;
 use crate::error::Result;
 
 /// Name of the link to the newest archive.
@@ -24,7 +22,7 @@ const LONGEST_NAME: usize = 255;
 pub type ChooseLatest = Box<dyn Fn(&[Archive]) -> Result<Option<Archive>> + Send + Sync>;
 
 /// The archives of a mount.
-pub struct Archives {
+pub struct ShownArchives {
     list: RwLock<List>,
     choose_latest: ChooseLatest,
     /// Those of which none could be chosen yet.
@@ -46,29 +44,22 @@ struct List {
 /// An archive that is shown, or was.
 pub struct Slot {
     pub archive: Archive,
-    pub volume: OnceLock<Arc<Volume>>,
     /// Held while the archive is loaded, so that it is loaded once.
     pub loading: Mutex<()>,
+    /// Owner and mode of its root, once it was loaded: what protects it is known from then on.
+    pub root: OnceLock<Attr>,
 }
 
-/// A loaded archive.
-pub struct Volume {
-    pub tree: Arc<Tree>,
-    pub reader: Reader,
-    /// Made when they are first needed.
-    pub links: OnceLock<Depths>,
-}
-
-impl Archives {
+impl ShownArchives {
     /// One archive, whatever its name is: it is no folder's.
     pub fn single(archive: Archive) -> Self {
         let slots = vec![Arc::new(Slot::new(archive))];
         let list = RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() });
-        Archives { list, choose_latest: Box::new(|_| Ok(None)), undecided: Mutex::default() }
+        ShownArchives { list, choose_latest: Box::new(|_| Ok(None)), undecided: Mutex::default() }
     }
 
     pub fn of(archives: Vec<Archive>, choose_latest: ChooseLatest) -> Self {
-        let shown = Archives { list: RwLock::default(), choose_latest, undecided: Mutex::default() };
+        let shown = ShownArchives { list: RwLock::default(), choose_latest, undecided: Mutex::default() };
         shown.update(archives);
         shown
     }
@@ -111,8 +102,8 @@ impl Archives {
         self.read(|list| list.slots.get(number).cloned())
     }
 
-    pub fn slots(&self) -> Vec<Arc<Slot>> {
-        self.read(|list| list.slots.clone())
+    pub fn is_shown(&self, number: usize) -> bool {
+        self.read(|list| list.shown.contains(&number))
     }
 
     /// The number of the archive that is shown under this name.
@@ -173,7 +164,7 @@ fn key((number, slot): (usize, &Arc<Slot>)) -> ((String, String), usize) {
 
 impl Slot {
     fn new(archive: Archive) -> Self {
-        Slot { archive, volume: OnceLock::new(), loading: Mutex::new(()) }
+        Slot { archive, loading: Mutex::new(()), root: OnceLock::new() }
     }
 }
 
@@ -197,11 +188,11 @@ mod tests {
         Ok(archives.iter().max_by(|a, b| a.start.cmp(&b.start)).cloned())
     }
 
-    fn of(archives: Vec<Archive>) -> Archives {
-        Archives::of(archives, Box::new(last_begun))
+    fn of(archives: Vec<Archive>) -> ShownArchives {
+        ShownArchives::of(archives, Box::new(last_begun))
     }
 
-    fn names(archives: &Archives) -> Vec<String> {
+    fn names(archives: &ShownArchives) -> Vec<String> {
         archives.shown(0).into_iter().map(|n| archives.slot(n).unwrap().archive.name.clone()).collect()
     }
 
@@ -244,7 +235,7 @@ mod tests {
             2 => last_begun(archives),
             _ => panic!("it is known"),
         };
-        let archives = Archives::of(vec![archive("a", 1), archive("b", 2)], Box::new(choose));
+        let archives = ShownArchives::of(vec![archive("a", 1), archive("b", 2)], Box::new(choose));
         assert_eq!((archives.latest(), archives.count()), (None, 2));
         archives.choose_again();
         assert_eq!(archives.latest(), None);

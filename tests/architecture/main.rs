@@ -1,5 +1,7 @@
 //! Holds the code to the one way between the rooms that src/lib.rs tells.
 
+mod circles;
+
 use std::path::{Path, PathBuf};
 
 /// What every module above them may use.
@@ -12,8 +14,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     // Until the names of snapshots lie below both.
     ("restore", &["archives", "tools", "backup"]),
     ("verify", &["archives", "tools"]),
-    // Until the command joins them.
-    ("device", &["archives", "tools", "mount"]),
+    ("device", &["archives", "tools"]),
     ("mount", &["archives", "tools"]),
     ("backup", &["tools"]),
     ("archives", &["tools"]),
@@ -177,57 +178,4 @@ fn main_is_short() {
 fn names_are_found_in_every_form_of_use() {
     let code = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h;\ncrate::i::j();";
     assert_eq!(rooms_in(code, "crate::"), ["a", "b", "e", "g", "i"]);
-}
-
-/// The files of the reader of repositories that the file at `path` names: `super::x`, `crate::x`, in
-/// `remote/mod.rs` its own modules, and beside it `super::X`, which is that file's.
-fn files_used(path: &Path, code: &str, all: &[PathBuf]) -> Vec<PathBuf> {
-    let code = code.split("#[cfg(test)]").next().unwrap();
-    let dir = path.parent().unwrap();
-    let above = if path.ends_with("mod.rs") { dir.parent().unwrap() } else { dir };
-    let mut used = Vec::new();
-    for (root, from) in [("super::", above), ("crate::", Path::new("")), ("\nuse ", dir)] {
-        for name in rooms_in(code, root) {
-            let name = if name.starts_with(char::is_uppercase) { "." } else { name };
-            let file = from.join(name).with_extension("rs");
-            let directory = from.join(name).join("mod.rs");
-            used.extend(
-                [file, directory].into_iter().filter(|target| target != path && all.contains(target)),
-            );
-        }
-    }
-    used
-}
-
-#[test]
-fn no_files_of_the_reader_of_repositories_use_each_other_in_a_circle() {
-    let sources = sources_in("crates/borg-repository/src");
-    let sources: Vec<_> = sources.iter().filter(|s| s.path != Path::new("lib.rs")).collect();
-    let all: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).collect();
-    let mut left: Vec<_> =
-        sources.iter().map(|s| (s.path.clone(), files_used(&s.path, &s.code, &all))).collect();
-    assert!(left.iter().map(|(_, used)| used.len()).sum::<usize>() > 50, "uses are found");
-    // Whatever uses nothing that is left is in no circle.
-    while let Some(at) =
-        left.iter().position(|(_, used)| !used.iter().any(|u| left.iter().any(|l| l.0 == *u)))
-    {
-        left.swap_remove(at);
-    }
-    assert!(left.is_empty(), "{left:#?}");
-}
-
-/// The code of a file without its tests.
-fn without_tests(code: &str) -> &str {
-    code.split("#[cfg(test)]").next().unwrap()
-}
-
-#[test]
-fn the_layout_of_volumes_has_one_home() {
-    let spells = |s: &Source| {
-        // A help text may show a device.
-        let words = [("\"/dev/zvol", "cli"), ("b\"dev/zvol", ""), ("borg-offsite-backup.json\"", "")];
-        words.iter().any(|(word, room)| s.room != *room && without_tests(&s.code).contains(word))
-    };
-    let found: Vec<_> = sources().into_iter().filter(spells).map(|s| s.path).collect();
-    assert_eq!(found, [Path::new("archive/volumes.rs")]);
 }

@@ -5,18 +5,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
+
+use super::fetcher::Group;
+use super::lists::{Lists, Span};
+use crate::archive::tree::ContentId;
+use crate::archives::batches;
 use parking_lot::Mutex;
 
-use super::Files;
-use super::fetchers::{Group, TOGETHER};
-use super::lists::Span;
-use crate::archive::tree::ContentId;
-
 /// Chunks ahead of a reader at most. Each has 2 MiB as a rule, 8 at most.
-const CHUNKS: usize = 20;
-/// Chunks that are fetched together have no more bytes than this, unless it is one.
-const BYTES: u64 = 16 << 20;
+pub const CHUNKS: usize = 20;
 /// Reads that start this near to the last one's end follow it: the kernel's own read-ahead does not
 /// come in order.
 const NEAR: u64 = 4 << 20;
@@ -26,10 +24,11 @@ const FOLLOWED: usize = 64;
 /// folders and files by turns.
 const HEADS: usize = 8;
 
-/// The readers of an archive's files, and the way to the threads that work ahead of them.
-pub struct Ahead {
+/// Follows the readers of an archive's files, and asks for what they may want next.
+pub struct Readahead {
+    lists: Arc<Lists>,
     readers: Mutex<HashMap<ContentId, Reading>>,
-    jobs: Sender<Group>,
+    groups: Sender<Group>,
 }
 
 /// The heads of a file, that which moved last at the end.
@@ -47,28 +46,26 @@ struct Head {
     asked: u64,
 }
 
-impl Ahead {
-    pub fn new(files: &Arc<Files>) -> Self {
-        let (jobs, queue) = bounded(CHUNKS);
-        files.desk.start(files, &queue);
-        Ahead { readers: Mutex::default(), jobs }
+impl Readahead {
+    pub fn new(lists: Arc<Lists>, groups: Sender<Group>) -> Self {
+        Readahead { lists, readers: Mutex::default(), groups }
     }
 
     /// A read of `span` begins: asks for the chunks after it, if it follows one before.
-    pub fn follow(&self, files: &Files, content: ContentId, item: u32, span: &Range<u64>) {
+    pub fn follow(&self, content: ContentId, item: u32, span: &Range<u64>) {
         let mut readers = self.readers.lock();
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
             readers.clear();
         }
         let head = readers.entry(content).or_default().step(span);
-        let known = files.lists.ahead(item, head.end, if head.run > 0 { CHUNKS } else { 0 });
+        let known = self.lists.ahead(item, head.end, if head.run > 0 { CHUNKS } else { 0 });
         let near = known.iter().take_while(|next| next.start < head.end + 2 * head.run).count();
         let ends = near == known.len() && near < CHUNKS;
         let wanted = |next: &&Span| next.end > head.asked && next.chunk.is_some();
         let next: Vec<Span> = known.iter().take(near).filter(wanted).cloned().collect();
-        for group in groups(&next, TOGETHER.min(near.div_ceil(2)), ends) {
+        for group in groups(&next, batches::CHUNKS.min(near.div_ceil(2)), ends) {
             // A full queue has enough to do.
-            let (Some(last), Ok(())) = (group.last(), self.jobs.try_send((content, group.to_vec()))) else {
+            let (Some(last), Ok(())) = (group.last(), self.groups.try_send((content, group.to_vec()))) else {
                 return;
             };
             head.asked = last.end;
@@ -106,7 +103,7 @@ fn groups(spans: &[Span], count: usize, ends: bool) -> impl Iterator<Item = &[Sp
         let mut bytes = 0;
         let fits = |span: &&Span| {
             bytes += span.end - span.start;
-            bytes <= BYTES
+            bytes <= batches::BYTES
         };
         let length = rest.iter().take(count).take_while(fits).count().max(1);
         let (group, after) = rest.split_at(length);

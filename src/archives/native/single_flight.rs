@@ -3,41 +3,40 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::archives::source::ReadError;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub type Bytes = Arc<Vec<u8>>;
 
-/// Chunks on their way, by number.
+/// The fetches under way, by the number of their chunk.
 #[derive(Default)]
-pub struct Flights(Mutex<HashMap<u32, Arc<Flight>>>);
+pub struct SingleFlight(Mutex<HashMap<u32, Arc<Flight>>>);
 
-/// A chunk on its way.
+/// A chunk that is being fetched.
 #[derive(Default)]
 pub struct Flight {
-    landed: Mutex<Option<Result<Bytes, ReadError>>>,
+    result: Mutex<Option<Result<Bytes, ReadError>>>,
     changed: Condvar,
 }
 
 /// The duty to fetch a chunk. Until it is dropped nobody else fetches it, and those who want it
-/// wait; whatever happens to it, they are told.
-pub struct Pilot {
-    flights: Arc<Flights>,
+/// wait. Dropped without a result, it fails their reads.
+pub struct Leader {
+    flights: Arc<SingleFlight>,
     number: u32,
     pub flight: Arc<Flight>,
 }
 
-impl Flights {
-    /// The duty to fetch `number`; or the flight on which it is.
-    pub fn claim(self: &Arc<Self>, number: u32) -> Result<Pilot, Arc<Flight>> {
+impl SingleFlight {
+    /// The duty to fetch `number`; or, where somebody has it, the fetch to wait for.
+    pub fn claim(self: &Arc<Self>, number: u32) -> Result<Leader, Arc<Flight>> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&number) {
             return Err(Arc::clone(flight));
         }
         let flight = Arc::new(Flight::default());
         flights.insert(number, Arc::clone(&flight));
-        Ok(Pilot { flights: Arc::clone(self), number, flight })
+        Ok(Leader { flights: Arc::clone(self), number, flight })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Flight>>> {
@@ -45,29 +44,29 @@ impl Flights {
     }
 }
 
-impl Drop for Pilot {
+impl Drop for Leader {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.number);
-        // Counts only when nothing landed: the fetch panicked, or the mount ends.
-        self.flight.land(Err(ReadError::Failed("the fetch of a chunk broke off".into())));
+        // Counts only when there is no result: the fetch panicked, or the mount ends.
+        self.flight.finish(Err(ReadError::Failed("the fetch of a chunk broke off".into())));
     }
 }
 
 impl Flight {
-    /// Gives what was fetched to all who wait.
-    pub fn land(&self, result: Result<Bytes, ReadError>) {
-        self.landed.lock().get_or_insert(result);
+    /// Gives the result to all who wait. The first one counts.
+    pub fn finish(&self, result: Result<Bytes, ReadError>) {
+        self.result.lock().get_or_insert(result);
         self.changed.notify_all();
     }
 
-    /// The chunk, when it is there.
+    /// Waits for the chunk.
     ///
     /// # Errors
-    /// What the one who fetched got.
+    /// What the leader got.
     pub fn wait(&self) -> Result<Bytes, ReadError> {
-        let mut landed = self.landed.lock();
-        self.changed.wait_while(&mut landed, |landed| landed.is_none());
-        match &*landed {
+        let mut result = self.result.lock();
+        self.changed.wait_while(&mut result, |result| result.is_none());
+        match &*result {
             Some(result) => result.clone(),
             None => Err(ReadError::Failed("a chunk never came".into())),
         }
@@ -80,26 +79,26 @@ mod tests {
 
     #[test]
     fn a_chunk_that_is_under_way_is_not_fetched_again() {
-        let flights = Arc::new(Flights::default());
-        let pilot = flights.claim(1).ok().unwrap();
+        let flights = Arc::new(SingleFlight::default());
+        let leader = flights.claim(1).ok().unwrap();
         let flight = flights.claim(1).err().expect("it is under way");
         assert!(flights.claim(2).is_ok(), "another chunk does not wait");
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| flight.wait());
-            pilot.flight.land(Ok(Arc::new(vec![5])));
+            leader.flight.finish(Ok(Arc::new(vec![5])));
             assert_eq!(*waiting.join().unwrap().unwrap(), [5]);
         });
         assert_eq!(*flights.claim(1).err().unwrap().wait().unwrap(), [5], "until the cache has it");
-        drop(pilot);
+        drop(leader);
         assert!(flights.claim(1).is_ok(), "it is not kept here");
     }
 
     #[test]
     fn a_fetch_that_breaks_off_leaves_nobody_waiting() {
-        let flights = Arc::new(Flights::default());
-        let pilot = flights.claim(1).ok().unwrap();
+        let flights = Arc::new(SingleFlight::default());
+        let leader = flights.claim(1).ok().unwrap();
         let flight = flights.claim(1).err().unwrap();
-        drop(pilot);
+        drop(leader);
         assert!(flight.wait().is_err());
         assert!(flights.claim(1).is_ok());
     }

@@ -1,0 +1,30 @@
+//! What all archives of a repository have in common.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::lists::Numbers;
+use crate::folders::Private;
+use borg_repository::Repository;
+
+pub struct Shared {
+    pub repository: Repository,
+    pub numbers: Numbers,
+    /// Where chunks are kept for the next mount.
+    pub chunks: Option<Private>,
+    ending: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(repository: Repository) -> Self {
+        Shared { repository, numbers: Numbers::default(), chunks: None, ending: AtomicBool::new(false) }
+    }
+
+    /// Reads fail from here on.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,68 @@
+//! The files of one archive, through streams.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::Batches;
+use super::context::{Context, path_of};
+use super::long::LongStreams;
+use crate::archive::tree::ContentId;
+use crate::archives::source::{ContentSource, ReadError};
+
+/// How long to wait before a new connection is tried.
+const RECONNECT: Duration = Duration::from_secs(3);
+/// How often a read is tried again when its stream died.
+const RETRIES: u32 = 2;
+
+pub struct Streams {
+    context: Arc<Context>,
+    long: Arc<LongStreams>,
+    batches: Batches,
+}
+
+impl Streams {
+    pub fn new(context: Context) -> Self {
+        let context = Arc::new(context);
+        let batches = Batches::new(Arc::clone(&context));
+        Streams { long: Arc::new(LongStreams::new(Arc::clone(&context))), batches, context }
+    }
+}
+
+impl ContentSource for Streams {
+    fn fetch(&self, id: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        let content = self.context.content(id)?;
+        if span.is_empty() || span.end > content.size {
+            return Err(ReadError::Failed(format!("{span:?} is not within the {} bytes", content.size)));
+        }
+        let mut failures = 0;
+        let mut disconnected_since = None;
+        loop {
+            let result = if Batches::takes(&content) {
+                let bytes = self.batches.fetch(id);
+                bytes.map(|bytes| bytes[span.start as usize..span.end as usize].to_vec())
+            } else {
+                self.long.fetch(id, &span)
+            };
+            match result {
+                Err(ReadError::Failed(why)) if failures < RETRIES => {
+                    failures += 1;
+                    tracing::warn!("{}: {why}; trying again", path_of(&content));
+                    self.context.slots.pause(Duration::from_secs(u64::from(failures)))?;
+                }
+                Err(ReadError::Disconnected(why))
+                    if since(&mut disconnected_since) < self.context.limits.stall =>
+                {
+                    tracing::warn!("{}: {why}; connecting again", path_of(&content));
+                    self.context.slots.pause(RECONNECT)?;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// How long ago it happened, first counted now. A read bears a lost connection for as long as silence.
+fn since(first: &mut Option<Instant>) -> Duration {
+    first.get_or_insert_with(Instant::now).elapsed()
+}

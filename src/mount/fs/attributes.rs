@@ -1,0 +1,81 @@
+//! The attributes of what is shown.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::{FOR_A_MOMENT, FOR_EVER, FileSystem};
+use crate::archive::tree::{Body, NodeId, Tree};
+use crate::mount::attr::Attr;
+use crate::mount::loaded::LoadedArchive;
+
+impl FileSystem {
+    /// The attributes of what is in no archive.
+    pub(super) fn plain(&self, ino: u64, mode: u32, nlink: u32, size: u64, time: i64) -> Attr {
+        let rules = &self.rules.owners.rules;
+        Attr {
+            ino,
+            size,
+            data: size,
+            mode: mode & !rules.umask,
+            nlink,
+            uid: rules.uid.unwrap_or(0),
+            gid: rules.gid.unwrap_or(0),
+            rdev: 0,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            lifetime: FOR_A_MOMENT,
+        }
+    }
+
+    /// Of an archive's folder. Not the archive's own attributes: listing all archives must not load
+    /// them. But once it is loaded, other users must not see more than those let them; and until then the
+    /// kernel must ask each time, or it lets them in by what it keeps.
+    pub(super) fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
+        let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+        if let Some(attr) = slot.root.get().filter(|_| self.rules.for_everyone) {
+            return Ok(Attr { lifetime: FOR_A_MOMENT, ..attr.clone() });
+        }
+        let time = slot.archive.start_ns();
+        let attr = self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time);
+        let lifetime = if self.rules.for_everyone { Duration::ZERO } else { FOR_A_MOMENT };
+        Ok(Attr { lifetime, ..attr })
+    }
+
+    pub(super) fn node_attr(&self, n: usize, loaded: &LoadedArchive, id: NodeId) -> Result<Attr, Errno> {
+        let node = loaded.tree.node(id).ok_or(Errno::ENOENT)?;
+        let meta = node.meta;
+        let (size, data) = match node.body {
+            Body::File(content) => {
+                let size = loaded.tree.content(content).map_or(0, |c| c.size);
+                (size, loaded.reader.data_size(content, size))
+            }
+            Body::Symlink(target) => {
+                let size = self.link_target(loaded, id, target).len() as u64;
+                (size, size)
+            }
+            _ => (0, 0),
+        };
+        if meta.made_up && self.rules.for_everyone {
+            // Nobody knows what it protected.
+            let attr = self.plain(self.ino(n, id), libc::S_IFDIR | 0o700, node.nlink, size, meta.mtime);
+            let own = self.rules.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
+            return Ok(Attr { uid: own, lifetime: FOR_EVER, ..attr });
+        }
+        Ok(Attr {
+            ino: self.ino(n, id),
+            size,
+            data,
+            mode: meta.mode & !self.rules.owners.rules.umask,
+            nlink: node.nlink,
+            uid: self.rules.owners.uid(meta.user, meta.uid),
+            gid: self.rules.owners.gid(meta.group, meta.gid),
+            rdev: meta.rdev,
+            atime: meta.atime,
+            mtime: meta.mtime,
+            ctime: meta.ctime,
+            lifetime: FOR_EVER,
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! What is in a directory.
+
+use nix::errno::Errno;
+
+use super::{FileSystem, LAST, LATEST_INO, Place, ROOT};
+use crate::archive::tree::{Body, NodeId, Tree};
+use crate::mount::attr::Attr;
+use crate::mount::shown::LATEST;
+
+/// One name of a directory.
+pub struct Entry<'a> {
+    pub name: &'a [u8],
+    pub attr: Attr,
+}
+
+impl FileSystem {
+    /// Gives the entries of a directory from number `from` on to `each`, with the number of the
+    /// next one, until it returns false. `.` and `..` are the first two.
+    pub fn entries(
+        &self,
+        ino: u64,
+        from: u64,
+        each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let place = self.place(ino).ok_or(Errno::ENOENT)?;
+        let above = match place {
+            Place::Latest | Place::Mark => return Err(Errno::ENOTDIR),
+            Place::Top => ROOT,
+            Place::In(n, node) => self.parent(n, node)?,
+        };
+        let dots: [(&[u8], u64); 2] = [(b".", ino), (b"..", above)];
+        for (next, (name, ino)) in (1..).zip(dots).skip(from as usize) {
+            if !each(Entry { name, attr: self.attr(ino)? }, next) {
+                return Ok(());
+            }
+        }
+        match place {
+            Place::In(n, node) => self.children(n, node, from, each),
+            _ => self.folders(from, each),
+        }
+    }
+
+    fn children(
+        &self,
+        n: usize,
+        node: NodeId,
+        from: u64,
+        each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let loaded = self.loaded(n)?;
+        let Body::Directory { children, .. } = loaded.tree.node(node).ok_or(Errno::ENOENT)?.body else {
+            return Err(Errno::ENOTDIR);
+        };
+        let skip = from.saturating_sub(2);
+        for (next, (name, child)) in (skip + 3..).zip(children.iter().skip(skip as usize)) {
+            if !each(Entry { name, attr: self.node_attr(n, &loaded, child)? }, next) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders of all archives, each numbered by the archive's number: others come and go while
+    /// they are listed.
+    fn folders(&self, from: u64, each: &mut dyn FnMut(Entry<'_>, u64) -> bool) -> Result<(), Errno> {
+        if from >= LAST {
+            return Ok(());
+        }
+        if from <= 2 {
+            self.looks.wait();
+            self.forget_deleted();
+        }
+        for n in self.archives.shown(from.saturating_sub(2) as usize) {
+            let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+            let name = slot.archive.name.as_bytes();
+            if !each(Entry { name, attr: self.folder_attr(n)? }, n as u64 + 3) {
+                return Ok(());
+            }
+        }
+        if let Some((_, turns)) = self.archives.latest() {
+            each(Entry { name: LATEST.as_bytes(), attr: self.attr(LATEST_INO + u64::from(turns))? }, LAST);
+        }
+        Ok(())
+    }
+
+    fn parent(&self, n: usize, node: NodeId) -> Result<u64, Errno> {
+        if node == Tree::ROOT {
+            return Ok(ROOT);
+        }
+        match self.loaded(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
+            Body::Directory { parent, .. } => Ok(self.ino(n, parent)),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! How archives look as a file system; here and only here. No kernel and no FUSE in it: `fuse.rs`
+//! translates, and tests call it directly.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+mod attributes;
+mod directories;
+mod files;
+
+pub use directories::Entry;
+
+use super::attr::Attr;
+use super::links::Depths;
+use super::loaded::{LoadedArchive, LoadedArchives};
+use super::look::Looks;
+use super::shown::{LATEST, ShownArchives, Slot};
+use crate::archive::name::Archive;
+use crate::archive::tree::{Body, NodeId, Tree, View};
+use crate::archive::volumes;
+use crate::archives::cache::Cache;
+use crate::archives::load;
+use crate::archives::source::Catalog;
+use crate::error::{Error, Result};
+use crate::tools::mounts::{MARK, MARK_INO};
+use crate::tools::owners::Owners;
+use borg_repository::ItemPath;
+
+/// Inode number of the mount's root.
+pub const ROOT: u64 = 1;
+/// The link to the newest archive. A new one when it leads elsewhere: the kernel keeps what a link says.
+const LATEST_INO: u64 = ROOT + 1;
+/// Number of the entry `latest` in the root.
+const LAST: u64 = 1 << 33;
+/// An archive never changes, so the kernel may keep what it was told.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+/// But archives come and go.
+const FOR_A_MOMENT: Duration = Duration::from_secs(1);
+
+/// What is in an archive.
+pub struct Summary {
+    pub entries: u64,
+    /// Path and size in bytes of the images of volumes, which a person may want to attach.
+    pub volumes: Vec<(Vec<u8>, u64)>,
+}
+
+/// How the archives are shown.
+pub struct Rules {
+    pub view: View,
+    pub owners: Owners,
+    /// Files in which borg put zeros for lost chunks can be opened.
+    pub allow_damaged_files: bool,
+    /// Links never lead out of the archive.
+    pub transform_symlinks: bool,
+    /// Other users may look in: what protected a file in the archive must protect it here.
+    pub for_everyone: bool,
+    /// Bytes that the trees of several archives may take in memory together.
+    pub tree_memory: u64,
+}
+
+/// One archive, or all of them as folders.
+pub struct FileSystem {
+    catalog: Arc<dyn Catalog>,
+    cache: Arc<Cache>,
+    rules: Rules,
+    archives: Arc<ShownArchives>,
+    loaded: LoadedArchives,
+    /// The archive is the root itself, not a folder in it.
+    single: bool,
+    looks: Looks,
+}
+
+/// Where an inode is.
+enum Place {
+    /// The folder of all archives.
+    Top,
+    Latest,
+    /// The link that tells which archive this is.
+    Mark,
+    In(usize, NodeId),
+}
+
+impl FileSystem {
+    /// Shows `archive` itself, loaded at once. `progress` is told how many entries were read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_archive(
+        catalog: Arc<dyn Catalog>,
+        cache: Arc<Cache>,
+        rules: Rules,
+        archive: Archive,
+        progress: &dyn Fn(u64),
+    ) -> Result<Self> {
+        let fs = Self::new(catalog, cache, rules, ShownArchives::single(archive), true);
+        let slot = fs.archives.slot(0).ok_or_else(|| Error::failed("there is no archive to be shown"))?;
+        let loaded = fs.load(0, &slot.archive, progress)?;
+        if loaded.tree.is_empty() && !fs.rules.view.paths.is_empty() {
+            let paths: Vec<_> = fs.rules.view.paths.iter().map(|p| p.to_string()).collect();
+            let name = &slot.archive.name;
+            return Err(Error::usage(format!("there is no {} in the archive {name}", paths.join(", ")))
+                .hint(format!("`borg-offsite-backup list ::{name}` shows what is")));
+        }
+        // It is the only one, and stays.
+        let _ = fs.loaded.put(0, loaded);
+        Ok(fs)
+    }
+
+    /// Shows every one of `archives` as a folder, loaded when it is first entered.
+    pub fn of_archives(
+        catalog: Arc<dyn Catalog>,
+        cache: Arc<Cache>,
+        rules: Rules,
+        archives: ShownArchives,
+    ) -> Self {
+        Self::new(catalog, cache, rules, archives, false)
+    }
+
+    fn new(
+        catalog: Arc<dyn Catalog>,
+        cache: Arc<Cache>,
+        rules: Rules,
+        archives: ShownArchives,
+        single: bool,
+    ) -> Self {
+        let archives = Arc::new(archives);
+        let looks = Looks::new(Arc::clone(&catalog), Arc::clone(&archives));
+        let loaded = LoadedArchives::new(rules.tree_memory);
+        FileSystem { catalog, cache, rules, archives, loaded, single, looks }
+    }
+
+    /// What is in the archive that is shown by itself.
+    pub fn summary(&self) -> Option<Summary> {
+        let loaded = self.loaded.get(0).filter(|_| self.single)?;
+        // Names of hard links may lead to contents that are not shown.
+        let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.rules.view.shows(&path));
+        let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.folder));
+        let images = images.map(|c| (c.path(), c.size));
+        let volumes = images.filter(|(path, _)| volumes::name_of(path).is_some() && shows(path)).collect();
+        Some(Summary { entries: loaded.tree.len() as u64 - 1, volumes })
+    }
+
+    /// The id of the archive that is shown, if nothing is left out and nothing is made up.
+    fn whole_archive(&self) -> Option<String> {
+        let whole = self.single && self.rules.view == View::default() && !self.rules.allow_damaged_files;
+        self.archives.slot(0).filter(|_| whole).map(|slot| slot.archive.id.clone())
+    }
+
+    /// Whether an operation on this inode can be answered without waiting for the source.
+    pub fn is_ready(&self, ino: u64) -> bool {
+        match self.place(ino) {
+            Some(Place::In(n, _)) => self.loaded.has(n),
+            _ => true,
+        }
+    }
+
+    /// The same for its attributes: those of an archive's folder are known before it is loaded.
+    pub fn has_attr(&self, ino: u64) -> bool {
+        let is_folder = matches!(self.place(ino), Some(Place::In(_, Tree::ROOT))) && !self.single;
+        is_folder || self.is_ready(ino)
+    }
+
+    /// The same for what is in it.
+    pub fn has_entries(&self, ino: u64) -> bool {
+        match self.place(ino) {
+            Some(Place::Top) => self.looks.is_quiet(),
+            _ => self.is_ready(ino),
+        }
+    }
+
+    /// The same for one name in it: nobody waits for news of an archive that is known, since each path
+    /// leads through here.
+    pub fn has_name(&self, parent: u64, name: &[u8]) -> bool {
+        match self.place(parent) {
+            Some(Place::Top) if self.find(name).is_some() => true,
+            _ => self.has_entries(parent),
+        }
+    }
+
+    /// Whether what is in a folder never changes.
+    pub fn is_constant(&self, ino: u64) -> bool {
+        !matches!(self.place(ino), Some(Place::Top))
+    }
+
+    /// To be called before a folder is looked into. `was_ready`: as [`FileSystem::is_ready`] said when
+    /// the kernel asked.
+    ///
+    /// # Errors
+    /// ESTALE where the kernel was told of another mode than it has, since the archive was not loaded
+    /// then: the kernel asks again.
+    pub fn enter(&self, ino: u64, was_ready: bool) -> Result<(), Errno> {
+        let Some(Place::In(n, Tree::ROOT)) = self.place(ino).filter(|_| !self.single) else { return Ok(()) };
+        if !self.rules.for_everyone || was_ready {
+            return Ok(());
+        }
+        self.loaded(n)?;
+        let is_open = self.folder_attr(n)?.mode & 0o005 == 0o005;
+        if is_open { Ok(()) } else { Err(Errno::ESTALE) }
+    }
+
+    pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr, Errno> {
+        match self.place(parent).ok_or(Errno::ENOENT)? {
+            Place::Top => {
+                self.looks.start();
+                let found = self.find(name).or_else(|| {
+                    self.looks.wait();
+                    self.find(name)
+                });
+                self.attr(found.ok_or(Errno::ENOENT)?)
+            }
+            Place::Latest | Place::Mark => Err(Errno::ENOTDIR),
+            Place::In(n, dir) => {
+                let loaded = self.loaded(n)?;
+                let is_mark = dir == Tree::ROOT && name == MARK.as_bytes();
+                if is_mark && self.whole_archive().is_some() && loaded.tree.child(dir, name).is_none() {
+                    return self.attr(MARK_INO);
+                }
+                let child = loaded.tree.child(dir, name).ok_or(Errno::ENOENT)?;
+                self.node_attr(n, &loaded, child)
+            }
+        }
+    }
+
+    /// The inode of a name in the folder of all archives.
+    fn find(&self, name: &[u8]) -> Option<u64> {
+        if let Some((_, turns)) = self.archives.latest().filter(|_| name == LATEST.as_bytes()) {
+            return Some(LATEST_INO + u64::from(turns));
+        }
+        let number = self.archives.find(std::str::from_utf8(name).ok()?)?;
+        Some(self.ino(number, Tree::ROOT))
+    }
+
+    pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
+        match self.place(ino).ok_or(Errno::ENOENT)? {
+            Place::Top => {
+                let folders = self.archives.count() as u32;
+                Ok(self.plain(ROOT, libc::S_IFDIR | 0o755, 2 + folders, 0, 0))
+            }
+            Place::Latest => {
+                let (target, _) = self.archives.latest().ok_or(Errno::ENOENT)?;
+                Ok(self.plain(ino, libc::S_IFLNK | 0o777, 1, target.len() as u64, 0))
+            }
+            Place::Mark => {
+                let id = self.whole_archive().ok_or(Errno::ENOENT)?;
+                let attr = self.plain(MARK_INO, libc::S_IFLNK | 0o777, 1, id.len() as u64, 0);
+                Ok(Attr { lifetime: FOR_EVER, ..attr })
+            }
+            Place::In(n, Tree::ROOT) if !self.single => self.folder_attr(n),
+            Place::In(n, node) => self.node_attr(n, &*self.loaded(n)?, node),
+        }
+    }
+
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Errno> {
+        match self.place(ino).ok_or(Errno::ENOENT)? {
+            Place::Top => Err(Errno::EINVAL),
+            Place::Latest => Ok(self.archives.latest().ok_or(Errno::ENOENT)?.0.into_bytes()),
+            Place::Mark => Ok(self.whole_archive().ok_or(Errno::ENOENT)?.into_bytes()),
+            Place::In(n, node) => {
+                let loaded = self.loaded(n)?;
+                match loaded.tree.node(node).ok_or(Errno::ENOENT)?.body {
+                    Body::Symlink(target) => Ok(self.link_target(&loaded, node, target).into_owned()),
+                    _ => Err(Errno::EINVAL),
+                }
+            }
+        }
+    }
+
+    /// Bytes of all files and number of all entries, as far as they are loaded.
+    pub fn totals(&self) -> (u64, u64) {
+        self.loaded.all().iter().fold((0, 0), |(bytes, entries): (u64, u64), loaded| {
+            (bytes.saturating_add(loaded.tree.total_size()), entries + loaded.tree.len() as u64)
+        })
+    }
+
+    fn place(&self, ino: u64) -> Option<Place> {
+        if ino == MARK_INO {
+            return self.single.then_some(Place::Mark);
+        }
+        let at = ino.checked_sub(ROOT)?;
+        let (slot, node) = ((at >> 32) as usize, at as NodeId);
+        if self.single {
+            return (slot == 0).then_some(Place::In(0, node));
+        }
+        match (slot, node) {
+            (0, 0) => Some(Place::Top),
+            (0, _) => Some(Place::Latest),
+            _ => self.archives.slot(slot - 1).map(|_| Place::In(slot - 1, node)),
+        }
+    }
+
+    fn ino(&self, n: usize, node: NodeId) -> u64 {
+        let slot = if self.single { n } else { n + 1 } as u64;
+        (slot << 32 | u64::from(node)) + ROOT
+    }
+
+    fn link_target<'a>(&self, loaded: &LoadedArchive, node: NodeId, target: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.rules.transform_symlinks {
+            return Cow::Borrowed(target);
+        }
+        let links = loaded.links.get_or_init(|| Depths::of(&loaded.tree));
+        Cow::Owned(links.target(node, target, self.rules.view.strip_components))
+    }
+
+    /// To be called when a file or directory was opened: its archive stays loaded until it is closed.
+    pub fn hold(&self, ino: u64) {
+        if let Some(Place::In(n, _)) = self.place(ino) {
+            self.loaded.hold(n);
+        }
+    }
+
+    /// To be called when it was closed.
+    pub fn release(&self, ino: u64) {
+        if let Some(Place::In(n, _)) = self.place(ino) {
+            self.forget(self.loaded.release(n));
+            self.forget_deleted();
+        }
+    }
+
+    /// Drops the trees of archives that were deleted.
+    fn forget_deleted(&self) {
+        self.forget(self.loaded.retain(|n| self.archives.is_shown(n)));
+    }
+
+    /// Lets the source forget those whose trees were dropped.
+    fn forget(&self, dropped: Vec<usize>) {
+        for n in dropped {
+            let Some(slot) = self.archives.slot(n) else { continue };
+            // Whoever loads it just now needs what the source knows.
+            if let Some(_loading) = slot.loading.try_lock()
+                && !self.loaded.has(n)
+            {
+                self.catalog.forget(&slot.archive);
+            }
+        }
+    }
+
+    fn loaded(&self, n: usize) -> Result<Arc<LoadedArchive>, Errno> {
+        if let Some(loaded) = self.loaded.get(n) {
+            return Ok(loaded);
+        }
+        let slot: Arc<Slot> = self.archives.slot(n).ok_or(Errno::ENOENT)?;
+        let loading = slot.loading.lock();
+        if let Some(loaded) = self.loaded.get(n) {
+            return Ok(loaded);
+        }
+        let loaded = self.load(n, &slot.archive, &|_| {}).map_err(|e| {
+            let name = slot.archive.name.as_bytes().escape_ascii();
+            tracing::error!("cannot show the archive {name}: {}", e.chain());
+            Errno::EIO
+        })?;
+        if slot.root.get().is_none() {
+            let _ = slot.root.set(self.node_attr(n, &loaded, Tree::ROOT)?);
+        }
+        let dropped = self.loaded.put(n, Arc::clone(&loaded));
+        drop(loading);
+        self.forget(dropped);
+        self.forget_deleted();
+        Ok(loaded)
+    }
+
+    fn load(&self, n: usize, archive: &Archive, progress: &dyn Fn(u64)) -> Result<Arc<LoadedArchive>> {
+        let tree = load::tree(&*self.catalog, archive, &self.rules.view, progress)?;
+        say_what_is_left_out(archive, &tree);
+        let reader = load::reader(&*self.catalog, archive, &tree, Arc::clone(&self.cache), n as u32);
+        Ok(Arc::new(LoadedArchive { tree, reader, links: OnceLock::new() }))
+    }
+}
+
+fn say_what_is_left_out(archive: &Archive, tree: &Tree) {
+    let (name, left_out, unheld) = (archive.name.as_bytes().escape_ascii(), tree.left_out(), tree.unheld());
+    if !left_out.is_empty() {
+        tracing::warn!(
+            "{name}: {left_out} cannot be shown (a path or name too long or not allowed, a link that \
+             leads to nothing, or a kind that no file has)"
+        );
+    }
+    if !unheld.is_empty() {
+        tracing::warn!("{name}: extended attributes that Linux cannot hold are left out: of {unheld}");
+    }
+}

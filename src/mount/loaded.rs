@@ -1,0 +1,128 @@
+//! The archives that were entered, as far as their trees fit into memory. The kernel may ask for any of them again: one
+//! that was dropped is loaded again, and has the same inodes, since an archive never changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use lru::LruCache;
+
+use super::links::Depths;
+use crate::archive::tree::Tree;
+use crate::archives::reader::Reader;
+use parking_lot::{Mutex, MutexGuard};
+
+/// Trees take this much memory at most, in bytes: those of some 1,600,000 files. More only if one alone
+/// does, or files are open in them.
+pub const MOST_BYTES: u64 = 256 << 20;
+
+/// An archive whose tree is in memory.
+pub struct LoadedArchive {
+    pub tree: Arc<Tree>,
+    pub reader: Reader,
+    /// Made when they are first needed.
+    pub links: OnceLock<Depths>,
+}
+
+/// The loaded archives, by number, that used last at the front.
+pub struct LoadedArchives {
+    most: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    archives: LruCache<usize, Arc<LoadedArchive>>,
+    /// Of all of `archives`.
+    bytes: u64,
+    /// How many files and directories are open in each.
+    handles: HashMap<usize, u64>,
+}
+
+impl LoadedArchives {
+    /// Keeps trees of up to `most` bytes.
+    pub fn new(most: u64) -> Self {
+        let state = State { archives: LruCache::unbounded(), bytes: 0, handles: HashMap::new() };
+        LoadedArchives { most, state: Mutex::new(state) }
+    }
+
+    /// The archive, which is used now.
+    pub fn get(&self, number: usize) -> Option<Arc<LoadedArchive>> {
+        self.lock().archives.get(&number).cloned()
+    }
+
+    pub fn has(&self, number: usize) -> bool {
+        self.lock().archives.contains(&number)
+    }
+
+    pub fn all(&self) -> Vec<Arc<LoadedArchive>> {
+        self.lock().archives.iter().map(|(_, archive)| Arc::clone(archive)).collect()
+    }
+
+    /// Keeps `archive`. Those are dropped that were not used for longest; returns their numbers.
+    #[must_use]
+    pub fn put(&self, number: usize, archive: Arc<LoadedArchive>) -> Vec<usize> {
+        let mut state = self.lock();
+        state.bytes += bytes_of(&archive);
+        if let Some(before) = state.archives.put(number, archive) {
+            state.bytes -= bytes_of(&before);
+        }
+        state.trim(self.most)
+    }
+
+    /// Something was opened in the archive: it stays.
+    pub fn hold(&self, number: usize) {
+        *self.lock().handles.entry(number).or_default() += 1;
+    }
+
+    /// Something was closed in it. Returns the numbers of those that are dropped.
+    #[must_use]
+    pub fn release(&self, number: usize) -> Vec<usize> {
+        let mut state = self.lock();
+        if let Some(handles) = state.handles.get_mut(&number) {
+            *handles -= 1;
+            if *handles == 0 {
+                state.handles.remove(&number);
+            }
+        }
+        state.trim(self.most)
+    }
+
+    /// Drops all but those that are `wanted` and those in which something is open; returns their numbers.
+    #[must_use]
+    pub fn retain(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut state = self.lock();
+        let numbers = state.archives.iter().map(|(number, _)| *number);
+        let unwanted: Vec<usize> =
+            numbers.filter(|n| !wanted(*n) && !state.handles.contains_key(n)).collect();
+        unwanted.iter().for_each(|number| state.remove(*number));
+        unwanted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl State {
+    fn trim(&mut self, most: u64) -> Vec<usize> {
+        let mut dropped = Vec::new();
+        while self.bytes > most {
+            let newest = self.archives.iter().next().map(|(number, _)| *number);
+            let is_unused = |number: &usize| Some(*number) != newest && !self.handles.contains_key(number);
+            let oldest = self.archives.iter().rev().map(|(number, _)| *number).find(is_unused);
+            let Some(number) = oldest else { break };
+            self.remove(number);
+            dropped.push(number);
+        }
+        dropped
+    }
+
+    fn remove(&mut self, number: usize) {
+        if let Some(archive) = self.archives.pop(&number) {
+            self.bytes -= bytes_of(&archive);
+        }
+    }
+}
+
+fn bytes_of(archive: &LoadedArchive) -> u64 {
+    archive.tree.sections().iter().map(|section| section.len() as u64).sum()
+}
