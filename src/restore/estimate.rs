@@ -14,7 +14,7 @@ use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::survey::{Survey, Verdict, spans};
 use crate::archives::workers;
 use crate::error::Result;
-use crate::tools::target::open::Kept;
+use crate::tools::target::open::TargetKind;
 use crate::tools::target::place::Place;
 
 /// Chunks that are fetched to learn how fast that goes, and for how long at most.
@@ -23,7 +23,7 @@ const PROBE_TIME: Duration = Duration::from_secs(3);
 
 /// Bytes unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Bill {
+pub struct Estimate {
     pub size: u64,
     /// On the target already; `None`: only a stream of all bytes would tell.
     pub right: Option<u64>,
@@ -56,15 +56,15 @@ struct Missing {
 ///
 /// # Errors
 /// When the target or the archive cannot be read.
-pub fn bill(
+pub fn estimate(
     image: &Image,
     place: Place,
     may_differ: Option<&[Range<u64>]>,
     full: bool,
     monitor: Monitor<'_>,
-) -> Result<Bill> {
+) -> Result<Estimate> {
     let Bytes::Chunks(chunks) = &image.bytes else { return Ok(of_stream(image)) };
-    let same = place.kept != Kept::New && place.size == image.size;
+    let same = place.kind != TargetKind::New && place.size == image.size;
     let target = same.then(|| place.open_to_read()).transpose()?;
     let start = Instant::now();
     let (counts, missing) = (Counts::default(), Mutex::new(Missing::default()));
@@ -85,7 +85,7 @@ pub fn bill(
     let rate = rate(chunks, &missing.probes)?;
     let fetching = rate.map(|rate| Duration::from_secs_f64(missing.stored as f64 / rate as f64));
     let seconds = (compared + fetching.unwrap_or_default()).as_secs_f64().ceil() as u64;
-    Ok(Bill {
+    Ok(Estimate {
         size: image.size,
         right: Some(image.size - of(&counts.written) - of(&counts.zeroed)),
         to_fetch: missing.stored,
@@ -99,8 +99,8 @@ pub fn bill(
 }
 
 /// A stream has to be read to know anything of it.
-fn of_stream(image: &Image) -> Bill {
-    Bill {
+fn of_stream(image: &Image) -> Estimate {
+    Estimate {
         size: image.size,
         right: None,
         to_fetch: image.size,

@@ -21,7 +21,7 @@ use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::tools::borg::{Borg, Need};
-use crate::tools::target::open::Kept;
+use crate::tools::target::open::TargetKind;
 use crate::tools::target::place::Place;
 use crate::verify::compare::{self, Comparison};
 use crate::verify::data::{self, Reading};
@@ -82,7 +82,7 @@ impl Verify {
 
     fn compare(&self, archived: &Archived, image: &Image, target: &Path, console: Console) -> Result<Exit> {
         let place = Place::at(target)?;
-        if place.kept == Kept::New {
+        if place.kind == TargetKind::New {
             return Err(Error::usage(format!("there is no {}", place.shown())));
         }
         let target = place.open_to_read()?;

@@ -22,7 +22,7 @@ nix::ioctl_none_bad!(device_forget, 0x1261);
 
 /// What is where an image is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum TargetKind {
     /// A block device.
     Device,
     /// A regular file.
@@ -36,7 +36,7 @@ pub struct Target {
     file: File,
     /// The same device, read past the page cache.
     direct: Option<File>,
-    kept: Kept,
+    kind: TargetKind,
     /// As the person wrote it.
     shown: String,
     size: u64,
@@ -53,13 +53,13 @@ impl Target {
     pub(super) fn new(
         file: File,
         direct: Option<File>,
-        kept: Kept,
+        kind: TargetKind,
         shown: String,
         size: u64,
         blank: bool,
     ) -> Target {
         let (unsynced, touched) = (AtomicU64::new(0), AtomicBool::new(false));
-        Target { file, direct, kept, shown, size, blank, unsynced, touched }
+        Target { file, direct, kind, shown, size, blank, unsynced, touched }
     }
 
     /// As the person wrote it.
@@ -162,7 +162,7 @@ impl Target {
             return Err(error);
         }
         let fd = self.file.as_raw_fd();
-        if self.kept != Kept::Device {
+        if self.kind != TargetKind::Device {
             return self.write_zeros(start..start + length).map_err(io::Error::other);
         }
         // What a zvol discards reads as zeros, which is not so of every device.
@@ -177,7 +177,7 @@ impl Target {
 
     /// What can be made a hole of, in bytes.
     fn unit(&self) -> u64 {
-        let is_zvol = self.kept == Kept::Device && blockdev::is_zvol(&self.file);
+        let is_zvol = self.kind == TargetKind::Device && blockdev::is_zvol(&self.file);
         let unit = if is_zvol { blockdev::discard_unit(&self.file) } else { None };
         unit.unwrap_or(0).max(BLOCK as u64)
     }
@@ -196,7 +196,7 @@ impl Target {
     /// Lets the next reads come from the disk and not from memory.
     pub fn forget(&self) {
         let fd = self.file.as_raw_fd();
-        if self.kept == Kept::Device {
+        if self.kind == TargetKind::Device {
             // SAFETY: no argument, and the descriptor is open.
             let _ = unsafe { device_forget(fd) };
         }

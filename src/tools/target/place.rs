@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::identity::Identity;
 use super::in_use;
-use super::open::{Kept, Target};
+use super::open::{Target, TargetKind};
 use crate::error::{Error, Kind, Result};
 use crate::tools::blockdev;
 
@@ -26,7 +26,7 @@ pub struct Place {
     path: PathBuf,
     /// As the person wrote it.
     shown: String,
-    pub kept: Kept,
+    pub kind: TargetKind,
     /// Bytes that are there.
     pub size: u64,
 }
@@ -47,9 +47,9 @@ impl Place {
             found => found.map_err(cannot)?,
         };
         let kind = found.metadata().map_err(cannot)?.file_type();
-        let kept = match (kind.is_block_device(), kind.is_file()) {
-            (true, _) => Kept::Device,
-            (_, true) => Kept::File,
+        let kind = match (kind.is_block_device(), kind.is_file()) {
+            (true, _) => TargetKind::Device,
+            (_, true) => TargetKind::File,
             _ => {
                 return Err(Error::usage(format!("the target {shown} is neither a block device nor a file")));
             }
@@ -58,7 +58,7 @@ impl Place {
         let file = again(&found, OpenOptions::new().read(true)).map_err(cannot)?;
         let identity = Identity::of(&file).map_err(cannot)?;
         let size = identity.size;
-        Ok(Place { file, identity, path, shown, kept, size })
+        Ok(Place { file, identity, path, shown, kind, size })
     }
 
     fn new(path: &Path, shown: String) -> Result<Self> {
@@ -77,7 +77,7 @@ impl Place {
         let name = path.file_name();
         let name = name.ok_or_else(|| Error::usage(format!("the target {shown} is no name of a file")))?;
         let identity = Identity::of(&folder).map_err(cannot)?;
-        Ok(Place { file: folder, identity, path: parent.join(name), shown, kept: Kept::New, size: 0 })
+        Ok(Place { file: folder, identity, path: parent.join(name), shown, kind: TargetKind::New, size: 0 })
     }
 
     /// Makes sure that it is not a part of the repository that the image is read from.
@@ -102,7 +102,7 @@ impl Place {
         let is_it =
             |path: &Path| path.symlink_metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == wanted);
         let mut open = vec![dir.to_owned()];
-        while let Some(dir) = open.pop().filter(|_| self.kept != Kept::Device) {
+        while let Some(dir) = open.pop().filter(|_| self.kind != TargetKind::Device) {
             if is_it(&dir) {
                 return true;
             }
@@ -134,7 +134,7 @@ impl Place {
 
     /// How many names a file has; all of them get the image.
     pub fn names(&self) -> u64 {
-        if self.kept == Kept::File { self.identity.names } else { 1 }
+        if self.kind == TargetKind::File { self.identity.names } else { 1 }
     }
 
     /// Makes sure that an image of `size` bytes fits exactly, and that nobody uses what is there. A
@@ -148,22 +148,22 @@ impl Place {
             Error::usage(format!("the target {shown} has {} bytes, {how} the image's {size}", self.size))
                 .hint(format!("nothing was written to {shown}"))
         };
-        match self.kept {
-            Kept::New => return Ok(()),
-            Kept::Device if self.size < size => {
+        match self.kind {
+            TargetKind::New => return Ok(()),
+            TargetKind::Device if self.size < size => {
                 return Err(wrong("less than").hint("make it larger: `zfs set volsize=`, `lvextend`"));
             }
-            Kept::Device if self.size > size => {
+            TargetKind::Device if self.size > size => {
                 return Err(
                     wrong("more than").hint("its end would stay as it is; take one of exactly this size")
                 );
             }
-            Kept::File if self.size != size && !overwrite => {
+            TargetKind::File if self.size != size && !overwrite => {
                 return Err(wrong("and not").hint("`--overwrite` replaces it"));
             }
-            Kept::Device | Kept::File => {}
+            TargetKind::Device | TargetKind::File => {}
         }
-        if self.kept == Kept::Device && blockdev::is_read_only(&self.file) {
+        if self.kind == TargetKind::Device && blockdev::is_read_only(&self.file) {
             return Err(Error::usage(format!("the target {shown} is read-only")));
         }
         let uses = in_use::wait(&self.path, &self.identity);
@@ -182,7 +182,7 @@ impl Place {
     pub fn open_to_read(&self) -> Result<Target> {
         let shown = &self.shown;
         let cannot = |e: io::Error| Error::usage(format!("cannot read the target {shown}")).because(e);
-        if self.kept == Kept::New {
+        if self.kind == TargetKind::New {
             return Err(cannot(ErrorKind::NotFound.into()));
         }
         let file = self.file.try_clone().map_err(cannot)?;
@@ -207,21 +207,21 @@ impl Place {
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let file = match self.kept {
-            Kept::Device => again(&self.file, options.custom_flags(libc::O_EXCL)),
-            Kept::File => again(&self.file, &options),
-            Kept::New => self.make(),
+        let file = match self.kind {
+            TargetKind::Device => again(&self.file, options.custom_flags(libc::O_EXCL)),
+            TargetKind::File => again(&self.file, &options),
+            TargetKind::New => self.make(),
         };
         let file = file.map_err(cannot)?;
-        if self.kept != Kept::Device {
+        if self.kind != TargetKind::Device {
             file.try_lock().map_err(|e| cannot(e.into()))?;
         }
         self.is_still_there(&file).map_err(cannot)?;
-        let blank = self.kept != Kept::Device && self.size != size;
+        let blank = self.kind != TargetKind::Device && self.size != size;
         if blank {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(cannot)?;
         }
-        let size = if self.kept == Kept::Device { self.size } else { size };
+        let size = if self.kind == TargetKind::Device { self.size } else { size };
         Ok(self.target(file, size, blank))
     }
 
@@ -234,7 +234,7 @@ impl Place {
     /// Whether `file` is what was looked at, and its path still leads there.
     fn is_still_there(&self, file: &File) -> io::Result<()> {
         let changed = || io::Error::other("it became another one since it was looked at");
-        if self.kept == Kept::New {
+        if self.kind == TargetKind::New {
             return Ok(());
         }
         if Identity::of(file)? != self.identity {
@@ -250,11 +250,13 @@ impl Place {
 
     fn target(&self, file: File, size: u64, blank: bool) -> Target {
         // What cannot be read so is read through the cache.
-        let direct = match self.kept {
-            Kept::Device => again(&file, OpenOptions::new().read(true).custom_flags(libc::O_DIRECT)).ok(),
-            Kept::File | Kept::New => None,
+        let direct = match self.kind {
+            TargetKind::Device => {
+                again(&file, OpenOptions::new().read(true).custom_flags(libc::O_DIRECT)).ok()
+            }
+            TargetKind::File | TargetKind::New => None,
         };
-        Target::new(file, direct, self.kept, self.shown.clone(), size, blank)
+        Target::new(file, direct, self.kind, self.shown.clone(), size, blank)
     }
 }
 

@@ -13,8 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::Display;
 use crate::cli::units::{self, size};
 use crate::error::Result;
-use crate::restore::estimate::{self, Bill};
-use crate::tools::target::open::Kept;
+use crate::restore::estimate::{self, Estimate};
+use crate::tools::target::open::TargetKind;
 use crate::tools::target::place::Place;
 
 /// Prints the estimate. Nothing is written.
@@ -27,43 +27,43 @@ pub fn run(
 ) -> Result<Exit> {
     let target = place.shown().to_owned();
     let full = options.full;
-    let may_differ = match place.kept {
-        Kept::Device if !full => since(archived, image, &place.open_to_read()?, console)?.may_differ,
+    let may_differ = match place.kind {
+        TargetKind::Device if !full => since(archived, image, &place.open_to_read()?, console)?.may_differ,
         _ => None,
     };
     let display = Display::new(console);
-    let bill = estimate::bill(image, place, may_differ.as_deref(), full, &display);
+    let estimated = estimate::estimate(image, place, may_differ.as_deref(), full, &display);
     display.clear();
-    let bill = bill?;
+    let estimated = estimated?;
     console::print(&match options.json {
         true => {
             let mut result = about(archived, image, &target);
-            result["estimate"] = json!(bill);
+            result["estimate"] = json!(estimated);
             result.to_string()
         }
-        false => text(image, &target, &bill),
+        false => text(image, &target, &estimated),
     })?;
     Ok(Exit::Done)
 }
 
-fn text(image: &Image, target: &str, bill: &Bill) -> String {
+fn text(image: &Image, target: &str, estimated: &Estimate) -> String {
     let mut lines =
-        vec![format!("{} onto {target}, {}; nothing was written:", image.name(), size(bill.size))];
+        vec![format!("{} onto {target}, {}; nothing was written:", image.name(), size(estimated.size))];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<13}  {text}"));
-    match bill.right {
+    match estimated.right {
         Some(right) => line("right already", size(right)),
         None => line("right already", "only a stream of all bytes would tell".to_owned()),
     }
-    let chunks = match bill.chunks_to_fetch {
+    let chunks = match estimated.chunks_to_fetch {
         0 => String::new(),
         n => format!(", {} chunks", units::count(n)),
     };
-    line("to fetch", format!("{}{chunks}", size(bill.to_fetch)));
-    line("to write", format!("at most {}", size(bill.to_write)));
-    line("to make zeros", size(bill.to_zero));
-    line("space", format!("at most {} more", size(bill.space)));
-    if let Some(seconds) = bill.seconds {
-        let rate = bill.rate.map(|rate| format!(" (fetching {}/s, as just measured)", size(rate)));
+    line("to fetch", format!("{}{chunks}", size(estimated.to_fetch)));
+    line("to write", format!("at most {}", size(estimated.to_write)));
+    line("to make zeros", size(estimated.to_zero));
+    line("space", format!("at most {} more", size(estimated.space)));
+    if let Some(seconds) = estimated.seconds {
+        let rate = estimated.rate.map(|rate| format!(" (fetching {}/s, as just measured)", size(rate)));
         let about = units::duration(Duration::from_secs(seconds));
         line("time", format!("about {about}{}", rate.unwrap_or_default()));
     }

@@ -22,7 +22,7 @@ use crate::restore::attributes::Attributes;
 use crate::restore::image::{self as put_back, Report, Unfinished};
 use crate::restore::new_volume::NewVolume;
 use crate::tools::borg::Borg;
-use crate::tools::target::open::{Kept, Target};
+use crate::tools::target::open::{Target, TargetKind};
 use crate::tools::target::place::Place;
 
 /// Writes the image to `to`, or says what that would take.
@@ -50,7 +50,7 @@ pub fn run(
         // The target may have changed while the question stood.
         place.check(image.size, options.overwrite)?;
     }
-    let is_new_file = place.kept == Kept::New;
+    let is_new_file = place.kind == TargetKind::New;
     let target = place.open(image.size)?;
     let target = if new.is_some() { target.new_volume() } else { target };
     let known = match new {
@@ -75,7 +75,7 @@ pub fn run(
 }
 
 fn refuse_owners(options: &Options, place: &Place, image: &Image) -> Result<()> {
-    if options.numeric_ids && (place.kept != Kept::New || volumes::is_volume(&image.path)) {
+    if options.numeric_ids && (place.kind != TargetKind::New || volumes::is_volume(&image.path)) {
         return Err(Error::usage("`--numeric-ids` is for files that a restore makes")
             .hint(format!("{} keeps its owner, or is a volume's, which has none", place.shown())));
     }
@@ -133,7 +133,7 @@ fn failed(options: &Options, unfinished: Unfinished, mut about: Value) -> Error 
 }
 
 fn ask(options: &Options, image: &Image, place: &Place) -> Result<()> {
-    if options.yes || place.kept == Kept::New {
+    if options.yes || place.kind == TargetKind::New {
         return Ok(());
     }
     let (what, shown) = (size(place.size), place.shown());
