@@ -14,12 +14,11 @@ use super::monitor::Event;
 use super::plan::Plan;
 use super::planned::Planned;
 use super::snapshot_set::SnapshotSet;
-use super::state;
 use super::times::{self, Times};
 use super::volumes::{Content, Shown, Tree};
 use crate::archive::volumes;
 use crate::error::Result;
-use crate::tools::zfs::{self, Dataset, DatasetKind, Mark};
+use crate::tools::zfs::{self, Dataset, DatasetKind, Mark, names};
 
 /// The snapshot set of a run. Dropped, it is removed.
 pub struct Frozen<'a> {
@@ -47,7 +46,7 @@ impl<'a> Frozen<'a> {
             return Ok(None);
         }
         let begun = Instant::now();
-        let mut set = SnapshotSet::take(plan, &state::run_id())?;
+        let mut set = SnapshotSet::take(plan, &names::run_id())?;
         let devices = set.open_volumes(plan)?;
         let size = devices.iter().map(|(_, size)| size).sum();
         let (bookmarks, times) = (zfs::bookmarks()?, Times::load(&planned.tag()));

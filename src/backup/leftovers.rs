@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::stage;
 use super::state::{Attempt, LockHolder, RunLock, StateDir};
-use super::zfs_names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::error::{Error, Result};
 use crate::folders;
+use crate::tools::zfs::names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::tools::{mounts, zfs};
 
 /// One thing that a killed run left behind.
@@ -232,12 +232,12 @@ fn remove_empty(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::zfs_names::SNAPSHOT_PREFIX;
     use super::*;
+    use crate::tools::zfs::names::SNAPSHOT_PREFIX;
 
     #[test]
     fn the_snapshot_of_a_restore_that_lives_is_left_alone() {
-        let (live, dead) = (super::super::run_id(), "20261124T101112000-4194305");
+        let (live, dead) = (crate::tools::zfs::names::run_id(), "20261124T101112000-4194305");
         let name = |run: &str| format!("tank/v@{RESTORE_PREFIX}{run}");
         assert!(is_ours(&name(&live)));
         assert!(is_of_a_live_restore(&name(&live), &live));

@@ -46,7 +46,6 @@ mod totals;
 // For benches/volumes.rs.
 pub mod volumes;
 mod whose;
-mod zfs_names;
 
 pub use archived::{Archived, Statistics};
 pub use create::create;
@@ -58,6 +57,4 @@ pub use plan::{Entry, Plan, Source};
 pub use report::{Outcome, Report};
 pub use retention::Retention;
 pub use selection::{LeftOut, matches};
-pub use state::run_id;
 pub use telemetry::Telemetry;
-pub use zfs_names::{RESTORE_PREFIX, SNAPSHOT_PREFIX};

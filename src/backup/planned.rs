@@ -5,11 +5,12 @@ use super::job::Job;
 use super::monitor::Event;
 use super::plan::Plan;
 use super::selection::matches;
-use super::{stage, state};
+use super::stage;
 use crate::archive::mark::Mark;
 use crate::config::{Config, Dataset};
 use crate::error::{Error, Result};
 use crate::tools::borg::Borg;
+use crate::tools::zfs::names;
 use crate::tools::{mounts, zfs};
 
 /// What a run will do. It holds nothing that must be given back.
@@ -32,7 +33,7 @@ impl<'a> Planned<'a> {
         Borg::judge_compression(&job.config.compression)?;
         let places = plan.places();
         let (machine, suffix) = (job.identity.machine.clone(), job.identity.suffix.clone());
-        let mark = Mark::new(machine, suffix, state::run_id(), &places);
+        let mark = Mark::new(machine, suffix, names::run_id(), &places);
         Ok(Planned { job, plan, borg, places, mark })
     }
 

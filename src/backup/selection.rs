@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::path::PathBuf;
 
-use super::zfs_names::CONTAINER;
 use crate::config::{Dataset as Wanted, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::tools::mounts::Mount;
+use crate::tools::zfs::names::CONTAINER;
 use crate::tools::zfs::{Dataset, DatasetKind, Mountpoint};
 
 /// A dataset that is selected, and is not in the archive.

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use super::plan::Plan;
-use super::zfs_names::{CONTAINER, SNAPSHOT_PREFIX};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
+use crate::tools::zfs::names::{CONTAINER, SNAPSHOT_PREFIX};
 use crate::tools::zfs::{self, Dataset, Mark};
 
 /// What was made in ZFS for one run. Dropped, it is removed.

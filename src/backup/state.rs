@@ -156,11 +156,6 @@ impl std::fmt::Display for LockHolder {
     }
 }
 
-/// A name for a run that no other run on this machine has, in letters that ZFS takes.
-pub fn run_id() -> String {
-    format!("{}-{}", Local::now().format("%Y%m%dT%H%M%S%3f"), std::process::id())
-}
-
 fn read_run(file: &mut File) -> Option<LockHolder> {
     let mut text = Vec::new();
     file.rewind().ok()?;

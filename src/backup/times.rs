@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::zfs_names::SNAPSHOT_PREFIX;
 use crate::error::Result;
 use crate::folders;
+use crate::tools::zfs::names::SNAPSHOT_PREFIX;
 use crate::tools::zfs::{self, History, Mark};
 
 /// What the last archive of one repository knew, by the guid of the volume.

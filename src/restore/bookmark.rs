@@ -9,11 +9,10 @@ use super::spot_check;
 use crate::archive::datasets::Described;
 use crate::archive::ranges::{common, merge};
 use crate::archives::archived::{Archived, Bytes, Image};
-use crate::backup;
 use crate::error::{Error, Kind, Result};
 use crate::tools::target::buffer::Buffer;
 use crate::tools::target::open::Target;
-use crate::tools::zfs::{self, Changes, Dataset, DatasetKind, History, Mark};
+use crate::tools::zfs::{self, Changes, Dataset, DatasetKind, History, Mark, names};
 
 /// A hole of so many bytes, borg's longest chunk, was most likely there before.
 const LONG: u64 = 8 << 20;
@@ -110,7 +109,7 @@ fn prove(target: &File, name: &str, archived: &Described) -> Result<Changes> {
     target.sync_all().map_err(|e| Error::failed(format!("cannot flush {name}")).because(e))?;
     let now = Now::take(name)?;
     let changes = now.mark().and_then(|mark| {
-        let history = History::read(zfs::pool(name), backup::SNAPSHOT_PREFIX)?;
+        let history = History::read(zfs::pool(name), names::SNAPSHOT_PREFIX)?;
         let was = archived.snapshot.name.split('@').next().unwrap_or_default();
         history.only_written(was, then.createtxg, &mark)?;
         zfs::changes(then, &mark, size)
@@ -144,8 +143,8 @@ struct Now(String);
 
 impl Now {
     fn take(volume: &str) -> Result<Now> {
-        let run = backup::run_id();
-        let now = Now(format!("{volume}@{}{run}", backup::RESTORE_PREFIX));
+        let run = names::run_id();
+        let now = Now(format!("{volume}@{}{run}", names::RESTORE_PREFIX));
         zfs::snapshot(std::slice::from_ref(&now.0), &run)?;
         Ok(now)
     }

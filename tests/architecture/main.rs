@@ -11,8 +11,7 @@ const BASE: [&str; 8] = ["config", "process", "archive", "folders", "error", "es
 const ALLOWED: [(&str, &[&str]); 9] = [
     ("main", &["cli"]),
     ("cli", &["restore", "verify", "device", "mount", "backup", "archives", "tools"]),
-    // Until the names of snapshots lie below both.
-    ("restore", &["archives", "tools", "backup"]),
+    ("restore", &["archives", "tools"]),
     ("verify", &["archives", "tools"]),
     ("device", &["archives", "tools"]),
     ("mount", &["archives", "tools"]),

@@ -1,6 +1,7 @@
 //! ZFS, through `zfs`: what there is, and the few things that a backup makes and removes.
 
 mod history;
+pub mod names;
 mod stream;
 mod volume;
 

@@ -1,5 +1,7 @@
 //! The names of what runs make in ZFS: snapshots, clones, and the container of the clones.
 
+use chrono::Local;
+
 use crate::archive::name::as_date;
 
 /// The file system of each pool that holds the clones while a run goes on.
@@ -8,6 +10,11 @@ pub const CONTAINER: &str = ".borg-offsite-backup";
 pub const SNAPSHOT_PREFIX: &str = "borg-offsite-backup-";
 /// The same of a restore, which has the snapshot for seconds, and no lock.
 pub const RESTORE_PREFIX: &str = "borg-offsite-backup-restore-";
+
+/// A name for a run that no other run on this machine has, in letters that ZFS takes.
+pub fn run_id() -> String {
+    format!("{}-{}", Local::now().format("%Y%m%dT%H%M%S%3f"), std::process::id())
+}
 
 /// Whether a run of ours may have made it. Its property must say so, too.
 pub fn is_ours(name: &str) -> bool {
