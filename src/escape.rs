@@ -8,7 +8,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_dangerous)
 }
 
-/// The same for a text of ours of several lines, whose parts were escaped by [`line`] or are ours.
+/// The same for a text of ours of several lines, whose parts were escaped by [`line()`] or are ours.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && c != '\t' && is_dangerous(c))
 }

@@ -178,7 +178,7 @@ impl Found {
 }
 
 impl Opened {
-    /// Mounts it at `dir`, as [`mount_point`] gave it.
+    /// Mounts it at `dir`, as `tools::mount_point` gave it.
     ///
     /// # Errors
     /// As [`Session::start`].

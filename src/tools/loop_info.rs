@@ -54,7 +54,7 @@ impl Info {
     }
 }
 
-/// The mark of the device ([`Setup::mark`]), or whatever else stands in its place; `None` when it
+/// The mark of the device ([`super::loopdev`]), or whatever else stands in its place; `None` when it
 /// has no file.
 pub fn mark(device: &Path) -> Option<String> {
     let info = info(&File::open(device).ok()?).ok()?;
