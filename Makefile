@@ -12,7 +12,7 @@ SBIN ?= /sbin
 
 .PHONY: demo picture quick check test mutants bench build man docs install install-contrib
 
-# The main job on a repository in a temporary folder, each command shown.
+# The main job on a repository in a temporary directory, each command shown.
 demo:
 	scripts/setup.sh demo
 	$(CARGO) build --release

@@ -111,19 +111,19 @@ class Lab:
         if self.options.only != "native":
             archives |= {"mixed": self.write_mixed, "usr": self.write_usr, "small": self.write_small}
         if self.options.only != "streams":
-            archives["files"] = lambda folder: native.write_file_system(folder, self.options.image_mib)
+            archives["files"] = lambda directory: native.write_file_system(directory, self.options.image_mib)
         for name, write in archives.items():
-            folder = self.work / "source"
-            folder.mkdir()
-            write(folder)
+            directory = self.work / "source"
+            directory.mkdir()
+            write(directory)
             archive = f"{self.repository}::{name}"
-            self.run(BORG, "create", "--compression", "auto,zstd", "--files-cache", "disabled", archive, ".", cwd=folder)
-            shutil.rmtree(folder)
+            self.run(BORG, "create", "--compression", "auto,zstd", "--files-cache", "disabled", archive, ".", cwd=directory)
+            shutil.rmtree(directory)
 
-    def write_mixed(self, folder):
+    def write_mixed(self, directory):
         """A quarter each of noise, text, noise and zeros, in pieces of 16 MiB."""
         text = b"".join(b"%d bottles of beer on the wall\n" % n for n in range(1000))
-        with open(folder / "image", "wb") as file:
+        with open(directory / "image", "wb") as file:
             for piece in range(self.options.image_mib // 16):
                 if piece % 4 == 1:
                     salt = b"%d " % piece
@@ -133,10 +133,10 @@ class Lab:
                 else:
                     file.write(os.urandom(16 * MIB))
 
-    def write_usr(self, folder):
+    def write_usr(self, directory):
         """As much of /usr as an image is long, as tar packs it."""
         tar = subprocess.Popen(["tar", "-cf", "-", "/usr"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        with open(folder / "image", "wb") as file:
+        with open(directory / "image", "wb") as file:
             left = self.options.image_mib * MIB
             while left and (data := tar.stdout.read(min(MIB, left))):
                 file.write(data)
@@ -144,15 +144,15 @@ class Lab:
         tar.kill()
         tar.communicate()
 
-    def write_small(self, folder):
-        (folder / "small").mkdir()
+    def write_small(self, directory):
+        (directory / "small").mkdir()
         for n in range(self.options.small_files):
-            (folder / "small" / f"{n:05}").write_bytes(os.urandom(500 + 41 * n))
+            (directory / "small" / f"{n:05}").write_bytes(os.urandom(500 + 41 * n))
 
-    def write_many(self, folder):
+    def write_many(self, directory):
         for n in range(self.options.many_files):
             if n % 500 == 0:
-                below = folder / f"{n // 500:04}"
+                below = directory / f"{n // 500:04}"
                 below.mkdir()
             (below / f"{n:07}").write_bytes(b"%d" % n)
 
@@ -172,7 +172,7 @@ class Lab:
         return [*ours, f"::{archive}", self.mnt]
 
     def configure(self, server=None):
-        """From here on the repository is reached on `server`; without one in its folder."""
+        """From here on the repository is reached on `server`; without one in its directory."""
         self.place = f"ssh://root@{server}{self.repository}" if server else self.repository
         where = {"backup_path": str(self.repository)}
         if server:
@@ -294,9 +294,9 @@ def random_reads(path, seconds):
     return rate
 
 
-def read_folder(folder):
-    for entry in sorted(os.listdir(folder)):
-        (folder / entry).read_bytes()
+def read_directory(directory):
+    for entry in sorted(os.listdir(directory)):
+        (directory / entry).read_bytes()
 
 
 def measure_image(lab, table, image):
@@ -338,12 +338,12 @@ def extract(lab, table, image, reader=True):
 
 
 def measure_small_files(lab, table):
-    say("measuring the folder of small files")
+    say("measuring the directory of small files")
     for _ in range(lab.options.rounds):
         for way in ["ours", "borg mount"]:
             lab.warm()
             with lab.mounted(way, "small") as memory:
-                table.add("small files: all read, s", way, timed(read_folder, lab.mnt / "small"))
+                table.add("small files: all read, s", way, timed(read_directory, lab.mnt / "small"))
             table.add("small files: memory, MiB", way, memory.peak)
     table.add("small files: extract processes", "ours", count_extracts(lab))
 
@@ -360,7 +360,7 @@ def count_extracts(lab):
         "FAKE_BORG_DIR": str(log),
     }
     with lab.mounted("ours", "small"):
-        read_folder(lab.mnt / "small")
+        read_directory(lab.mnt / "small")
     lab.environment = environment
     calls = (log / "calls").read_bytes().splitlines() if (log / "calls").exists() else []
     return sum(call.split(b"\0")[0] == b"extract" for call in calls)

@@ -179,9 +179,9 @@ def run(threads, work):
         thread.join()
 
 
-def write_file_system(folder, mib):
+def write_file_system(directory, mib):
     """An ext4 image full of what is in /usr."""
-    tree = folder / "tree"
+    tree = directory / "tree"
     left = mib * MIB * 2 // 3
     for above, _, names in os.walk("/usr"):
         for name in names:
@@ -195,6 +195,6 @@ def write_file_system(folder, mib):
             target = tree / source.relative_to("/usr")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
-    command = ["mke2fs", "-q", "-t", "ext4", "-N", "131072", "-d", tree, folder / "image", f"{mib}M"]
+    command = ["mke2fs", "-q", "-t", "ext4", "-N", "131072", "-d", tree, directory / "image", f"{mib}M"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     subprocess.run(["rm", "-r", tree], check=True)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job from beginning to end, on a local repository in a temporary folder: each command is
+# The main job from beginning to end, on a local repository in a temporary directory: each command is
 # shown before it runs. Takes everything down again, also when it fails or is interrupted.
 set -eu
 # One stream, so that what is said stays beside the command that says it.
@@ -56,7 +56,7 @@ say "Back up: an archive named after today."
 run borg-offsite-backup --config demo.conf create
 run borg-offsite-backup --config demo.conf list
 
-say "Get it back: today's archive as a folder."
+say "Get it back: today's archive as a directory."
 if [ -r /dev/fuse ] && [ -w /dev/fuse ]; then
     run borg-offsite-backup --config demo.conf mount ::today mnt
 else

@@ -58,13 +58,13 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_or_turns_text_around_is_shown_and_not_done() {
-        for (text, shown) in [
+        for (text, label) in [
             ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
             ("a\nb\rc\td", "a\\nb\\rc\\td"),
             ("a\u{9b}2J\x7f\x07", "a\\u{9b}2J\\u{7f}\\u{7}"),
             ("fdp.\u{202e}exe\u{2066}\u{2028}", "fdp.\\u{202e}exe\\u{2066}\\u{2028}"),
         ] {
-            assert_eq!(line(text), shown);
+            assert_eq!(line(text), label);
         }
         for plain in ["", "dev/zvol/tank/a b", "bäckup 備 🙂", "back\\slash \"quoted\""] {
             assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain));

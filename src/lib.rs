@@ -8,7 +8,7 @@
 //! restore | verify | device | mount | backup    none knows another
 //! archives                  which archives there are, their trees, the bytes of their files
 //! tools                     one typed file per outside program
-//! config | process | archive | folders | error | escape | progress
+//! config | process | archive | directories | error | escape | progress
 //! ```
 //!
 //! `crates/borg-repository` reads borg 1.x repositories. `archives` and `archive` use it, and those above
@@ -25,9 +25,9 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod directories;
 pub mod error;
 pub mod escape;
-pub mod folders;
 pub mod mount;
 pub mod process;
 pub mod progress;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # run.sh [-i PATH]... [-t SECONDS] SCRIPT
 #   Boots the lab afresh and runs SCRIPT (bash, root, in /lab, no stdin) in it: its output comes here, its exit code is ours.
-#   -i PATH     a file or folder that the lab has as /lab/<its name>
+#   -i PATH     a file or directory that the lab has as /lab/<its name>
 #   -t SECONDS  after which the lab is switched off; exit code 124
 #   Exit code 125: the lab did not boot; its console is on stderr.
 # Nothing of it is left afterwards, and nothing outside is changed: the mounts are its own.

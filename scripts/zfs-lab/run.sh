@@ -1,7 +1,7 @@
 #!/bin/bash
 # run.sh [-i PATH]... [-o DIR] [-t SECONDS] SCRIPT
 #   Runs SCRIPT (bash, root, in /lab, no stdin) in the lab: its output comes here, its exit code is ours.
-#   -i PATH     a file or folder that the guest has as /lab/<its name>
+#   -i PATH     a file or directory that the guest has as /lab/<its name>
 #   -o DIR      what the guest left in /lab/out comes there
 #   -t SECONDS  after which the guest is switched off; exit code 124
 #   Exit code 125: the guest died; the end of its console is on stderr.

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Prints the folder of the lab.
+# Prints the directory of the lab.
 echo "${ZFS_LAB:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/borg-offsite-backup-lab}"

@@ -65,11 +65,11 @@ impl Datasets {
     /// # Errors
     /// When it is none, or one of a later version of this program.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let cannot = || Error::failed("cannot read what the archive says of its datasets");
-        let datasets: Datasets = serde_json::from_slice(json).map_err(|e| cannot().because(e))?;
+        let to_error = || Error::failed("cannot read what the archive says of its datasets");
+        let datasets: Datasets = serde_json::from_slice(json).map_err(|e| to_error().because(e))?;
         match datasets.version {
             ..=VERSION => Ok(datasets),
-            newer => Err(cannot()
+            newer => Err(to_error()
                 .because(format!("it is of version {newer}, made by {}", datasets.tool))
                 .hint("a newer version of this program can read it")),
         }

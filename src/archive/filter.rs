@@ -77,16 +77,16 @@ mod tests {
         let filter = ArchiveFilter::default;
         let sorted = |keys: &str| ArchiveFilter { sort_by: Some(keys.into()), ..filter() };
         let like = |glob: &str| ArchiveFilter { glob: Some(glob.into()), ..filter() };
-        let told = |filter| chosen(filter).unwrap();
-        assert_eq!(told(filter()), "b a c");
-        assert_eq!(told(ArchiveFilter { consider_checkpoints: true, ..filter() }), "b a b.checkpoint c");
-        assert_eq!(told(ArchiveFilter { first: Some(1), ..sorted("name") }), "a");
-        assert_eq!(told(ArchiveFilter { last: Some(2), ..filter() }), "a c");
-        assert_eq!(told(ArchiveFilter { last: Some(9), ..sorted("id,name") }), "c a b");
-        assert_eq!(told(like("[bc]")), "b c");
-        assert_eq!(told(like("?")), "b a c");
-        assert_eq!(told(ArchiveFilter { consider_checkpoints: true, ..like("b*") }), "b b.checkpoint");
-        assert_eq!(told(like("x*")), "");
+        let message = |filter| chosen(filter).unwrap();
+        assert_eq!(message(filter()), "b a c");
+        assert_eq!(message(ArchiveFilter { consider_checkpoints: true, ..filter() }), "b a b.checkpoint c");
+        assert_eq!(message(ArchiveFilter { first: Some(1), ..sorted("name") }), "a");
+        assert_eq!(message(ArchiveFilter { last: Some(2), ..filter() }), "a c");
+        assert_eq!(message(ArchiveFilter { last: Some(9), ..sorted("id,name") }), "c a b");
+        assert_eq!(message(like("[bc]")), "b c");
+        assert_eq!(message(like("?")), "b a c");
+        assert_eq!(message(ArchiveFilter { consider_checkpoints: true, ..like("b*") }), "b b.checkpoint");
+        assert_eq!(message(like("x*")), "");
         for only_borg_knows in [like("**/b"), like("[^a]"), like("[a"), sorted("size")] {
             assert_eq!(chosen(only_borg_knows), None);
         }

@@ -57,13 +57,13 @@ impl LeftOut {
 /// `"a", "b" and 5 more`: escaped.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = 0;
+        let mut label = 0;
         for name in self.names.split_inclusive(|b| *b == 0) {
-            let comma = if shown == 0 { "" } else { ", " };
+            let comma = if label == 0 { "" } else { ", " };
             write!(f, "{comma}\"{}\"", name[..name.len() - 1].escape_ascii())?;
-            shown += 1;
+            label += 1;
         }
-        match self.count.saturating_sub(shown) {
+        match self.count.saturating_sub(label) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When it is no path that an archive can hold, or is empty.
 pub fn candidates(said: &[u8]) -> Result<[ItemPath; 2]> {
-    let shown = said.escape_ascii();
+    let label = said.escape_ascii();
     let path = |bytes: &[u8]| {
         ItemPath::new(bytes)
             .filter(|path| !path.is_root())
-            .ok_or_else(|| Error::usage(format!("`{shown}` is no path that an archive can hold")))
+            .ok_or_else(|| Error::usage(format!("`{label}` is no path that an archive can hold")))
     };
     let listed = path(said)?;
     let volume = path(&volumes::path_of(listed.as_bytes()))?;

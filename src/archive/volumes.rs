@@ -5,24 +5,24 @@ use borg_repository::ItemPath;
 /// Where ZFS shows its volumes on a machine.
 pub const DEVICES: &str = "/dev/zvol";
 /// The same directory in an archive.
-pub const FOLDER: &[u8] = DEVICES.as_bytes().split_at(1).1;
+pub const DIRECTORY: &[u8] = DEVICES.as_bytes().split_at(1).1;
 /// The file in it that says what the datasets were. No pool can have this name.
 pub const DATASET_LIST: &str = ".borg-offsite-backup.json";
 
 /// The path of a volume, or of what else stands in the directory.
 pub fn path_of(name: &[u8]) -> Vec<u8> {
-    [FOLDER, name].join(&b'/')
+    [DIRECTORY, name].join(&b'/')
 }
 
 /// The name of the volume (`tank/v`) whose bytes an archive has at `path`.
 pub fn name_of(path: &[u8]) -> Option<&[u8]> {
-    let name = path.strip_prefix(FOLDER)?.strip_prefix(b"/")?;
+    let name = path.strip_prefix(DIRECTORY)?.strip_prefix(b"/")?;
     (!name.is_empty() && name != DATASET_LIST.as_bytes()).then_some(name)
 }
 
 /// Whether the directory `path` is the one of the volumes, or in it.
 pub fn has_volumes(path: &[u8]) -> bool {
-    path.strip_prefix(FOLDER).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    path.strip_prefix(DIRECTORY).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// Whether an archive has a volume's bytes at `path`.

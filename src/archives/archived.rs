@@ -33,7 +33,7 @@ pub struct Archived {
 pub enum Found {
     /// A regular file, such as a volume's image.
     Image(Image),
-    Folder(ItemPath),
+    Directory(ItemPath),
     /// A link, a device, a FIFO, a socket.
     Other(ItemPath),
 }
@@ -108,7 +108,7 @@ impl Archived {
     fn at(&self, node: NodeId, path: ItemPath) -> Result<Found> {
         let content = match self.tree.node(node).map(|node| node.body) {
             Some(Body::File(content)) => content,
-            Some(Body::Directory { .. }) => return Ok(Found::Folder(path)),
+            Some(Body::Directory { .. }) => return Ok(Found::Directory(path)),
             _ => return Ok(Found::Other(path)),
         };
         let listed = self.tree.content(content);
@@ -135,11 +135,11 @@ impl Archived {
 
 impl Archived {
     fn repaired(&self, file: Damaged) -> Error {
-        let told = Error::new(
+        let message = Error::new(
             Kind::Damaged,
             format!("{} is damaged in the archive {}", file.path, self.archive.name),
         );
-        damage::named(told.because(REPAIRED), &[file])
+        damage::named(message.because(REPAIRED), &[file])
             .hint("take it from another archive; `borg-offsite-backup extract` gives it as it is")
     }
 }

@@ -69,7 +69,7 @@ impl Chunks {
     /// When one of them cannot be had; [`Kind::Disconnected`] when the line is gone.
     pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
         let received = self.catalog.repository().receive_all(requests);
-        received.into_iter().map(|bytes| bytes.map_err(|e| self.told(e))).collect()
+        received.into_iter().map(|bytes| bytes.map_err(|e| self.message(e))).collect()
     }
 
     /// Gives the bytes to `each`, chunk by chunk, one after the other.
@@ -101,8 +101,8 @@ impl Chunks {
         received
             .into_iter()
             .map(|bytes| match bytes {
-                Err(e) if e.is_damage() => Ok(Err(self.told(e))),
-                bytes => bytes.map(Ok).map_err(|e| self.told(e)),
+                Err(e) if e.is_damage() => Ok(Err(self.message(e))),
+                bytes => bytes.map(Ok).map_err(|e| self.message(e)),
             })
             .collect()
     }
@@ -112,10 +112,10 @@ impl Chunks {
     /// # Errors
     /// When the archive's metadata cannot be read.
     pub fn repaired(&self) -> Result<Vec<Range<u64>>> {
-        let cannot = || Error::failed(format!("cannot read the archive {}", self.archive.name));
-        let id = Id::from_hex(&self.archive.id).ok_or_else(|| cannot().because("its id is none"))?;
+        let to_error = || Error::failed(format!("cannot read the archive {}", self.archive.name));
+        let id = Id::from_hex(&self.archive.id).ok_or_else(|| to_error().because("its id is none"))?;
         let repository = self.catalog.repository();
-        let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
+        let meta = repository.archive(&id).map_err(|e| to_error().because(e))?;
         let mut ranges = Vec::new();
         let take = |item: Item, lists: &ChunkLists| {
             if item.number == u64::from(self.item) {
@@ -123,11 +123,11 @@ impl Chunks {
             }
         };
         let memory = Budget::of_free_memory();
-        repository.items(&meta, || memory.check(), take).map_err(|e| cannot().because(e))?;
+        repository.items(&meta, || memory.check(), take).map_err(|e| to_error().because(e))?;
         Ok(ranges)
     }
 
-    fn told(&self, e: Unreadable) -> Error {
+    fn message(&self, e: Unreadable) -> Error {
         if let Err(interrupted) = interrupt::check() {
             return interrupted;
         }

@@ -28,7 +28,7 @@ pub struct Damaged {
 
 impl Damaged {
     /// For people.
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         let ranges: Vec<String> = self.ranges.iter().take(SHOWN).map(in_bytes).collect();
         let more = match self.ranges.len().saturating_sub(SHOWN) {
             0 => String::new(),
@@ -54,8 +54,10 @@ fn size(bytes: u64) -> String {
 
 /// `error`, with a hint for each of the first files.
 pub fn named(error: Error, damaged: &[Damaged]) -> Error {
-    let error =
-        damaged.iter().take(SHOWN).fold(error, |error, file| error.hint(format!("damaged: {}", file.told())));
+    let error = damaged
+        .iter()
+        .take(SHOWN)
+        .fold(error, |error, file| error.hint(format!("damaged: {}", file.message())));
     match damaged.len().saturating_sub(SHOWN) {
         0 => error,
         more => error.hint(format!("and {more} more files")),
@@ -106,7 +108,7 @@ mod tests {
     fn it_is_told_in_bytes_and_as_pairs() {
         let path = ItemPath::new(b"a/b").unwrap();
         let file = Damaged { path, ranges: vec![0..10, 2000..4000], why: "gone".into() };
-        assert_eq!(file.told(), "a/b bytes 0 to 10 (10 B), bytes 2000 to 4000 (2.0 kB): gone");
+        assert_eq!(file.message(), "a/b bytes 0 to 10 (10 B), bytes 2000 to 4000 (2.0 kB): gone");
         let json = serde_json::to_value(&file).unwrap();
         assert_eq!(
             json,

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::error::Result;
 use crate::tools::borg::Borg;
 
-/// In a folder of this machine a look costs a list of some names.
+/// In a directory of this machine a look costs a list of some names.
 const LOCAL: Duration = Duration::from_secs(1);
 /// At a server it costs a new connection.
 const REMOTE: Duration = Duration::from_secs(60);

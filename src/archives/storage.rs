@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::cache::Limits;
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 
 /// File contents in memory, in bytes. Little, since the kernel keeps what
 /// was read, too, and pages of the scratch.
@@ -32,7 +32,7 @@ pub struct Remembered {
 impl Remembered {
     /// Lists of files, in the cache directory where there is one.
     pub fn catalogs() -> Self {
-        Remembered { catalogs: folders::cache_dir().ok().map(|dir| dir.join(CATALOGS)), chunks: None }
+        Remembered { catalogs: directories::cache_dir().ok().map(|dir| dir.join(CATALOGS)), chunks: None }
     }
 }
 
@@ -70,7 +70,7 @@ fn cache_limits(dir: Option<&Path>, size: Option<u64>) -> Result<Limits> {
     let made = match dir {
         // The user's own directory: its mode is the user's affair, the file in it is private.
         Some(dir) => Ok(dir.to_owned()),
-        None => folders::cache_dir().and_then(|dir| folders::make_private(&dir).map(|()| dir)),
+        None => directories::cache_dir().and_then(|dir| directories::make_private(&dir).map(|()| dir)),
     };
     let (dir, free) = match made.and_then(|dir| free_space(&dir).map(|free| (dir, free))) {
         Ok(found) => found,
@@ -89,6 +89,6 @@ fn cache_limits(dir: Option<&Path>, size: Option<u64>) -> Result<Limits> {
 
 fn free_space(dir: &Path) -> Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)
-        .map_err(|e| Error::usage(format!("cannot use the cache folder {}", dir.display())).because(e))?;
+        .map_err(|e| Error::usage(format!("cannot use the cache directory {}", dir.display())).because(e))?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }

@@ -47,14 +47,14 @@ impl Streamed {
         let mut at = 0;
         while at < self.size {
             let end = self.size.min(at + STEP);
-            let bytes = self.reader.read(self.content, at..end).map_err(|e| self.told(e))?;
+            let bytes = self.reader.read(self.content, at..end).map_err(|e| self.message(e))?;
             each(at, bytes)?;
             at = end;
         }
         Ok(())
     }
 
-    fn told(&self, e: ReadError) -> Error {
+    fn message(&self, e: ReadError) -> Error {
         if let Err(interrupted) = interrupt::check() {
             return interrupted;
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Which backup, and its numbers as far as they are known.
 pub(super) fn numbers(report: &Report) -> Map<String, Value> {
     let seconds = report.phases().map(|(phase, time)| (phase.to_owned(), time.as_secs_f64().into()));
-    let told = json!({
+    let answer = json!({
         "host": nix::unistd::gethostname().unwrap_or_default().to_string_lossy(),
         "repository": report.repository,
         "archive": report.name,
@@ -24,8 +24,8 @@ pub(super) fn numbers(report: &Report) -> Map<String, Value> {
         "kept": report.kept,
         "seconds": Map::from_iter(seconds),
     });
-    match told {
-        Value::Object(told) => told,
+    match answer {
+        Value::Object(answer) => answer,
         _ => Map::new(),
     }
 }
@@ -53,10 +53,10 @@ impl Report {
             Ok(Outcome::Made(Ok(retention)) | Outcome::Skipped(Ok(retention))) => retention.removed(),
             _ => &[],
         };
-        let mut told = numbers(self);
-        told.extend(outcome(&self.outcome));
-        told.insert("pruned".into(), pruned.into());
-        told.insert("exit_code".into(), exit_code.into());
-        Value::Object(told)
+        let mut answer = numbers(self);
+        answer.extend(outcome(&self.outcome));
+        answer.insert("pruned".into(), pruned.into());
+        answer.insert("exit_code".into(), exit_code.into());
+        Value::Object(answer)
     }
 }

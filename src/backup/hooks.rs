@@ -45,8 +45,8 @@ impl<'a> Hooks<'a> {
     /// When it fails, takes too long, or a signal asks us to end.
     pub(super) fn before(&self, report: &Report) -> Result<bool> {
         let Some(hook) = &self.set().before_backup else { return Ok(false) };
-        let told = self.told("before_backup", report);
-        self.run("before_backup", hook, told, interrupt::requested).map(|()| true)
+        let answer = self.answer("before_backup", report);
+        self.run("before_backup", hook, answer, interrupt::requested).map(|()| true)
     }
 
     /// Runs `after_backup`, also when a signal asked us to end; whether there is one.
@@ -55,9 +55,9 @@ impl<'a> Hooks<'a> {
     /// When it fails or takes too long.
     pub(super) fn after(&self, report: &Report, outcome: &Result<Outcome>) -> Result<bool> {
         let Some(hook) = &self.set().after_backup else { return Ok(false) };
-        let mut told = self.told("after_backup", report);
-        told.extend(facts::outcome(outcome));
-        self.run("after_backup", hook, told, || false).map(|()| true)
+        let mut answer = self.answer("after_backup", report);
+        answer.extend(facts::outcome(outcome));
+        self.run("after_backup", hook, answer, || false).map(|()| true)
     }
 
     /// Runs `on_success` when `exit_code` is 0, else `on_failure`.
@@ -70,25 +70,25 @@ impl<'a> Hooks<'a> {
             _ => ("on_failure", &self.set().on_failure),
         };
         let Some(hook) = hook else { return Ok(()) };
-        let mut told = self.told(key, report);
-        told.extend(facts::outcome(&report.outcome));
-        told.insert("exit_code".into(), exit_code.into());
-        self.run(key, hook, told, || false)
+        let mut answer = self.answer(key, report);
+        answer.extend(facts::outcome(&report.outcome));
+        answer.insert("exit_code".into(), exit_code.into());
+        self.run(key, hook, answer, || false)
     }
 
     /// What every hook gets.
-    fn told(&self, event: &str, report: &Report) -> Map<String, Value> {
-        let mut told = facts::numbers(report);
-        told.insert("event".into(), event.into());
-        told.insert("config".into(), self.config.file.to_string_lossy().into());
-        told
+    fn answer(&self, event: &str, report: &Report) -> Map<String, Value> {
+        let mut answer = facts::numbers(report);
+        answer.insert("event".into(), event.into());
+        answer.insert("config".into(), self.config.file.to_string_lossy().into());
+        answer
     }
 
     fn run(
         &self,
         key: &str,
         hook: &Hook,
-        told: Map<String, Value>,
+        answer: Map<String, Value>,
         interrupted: impl Fn() -> bool,
     ) -> Result<()> {
         let failed = |why: String| Error::failed(format!("{key} failed: {why}"));
@@ -98,7 +98,7 @@ impl<'a> Hooks<'a> {
         let command = Command::new(program).args(&hook.command[1..]).seeing(&self.mounts).die_with_parent();
         let command = SECRETS.iter().fold(command, |command, name| command.env_remove(name));
         let mut child = command
-            .input(Value::Object(told).to_string().as_bytes())?
+            .input(Value::Object(answer).to_string().as_bytes())?
             .spawn_merged(move |line| keep(&mut sink.lock(), line))
             .map_err(|e| failed(e.chain()))?;
         let end = Instant::now() + hook.deadline;

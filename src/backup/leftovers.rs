@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::stage;
 use super::state::{Attempt, LockHolder, RunLock, StateDir};
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 use crate::tools::zfs::names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::tools::{mounts, zfs};
 
@@ -130,7 +130,7 @@ fn open_stages() -> Result<Vec<Leftover>> {
     let staged = |m: &mounts::Mount| {
         m.kind != mounts::FUSE_TYPE
             && m.dir.starts_with(stage::ROOT)
-            && !m.dir.starts_with(folders::ATTACHED_DIR)
+            && !m.dir.starts_with(directories::ATTACHED_DIR)
             && is_staged_in_the_open(m)
     };
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
@@ -197,7 +197,7 @@ fn order(name: &str) -> (u8, usize, String) {
 }
 
 fn files() -> Vec<Leftover> {
-    folders::abandoned().into_iter().map(Leftover::File).collect()
+    directories::abandoned().into_iter().map(Leftover::File).collect()
 }
 
 impl Leftover {

@@ -66,7 +66,7 @@ impl Plan {
         }
         // Also without volumes: the dataset list is there.
         if !volumes.is_empty() || !entries.is_empty() {
-            entries.push(Entry { path: path(volumes::FOLDER)?, source: Source::Volumes(volumes) });
+            entries.push(Entry { path: path(volumes::DIRECTORY)?, source: Source::Volumes(volumes) });
         }
         for listed in &config.filesystems_to_backup {
             entries.push(Entry::of(listed, Source::Live)?);

@@ -88,13 +88,15 @@ impl SnapshotSet {
 
     fn open(&self, volume: &str, clone: &str) -> Result<(File, u64)> {
         let path = zfs::wait_for_device(clone)?;
-        let cannot = |e: std::io::Error| {
+        let to_error = |e: std::io::Error| {
             Error::failed(format!("cannot read the volume {volume} at {}", path.display())).because(e)
         };
-        let mut device = File::open(&path).map_err(cannot)?;
-        let size = device.seek(SeekFrom::End(0)).map_err(cannot)?;
+        let mut device = File::open(&path).map_err(to_error)?;
+        let size = device.seek(SeekFrom::End(0)).map_err(to_error)?;
         if self.mark(volume)?.volsize != Some(size) {
-            return Err(cannot(std::io::Error::other(format!("its device has {size} bytes, another size"))));
+            return Err(to_error(std::io::Error::other(format!(
+                "its device has {size} bytes, another size"
+            ))));
         }
         Ok((device, size))
     }

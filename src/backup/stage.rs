@@ -16,8 +16,8 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use super::plan::{Entry, Plan, Source};
 use super::snapshot_set::SnapshotSet;
 use super::volumes::{Mounted, Tree};
+use crate::directories::RUN_DIR;
 use crate::error::{Error, Kind, Result};
-use crate::folders::RUN_DIR;
 
 /// Where the tree is staged. borg's files cache is keyed by absolute paths, so it must not move:
 /// another place would mean reading everything again.
@@ -41,20 +41,20 @@ pub struct Stage {
 pub fn check(plan: &Plan) -> Result<()> {
     for entry in plan.entries.iter().filter(|entry| entry.source == Source::Live) {
         let source = &entry.host();
-        let cannot = |kind| Error::new(kind, format!("cannot back up {}", source.display()));
+        let to_error = |kind| Error::new(kind, format!("cannot back up {}", source.display()));
         let real = fs::canonicalize(source).map_err(|e| {
             let error = match e.kind() {
-                io::ErrorKind::NotFound => cannot(Kind::NotFound),
-                _ => cannot(Kind::Failed),
+                io::ErrorKind::NotFound => to_error(Kind::NotFound),
+                _ => to_error(Kind::Failed),
             };
             error.because(e).hint("it is listed in filesystems_to_backup; nothing was backed up")
         })?;
         if real != *source {
             let hint = format!("list {} in filesystems_to_backup instead", real.display());
-            return Err(cannot(Kind::Usage).because("it leads through a symbolic link").hint(hint));
+            return Err(to_error(Kind::Usage).because("it leads through a symbolic link").hint(hint));
         }
         if source.starts_with(ROOT) {
-            return Err(cannot(Kind::Usage).because(format!("{ROOT} is where the backup is staged")));
+            return Err(to_error(Kind::Usage).because(format!("{ROOT} is where the backup is staged")));
         }
     }
     Ok(())
@@ -116,31 +116,31 @@ impl Stage {
     }
 
     fn bind(&mut self, entry: &Entry, target: &Path) -> Result<()> {
-        let cannot = |e: nix::Error| {
+        let to_error = |e: nix::Error| {
             Error::failed(format!("cannot stage {} at {}", entry.name(), target.display())).because(e)
         };
-        mount(Some(&entry.host()), target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(cannot)?;
+        mount(Some(&entry.host()), target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(to_error)?;
         self.mounts.push(target.to_owned());
         // What the host mounts below it from now on stays out.
-        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)?;
+        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(to_error)?;
         mount(NOTHING, target, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | HARMLESS, NOTHING)
-            .map_err(cannot)
+            .map_err(to_error)
     }
 
     fn mount_snapshot(&mut self, snapshot: &str, target: &Path) -> Result<()> {
-        let cannot = |e: nix::Error| {
+        let to_error = |e: nix::Error| {
             Error::failed(format!("cannot mount the snapshot {snapshot} at {}", target.display())).because(e)
         };
-        mount(Some(snapshot), target, Some("zfs"), HARMLESS, NOTHING).map_err(cannot)?;
+        mount(Some(snapshot), target, Some("zfs"), HARMLESS, NOTHING).map_err(to_error)?;
         self.mounts.push(target.to_owned());
-        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(cannot)
+        mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(to_error)
     }
 
     /// The place of `entry` in the tree; it is made where it is missing.
     fn mount_point(&mut self, entry: &Entry) -> Result<PathBuf> {
         let host = entry.host();
         let target = staged(&host);
-        let cannot = |e: io::Error| {
+        let to_error = |e: io::Error| {
             Error::failed(format!("cannot make the mount point of {} in {ROOT}", entry.name())).because(e)
         };
         // A link in what is backed up must not lead us out of the staged tree.
@@ -158,9 +158,9 @@ impl Stage {
             Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 let nearest = target.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new(ROOT));
                 self.scaffold(nearest)?;
-                make_place(&host, is_dir).map_err(cannot)?;
+                make_place(&host, is_dir).map_err(to_error)?;
             }
-            made => made.map_err(cannot)?,
+            made => made.map_err(to_error)?,
         }
         Ok(target)
     }
@@ -168,15 +168,15 @@ impl Stage {
     /// Puts an empty directory that can be written over `dir`, which must be empty where it stands
     /// for something that is backed up.
     fn scaffold(&mut self, dir: &Path) -> Result<()> {
-        let cannot = |e: io::Error| {
+        let to_error = |e: io::Error| {
             Error::failed(format!("cannot mount a tmpfs for mount points at {}", dir.display())).because(e)
         };
-        let like = fs::symlink_metadata(dir).map_err(cannot)?;
+        let like = fs::symlink_metadata(dir).map_err(to_error)?;
         let nodes =
-            if dir == Path::new(ROOT) { Some(Vec::new()) } else { only_nodes(dir).map_err(cannot)? };
+            if dir == Path::new(ROOT) { Some(Vec::new()) } else { only_nodes(dir).map_err(to_error)? };
         let Some(nodes) = nodes else {
             let host = dir.strip_prefix(ROOT).unwrap_or(dir);
-            return Err(cannot(io::ErrorKind::DirectoryNotEmpty.into())
+            return Err(to_error(io::ErrorKind::DirectoryNotEmpty.into())
                 .hint(format!("list /{} in filesystems_to_backup, too", host.display())));
         };
         let options = format!(
@@ -187,10 +187,10 @@ impl Stage {
         );
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("borg-offsite-backup"), dir, Some("tmpfs"), flags, Some(options.as_str()))
-            .map_err(|e| cannot(e.into()))?;
+            .map_err(|e| to_error(e.into()))?;
         self.mounts.push(dir.to_owned());
-        mount(NOTHING, dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(|e| cannot(e.into()))?;
-        nodes.iter().try_for_each(|node| node.make_in(dir)).map_err(cannot)
+        mount(NOTHING, dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(|e| to_error(e.into()))?;
+        nodes.iter().try_for_each(|node| node.make_in(dir)).map_err(to_error)
     }
 }
 
@@ -242,13 +242,13 @@ impl Drop for Stage {
 
 /// Host mounts that end still end here, ours are never seen there.
 fn private_namespace() -> Result<()> {
-    let cannot = |e: nix::Error| {
+    let to_error = |e: nix::Error| {
         Error::failed("cannot make a mount namespace")
             .because(e)
             .hint("root needs the capability CAP_SYS_ADMIN for it; some containers take it away")
     };
-    unshare(CloneFlags::CLONE_NEWNS).map_err(cannot)?;
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING).map_err(cannot)
+    unshare(CloneFlags::CLONE_NEWNS).map_err(to_error)?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING).map_err(to_error)
 }
 
 fn staged(host: &Path) -> PathBuf {

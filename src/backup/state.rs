@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::directories::{self, make_private};
 use crate::error::{Error, Kind, Result};
-use crate::folders::{self, make_private};
 use crate::process::interrupt;
 use crate::tools::mounts;
 
@@ -29,12 +29,12 @@ impl StateDir {
     /// # Errors
     /// When it cannot be made, belongs to somebody else, or lies under a mount.
     pub fn open() -> Result<StateDir> {
-        let path = folders::state_dir()?;
+        let path = directories::state_dir()?;
         // What is mounted over it is not ours to write to or to close to others.
         if let Some(mount) = mounts::at(&path)? {
-            let shown = path.display();
-            return Err(Error::failed(format!("{shown} lies under a mount of {}", mount.source.display()))
-                .hint(format!("see who uses it (`fuser -vm {shown}`), then `umount {shown}`")));
+            let label = path.display();
+            return Err(Error::failed(format!("{label} lies under a mount of {}", mount.source.display()))
+                .hint(format!("see who uses it (`fuser -vm {label}`), then `umount {label}`")));
         }
         make_private(&path)?;
         Ok(StateDir(path))
@@ -81,18 +81,18 @@ impl StateDir {
     /// When the lock's file cannot be used.
     pub fn try_lock(&self) -> Result<Attempt> {
         let path = self.0.join(LOCK);
-        let cannot = |e: io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
+        let to_error = |e: io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path).map_err(cannot)?;
+        let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path).map_err(to_error)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
                 let stale = read_run(&mut file);
-                write_run(&mut file, Some(&LockHolder::this())).map_err(cannot)?;
+                write_run(&mut file, Some(&LockHolder::this())).map_err(to_error)?;
                 Ok(Attempt::Ours(RunLock(file), stale))
             }
             Err((mut file, Errno::EWOULDBLOCK)) => Ok(Attempt::Held(read_run(&mut file))),
-            Err((_, e)) => Err(cannot(e.into())),
+            Err((_, e)) => Err(to_error(e.into())),
         }
     }
 

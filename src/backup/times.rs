@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directories;
 use crate::error::Result;
-use crate::folders;
 use crate::tools::zfs::names::SNAPSHOT_PREFIX;
 use crate::tools::zfs::{self, History, Mark};
 
@@ -33,7 +33,7 @@ struct Seen {
 impl Times {
     /// `repository`: [`super::bookmarks::repository_tag`].
     pub fn load(repository: &str) -> Times {
-        let dir = folders::cache_dir().ok();
+        let dir = directories::cache_dir().ok();
         Times::load_from(dir.map(|dir| dir.join(format!("volumes-{repository}.json"))))
     }
 
@@ -78,7 +78,7 @@ impl Times {
     fn try_save(&self) -> Option<()> {
         let file = self.file.as_deref()?;
         let dir = file.parent()?;
-        folders::make_private(dir).ok()?;
+        directories::make_private(dir).ok()?;
         let mut new = tempfile::NamedTempFile::new_in(dir).ok()?;
         new.write_all(&serde_json::to_vec_pretty(&self.seen).ok()?).ok()?;
         new.persist(file).ok()?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::folders;
+use crate::directories;
 
 const FILE: &str = "totals.json";
 
@@ -17,7 +17,7 @@ pub struct Totals {
 
 impl Totals {
     pub fn load() -> Totals {
-        Totals::load_from(folders::cache_dir().ok())
+        Totals::load_from(directories::cache_dir().ok())
     }
 
     fn load_from(dir: Option<PathBuf>) -> Totals {
@@ -38,7 +38,7 @@ impl Totals {
 
     fn save(&self) -> Option<()> {
         let dir = self.dir.as_deref()?;
-        folders::make_private(dir).ok()?;
+        directories::make_private(dir).ok()?;
         let mut file = tempfile::NamedTempFile::new_in(dir).ok()?;
         file.write_all(&serde_json::to_vec_pretty(&self.totals).ok()?).ok()?;
         file.persist(dir.join(FILE)).ok()?;

@@ -80,7 +80,7 @@ pub struct Tree {
 impl Tree {
     pub fn new(files: Vec<Shown>) -> Tree {
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
-        let root = Node { parent: ROOT, name: String::new(), attr: folder(ROOT, newest), content: None };
+        let root = Node { parent: ROOT, name: String::new(), attr: directory(ROOT, newest), content: None };
         let mut tree = Tree { nodes: vec![root], read: Arc::default() };
         for file in files {
             let (above, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
@@ -90,7 +90,7 @@ impl Tree {
                     tree.nodes.push(Node {
                         parent,
                         name: part.to_owned(),
-                        attr: folder(inode, newest),
+                        attr: directory(inode, newest),
                         content: None,
                     });
                     inode
@@ -223,7 +223,7 @@ impl Filesystem for Tree {
     }
 }
 
-fn folder(inode: u64, time: u64) -> FileAttr {
+fn directory(inode: u64, time: u64) -> FileAttr {
     attr(inode, FileType::Directory, 0o755, 0, time)
 }
 
@@ -314,19 +314,19 @@ mod tests {
 
     use super::*;
 
-    fn shown(path: &str, inode: u64, content: Content) -> Shown {
+    fn label(path: &str, inode: u64, content: Content) -> Shown {
         Shown { path: path.into(), inode, time: 1_764_000_000_000_000_007, content }
     }
 
     #[test]
-    fn folders_are_made_once_and_files_keep_their_inode_size_and_time() {
+    fn directories_are_made_once_and_files_keep_their_inode_size_and_time() {
         let tree = Tree::new(vec![
-            shown("tank/a b/v", u64::MAX, Content::Unread(1 << 40)),
-            shown("tank/w", 99, Content::Bytes(b"xyz".to_vec())),
+            label("tank/a b/v", u64::MAX, Content::Unread(1 << 40)),
+            label("tank/w", 99, Content::Bytes(b"xyz".to_vec())),
         ]);
         let tank = tree.find(ROOT, OsStr::new("tank")).unwrap().attr.ino.0;
-        let folder = tree.find(tank, OsStr::new("a b")).unwrap().attr.ino.0;
-        let volume = tree.find(folder, OsStr::new("v")).unwrap();
+        let directory = tree.find(tank, OsStr::new("a b")).unwrap().attr.ino.0;
+        let volume = tree.find(directory, OsStr::new("v")).unwrap();
         assert_eq!((volume.attr.ino.0, volume.attr.size), (u64::MAX, 1 << 40));
         assert_eq!(volume.attr.ctime, UNIX_EPOCH + Duration::from_nanos(1_764_000_000_000_000_007));
         assert!(tree.find(tank, OsStr::new("w")).is_some());
@@ -338,9 +338,9 @@ mod tests {
         let mut device = tempfile::tempfile().unwrap();
         device.write_all(&[7; 5000]).unwrap();
         let tree = Tree::new(vec![
-            shown("v", 9, Content::Device(device.try_clone().unwrap(), 5000)),
-            shown("short", 10, Content::Device(device, 6000)),
-            shown("m", 11, Content::Bytes(b"abc".to_vec())),
+            label("v", 9, Content::Device(device.try_clone().unwrap(), 5000)),
+            label("short", 10, Content::Device(device, 6000)),
+            label("m", 11, Content::Bytes(b"abc".to_vec())),
         ]);
         let read = |inode, offset, size| {
             let mut bytes = vec![1; 10];

@@ -33,7 +33,7 @@ fn prompt(question: &str) -> String {
 mod tests {
     #[test]
     fn a_name_cannot_rewrite_the_question() {
-        let shown = super::prompt("All of it becomes a\r\x1b[2KNothing is lost. Go on?");
-        assert_eq!(shown, "All of it becomes a\\r\\u{1b}[2KNothing is lost. Go on? [y/N] ");
+        let label = super::prompt("All of it becomes a\r\x1b[2KNothing is lost. Go on?");
+        assert_eq!(label, "All of it becomes a\\r\\u{1b}[2KNothing is lost. Go on? [y/N] ");
     }
 }

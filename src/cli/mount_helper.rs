@@ -22,7 +22,7 @@ pub enum Call {
     Command(Vec<OsString>),
     /// mount(8) only wants to know whether it would work.
     Rehearsal,
-    /// Other options for the mount in this folder.
+    /// Other options for the mount in this directory.
     Remount { dir: PathBuf, options: String },
 }
 
@@ -37,7 +37,7 @@ pub fn search_programs() {
 /// Turns the arguments of a mount helper, the name that we were called by first, into ours.
 ///
 /// # Errors
-/// When there is no source, no folder, or an option that no mount helper has.
+/// When there is no source, no directory, or an option that no mount helper has.
 pub fn translate(args: Vec<OsString>) -> Result<Call> {
     let name = args.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
     if !NAMES.iter().any(|helper| name == *helper) {
@@ -98,10 +98,10 @@ fn split(lists: &[OsString]) -> (Option<OsString>, OsString) {
 /// # Errors
 /// When it is no mount of ours, or the kernel refuses.
 pub fn remount(dir: &Path, list: &str) -> Result<()> {
-    let shown = dir.display();
+    let label = dir.display();
     let point = mount_point::absolute(dir)?;
     if mounts::at(&point)?.is_none_or(|mount| mount.kind != mounts::FUSE_TYPE) {
-        return Err(Error::usage(format!("nothing of ours is mounted at {shown}")).hint("see `findmnt`"));
+        return Err(Error::usage(format!("nothing of ours is mounted at {label}")).hint("see `findmnt`"));
     }
     let set = mounts::guards(&point)?;
     let mut request = Request::default();
@@ -112,7 +112,7 @@ pub fn remount(dir: &Path, list: &str) -> Result<()> {
     mounts::remount(&point, request.guards.flags())?;
     let now = mounts::guards(&point)?;
     if request.guards.nosymfollow && !now.contains(&"nosymfollow") {
-        return Err(Error::failed(format!("cannot set nosymfollow on {shown}"))
+        return Err(Error::failed(format!("cannot set nosymfollow on {label}"))
             .because("this kernel does not know it (it came with Linux 5.10)"));
     }
     Ok(())

@@ -78,13 +78,13 @@ impl Diagnosis {
     pub fn excerpt(&self, place: &Place<'_>) -> Vec<String> {
         let line = |number: usize| self.text.lines().nth(number - 1).unwrap_or_default();
         let width = place.line.to_string().len();
-        let (shown, first, caret) = window(line(place.line), place.column);
+        let (label, first, caret) = window(line(place.line), place.column);
         let mut excerpt = Vec::new();
         if place.line > 1 {
             let above = cut(&expand(line(place.line - 1)), first, BEFORE + AFTER);
             excerpt.push(format!("  {:>width$} | {above}", place.line - 1));
         }
-        excerpt.push(format!("  {:>width$} | {shown}", place.line));
+        excerpt.push(format!("  {:>width$} | {label}", place.line));
         excerpt.push(format!("  {:>width$} | {:caret$}^ {}", "", "", place.mistake.note));
         excerpt.iter().map(|l| l.trim_end().to_owned()).collect()
     }
@@ -145,7 +145,7 @@ fn cut(cells: &[Cell], first: usize, count: usize) -> String {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, at: usize) -> String {
+    fn label(text: &str, at: usize) -> String {
         let diagnosis = Diagnosis::new(Path::new("f"), text, vec![Mistake::new(at, "expected x", "here")]);
         let place = diagnosis.places().next().unwrap();
         let mut lines = vec![diagnosis.headline(&place)];
@@ -155,42 +155,42 @@ mod tests {
 
     #[test]
     fn the_line_before_and_a_caret_are_shown() {
-        assert_eq!(shown("ab\n cd\nef", 4), "f:2:2: expected x\n  1 | ab\n  2 |  cd\n    |  ^ here");
-        assert_eq!(shown("ab\r\n cd\r\nef", 5), "f:2:2: expected x\n  1 | ab\n  2 |  cd\n    |  ^ here");
+        assert_eq!(label("ab\n cd\nef", 4), "f:2:2: expected x\n  1 | ab\n  2 |  cd\n    |  ^ here");
+        assert_eq!(label("ab\r\n cd\r\nef", 5), "f:2:2: expected x\n  1 | ab\n  2 |  cd\n    |  ^ here");
     }
 
     #[test]
     fn the_first_line_has_none_before_it() {
-        assert_eq!(shown("ab", 2), "f:1:3: expected x\n  1 | ab\n    |   ^ here");
-        assert_eq!(shown("", 0), "f:1:1: expected x\n  1 |\n    | ^ here");
+        assert_eq!(label("ab", 2), "f:1:3: expected x\n  1 | ab\n    |   ^ here");
+        assert_eq!(label("", 0), "f:1:1: expected x\n  1 |\n    | ^ here");
     }
 
     #[test]
     fn line_numbers_keep_the_bars_in_one_column() {
         let text = "\n".repeat(9) + "x";
-        assert_eq!(shown(&text, 9), "f:10:1: expected x\n   9 |\n  10 | x\n     | ^ here");
+        assert_eq!(label(&text, 9), "f:10:1: expected x\n   9 |\n  10 | x\n     | ^ here");
     }
 
     #[test]
     fn the_caret_stands_right_after_tabs_and_wide_characters() {
-        assert_eq!(shown("\t\tx", 2), "f:1:3: expected x\n  1 |         x\n    |         ^ here");
-        assert_eq!(shown("äx", 2), "f:1:2: expected x\n  1 | äx\n    |  ^ here");
-        assert_eq!(shown("備x", 3), "f:1:2: expected x\n  1 | 備x\n    |   ^ here");
+        assert_eq!(label("\t\tx", 2), "f:1:3: expected x\n  1 |         x\n    |         ^ here");
+        assert_eq!(label("äx", 2), "f:1:2: expected x\n  1 | äx\n    |  ^ here");
+        assert_eq!(label("備x", 3), "f:1:2: expected x\n  1 | 備x\n    |   ^ here");
     }
 
     #[test]
     fn nothing_shown_can_steer_the_terminal() {
-        assert!(!shown("\x1b[2Jx\x07\u{9b}", 1).contains(|c: char| c.is_control() && c != '\n'));
+        assert!(!label("\x1b[2Jx\x07\u{9b}", 1).contains(|c: char| c.is_control() && c != '\n'));
     }
 
     #[test]
     fn a_long_line_is_cut_around_the_caret() {
         let text = "a".repeat(500) + "X" + &"b".repeat(500);
-        let shown = shown(&text, 500);
-        let lines: Vec<&str> = shown.lines().collect();
-        assert!(lines[1].chars().count() < 120, "{shown}");
+        let label = label(&text, 500);
+        let lines: Vec<&str> = label.lines().collect();
+        assert!(lines[1].chars().count() < 120, "{label}");
         let caret = lines[2].chars().position(|c| c == '^').unwrap();
-        assert_eq!(lines[1].chars().nth(caret), Some('X'), "{shown}");
-        assert!(lines[1].contains("…a") && lines[1].ends_with("b…"), "{shown}");
+        assert_eq!(lines[1].chars().nth(caret), Some('X'), "{label}");
+        assert!(lines[1].contains("…a") && lines[1].ends_with("b…"), "{label}");
     }
 }

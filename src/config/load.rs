@@ -41,17 +41,17 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<(Self, Option<Diagnosis>)> {
-        let cannot = |e: std::io::Error| {
+        let to_error = |e: std::io::Error| {
             if e.kind() == std::io::ErrorKind::NotFound {
                 return Error::usage(format!("there is no configuration {}", path.display()))
                     .hint("README.md shows one to begin with; `--config FILE` names another");
             }
             Error::usage(format!("cannot read the configuration {}", path.display())).because(e)
         };
-        let file = File::open(path).map_err(cannot)?;
+        let file = File::open(path).map_err(to_error)?;
         warn_if_writable(path, &file);
         let mut bytes = Vec::new();
-        file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(to_error)?;
         if bytes.len() as u64 > MAX_SIZE {
             return Err(Error::usage(format!("{} is no configuration", path.display()))
                 .because("it is larger than 1 MiB")
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_or_an_endless_file_is_no_configuration() {
+    fn a_directory_or_an_endless_file_is_no_configuration() {
         let e = Config::load(Path::new("/")).unwrap_err();
         assert_eq!((e.kind(), e.to_string().as_str()), (Kind::Usage, "cannot read the configuration /"));
         let e = Config::load(Path::new("/dev/zero")).unwrap_err();

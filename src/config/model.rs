@@ -10,7 +10,7 @@ use super::hooks::Hooks;
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
-    /// Host of the repository, as an `ssh://` address has it; `None`: `backup_path` is a local folder.
+    /// Host of the repository, as an `ssh://` address has it; `None`: `backup_path` is a local directory.
     pub backup_server: Option<String>,
     pub backup_user: Option<String>,
     /// What borg is called there, with borg's placeholders.
@@ -41,7 +41,7 @@ pub struct Config {
     pub keep_bookmarks: bool,
     /// `create` with warnings exits 3 instead of 0.
     pub fail_on_warnings: bool,
-    /// Folders with a CACHEDIR.TAG are left out.
+    /// Directories with a CACHEDIR.TAG are left out.
     pub exclude_caches: bool,
     /// How long a borg may do nothing at all before it is stopped.
     pub stall_limit: Duration,

@@ -333,13 +333,13 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
-        let told = read("{\"keep_daily\": -5,\n\"colour\": 1,\n\"fail_on_warnings\": 0}").unwrap_err();
-        let lines: Vec<&str> = told.split("; f:").collect();
-        assert_eq!(lines.len(), 4, "{told}");
-        assert!(lines[0].starts_with("f:1:16: ") && lines[1].starts_with("2:1: "), "{told}");
+        let message = read("{\"keep_daily\": -5,\n\"colour\": 1,\n\"fail_on_warnings\": 0}").unwrap_err();
+        let lines: Vec<&str> = message.split("; f:").collect();
+        assert_eq!(lines.len(), 4, "{message}");
+        assert!(lines[0].starts_with("f:1:16: ") && lines[1].starts_with("2:1: "), "{message}");
         assert!(
             lines[2].starts_with("3:21: ") && lines[3].contains("expected the key `backup_path`"),
-            "{told}"
+            "{message}"
         );
     }
 
@@ -355,8 +355,8 @@ mod tests {
         let relative = read(r#"{"backup_path": "b"}"#).unwrap_err();
         assert!(relative.contains("f:1:17: expected an absolute path"), "{relative}");
         for key in ["backup_user", "remote_path", "bridge_vm", "ssh_from"] {
-            let told = read(&format!(r#"{{"backup_path": "/b", "{key}": "x"}}"#)).unwrap_err();
-            assert!(told.contains(&format!("`{key}` has no meaning without it")), "{told}");
+            let message = read(&format!(r#"{{"backup_path": "/b", "{key}": "x"}}"#)).unwrap_err();
+            assert!(message.contains(&format!("`{key}` has no meaning without it")), "{message}");
         }
     }
 
@@ -409,8 +409,8 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_no_utf8_is_named_with_its_offset() {
-        let told = parse(Path::new("f"), b"{\n\"\xc3\xa4\": \"x\xff\"}").unwrap_err().to_string();
-        assert_eq!(told, "f:2:8: expected text in UTF-8 (byte 0xff at offset 10 of the file is no UTF-8)");
+        let message = parse(Path::new("f"), b"{\n\"\xc3\xa4\": \"x\xff\"}").unwrap_err().to_string();
+        assert_eq!(message, "f:2:8: expected text in UTF-8 (byte 0xff at offset 10 of the file is no UTF-8)");
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::archive::choice::Wanted;
 use crate::archive::naming;
 use crate::archive::volumes;
 use crate::archives::damage;
+use crate::directories::{self, ARCHIVES_DIR};
 use crate::error::{Error, Kind, Result};
-use crate::folders::{self, ARCHIVES_DIR};
 use crate::process::interrupt;
 use crate::tools::background;
 use crate::tools::borg::{Borg, Need, Preflight};
@@ -58,9 +58,9 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
     Nothing,
-    /// Its file system is mounted at this folder, absolute and without links.
+    /// Its file system is mounted at this directory, absolute and without links.
     Mount(PathBuf),
-    /// The same in a folder of our own ([`Attachment::inside_dir`]), where nobody changes a file.
+    /// The same in a directory of our own ([`Attachment::inside_dir`]), where nobody changes a file.
     LookInside,
     /// It is handed to this qube.
     Qube(String),
@@ -197,7 +197,7 @@ fn mount_archive(
     let mount = found.read(progress)?;
     interrupt::check()?;
     let dir = attachment.archive_dir();
-    folders::make_private(Path::new(ARCHIVES_DIR))?;
+    directories::make_private(Path::new(ARCHIVES_DIR))?;
     attachment.mount = dir.clone().into();
     attachment.private = true;
     attachment.save()?;
@@ -224,36 +224,37 @@ fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> 
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let shown = said.escape_ascii();
+    let label = said.escape_ascii();
     let archive = &attachment.archive;
     for path in naming::candidates(said)? {
-        let cannot = |e: std::io::Error| Error::failed(format!("cannot open {path} of {archive}")).because(e);
+        let to_error =
+            |e: std::io::Error| Error::failed(format!("cannot open {path} of {archive}")).because(e);
         let file = match openat2(&root, path.as_os_str(), how) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
             // A mount opens no file that is known to be damaged.
             Err(e @ Errno::EIO) => {
-                return Err(cannot(e.into()).hint(damage::REPAIRED).hint(format!(
+                return Err(to_error(e.into()).hint(damage::REPAIRED).hint(format!(
                     "`borg-offsite-backup verify {} {path}` names the bytes",
                     attachment.said
                 )));
             }
-            Err(e) => return Err(cannot(e.into())),
+            Err(e) => return Err(to_error(e.into())),
         };
-        if file.metadata().map_err(cannot)?.is_file() {
+        if file.metadata().map_err(to_error)?.is_file() {
             return Ok((path, file));
         }
         let error = Error::usage(format!("{path} of {archive} is no file"));
         return Err(volumes_in(mount).into_iter().fold(error, Error::hint));
     }
-    let error = Error::new(Kind::NotFound, format!("there is no image {shown} in {archive}"));
+    let error = Error::new(Kind::NotFound, format!("there is no image {label} in {archive}"));
     Err(volumes_in(mount).into_iter().fold(error, Error::hint))
 }
 
 /// A hint for each of the first volumes of the archive.
 fn volumes_in(mount: &Path) -> Vec<String> {
     const SHOWN: usize = 8;
-    let top = mount.join(OsStr::from_bytes(volumes::FOLDER));
+    let top = mount.join(OsStr::from_bytes(volumes::DIRECTORY));
     let mut open = vec![top.clone()];
     let mut found = Vec::new();
     while let Some(dir) = open.pop() {
@@ -291,20 +292,20 @@ fn show_changes(attachment: &Attachment, base: File) -> Result<File> {
 }
 
 fn overlay(attachment: &Attachment, base: File) -> Result<Overlay> {
-    let cannot = |e: std::io::Error| Error::failed("cannot read the size of the image").because(e);
-    let size = base.metadata().map_err(cannot)?.len();
+    let to_error = |e: std::io::Error| Error::failed("cannot read the size of the image").because(e);
+    let size = base.metadata().map_err(to_error)?.len();
     let Some(kept) = &attachment.changes else {
-        let dir = folders::cache_dir()?;
-        folders::make_private(&dir)?;
+        let dir = directories::cache_dir()?;
+        directories::make_private(&dir)?;
         let store = tempfile::tempfile_in(&dir)
             .map_err(|e| Error::failed(format!("cannot make a file in {}", dir.display())).because(e))?;
         return Overlay::thrown_away(base, size, store);
     };
-    let shown = Path::new(kept).display().to_string();
+    let label = Path::new(kept).display().to_string();
     let file = lock_changes(Path::new(kept))?;
     let origin = Origin::new(&attachment.archive_id, attachment.path.as_bytes(), size);
     Overlay::kept(base, size, file, &origin).map_err(|e| {
-        let again = Error::new(e.kind(), format!("cannot keep changes in {shown}"));
+        let again = Error::new(e.kind(), format!("cannot keep changes in {label}"));
         let again = e.hints().iter().fold(again, |again, hint| again.hint(hint));
         again.because(e).hint("name another file, or none")
     })
@@ -312,18 +313,18 @@ fn overlay(attachment: &Attachment, base: File) -> Result<Overlay> {
 
 /// The file of kept changes, which nobody else uses while this process lives.
 fn lock_changes(path: &Path) -> Result<File> {
-    let cannot = |e: std::io::Error| Error::failed(format!("cannot use {}", path.display())).because(e);
+    let to_error = |e: std::io::Error| Error::failed(format!("cannot use {}", path.display())).because(e);
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(cannot)?;
-    let meta = file.metadata().map_err(cannot)?;
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(to_error)?;
+    let meta = file.metadata().map_err(to_error)?;
     if !meta.is_file() || meta.nlink() != 1 {
-        // In the folder of another account it may be a file of ours by another name.
-        return Err(cannot(std::io::Error::other("it is no file, or one with several names")));
+        // In the directory of another account it may be a file of ours by another name.
+        return Err(to_error(std::io::Error::other("it is no file, or one with several names")));
     }
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(locked) => {
-            let file = locked.try_clone().map_err(cannot)?;
+            let file = locked.try_clone().map_err(to_error)?;
             // The clone holds the same lock, and dropping the guard would give it back.
             std::mem::forget(locked);
             Ok(file)
@@ -332,6 +333,6 @@ fn lock_changes(path: &Path) -> Result<File> {
             Err(Error::new(Kind::Busy, format!("the changes in {} are in use", path.display()))
                 .hint("`borg-offsite-backup attached` shows by what"))
         }
-        Err((_, e)) => Err(cannot(e.into())),
+        Err((_, e)) => Err(to_error(e.into())),
     }
 }

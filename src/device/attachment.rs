@@ -1,4 +1,4 @@
-//! What is attached: a folder in /run for each, with a record that is written before anything is
+//! What is attached: a directory in /run for each, with a record that is written before anything is
 //! made. What stands in it is believed only as far as the kernel says the same.
 
 use std::ffi::OsString;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::directories::{self, ARCHIVES_DIR, ATTACHED_DIR};
 use crate::error::{Error, Result};
-use crate::folders::{self, ARCHIVES_DIR, ATTACHED_DIR};
 use crate::tools::{loopdev, mounts};
 
 const RECORD: &str = "attachment.json";
 const LOCK: &str = "attached.lock";
-/// In the folder of an attachment: where its changes are shown, and where its file system is
+/// In the directory of an attachment: where its changes are shown, and where its file system is
 /// mounted to copy from it.
 const CHANGES: &str = "changes";
 const INSIDE: &str = "inside";
@@ -59,16 +59,16 @@ pub enum State {
 }
 
 impl Attachment {
-    /// A new one, with a folder of its own.
+    /// A new one, with a directory of its own.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When the directory cannot be made.
     pub fn begin(said: &str) -> Result<Attachment> {
         let dir = Path::new(ATTACHED_DIR);
-        folders::make_private(dir)?;
+        directories::make_private(dir)?;
         let made = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(dir);
         let made =
-            made.map_err(|e| Error::failed(format!("cannot make a folder in {ATTACHED_DIR}")).because(e))?;
+            made.map_err(|e| Error::failed(format!("cannot make a directory in {ATTACHED_DIR}")).because(e))?;
         let id = made.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let maker = std::process::id();
         let attachment = Attachment {
@@ -85,17 +85,17 @@ impl Attachment {
     /// All of them, by their devices.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When the directory cannot be read.
     pub fn all() -> Result<Vec<Attachment>> {
-        let cannot = |e: std::io::Error| Error::failed(format!("cannot read {ATTACHED_DIR}")).because(e);
+        let to_error = |e: std::io::Error| Error::failed(format!("cannot read {ATTACHED_DIR}")).because(e);
         let entries = match fs::read_dir(ATTACHED_DIR) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(cannot)?,
+            entries => entries.map_err(to_error)?,
         };
         let mut all = Vec::new();
         for entry in entries {
             // Without a record it ends, or begins, at this moment.
-            all.extend(Self::load(&entry.map_err(cannot)?.file_name().to_string_lossy()));
+            all.extend(Self::load(&entry.map_err(to_error)?.file_name().to_string_lossy()));
         }
         all.sort_by(|a, b| (&a.device, &a.id).cmp(&(&b.device, &b.id)));
         Ok(all)
@@ -120,11 +120,12 @@ impl Attachment {
     /// When it cannot be written.
     pub fn save(&self) -> Result<()> {
         let path = self.dir().join(RECORD);
-        let cannot = |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(e);
-        let text = serde_json::to_vec(self).map_err(|e| cannot(e.into()))?;
-        let mut file = tempfile::NamedTempFile::new_in(self.dir()).map_err(cannot)?;
-        file.write_all(&text).map_err(cannot)?;
-        file.persist(&path).map(drop).map_err(|e| cannot(e.error))
+        let to_error =
+            |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(e);
+        let text = serde_json::to_vec(self).map_err(|e| to_error(e.into()))?;
+        let mut file = tempfile::NamedTempFile::new_in(self.dir()).map_err(to_error)?;
+        file.write_all(&text).map_err(to_error)?;
+        file.persist(&path).map(drop).map_err(|e| to_error(e.error))
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -188,10 +189,10 @@ fn started(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Makes a folder that only its owner can look into.
+/// Makes a directory that only its owner can look into.
 pub fn make_dir(dir: &Path) -> Result<()> {
     let made = DirBuilder::new().mode(0o700).create(dir);
-    made.map_err(|e| Error::failed(format!("cannot make the folder {}", dir.display())).because(e))
+    made.map_err(|e| Error::failed(format!("cannot make the directory {}", dir.display())).because(e))
 }
 
 /// Held while it is decided which mounts are used and which can go.
@@ -205,12 +206,13 @@ impl Lock {
     /// # Errors
     /// When the file cannot be used.
     pub fn take() -> Result<Lock> {
-        let path = folders::state_dir()?.join(LOCK);
-        let cannot = |e: std::io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
+        let path = directories::state_dir()?.join(LOCK);
+        let to_error =
+            |e: std::io::Error| Error::failed(format!("cannot lock {}", path.display())).because(e);
         let mut options = File::options();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(cannot)?;
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(to_error)?;
         let locked = Flock::lock(file, FlockArg::LockExclusive);
-        locked.map(|held| Lock { _held: held }).map_err(|(_, e)| cannot(e.into()))
+        locked.map(|held| Lock { _held: held }).map_err(|(_, e)| to_error(e.into()))
     }
 }

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What a person names in order to have it detached.
 #[derive(Debug, Clone)]
 pub enum Named {
-    /// The device, or the folder where it is mounted.
+    /// The device, or the directory where it is mounted.
     Place(PathBuf),
     /// Everything of an archive; as it was said, and as a name.
     Archive(String, Option<String>),
@@ -118,13 +118,13 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
         end_fuse(Path::new(&attachment.mount))?;
         remove_dir(Path::new(&attachment.mount))?;
     }
-    let cannot =
+    let to_error =
         |e: std::io::Error| Error::failed(format!("cannot remove {}", attachment.dir().display())).because(e);
     // Never what is below a mount that is still there.
     for dir in [attachment.inside_dir(), attachment.changes_dir()] {
         remove_dir(&dir)?;
     }
-    std::fs::remove_dir_all(attachment.dir()).map_err(cannot)
+    std::fs::remove_dir_all(attachment.dir()).map_err(to_error)
 }
 
 /// Puts what was written to the devices into the file of the changes, as long as somebody can be told
@@ -178,7 +178,7 @@ fn unmount(dir: &Path, detach: bool) -> Result<()> {
 fn remove_dir(dir: &Path) -> Result<()> {
     match std::fs::remove_dir(dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::failed(format!("cannot remove the folder {}", dir.display())).because(e))
+            Err(Error::failed(format!("cannot remove the directory {}", dir.display())).because(e))
         }
         _ => Ok(()),
     }

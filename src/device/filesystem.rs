@@ -63,21 +63,21 @@ pub fn how_to_go_on(kind: &str, device: &Path) -> Option<String> {
 /// When it is no file system, or cannot be mounted.
 pub fn mount(device: &Path, dir: &Path, mode: Mode) -> Result<()> {
     let Content { kind, table } = blockdev::content(device)?;
-    let cannot = || Error::failed(format!("cannot mount {}", device.display()));
+    let to_error = || Error::failed(format!("cannot mount {}", device.display()));
     let Some(kind) = kind else {
         return Err(match table {
             Some(table) => {
                 let error =
-                    cannot().because(format!("it has partitions ({table}), and no file system itself"));
+                    to_error().because(format!("it has partitions ({table}), and no file system itself"));
                 let partitions = blockdev::partitions(device)?;
                 let error = error.hint("`--partition N` takes one of them");
-                partitions.iter().fold(error, |error, partition| error.hint(shown(partition)))
+                partitions.iter().fold(error, |error, partition| error.hint(label(partition)))
             }
-            None => cannot().because("there is no file system in it that is known here"),
+            None => to_error().because("there is no file system in it that is known here"),
         });
     };
     if let Some(how) = how_to_go_on(&kind, Path::new("DEVICE")) {
-        return Err(cannot()
+        return Err(to_error()
             .because(format!("it holds {kind}"))
             .hint(how)
             .hint("`attach` it without `--mount`"));
@@ -98,13 +98,13 @@ pub fn partition(device: &Path, number: u32) -> Result<Partition> {
         let error = Error::usage(format!("there is no partition {number} in it"));
         return Err(match all.is_empty() {
             true => error.hint("it has no partitions: leave `--partition` out"),
-            false => all.iter().fold(error, |error, partition| error.hint(shown(partition))),
+            false => all.iter().fold(error, |error, partition| error.hint(label(partition))),
         });
     };
     Ok(found.clone())
 }
 
-fn shown(partition: &Partition) -> String {
+fn label(partition: &Partition) -> String {
     format!(
         "partition {}: {} MiB, {} MiB from the beginning",
         partition.number,

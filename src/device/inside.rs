@@ -30,7 +30,7 @@ pub struct Volume {
     pub in_host: bool,
 }
 
-/// One entry of a folder, or the file that was named.
+/// One entry of a directory, or the file that was named.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub name: OsString,
@@ -68,21 +68,21 @@ impl Inside {
         Ok(Inside { attachment: Some(attachment), root })
     }
 
-    /// What is in the folder `path`, by name; of a file, itself.
+    /// What is in the directory `path`, by name; of a file, itself.
     ///
     /// # Errors
     /// [`Kind::NotFound`] when there is no such path.
     pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>> {
         let found = self.find(path)?;
-        let cannot = |e: std::io::Error| cannot("list", path, e);
-        let metadata = found.symlink_metadata().map_err(cannot)?;
+        let to_error = |e: std::io::Error| to_error("list", path, e);
+        let metadata = found.symlink_metadata().map_err(to_error)?;
         if !metadata.is_dir() {
             return Ok(vec![Entry { name: found.file_name().unwrap_or_default().to_owned(), metadata }]);
         }
         let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&found).map_err(cannot)? {
-            let entry = entry.map_err(cannot)?;
-            entries.push(Entry { name: entry.file_name(), metadata: entry.metadata().map_err(cannot)? });
+        for entry in std::fs::read_dir(&found).map_err(to_error)? {
+            let entry = entry.map_err(to_error)?;
+            entries.push(Entry { name: entry.file_name(), metadata: entry.metadata().map_err(to_error)? });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -93,23 +93,23 @@ impl Inside {
     /// # Errors
     /// As [`Inside::list`].
     pub fn size(&self, path: &[u8]) -> Result<u64> {
-        let cannot = |e: std::io::Error| cannot("look into", path, e);
+        let to_error = |e: std::io::Error| to_error("look into", path, e);
         let mut open = vec![self.find(path)?];
         let mut bytes = 0;
         while let Some(next) = open.pop() {
-            let metadata = next.symlink_metadata().map_err(cannot)?;
+            let metadata = next.symlink_metadata().map_err(to_error)?;
             if metadata.is_file() {
                 bytes += metadata.len();
             } else if metadata.is_dir() {
-                for entry in std::fs::read_dir(&next).map_err(cannot)? {
-                    open.push(entry.map_err(cannot)?.path());
+                for entry in std::fs::read_dir(&next).map_err(to_error)? {
+                    open.push(entry.map_err(to_error)?.path());
                 }
             }
         }
         Ok(bytes)
     }
 
-    /// Where `path` is on this machine: the folder that it is in, and its name there; of `/` the root, and
+    /// Where `path` is on this machine: the directory that it is in, and its name there; of `/` the root, and
     /// `.`.
     ///
     /// # Errors
@@ -143,20 +143,20 @@ impl Inside {
             return Ok(self.root.clone());
         }
         let bytes = relative.as_os_str().as_bytes();
-        let root = File::open(&self.root).map_err(|e| cannot("open", bytes, e))?;
+        let root = File::open(&self.root).map_err(|e| to_error("open", bytes, e))?;
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let found = openat2(&root, relative, how).map_err(|e| match e {
             Errno::ENOENT | Errno::ENOTDIR => {
                 Error::new(Kind::NotFound, format!("there is no /{} in the volume", bytes.escape_ascii()))
-                    .hint("`--list` shows what is in a folder")
+                    .hint("`--list` shows what is in a directory")
             }
-            e => cannot("open", bytes, e.into()),
+            e => to_error("open", bytes, e.into()),
         })?;
         // Nothing in it moves: it is read-only, or nobody else writes to it.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
-        std::fs::read_link(link).map_err(|e| cannot("open", bytes, e))
+        std::fs::read_link(link).map_err(|e| to_error("open", bytes, e))
     }
 }
 
@@ -168,6 +168,6 @@ impl Drop for Inside {
     }
 }
 
-fn cannot(what: &str, path: &[u8], e: std::io::Error) -> Error {
+fn to_error(what: &str, path: &[u8], e: std::io::Error) -> Error {
     Error::failed(format!("cannot {what} {} in the volume", path.escape_ascii())).because(e)
 }

@@ -70,13 +70,13 @@ impl Overlay {
     /// # Errors
     /// [`crate::error::Kind::Usage`] when the file holds something else, or changes to another image.
     pub fn kept(base: File, size: u64, store: File, origin: &Origin) -> Result<Overlay> {
-        let cannot = |e: io::Error| Error::failed("cannot use the file of the changes").because(e);
+        let to_error = |e: io::Error| Error::failed("cannot use the file of the changes").because(e);
         let mut map = Map::new(size);
-        if store.metadata().map_err(cannot)?.len() == 0 {
-            origin.write(&store).and_then(|()| store.sync_all()).map_err(cannot)?;
+        if store.metadata().map_err(to_error)?.len() == 0 {
+            origin.write(&store).and_then(|()| store.sync_all()).map_err(to_error)?;
         } else {
             origin.check(&store)?;
-            read_or_zeros(&store, MAP_AT, &mut map.bits).map_err(cannot)?;
+            read_or_zeros(&store, MAP_AT, &mut map.bits).map_err(to_error)?;
         }
         let blocks_at = (MAP_AT + map_len(size)).next_multiple_of(ALIGN);
         let map = RwLock::new(map);

@@ -37,7 +37,7 @@ const VOLUME: u64 = 2;
 struct Volume {
     overlay: Arc<Overlay>,
     /// A full disk is told once.
-    told: AtomicBool,
+    message: AtomicBool,
 }
 
 impl Volume {
@@ -49,7 +49,7 @@ impl Volume {
     }
 
     fn errno(&self, e: &io::Error) -> fuser::Errno {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if !self.message.swap(true, Ordering::Relaxed) {
             tracing::error!("the changes cannot be kept, and who writes is told so: {e}");
         }
         fuser::Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))
@@ -192,7 +192,7 @@ impl Shown {
         // SAFETY: it only sets a flag of this thread and of those that it makes.
         unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
         let overlay = Arc::new(overlay);
-        let volume = Volume { overlay: Arc::clone(&overlay), told: AtomicBool::new(false) };
+        let volume = Volume { overlay: Arc::clone(&overlay), message: AtomicBool::new(false) };
         let session = mount(volume, dir).map_err(|e| {
             Error::failed(format!("cannot show the changes at {}", dir.display()))
                 .because(e)
@@ -206,7 +206,7 @@ impl Shown {
     /// # Errors
     /// When it cannot be unmounted, or the last changes not be made durable.
     pub fn wait(mut self) -> Result<()> {
-        let ended = |shown: &Shown| shown.session.as_ref().is_none_or(|s| s.guard.is_finished());
+        let ended = |label: &Shown| label.session.as_ref().is_none_or(|s| s.guard.is_finished());
         while !ended(&self) {
             if interrupt::requested() {
                 return self.take_down();

@@ -35,7 +35,7 @@ pub struct Adapter {
     opened: Opened,
 }
 
-/// How many files and folders are open in the mount.
+/// How many files and directories are open in the mount.
 #[derive(Clone, Default)]
 pub struct Opened(Arc<AtomicU64>);
 

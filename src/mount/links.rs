@@ -11,8 +11,8 @@ pub struct Depths(HashMap<NodeId, usize>);
 impl Depths {
     pub fn of(tree: &Tree) -> Self {
         let (mut links, mut open) = (HashMap::new(), vec![(Tree::ROOT, 0)]);
-        while let Some((folder, depth)) = open.pop() {
-            let Some(Body::Directory { children, .. }) = tree.node(folder).map(|node| node.body) else {
+        while let Some((directory, depth)) = open.pop() {
+            let Some(Body::Directory { children, .. }) = tree.node(directory).map(|node| node.body) else {
                 continue;
             };
             for (_, child) in children.iter() {
@@ -40,7 +40,7 @@ impl Depths {
     }
 }
 
-/// How many folders a path leaves first, and then its names, without `.` and `..`.
+/// How many directories a path leaves first, and then its names, without `.` and `..`.
 fn resolved(path: &[u8]) -> (usize, Vec<&[u8]>) {
     let (mut up, mut names) = (0, Vec::new());
     for name in path.split(|b| *b == b'/') {

@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 /// What is to be mounted, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `None`: every archive that `filter` takes, as folders.
+    /// `None`: every archive that `filter` takes, as directories.
     pub archive: Option<Wanted>,
     pub source: Source,
     pub filter: ArchiveFilter,

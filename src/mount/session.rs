@@ -92,17 +92,17 @@ impl Session {
         dir: &Path,
         settings: &Settings,
     ) -> Result<Self> {
-        let cannot = |e: std::io::Error| cannot_mount(dir, settings, e);
-        let adapter = Adapter::new(fs, settings.deadline).map_err(cannot)?;
+        let to_error = |e: std::io::Error| cannot_mount(dir, settings, e);
+        let adapter = Adapter::new(fs, settings.deadline).map_err(to_error)?;
         let opened = adapter.opened();
-        let session = attach(adapter, dir, settings).map_err(cannot)?;
-        let background = session.spawn().map_err(cannot)?;
+        let session = attach(adapter, dir, settings).map_err(to_error)?;
+        let background = session.spawn().map_err(to_error)?;
         let (tell, ended) = bounded(1);
         let wait = move || {
             let _ = tell.send(background.join());
         };
         let mut session = Session { dir: dir.to_owned(), catalog, ended, device: None, opened, up: true };
-        std::thread::Builder::new().name("session".into()).spawn(wait).map_err(cannot)?;
+        std::thread::Builder::new().name("session".into()).spawn(wait).map_err(to_error)?;
         session.device = std::fs::metadata(dir).ok().map(|meta| meta.dev());
         mounts::raise_read_ahead(dir, READ_AHEAD);
         session.check(settings.guards)?;

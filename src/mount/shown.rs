@@ -14,7 +14,7 @@ use crate::error::Result;
 
 /// Name of the link to the newest archive.
 pub const LATEST: &str = "latest";
-/// No folder can have a longer name, in bytes.
+/// No directory can have a longer name, in bytes.
 const LONGEST_NAME: usize = 255;
 
 /// Of the archives that are shown, in their order, the one that the link `latest` leads to. An error
@@ -51,7 +51,7 @@ pub struct Slot {
 }
 
 impl ShownArchives {
-    /// One archive, whatever its name is: it is no folder's.
+    /// One archive, whatever its name is: it is no directory's.
     pub fn single(archive: Archive) -> Self {
         let slots = vec![Arc::new(Slot::new(archive))];
         let list = RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() });
@@ -64,7 +64,7 @@ impl ShownArchives {
         shown
     }
 
-    /// From here on these are shown. What no folder can be called is left out, which is said once.
+    /// From here on these are shown. What no directory can be called is left out, which is said once.
     pub fn update(&self, archives: Vec<Archive>) {
         let mut left_out = LeftOut::default();
         let (fit, unfit): (Vec<_>, Vec<_>) = archives.into_iter().partition(|a| is_name(&a.name));
@@ -74,7 +74,7 @@ impl ShownArchives {
         let mut list = self.list.write();
         list.take(fit, latest);
         if left_out != list.left_out && !left_out.is_empty() {
-            tracing::warn!("archives whose names no folder can have are not shown: {left_out}");
+            tracing::warn!("archives whose names no directory can have are not shown: {left_out}");
         }
         list.left_out = left_out;
     }
@@ -168,7 +168,7 @@ impl Slot {
     }
 }
 
-/// Whether a folder can be called so.
+/// Whether a directory can be called so.
 fn is_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(['/', '\0'])
 }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_folder_can_have_are_left_out_and_latest_never_leads_there() {
+    fn names_that_no_directory_can_have_are_left_out_and_latest_never_leads_there() {
         let long = "x".repeat(256);
         let odd = ["", ".", "..", "a/b", "a\0", &long];
         let odd = (10..).zip(odd).map(|(n, name)| archive(name, n));

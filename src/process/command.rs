@@ -78,8 +78,8 @@ impl Command {
     /// # Errors
     /// When no pipe can be made, or the secret is longer than a pipe holds (64 KiB).
     pub fn secret_fd(mut self, var: &str, secret: &Zeroizing<Vec<u8>>) -> Result<Self> {
-        let cannot = |e| Error::failed("cannot hand the passphrase to borg").because(e);
-        let read = filled_pipe(secret).map_err(cannot)?;
+        let to_error = |e| Error::failed("cannot hand the passphrase to borg").because(e);
+        let read = filled_pipe(secret).map_err(to_error)?;
         self.inner.env(var, read.as_raw_fd().to_string());
         Ok(self.hold(read))
     }
@@ -89,10 +89,10 @@ impl Command {
     /// # Errors
     /// When there is no memory.
     pub fn input(mut self, bytes: &[u8]) -> Result<Self> {
-        let cannot = |e: std::io::Error| Error::failed("cannot prepare the input of a program").because(e);
-        let fd = memfd_create("input", MFdFlags::MFD_CLOEXEC).map_err(|e| cannot(e.into()))?;
+        let to_error = |e: std::io::Error| Error::failed("cannot prepare the input of a program").because(e);
+        let fd = memfd_create("input", MFdFlags::MFD_CLOEXEC).map_err(|e| to_error(e.into()))?;
         let mut file = File::from(fd);
-        file.write_all(bytes).and_then(|()| file.rewind()).map_err(cannot)?;
+        file.write_all(bytes).and_then(|()| file.rewind()).map_err(to_error)?;
         self.inner.stdin(file);
         Ok(self)
     }
@@ -223,10 +223,10 @@ impl Command {
     pub fn spawn_merged(mut self, on_line: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
         self.inherit();
         self.lead();
-        let cannot = |e| cannot_start(&self.program, e);
-        let (read, write) = std::io::pipe().map_err(cannot)?;
-        self.inner.stdout(write.try_clone().map_err(cannot)?).stderr(write);
-        let child = self.inner.spawn().map_err(cannot)?;
+        let to_error = |e| cannot_start(&self.program, e);
+        let (read, write) = std::io::pipe().map_err(to_error)?;
+        self.inner.stdout(write.try_clone().map_err(to_error)?).stderr(write);
+        let child = self.inner.spawn().map_err(to_error)?;
         Ok(Child::new(child, self.program, Some(read), self.stall, on_line))
     }
 

@@ -48,17 +48,17 @@ pub fn be_alone() {
 /// # Errors
 /// When the process cannot be forked.
 pub fn split() -> Result<Half> {
-    let cannot = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
-    let (mut read, write) = std::io::pipe().map_err(cannot)?;
+    let to_error = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
+    let (mut read, write) = std::io::pipe().map_err(to_error)?;
     // SAFETY: no other thread exists yet (the caller's promise), so the child may do anything.
-    match unsafe { fork() }.map_err(|e| cannot(e.into()))? {
+    match unsafe { fork() }.map_err(|e| to_error(e.into()))? {
         ForkResult::Parent { child } => {
             drop(write);
-            let ready = listen(&mut read, child).map_err(cannot)?;
+            let ready = listen(&mut read, child).map_err(to_error)?;
             if !ready.is_empty() {
                 return Ok(Half::Foreground { ready: Some(ready), code: 0 });
             }
-            let code = match waitpid(child, None).map_err(|e| cannot(e.into()))? {
+            let code = match waitpid(child, None).map_err(|e| to_error(e.into()))? {
                 WaitStatus::Exited(_, code) => code,
                 _ => 1,
             };
@@ -67,7 +67,7 @@ pub fn split() -> Result<Half> {
         ForkResult::Child => {
             drop(read);
             secret::guard_again();
-            close_inherited().map_err(cannot)?;
+            close_inherited().map_err(to_error)?;
             Ok(Half::Background(Ready(write)))
         }
     }
@@ -93,14 +93,14 @@ fn close_inherited() -> std::io::Result<()> {
 /// to it, since its end is then ours.
 fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>> {
     let mut said = Vec::new();
-    let mut told: Option<Instant> = None;
+    let mut message: Option<Instant> = None;
     loop {
         if interrupt::requested() {
-            let signal = match told {
+            let signal = match message {
                 None => Some(Signal::SIGTERM),
                 Some(at) => (at.elapsed() > GRACE).then_some(Signal::SIGKILL),
             };
-            told = told.or_else(|| Some(Instant::now()));
+            message = message.or_else(|| Some(Instant::now()));
             signal.map(|signal| kill(child, signal));
         }
         let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
@@ -151,17 +151,17 @@ impl Ready {
     /// # Errors
     /// When the caller is gone or a descriptor cannot be replaced.
     pub fn send(mut self, message: &[u8], log: &File) -> Result<()> {
-        let cannot = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
-        let null = File::options().read(true).write(true).open("/dev/null").map_err(cannot)?;
-        std::env::set_current_dir("/").map_err(cannot)?;
-        setsid().map_err(|e| cannot(e.into()))?;
+        let to_error = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(to_error)?;
+        std::env::set_current_dir("/").map_err(to_error)?;
+        setsid().map_err(|e| to_error(e.into()))?;
         for (from, to) in [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (log.as_raw_fd(), 2)] {
             // SAFETY: dup2 onto the standard descriptors, which nobody here owns as values.
             if unsafe { libc::dup2(from, to) } < 0 {
-                return Err(cannot(std::io::Error::last_os_error()));
+                return Err(to_error(std::io::Error::last_os_error()));
             }
         }
-        self.0.write_all(message).map_err(cannot)
+        self.0.write_all(message).map_err(to_error)
     }
 }
 

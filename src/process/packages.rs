@@ -88,7 +88,7 @@ mod tests {
         let dom0 = System::of("ID=qubes\nID_LIKE=\"rhel fedora\"\n");
         let other = System::of("");
         assert_eq!((debian, mint, other), (System::Debian, System::Debian, System::Other));
-        for (system, program, told) in [
+        for (system, program, message) in [
             (debian, "borg", "apt install borgbackup"),
             (fedora, "borg", "dnf install borgbackup"),
             (dom0, "fusermount3", "qubes-dom0-update fuse3"),
@@ -96,7 +96,7 @@ mod tests {
             (other, "borg", "Debian: apt install borgbackup; Fedora: dnf install borgbackup"),
             (debian, "my-dump", "install my-dump, or see that PATH leads to it"),
         ] {
-            assert_eq!(hint_on(system, program), told);
+            assert_eq!(hint_on(system, program), message);
         }
         for system in [debian, fedora, dom0, other] {
             let zfs = hint_on(system, "zfs");

@@ -51,7 +51,7 @@ impl Attributes {
     pub fn give(tree: &Tree, path: &ItemPath, numeric: bool, target: &Target) -> Result<()> {
         let Some(attributes) = Attributes::find(tree, path, numeric) else { return Ok(()) };
         attributes.give_to(target.file()).map_err(|e| {
-            Error::failed(format!("cannot give {} its owner, mode and time", target.shown())).because(e)
+            Error::failed(format!("cannot give {} its owner, mode and time", target.label())).because(e)
         })
     }
 
@@ -72,7 +72,7 @@ impl Attributes {
     }
 }
 
-/// The folders above `paths` that the archive has, the upper ones first, each once; what it has no item of, whose
+/// The directories above `paths` that the archive has, the upper ones first, each once; what it has no item of, whose
 /// attributes the tree made up, is not among them. `made` is the time that it gives those.
 pub fn above(tree: &Tree, paths: &[ItemPath], made: i64, numeric: bool) -> Vec<(ItemPath, Attributes)> {
     let owners = Owners::new(Ownership { numeric_ids: numeric, ..Ownership::default() });
@@ -80,15 +80,15 @@ pub fn above(tree: &Tree, paths: &[ItemPath], made: i64, numeric: bool) -> Vec<(
     for path in paths {
         let bytes = path.as_bytes();
         for end in memchr::memchr_iter(b'/', bytes) {
-            let Some(folder) = ItemPath::new(&bytes[..end]) else { continue };
-            let node = tree.find(&folder).and_then(|node| tree.node(node));
+            let Some(directory) = ItemPath::new(&bytes[..end]) else { continue };
+            let node = tree.find(&directory).and_then(|node| tree.node(node));
             let Some(node) = node.filter(|node| matches!(node.body, Body::Directory { .. })) else {
                 continue;
             };
             let meta = node.meta;
             let is_made_up = (meta.mtime, meta.atime, meta.ctime) == (made, made, made);
-            if !is_made_up && found.iter().all(|(known, _)| *known != folder) {
-                found.push((folder, Attributes::new(&meta, &owners)));
+            if !is_made_up && found.iter().all(|(known, _)| *known != directory) {
+                found.push((directory, Attributes::new(&meta, &owners)));
             }
         }
     }
@@ -96,23 +96,24 @@ pub fn above(tree: &Tree, paths: &[ItemPath], made: i64, numeric: bool) -> Vec<(
     found
 }
 
-/// Gives the folders in `dir` what the archive says of them, the lowest first; one that is not there stays away.
+/// Gives the directories in `dir` what the archive says of them, the lowest first; one that is not there stays away.
 ///
 /// # Errors
-/// When one of them is no folder, or the file system refuses.
+/// When one of them is no directory, or the file system refuses.
 pub fn of_parents(dir: &Path, parents: &[(ItemPath, Attributes)]) -> Result<()> {
-    const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+    const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
     let top = File::open(dir).map_err(|e| Error::failed("cannot look at what was extracted").because(e))?;
     for (path, attributes) in parents.iter().rev() {
-        let mut folder =
-            top.try_clone().map(Some).map_err(|e| Error::failed("cannot open a folder").because(e))?;
+        let mut directory =
+            top.try_clone().map(Some).map_err(|e| Error::failed("cannot open a directory").because(e))?;
         for name in path.components() {
-            let above = folder.take();
-            folder = above.and_then(|above| openat(&above, name, FOLDER, Mode::empty()).ok()).map(File::from);
+            let above = directory.take();
+            directory =
+                above.and_then(|above| openat(&above, name, DIRECTORY, Mode::empty()).ok()).map(File::from);
         }
-        if let Some(folder) = folder {
-            attributes.give_to(&folder).map_err(|e| {
-                Error::failed(format!("cannot give the folder {path} its owner and mode")).because(e)
+        if let Some(directory) = directory {
+            attributes.give_to(&directory).map_err(|e| {
+                Error::failed(format!("cannot give the directory {path} its owner and mode")).because(e)
             })?;
         }
     }

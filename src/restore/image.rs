@@ -166,8 +166,8 @@ fn write(
 ) -> Result<Course, Unfinished> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
-        let shown = target.shown();
-        let wrong = format!("{shown} has {} bytes, and not {}", target.size(), image.size);
+        let label = target.label();
+        let wrong = format!("{label} has {} bytes, and not {}", target.size(), image.size);
         return Err(Error::usage(wrong).into());
     }
     let meter = Meter::new(Step::Restore, image.size, monitor);
@@ -301,18 +301,18 @@ fn by_stream(
 
 /// Tells what the target holds now, and what to do.
 fn unfinished(error: Error, target: &Target, counts: &Counts) -> Error {
-    let shown = target.shown();
+    let label = target.label();
     if of(&counts.written) + of(&counts.zeroed) == 0 {
-        return error.hint(format!("nothing was written to {shown} yet"));
+        return error.hint(format!("nothing was written to {label} yet"));
     }
     error
-        .hint(format!("{shown} holds a mixture of old and new bytes: do not use it as it is"))
+        .hint(format!("{label} holds a mixture of old and new bytes: do not use it as it is"))
         .hint("the same command, called again, goes on: what is right is not written again")
 }
 
 fn unread(error: Error, target: &Target) -> Error {
-    let shown = target.shown();
+    let label = target.label();
     error
-        .hint(format!("all was written to {shown}, but not all of it was read back and found right"))
+        .hint(format!("all was written to {label}, but not all of it was read back and found right"))
         .hint("`borg-offsite-backup verify --against` tells what of it is right")
 }

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::files::Folder;
+use super::files::Directory;
 use crate::error::{Error, Result};
 use crate::tools::tar;
 
-/// Copies `name` of the folder `from` (a file, or a folder with all that is in it; of `.`, what is in it) into the
-/// folder `to`, which is made if it is missing. Owners (by number), modes, times, links, holes,
+/// Copies `name` of the directory `from` (a file, or a directory with all that is in it; of `.`, what is in it) into the
+/// directory `to`, which is made if it is missing. Owners (by number), modes, times, links, holes,
 /// xattrs and ACLs are kept. Nothing is written outside of `to`, whatever links are in it. `progress` is
 /// told the bytes copied so far. Gives what of it could not be read; the rest came.
 ///
@@ -23,12 +23,13 @@ pub fn copy(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Option<String>> {
     if let Some(above) = to.parent() {
-        std::fs::create_dir_all(above)
-            .map_err(|e| Error::failed(format!("cannot make the folder {}", above.display())).because(e))?;
+        std::fs::create_dir_all(above).map_err(|e| {
+            Error::failed(format!("cannot make the directory {}", above.display())).because(e)
+        })?;
     }
-    let folder = Folder::open(to, overwrite)?;
+    let directory = Directory::open(to, overwrite)?;
     if name != "." && !from.join(name).is_dir() {
-        folder.must_take(name)?;
+        directory.must_take(name)?;
     }
-    folder.fill(|dir| tar::copy(from, name, dir, progress))
+    directory.fill(|dir| tar::copy(from, name, dir, progress))
 }

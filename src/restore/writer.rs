@@ -153,8 +153,8 @@ impl<'a> Writer<'a> {
         if sum.finish() == touched.sum {
             return Ok(());
         }
-        let (shown, Range { start, end }) = (self.target.shown(), &touched.range);
-        Err(Error::failed(format!("{shown} does not hold what was written to it, in bytes {start} to {end}"))
+        let (label, Range { start, end }) = (self.target.label(), &touched.range);
+        Err(Error::failed(format!("{label} does not hold what was written to it, in bytes {start} to {end}"))
             .hint("its disk is failing, or somebody else writes to it"))
     }
 }

@@ -12,29 +12,29 @@ use crate::process::interrupt;
 
 /// An error on its way between two processes.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct Answer {
     kind: Kind,
     what: String,
     hints: Vec<String>,
     cause: Option<String>,
 }
 
-impl From<Error> for Told {
-    fn from(error: Error) -> Told {
+impl From<Error> for Answer {
+    fn from(error: Error) -> Answer {
         let mut cause: Option<String> = None;
         let mut next = error.source();
         while let Some(e) = next {
             cause = Some(cause.map_or_else(|| e.to_string(), |before| format!("{before}: {e}")));
             next = e.source();
         }
-        Told { kind: error.kind(), what: error.to_string(), hints: error.hints().to_vec(), cause }
+        Answer { kind: error.kind(), what: error.to_string(), hints: error.hints().to_vec(), cause }
     }
 }
 
-impl From<Told> for Error {
-    fn from(told: Told) -> Error {
-        let error = told.hints.into_iter().fold(Error::new(told.kind, told.what), Error::hint);
-        match told.cause {
+impl From<Answer> for Error {
+    fn from(answer: Answer) -> Error {
+        let error = answer.hints.into_iter().fold(Error::new(answer.kind, answer.what), Error::hint);
+        match answer.cause {
             Some(cause) => error.because(cause),
             None => error,
         }
@@ -52,9 +52,9 @@ pub fn start<T: Serialize + DeserializeOwned, S>(
 ) -> Result<T> {
     match daemon::split()? {
         Half::Foreground { ready: Some(said), .. } => {
-            let told: Result<T, Told> = serde_json::from_slice(&said)
+            let answer: Result<T, Answer> = serde_json::from_slice(&said)
                 .map_err(|e| Error::failed("the process of the mount cannot be understood").because(e))?;
-            Ok(told?)
+            Ok(answer?)
         }
         Half::Foreground { ready: None, .. } => {
             interrupt::check()?;
@@ -73,12 +73,12 @@ fn work<T: Serialize, S>(
     serve: impl FnOnce(S) -> Result<()>,
 ) -> Result<()> {
     daemon::share_free_memory();
-    let (told, served) = match bring_up() {
-        Ok((told, served)) => (Ok(told), served),
-        Err(e) => (Err(Told::from(e)), None),
+    let (answer, served) = match bring_up() {
+        Ok((answer, served)) => (Ok(answer), served),
+        Err(e) => (Err(Answer::from(e)), None),
     };
     let message =
-        serde_json::to_vec(&told).map_err(|e| Error::failed("cannot tell how it went").because(e))?;
+        serde_json::to_vec(&answer).map_err(|e| Error::failed("cannot tell how it went").because(e))?;
     let log = Log::new()?;
     ready.send(&message, log.file())?;
     let result = served.map_or(Ok(()), serve);
@@ -96,9 +96,9 @@ mod tests {
     fn an_error_says_the_same_in_another_process() {
         let error = Error::new(Kind::Busy, "cannot a").because(std::io::Error::other("b")).hint("c");
         let chain = error.chain();
-        let json = serde_json::to_vec(&Err::<(), _>(Told::from(error))).unwrap();
-        let told: std::result::Result<(), Told> = serde_json::from_slice(&json).unwrap();
-        let again = Error::from(told.unwrap_err());
+        let json = serde_json::to_vec(&Err::<(), _>(Answer::from(error))).unwrap();
+        let answer: std::result::Result<(), Answer> = serde_json::from_slice(&json).unwrap();
+        let again = Error::from(answer.unwrap_err());
         assert_eq!((again.chain(), again.kind(), again.hints()), (chain, Kind::Busy, &["c".to_owned()][..]));
     }
 }

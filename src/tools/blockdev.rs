@@ -87,7 +87,7 @@ pub fn content(device: &Path) -> Result<Content> {
     match output.ended {
         // 2: nothing that it knows.
         Ended::Code(0 | 2) => Ok(parse_content(&output.stdout)),
-        _ => Err(cannot("see what is on", device, &output.stderr)),
+        _ => Err(to_error("see what is on", device, &output.stderr)),
     }
 }
 
@@ -110,7 +110,7 @@ pub fn partitions(device: &Path) -> Result<Vec<Partition>> {
     match output.ended {
         // 1: no table.
         Ended::Code(0 | 1) => Ok(parse_partitions(&output.stdout)),
-        _ => Err(cannot("read the partition table of", device, &output.stderr)),
+        _ => Err(to_error("read the partition table of", device, &output.stderr)),
     }
 }
 
@@ -127,7 +127,7 @@ fn parse_partitions(text: &[u8]) -> Vec<Partition> {
     text.lines().filter_map(partition).collect()
 }
 
-fn cannot(what: &str, device: &Path, said: &[Vec<u8>]) -> Error {
+fn to_error(what: &str, device: &Path, said: &[Vec<u8>]) -> Error {
     let said = String::from_utf8_lossy(&said.join(&b' ')).into_owned();
     Error::failed(format!("cannot {what} {}", device.display())).because(said)
 }

@@ -61,7 +61,7 @@ pub struct Setup<'a> {
 /// # Errors
 /// When the kernel has no loop devices, or refuses the sector size.
 pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
-    let cannot = |e: io::Error| {
+    let to_error = |e: io::Error| {
         let error = Error::failed("cannot make a loop device");
         let error = match e.kind() {
             io::ErrorKind::NotFound => error.hint("load the module with `modprobe loop`"),
@@ -72,7 +72,7 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
         };
         error.because(e)
     };
-    let control = File::options().read(true).write(true).open(CONTROL).map_err(cannot)?;
+    let control = File::options().read(true).write(true).open(CONTROL).map_err(to_error)?;
     let mut config = Config {
         fd: file.as_raw_fd() as u32,
         block_size: setup.sector_size.unwrap_or(0),
@@ -85,9 +85,9 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
     config.info.file_name.iter_mut().zip(mark).for_each(|(to, from)| *to = *from);
     for _ in 0..RACES {
         // SAFETY: the call takes no argument and `control` is open.
-        let number = unsafe { get_free(control.as_raw_fd()) }.map_err(|e| cannot(e.into()))?;
+        let number = unsafe { get_free(control.as_raw_fd()) }.map_err(|e| to_error(e.into()))?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
-        let device = File::options().read(true).write(setup.writable).open(&path).map_err(cannot)?;
+        let device = File::options().read(true).write(setup.writable).open(&path).map_err(to_error)?;
         // SAFETY: `config` is what the call expects, and lives until it returns.
         match unsafe { configure(device.as_raw_fd(), &config) } {
             Ok(_) => {
@@ -96,10 +96,10 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
                 return Ok(path);
             }
             Err(Errno::EBUSY) => {}
-            Err(e) => return Err(cannot(e.into())),
+            Err(e) => return Err(to_error(e.into())),
         }
     }
-    Err(cannot(Errno::EBUSY.into()))
+    Err(to_error(Errno::EBUSY.into()))
 }
 
 /// From here on the device shows only `size` bytes of its file, from `offset` on.
@@ -107,10 +107,10 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
 /// # Errors
 /// When the kernel refuses, as it does while the device is in use.
 pub fn limit(device: &Path, offset: u64, size: u64) -> Result<()> {
-    let cannot =
+    let to_error =
         |e: io::Error| Error::failed(format!("cannot set the limits of {}", device.display())).because(e);
-    let file = File::open(device).map_err(cannot)?;
-    let mut info = info(&file).map_err(cannot)?;
+    let file = File::open(device).map_err(to_error)?;
+    let mut info = info(&file).map_err(to_error)?;
     (info.offset, info.size_limit) = (offset, size);
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -119,7 +119,7 @@ pub fn limit(device: &Path, offset: u64, size: u64) -> Result<()> {
             Ok(_) => return Ok(()),
             // Somebody reads it just now.
             Err(Errno::EAGAIN | Errno::EBUSY) if Instant::now() < deadline => std::thread::sleep(LOOK),
-            Err(e) => return Err(cannot(e.into())),
+            Err(e) => return Err(to_error(e.into())),
         }
     }
 }
@@ -129,7 +129,7 @@ pub fn limit(device: &Path, offset: u64, size: u64) -> Result<()> {
 /// # Errors
 /// [`Kind::Busy`], with who holds it, when the device is in use; then it stays as it is.
 pub fn detach(device: &Path) -> Result<()> {
-    let cannot =
+    let to_error =
         |kind, e: io::Error| Error::new(kind, format!("cannot detach {}", device.display())).because(e);
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -140,13 +140,13 @@ pub fn detach(device: &Path) -> Result<()> {
                 // SAFETY: the call takes no argument and `file` is open.
                 match unsafe { clear(file.as_raw_fd()) } {
                     Ok(_) | Err(Errno::ENXIO) => break,
-                    Err(e) => return Err(cannot(Kind::Failed, e.into())),
+                    Err(e) => return Err(to_error(Kind::Failed, e.into())),
                 }
             }
-            Err(e) if e.raw_os_error() != Some(libc::EBUSY) => return Err(cannot(Kind::Failed, e)),
+            Err(e) if e.raw_os_error() != Some(libc::EBUSY) => return Err(to_error(Kind::Failed, e)),
             _ if Instant::now() < deadline => std::thread::sleep(LOOK),
             _ => {
-                let error = cannot(Kind::Busy, Errno::EBUSY.into());
+                let error = to_error(Kind::Busy, Errno::EBUSY.into());
                 return Err(holders.into_iter().fold(error, |e, user| e.hint(format!("held by: {user}"))));
             }
         }
@@ -156,7 +156,7 @@ pub fn detach(device: &Path) -> Result<()> {
     while mark(device).is_some() {
         if Instant::now() > deadline {
             let error =
-                cannot(Kind::Busy, Errno::EBUSY.into()).hint("it disappears when its last user closes it");
+                to_error(Kind::Busy, Errno::EBUSY.into()).hint("it disappears when its last user closes it");
             return Err(holders::of_device(device)
                 .into_iter()
                 .fold(error, |e, user| e.hint(format!("held by: {user}"))));

@@ -6,39 +6,39 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 
 /// What a mount in the background has to say.
 pub struct Log {
     file: File,
     path: Option<PathBuf>,
-    /// The folder in memory that it is in, where it is there.
-    folder: Option<TempDir>,
+    /// The directory in memory that it is in, where it is there.
+    directory: Option<TempDir>,
 }
 
 impl Log {
-    /// In the state folder; where that cannot be written in memory; and if not there, then nowhere. No
+    /// In the state directory; where that cannot be written in memory; and if not there, then nowhere. No
     /// mount fails for want of a log.
     ///
     /// # Errors
     /// When there is not even a /dev/null.
     pub fn new() -> Result<Self> {
         let why = match in_state() {
-            Ok((file, path)) => return Ok(Log { file, path: Some(path), folder: None }),
+            Ok((file, path)) => return Ok(Log { file, path: Some(path), directory: None }),
             Err(e) => e.chain(),
         };
-        if let Ok(folder) = folders::in_memory()
-            && let Ok(file) = appended(&folder.path().join("log"))
+        if let Ok(directory) = directories::in_memory()
+            && let Ok(file) = appended(&directory.path().join("log"))
         {
-            let path = folder.path().join("log");
+            let path = directory.path().join("log");
             tracing::warn!("the mount's log is {}: {why}", path.display());
-            return Ok(Log { file, path: Some(path), folder: Some(folder) });
+            return Ok(Log { file, path: Some(path), directory: Some(directory) });
         }
         tracing::warn!("the mount has no log: {why}");
         let null = File::options().write(true).open("/dev/null");
         let file = null.map_err(|e| Error::failed("cannot open /dev/null").because(e))?;
-        Ok(Log { file, path: None, folder: None })
+        Ok(Log { file, path: None, directory: None })
     }
 
     pub fn file(&self) -> &File {
@@ -51,15 +51,15 @@ impl Log {
             if let Some(path) = &self.path {
                 let _ = std::fs::remove_file(path);
             }
-        } else if let Some(folder) = self.folder {
-            let _ = folder.keep();
+        } else if let Some(directory) = self.directory {
+            let _ = directory.keep();
         }
     }
 }
 
 fn in_state() -> Result<(File, PathBuf)> {
-    let path = folders::mount_log()?;
-    path.parent().map_or(Ok(()), folders::make_private)?;
+    let path = directories::mount_log()?;
+    path.parent().map_or(Ok(()), directories::make_private)?;
     match appended(&path) {
         Ok(file) => Ok((file, path)),
         Err(e) => Err(Error::failed(format!("cannot write the log {}", path.display())).because(e)),

@@ -1,4 +1,4 @@
-//! A folder that can be mounted on.
+//! A directory that can be mounted on.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -25,38 +25,38 @@ pub fn make_mount_point(dir: &Path, mode: u32) -> Result<()> {
 /// dead mount of ours that is in the way is taken down.
 ///
 /// # Errors
-/// When it is missing, no folder, not empty, mounted already, or inside the local repository.
+/// When it is missing, no directory, not empty, mounted already, or inside the local repository.
 pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
-    let shown = dir.display();
+    let label = dir.display();
     let dir = absolute(dir)?;
     if let Some(mount) = mounts::at(&dir)?.filter(|m| m.kind == mounts::FUSE_TYPE) {
         if !mount.is_dead() {
             return Err(Error::new(
                 Kind::Busy,
-                format!("{} is mounted at {shown} already", mount.source.display()),
+                format!("{} is mounted at {label} already", mount.source.display()),
             )
-            .hint(format!("end it with `borg-offsite-backup umount {shown}`")));
+            .hint(format!("end it with `borg-offsite-backup umount {label}`")));
         }
-        tracing::warn!("{shown} had a mount whose process was killed: it is cleared");
+        tracing::warn!("{label} had a mount whose process was killed: it is cleared");
         mounts::unmount(&dir, true)?;
     }
     let mut entries = std::fs::read_dir(&dir).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => Error::usage(format!("the mount point {shown} does not exist"))
-            .hint(format!("make it with `mkdir -p {shown}`")),
-        ErrorKind::NotADirectory => Error::usage(format!("the mount point {shown} is no folder")),
-        _ => Error::usage(format!("cannot look into the mount point {shown}")).because(e),
+        ErrorKind::NotFound => Error::usage(format!("the mount point {label} does not exist"))
+            .hint(format!("make it with `mkdir -p {label}`")),
+        ErrorKind::NotADirectory => Error::usage(format!("the mount point {label} is no directory")),
+        _ => Error::usage(format!("cannot look into the mount point {label}")).because(e),
     })?;
     if entries.next().is_some() {
-        return Err(Error::usage(format!("the mount point {shown} is not empty"))
-            .hint("a mount would hide what is in it; take an empty folder"));
+        return Err(Error::usage(format!("the mount point {label} is not empty"))
+            .hint("a mount would hide what is in it; take an empty directory"));
     }
     let repository = repository.and_then(|r| r.canonicalize().ok());
     if let Some(repository) = repository.filter(|r| dir.starts_with(r)) {
         return Err(Error::usage(format!(
-            "the mount point {shown} is inside the repository {}",
+            "the mount point {label} is inside the repository {}",
             repository.display()
         ))
-        .hint("borg would wait for the mount and the mount for borg; take a folder elsewhere"));
+        .hint("borg would wait for the mount and the mount for borg; take a directory elsewhere"));
     }
     Ok(dir)
 }
@@ -64,7 +64,7 @@ pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
 /// `dir` without links and relative parts. What is mounted there is not touched: it may be dead.
 ///
 /// # Errors
-/// When the folder that it is in does not exist.
+/// When the directory that it is in does not exist.
 pub fn absolute(dir: &Path) -> Result<PathBuf> {
     match dir.canonicalize() {
         Ok(dir) => return Ok(dir),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_point_must_be_an_empty_folder_outside_the_repository() {
+    fn a_mount_point_must_be_an_empty_directory_outside_the_repository() {
         let dir = tempfile::tempdir().unwrap();
         let repository = dir.path().join("repo");
         std::fs::create_dir_all(repository.join("data/empty")).unwrap();
@@ -99,7 +99,7 @@ mod tests {
         assert!(refused(&repository).contains("not empty"));
         assert!(refused(&repository.join("data/empty")).contains("inside the repository"));
         std::fs::write(dir.path().join("file"), "").unwrap();
-        assert!(refused(&dir.path().join("file")).contains("no folder"));
+        assert!(refused(&dir.path().join("file")).contains("no directory"));
         let good = dir.path().join("good");
         std::fs::create_dir(&good).unwrap();
         std::os::unix::fs::symlink(&good, dir.path().join("link")).unwrap();

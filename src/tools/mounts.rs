@@ -140,10 +140,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// [`Kind::Busy`] when something is open in it, and what else the kernel says.
 pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     let flags = if detach { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-    let cannot = |kind| Error::new(kind, format!("cannot unmount {}", dir.display()));
+    let to_error = |kind| Error::new(kind, format!("cannot unmount {}", dir.display()));
     match umount2(dir, flags) {
         Ok(()) => Ok(()),
-        Err(Errno::EBUSY) => Err(cannot(Kind::Busy).because(Errno::EBUSY)),
+        Err(Errno::EBUSY) => Err(to_error(Kind::Busy).because(Errno::EBUSY)),
         Err(Errno::EPERM) if !nix::unistd::geteuid().is_root() => {
             let mut command = Command::new("fusermount3").arg("-u");
             if detach {
@@ -156,9 +156,9 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
             let said = output.stderr.join(&b' ');
             let said = String::from_utf8_lossy(&said).into_owned();
             let kind = if said.contains("busy") { Kind::Busy } else { Kind::Failed };
-            Err(cannot(kind).because(said))
+            Err(to_error(kind).because(said))
         }
-        Err(e) => Err(cannot(Kind::Failed).because(e)),
+        Err(e) => Err(to_error(Kind::Failed).because(e)),
     }
 }
 

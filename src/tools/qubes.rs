@@ -16,8 +16,8 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::ssh::quote;
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 use crate::process::{Command, Ended};
 
 /// All that is used of Qubes OS for a bridge.
@@ -193,8 +193,8 @@ fn failed(what: String, said: &[Vec<u8>]) -> Error {
 
 /// The file `qube-NAME.KIND` in the state directory.
 fn open(qube: &str, kind: &str) -> Result<File> {
-    let dir = folders::state_dir()?;
-    folders::make_private(&dir)?;
+    let dir = directories::state_dir()?;
+    directories::make_private(&dir)?;
     let path = dir.join(format!("qube-{qube}.{kind}"));
     let opened = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     opened.map_err(|e| Error::failed(format!("cannot open {}", path.display())).because(e))

@@ -27,10 +27,10 @@ pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
     let Some(tty) = attended() else { return Ok(None) };
     // Else a Ctrl-C would leave the terminal without echo.
     interrupt::heed()?;
-    let cannot = |e: std::io::Error| Error::failed("cannot ask on the terminal").because(e);
-    let silent = Silent::new(&tty).map_err(|e| cannot(e.into()))?;
-    (&tty).write_all(question.as_bytes()).map_err(cannot)?;
-    let answer = line(&tty).map_err(cannot);
+    let to_error = |e: std::io::Error| Error::failed("cannot ask on the terminal").because(e);
+    let silent = Silent::new(&tty).map_err(|e| to_error(e.into()))?;
+    (&tty).write_all(question.as_bytes()).map_err(to_error)?;
+    let answer = line(&tty).map_err(to_error);
     drop(silent);
     let _ = (&tty).write_all(b"\n");
     interrupt::check()?;

@@ -117,9 +117,9 @@ fn each_item(
     each: &mut dyn FnMut(Item, &ChunkLists),
 ) -> Result<()> {
     let name = &archived.archive.name;
-    let cannot = || Error::failed(format!("cannot read the archive {name}"));
-    let id = Id::from_hex(&archived.archive.id).ok_or_else(|| cannot().because("its id is none"))?;
-    let meta = native.repository().archive(&id).map_err(|e| cannot().because(e))?;
+    let to_error = || Error::failed(format!("cannot read the archive {name}"));
+    let id = Id::from_hex(&archived.archive.id).ok_or_else(|| to_error().because("its id is none"))?;
+    let meta = native.repository().archive(&id).map_err(|e| to_error().because(e))?;
     let is_wanted = |number: u64| u32::try_from(number).is_ok_and(|n| items.is_none_or(|i| i.contains(&n)));
     let take = |item: Item, lists: &ChunkLists| {
         if is_wanted(item.number) {
@@ -127,7 +127,7 @@ fn each_item(
         }
     };
     let memory = Budget::of_free_memory();
-    native.repository().items(&meta, || memory.check(), take).map(drop).map_err(|e| cannot().because(e))
+    native.repository().items(&meta, || memory.check(), take).map(drop).map_err(|e| to_error().because(e))
 }
 
 /// Reads chunks, and tells which cannot be read and why.

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 
 use borg_repository::{Chunk, Id};
 
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 
-/// Folder in that of the caches.
-const FOLDER: &str = "verified";
+/// Directory in that of the caches.
+const DIRECTORY: &str = "verified";
 
 /// Where the last look at the chunks of some paths of a repository ended.
 pub struct Mark {
@@ -35,13 +35,13 @@ impl Mark {
     /// The mark for `what` (a hash of the paths, say) in the repository of this id.
     ///
     /// # Errors
-    /// When there is no folder for caches, or it cannot be read.
+    /// When there is no directory for caches, or it cannot be read.
     pub fn load(repository: &Id, what: &str) -> Result<Self> {
-        Self::in_folder(folders::cache_dir()?.join(FOLDER), repository, what)
+        Self::in_directory(directories::cache_dir()?.join(DIRECTORY), repository, what)
     }
 
-    fn in_folder(folder: PathBuf, repository: &Id, what: &str) -> Result<Self> {
-        let file = folder.join(format!("{repository}{what}"));
+    fn in_directory(directory: PathBuf, repository: &Id, what: &str) -> Result<Self> {
+        let file = directory.join(format!("{repository}{what}"));
         let after = match std::fs::read_to_string(&file) {
             // What cannot be understood begins a round: no harm is done.
             Ok(text) => Id::from_hex(text.trim()),
@@ -76,19 +76,20 @@ impl Mark {
     /// When it cannot be written.
     pub fn advance(&self, sample: &Sample) -> Result<()> {
         let after = sample.chunks.last().filter(|_| !sample.is_last).map(|chunk| chunk.id);
-        let cannot = |e: io::Error| Error::failed(format!("cannot write {}", self.file.display())).because(e);
+        let to_error =
+            |e: io::Error| Error::failed(format!("cannot write {}", self.file.display())).because(e);
         let Some(after) = after else {
             return match std::fs::remove_file(&self.file) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(cannot(e)),
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(to_error(e)),
                 _ => Ok(()),
             };
         };
-        self.file.parent().map_or(Ok(()), folders::make_private)?;
+        self.file.parent().map_or(Ok(()), directories::make_private)?;
         let new = self.file.with_extension("new");
         let mut options = std::fs::File::options();
         let written = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
-        written.and_then(|mut file| writeln!(file, "{after}")).map_err(cannot)?;
-        std::fs::rename(&new, &self.file).map_err(cannot)
+        written.and_then(|mut file| writeln!(file, "{after}")).map_err(to_error)?;
+        std::fs::rename(&new, &self.file).map_err(to_error)
     }
 }
 
@@ -104,7 +105,7 @@ mod tests {
     }
 
     fn mark(dir: &tempfile::TempDir) -> Mark {
-        Mark::in_folder(dir.path().join("verified"), &Id([7; 32]), "").unwrap()
+        Mark::in_directory(dir.path().join("verified"), &Id([7; 32]), "").unwrap()
     }
 
     #[test]

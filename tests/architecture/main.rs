@@ -5,7 +5,8 @@ mod circles;
 use std::path::{Path, PathBuf};
 
 /// What every module above them may use.
-const BASE: [&str; 8] = ["config", "process", "archive", "folders", "error", "escape", "progress", "secret"];
+const BASE: [&str; 8] =
+    ["config", "process", "archive", "directories", "error", "escape", "progress", "secret"];
 
 /// A module, and those besides [`BASE`] that it may use.
 const ALLOWED: [(&str, &[&str]); 9] = [
@@ -25,7 +26,7 @@ const ALLOWED_BELOW: [(&str, &[&str]); 7] = [
     ("config", &["error", "escape", "secret"]),
     ("process", &["error", "secret"]),
     ("archive", &["error", "escape", "secret"]),
-    ("folders", &["error"]),
+    ("directories", &["error"]),
     ("error", &[]),
     ("escape", &[]),
     ("progress", &[]),
@@ -158,7 +159,7 @@ fn the_reader_of_repositories_neither_prints_nor_starts_programs() {
 
 #[test]
 fn modules_below_the_reader_of_repositories_do_not_name_it() {
-    let below = ["tools", "config", "process", "folders"];
+    let below = ["tools", "config", "process", "directories"];
     let wrong: Vec<_> = sources()
         .into_iter()
         .filter(|source| source.code.contains("borg_repository") && below.contains(&&*source.room))

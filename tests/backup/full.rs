@@ -1,4 +1,4 @@
-//! Room that is not there: in borg's cache folder, in the repository.
+//! Room that is not there: in borg's cache directory, in the repository.
 
 use std::process::Command;
 

@@ -157,7 +157,7 @@ fn a_backup_that_never_was_is_told_as_zero() {
 }
 
 #[test]
-fn a_bare_name_goes_to_the_folder_of_the_collector() {
+fn a_bare_name_goes_to_the_directory_of_the_collector() {
     let world = world();
     tmpfs(Path::new("/var/lib"), "mode=755");
     world

@@ -69,17 +69,17 @@ impl World {
     }
 
     pub fn without_repository() -> World {
-        let world = World::in_folder("/tmp");
+        let world = World::in_directory("/tmp");
         tmpfs(world.dir.path(), "mode=755");
         world.furnished()
     }
 
-    /// One that is on the file system of the folder `parent`.
+    /// One that is on the file system of the directory `parent`.
     pub fn on_disk(parent: &str) -> World {
-        World::in_folder(parent).furnished()
+        World::in_directory(parent).furnished()
     }
 
-    fn in_folder(parent: &str) -> World {
+    fn in_directory(parent: &str) -> World {
         unshare(CloneFlags::CLONE_NEWNS).expect("these tests are for root");
         // Shared, as under systemd, but with nobody outside: what would get out is seen here.
         for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
@@ -245,7 +245,7 @@ impl World {
     /// The process of `borg create ::NAME`, once it holds the repository's lock.
     pub fn wait_for_borg(&self, name: &str) -> i32 {
         let argument = OsString::from(format!("::{name}"));
-        // borg up to 1.2 makes the lock's folder first, then the file in it that names the holder.
+        // borg up to 1.2 makes the lock's directory first, then the file in it that names the holder.
         let lock = self.path("repository/lock.exclusive");
         let is_locked = || fs::read_dir(&lock).is_ok_and(|mut holders| holders.next().is_some());
         until("borg to create", || {
@@ -275,7 +275,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // The folder cannot be removed while something is mounted in it.
+        // The directory cannot be removed while something is mounted in it.
         let mounts = mounts();
         let dirs = mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(PathBuf::from);
         let mut dirs: Vec<PathBuf> = dirs.filter(|d| d.starts_with(self.dir.path())).collect();

@@ -14,8 +14,8 @@ use crate::world::{World, bind, tmpfs};
 /// sees that.
 pub fn installed(world: &World) {
     if !Path::new("/usr/local/bin/borg-offsite-backup").exists() {
-        own_folder(world, "/etc");
-        own_folder(world, "/usr/sbin");
+        own_directory(world, "/etc");
+        own_directory(world, "/usr/sbin");
         tmpfs(Path::new("/usr/local/bin"), "mode=755");
         symlink(env!("CARGO_BIN_EXE_borg-offsite-backup"), "/usr/local/bin/borg-offsite-backup").unwrap();
     }
@@ -23,7 +23,7 @@ pub fn installed(world: &World) {
 }
 
 /// A copy over `dir`: links to what was there, which stays readable at another place.
-pub fn own_folder(world: &World, dir: &str) {
+pub fn own_directory(world: &World, dir: &str) {
     let before = world.path("before").join(dir.trim_start_matches('/'));
     bind(Path::new(dir), &before);
     let none: Option<&str> = None;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Command;
 
-use crate::machine::own_folder;
+use crate::machine::own_directory;
 use crate::terminal::on_terminal;
 use crate::world::{Ran, World, today};
 
@@ -21,7 +21,7 @@ fn world(mode: &str, passphrase: &str) -> World {
         let ran = Ran::from(world.command(args).env("BORG_PASSPHRASE", passphrase).output().unwrap());
         ran.succeeds();
     }
-    own_folder(&world, "/etc");
+    own_directory(&world, "/etc");
     let _ = fs::remove_file("/etc/credstore");
     fs::create_dir("/etc/credstore").unwrap();
     world

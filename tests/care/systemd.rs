@@ -39,7 +39,7 @@ fn says_nothing(output: &Output) {
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// A folder with all units, also the instance of a template.
+/// A directory with all units, also the instance of a template.
 fn units(world: &World) -> Vec<String> {
     let mut files = Vec::new();
     fs::create_dir(world.path("units")).unwrap();
@@ -189,7 +189,7 @@ fn key_and_passphrase_come_out_of_the_credentials() {
 }
 
 #[test]
-fn the_mount_service_is_ready_when_the_folder_can_be_used() {
+fn the_mount_service_is_ready_when_the_directory_can_be_used() {
     let world = machine();
     says_nothing(&backup(&world).output().unwrap());
     let dir = world.path("mnt");

@@ -57,7 +57,7 @@ fn errors_are_red_on_a_terminal_only() {
 
 #[test]
 fn a_reader_that_went_away_is_no_error() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = home.ours(["check-config"]).stdout(writer).output().unwrap();
@@ -67,7 +67,7 @@ fn a_reader_that_went_away_is_no_error() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = home.ours(["check-config"]).stdout(full).output().unwrap();
     ends_with_code(&output, 1);
@@ -97,7 +97,7 @@ fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
 
 #[test]
 fn warnings_in_a_log_of_json_lines_are_objects() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
     std::fs::remove_dir(home.path("repository")).unwrap();
     let output = home.ours(["--log-format", "json", "-q", "check-config"]).output().unwrap();
@@ -112,7 +112,7 @@ fn warnings_in_a_log_of_json_lines_are_objects() {
 
 #[test]
 fn log_lines_in_a_file_have_the_time() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
     let log = std::fs::File::create(home.path("log")).unwrap();
     ends_with_code(&home.ours(["check-config"]).stderr(log).output().unwrap(), 0);

@@ -62,7 +62,7 @@ fn it_tells_what_the_configuration_comes_to() {
 
 #[test]
 fn it_tells_who_would_connect_and_warns_when_nobody_can() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     let told = |members: &str| {
         home.configure(format!(r#"{{"backup_server": "milena", "backup_path": "b"{members}}}"#));
         let output = home.ours(["check-config"]).output().unwrap();
@@ -160,7 +160,7 @@ warning: BORG_REPO is set, but ignored: the configuration names the repository
 
 #[test]
 fn nothing_to_back_up_is_a_warning_since_restoring_works() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     home.configure(format!(r#"{{"backup_path": "{}"}}"#, home.path("repository").display()));
     let output = home.ours(["check-config"]).output().unwrap();
     ends_with_code(&output, 0);
@@ -183,7 +183,7 @@ fn the_passphrase_is_never_shown() {
 
 #[test]
 fn commands_around_the_backup_are_shown_and_a_missing_one_is_a_warning() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     home.configure(format!(
         r#"{{"backup_path": "{}", "filesystems_to_backup": ["/"], "before_backup": ["sh", "-c", "a b"],
             "on_failure": {{"command": ["/nowhere/tell"], "deadline": 9}}}}"#,

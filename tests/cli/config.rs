@@ -191,7 +191,7 @@ fn a_configuration_that_may_not_be_read_is_told_so() {
 
 #[test]
 fn a_configuration_that_everyone_can_write_is_warned_of() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o664)).unwrap();
     let output = home.ours(["check-config"]).output().unwrap();
     assert_eq!(home.text(&output.stderr), "");

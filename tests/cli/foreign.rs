@@ -1,4 +1,4 @@
-//! Folders of other programs in the place of a repository.
+//! Directories of other programs in the place of a repository.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const COMMANDS: [&[&str]; 7] = [
 
 #[track_caller]
 fn each_command_says(fill: impl FnOnce(&Path), what: &str) {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     std::fs::create_dir(home.path("mnt")).unwrap();
     fill(&home.path("repository"));
     for command in COMMANDS {

@@ -3,7 +3,7 @@
 use crate::support::{Home, ends_with_code};
 
 #[test]
-fn a_key_in_borgs_own_folder_is_found_by_borg_and_by_us() {
+fn a_key_in_borgs_own_directory_is_found_by_borg_and_by_us() {
     let home = Home::new();
     // Made by borg alone, with nothing of ours.
     let repository = home.path("repository");
@@ -68,7 +68,7 @@ fn a_mistake_in_what_only_create_reads_stops_create_alone() {
 
 #[test]
 fn borg_is_the_judge_of_a_compression() {
-    let home = Home::with_folder();
+    let home = Home::with_directory();
     let config = |compression: &str| {
         home.configure(format!(
             r#"{{"backup_path": "{}", "filesystems_to_backup": ["/boot"], "compression": "{compression}"}}"#,

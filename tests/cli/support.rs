@@ -1,4 +1,4 @@
-//! A home folder of its own for each test, with a configuration, a repository and borg's caches.
+//! A home directory of its own for each test, with a configuration, a repository and borg's caches.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ impl Home {
         home
     }
 
-    /// With an empty folder where the repository will be, which is all that `check-config` looks at.
-    pub fn with_folder() -> Self {
+    /// With an empty directory where the repository will be, which is all that `check-config` looks at.
+    pub fn with_directory() -> Self {
         let home = Home::new();
         std::fs::create_dir(home.path("repository")).unwrap();
         home
     }
 
-    /// With an unencrypted repository that holds, for each of `archives`, a folder `files` with a
+    /// With an unencrypted repository that holds, for each of `archives`, a directory `files` with a
     /// `letter` that says the archive's name.
     pub fn with_archives(archives: &[&str]) -> Self {
         let home = Home::new();
@@ -95,13 +95,13 @@ impl Home {
         dir
     }
 
-    /// What was printed, with this home's folder as `HOME`.
+    /// What was printed, with this home's directory as `HOME`.
     pub fn text(&self, bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).replace(&*self.dir.path().to_string_lossy(), "HOME")
     }
 }
 
-/// `dir` before the folders of PATH.
+/// `dir` before the directories of PATH.
 pub fn path_with(dir: &Path) -> String {
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }

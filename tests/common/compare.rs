@@ -111,7 +111,7 @@ fn describe(file: &Path, meta: &Metadata, first_name: &[u8]) -> String {
         meta.mtime_nsec()
     );
     let kind = meta.file_type();
-    // What a folder's size and link count mean is the file system's own affair.
+    // What a directory's size and link count mean is the file system's own affair.
     if !meta.is_dir() {
         let first = first_name.escape_ascii();
         write!(text, " size {} links {} first name {first}", meta.size(), meta.nlink()).unwrap();
@@ -132,7 +132,7 @@ fn describe(file: &Path, meta: &Metadata, first_name: &[u8]) -> String {
     text
 }
 
-/// What getfacl says, a block a file, sorted: it lists a folder in the folder's own order.
+/// What getfacl says, a block a file, sorted: it lists a directory in the directory's own order.
 fn acls(root: &Path) -> BTreeSet<String> {
     let run = Program::new("getfacl").args(["-R", "-P", "-n", "-p", "."]).current_dir(root).ok();
     run.stdout().split("\n\n").map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What the test targets share: guards around temporary folders, repositories, mounts, loop
+//! What the test targets share: guards around temporary directories, repositories, mounts, loop
 //! devices and a real sshd. Each cleans up when it is dropped.
 
 // Every target uses a part of this.

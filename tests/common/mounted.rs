@@ -35,7 +35,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts `archive` (`::name`; empty: the whole repository) with `arguments` after the folder.
+    /// Mounts `archive` (`::name`; empty: the whole repository) with `arguments` after the directory.
     pub fn new(sandbox: &Sandbox, archive: &str, arguments: &[&str]) -> Self {
         let dir = sandbox.mount_point();
         Self::command(sandbox, archive, &dir, arguments).ok();

@@ -18,7 +18,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// The folder with its `borg`.
+    /// The directory with its `borg`.
     pub fn dir(self) -> PathBuf {
         match self {
             Flavour::V11 => concat!(env!("CARGO_MANIFEST_DIR"), "/.venv-1.1/bin").into(),
@@ -80,7 +80,7 @@ impl Repository {
         repository
     }
 
-    /// Is reached in its folder again.
+    /// Is reached in its directory again.
     pub fn come_here(&mut self, sandbox: &Sandbox) {
         self.server = None;
         sandbox.configure(self, "");
@@ -101,18 +101,18 @@ impl Repository {
         }
     }
 
-    /// Whether a borg has it for itself. borg up to 1.2 makes the lock's folder first, then the file in
+    /// Whether a borg has it for itself. borg up to 1.2 makes the lock's directory first, then the file in
     /// it that names the holder.
     pub fn is_locked(&self) -> bool {
         std::fs::read_dir(self.dir.join("lock.exclusive")).is_ok_and(|mut holders| holders.next().is_some())
     }
 
-    /// `borg SUBCOMMAND`, on the repository's folder.
+    /// `borg SUBCOMMAND`, on the repository's directory.
     pub fn borg(&self, sandbox: &Sandbox, subcommand: &str) -> Program {
         sandbox.program("borg").env("BORG_REPO", &self.dir).args(subcommand.split(' '))
     }
 
-    /// `borg create` of all that is in the sandbox's source folder.
+    /// `borg create` of all that is in the sandbox's source directory.
     pub fn create(&self, sandbox: &Sandbox, archive: &str) {
         self.create_with(sandbox, archive, &[]);
     }
@@ -130,7 +130,7 @@ impl Repository {
             .ok();
     }
 
-    /// What `borg extract` makes of `archive`, in a new folder of the sandbox.
+    /// What `borg extract` makes of `archive`, in a new directory of the sandbox.
     pub fn extract(&self, sandbox: &Sandbox, archive: &str, options: &[&str]) -> PathBuf {
         let out = tempfile::Builder::new().tempdir_in(sandbox.path("out")).unwrap().keep();
         self.borg(sandbox, "extract").args(options).arg(format!("::{archive}")).current_dir(&out).ok();

@@ -1,4 +1,4 @@
-//! A temporary folder with a home, a configuration and an environment of its own.
+//! A temporary directory with a home, a configuration and an environment of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub struct Sandbox {
     flavour: Flavour,
     /// Set for every program that is run in here, after everything else.
     environment: Vec<(String, OsString)>,
-    /// Folders searched for programs before any other.
+    /// Directories searched for programs before any other.
     path: Vec<PathBuf>,
 }
 
@@ -33,12 +33,12 @@ impl Sandbox {
         self.dir.path().join(relative)
     }
 
-    /// The folder whose content is backed up.
+    /// The directory whose content is backed up.
     pub fn source(&self) -> PathBuf {
         self.path("source")
     }
 
-    /// An empty folder to mount on.
+    /// An empty directory to mount on.
     pub fn mount_point(&self) -> PathBuf {
         self.path("mnt")
     }
@@ -47,7 +47,7 @@ impl Sandbox {
         self.environment.push((key.to_owned(), value.into()));
     }
 
-    /// Puts `dir` before all other folders in PATH.
+    /// Puts `dir` before all other directories in PATH.
     pub fn search_first(&mut self, dir: PathBuf) {
         self.path.insert(0, dir);
     }

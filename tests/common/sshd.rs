@@ -27,7 +27,7 @@ impl Sshd {
     pub fn start(sandbox: &Sandbox, repository: &Path) -> Self {
         let dir = sandbox.path("ssh");
         std::fs::create_dir(&dir).unwrap();
-        // sshd wants its folder for privilege separation; a fresh machine has none before the
+        // sshd wants its directory for privilege separation; a fresh machine has none before the
         // service first runs.
         let _ = std::fs::create_dir("/run/sshd");
         for key in ["host", "client", "stranger"] {

@@ -129,7 +129,7 @@ impl NastyTree {
         xattr::set(&file, "user.empty", b"");
         xattr::set(&file, "user.raw", b"\x00\xff\n");
         xattr::set(&file, "user.long", &[b'x'; 2000]);
-        xattr::set(&self.path("attributes"), "user.of.folder", b"1");
+        xattr::set(&self.path("attributes"), "user.of.directory", b"1");
         let acl = |entries: &str, name: &str| {
             Program::new("setfacl").args(["-m", entries]).arg(self.path(name)).ok();
         };
@@ -157,7 +157,7 @@ impl NastyTree {
             ("names/pfx", -86_400, 999_999_999),
             ("links/symlink", 1_000_000_000, 7),
             ("special/fifo", 4_102_444_800, 500),
-            // Last: a folder's own time changes with what is made in it.
+            // Last: a directory's own time changes with what is made in it.
             ("pfx", 1_234_567_890, 987_654_321),
         ];
         for (name, seconds, nanoseconds) in times {

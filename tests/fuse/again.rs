@@ -46,7 +46,7 @@ fn a_mount_of_all_archives_sees_those_that_come_and_go_and_inodes_stay() {
     });
 }
 
-/// A repository in a folder that itself is a mount of ours.
+/// A repository in a directory that itself is a mount of ours.
 #[test]
 fn a_file_system_that_was_away_and_came_back_is_opened_again() {
     if !available(&[Need::Fuse]) {

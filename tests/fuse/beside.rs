@@ -83,7 +83,7 @@ fn streams_never_show_the_files_of_an_archive_made_anew_where_the_old_one_was_en
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, repository) = archived(flavour, |source| write_random(source, "old", 3000));
     let mounted = Mounted::by("stream", &sandbox, "", &[]);
-    // As a shell whose folder it is: nothing of the archive is loaded.
+    // As a shell whose directory it is: nothing of the archive is loaded.
     let entered = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(mounted.path(DAY));
     let entered = entered.unwrap();
     let old = entered.metadata().unwrap().ino();

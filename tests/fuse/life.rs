@@ -25,9 +25,9 @@ fn assert_works(mounted: &Mounted) {
     assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
 }
 
-/// What a mirror job or a person would see of a dead mount: an error, not an empty folder.
+/// What a mirror job or a person would see of a dead mount: an error, not an empty directory.
 fn assert_dead(dir: &Path) {
-    let e = std::fs::read_dir(dir).expect_err("the dead mount looks like a folder");
+    let e = std::fs::read_dir(dir).expect_err("the dead mount looks like a directory");
     // The second while the kernel still clears up.
     assert!([libc::ENOTCONN, libc::ECONNABORTED].map(Some).contains(&e.raw_os_error()), "{e}");
 }
@@ -283,7 +283,7 @@ fn a_mount_that_was_taken_out_of_the_tree_leaves_the_one_that_took_its_place() {
     new.umount(&sandbox);
 }
 
-/// An automount lets only the process group of the helper that it called touch the folder.
+/// An automount lets only the process group of the helper that it called touch the directory.
 #[test]
 fn the_mount_is_made_in_the_callers_process_group_and_the_daemon_leaves_it_afterwards() {
     let Some((mut sandbox, _repository)) = scene() else { return };

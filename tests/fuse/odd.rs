@@ -110,7 +110,7 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
         assert_eq!(said.contains("more memory than is free"), source == "native", "{said}");
         assert_eq!(said.matches("cannot be shown").count(), 1, "{said}");
         assert_eq!(said.matches("xtended attributes").count(), 1, "{said}");
-        let unnamed = said.lines().filter(|line| line.contains("no folder can have")).collect::<Vec<_>>();
+        let unnamed = said.lines().filter(|line| line.contains("no directory can have")).collect::<Vec<_>>();
         assert_eq!(unnamed.len(), 1, "{said}");
     }
 }

@@ -27,8 +27,8 @@ fn a_path_shows_what_borg_extracts_for_it_and_no_neighbour() {
         let extracted = sandbox.path("out");
         repository.borg(&sandbox, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
         let mounted = Mounted::by(source, &sandbox, ARCHIVE, &paths);
-        for folder in ["nasty/pfx", "nasty/links/below"] {
-            assert_same_trees(&mounted.path(folder), &extracted.join(folder));
+        for directory in ["nasty/pfx", "nasty/links/below"] {
+            assert_same_trees(&mounted.path(directory), &extracted.join(directory));
         }
         assert_same_bytes(&mounted.path("nasty/links/a-link"), &extracted.join("nasty/links/a-link"));
         assert_eq!(mounted.path("nasty/links/a-link").metadata().unwrap().nlink(), 2);
@@ -164,7 +164,7 @@ fn as_nobody(program: &str) -> Program {
 }
 
 #[test]
-fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() {
+fn what_a_closed_directory_protected_is_protected_here_for_whomever_the_mount_is() {
     if !available(&[Need::Fuse, Need::Root]) {
         return;
     }
@@ -176,7 +176,7 @@ fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() 
         std::fs::write(source.join("open"), "open").unwrap();
     });
     std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
-    // As `filesystems_to_backup` with nothing but that folder makes it.
+    // As `filesystems_to_backup` with nothing but that directory makes it.
     let create = |name: &str, path: &str, dir: &Path| {
         let create = repository.borg(&sandbox, "create").arg(format!("::{name}"));
         create.arg(path).current_dir(dir).ok();
@@ -200,7 +200,7 @@ fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() 
         assert_ne!(read.code(), Some(0), "after root was there: {archive} {arguments:?}: {read}");
         mounted.umount(&sandbox);
     }
-    // The same from within, where the kernel keeps what it knew of the folder before it was loaded.
+    // The same from within, where the kernel keeps what it knew of the directory before it was loaded.
     let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
     let within = |path: &str| {
         let script = "cd \"$1\" && cat data/f; cat data/f";
@@ -212,7 +212,7 @@ fn what_a_closed_folder_protected_is_protected_here_for_whomever_the_mount_is() 
     let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
     assert_eq!(as_nobody("cat").arg(mounted.path(DAY).join("open")).ok().stdout, b"open");
     mounted.umount(&sandbox);
-    // And where nobody else looks in, copies of the mount have folders as usual.
+    // And where nobody else looks in, copies of the mount have directories as usual.
     let mounted = Mounted::new(&sandbox, "::inner", &[]);
     assert_eq!(mounted.path("prot").metadata().unwrap().mode() & 0o777, 0o755);
 }

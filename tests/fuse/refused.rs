@@ -49,7 +49,7 @@ fn a_missing_archive_is_told_with_its_neighbours() {
 #[test]
 fn a_mount_point_that_is_not_there_is_refused() {
     let Some((sandbox, _repository)) = scene() else { return };
-    let dir = sandbox.path("no such folder");
+    let dir = sandbox.path("no such directory");
     let said = refusals(&sandbox, ARCHIVE, &dir);
     assert_say(&said, &[dir.to_str().unwrap()]);
 }

@@ -17,7 +17,7 @@ fn three_archives(flavour: Flavour) -> (Sandbox, Repository) {
 }
 
 #[test]
-fn every_archive_is_a_folder_and_latest_is_a_link_to_the_newest() {
+fn every_archive_is_a_directory_and_latest_is_a_link_to_the_newest() {
     if !available(&[Need::Fuse]) {
         return;
     }

@@ -11,7 +11,7 @@ use crate::common::{FakeBorg, Flavour, Random, Repository, Sandbox};
 pub const DAY: &str = "2026-03-14";
 pub const ARCHIVE: &str = "::2026-03-14";
 
-/// What `fill` writes into the source folder, archived as [`DAY`].
+/// What `fill` writes into the source directory, archived as [`DAY`].
 pub fn archived(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Sandbox, Repository) {
     let sandbox = Sandbox::new(flavour);
     fill(&sandbox.source());
@@ -55,7 +55,7 @@ pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What is in a folder, sorted.
+/// What is in a directory, sorted.
 pub fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

@@ -39,7 +39,7 @@ fn assert_refused(run: &Run, why: &str) {
     assert!(!run.stderr().contains(FALLBACK), "{run}");
 }
 
-/// The folder of the one repository in borg's security database.
+/// The directory of the one repository in borg's security database.
 fn security(sandbox: &Sandbox) -> PathBuf {
     let database = sandbox.path("home/.config/borg/security");
     std::fs::read_dir(database).unwrap().next().unwrap().unwrap().path()
@@ -133,18 +133,18 @@ fn a_repository_that_anybody_could_have_made_is_refused_when_borg_never_used_it(
 }
 
 #[test]
-fn a_key_in_borgs_own_folder_is_found_and_named() {
+fn a_key_in_borgs_own_directory_is_found_and_named() {
     if !available(&[Need::Fuse]) {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
     let (mut sandbox, _repository) = scene(flavour, "keyfile", "right");
-    let folder = sandbox.path("home/.config/borg/keys");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::rename(sandbox.path("home/key"), folder.join("moved here")).unwrap();
+    let directory = sandbox.path("home/.config/borg/keys");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::rename(sandbox.path("home/key"), directory.join("moved here")).unwrap();
     assert_eq!(mount(&sandbox, "auto").code(), Some(0));
     sandbox.set("BORG_PASSPHRASE", "wrong");
-    let named = format!("the passphrase is wrong for the key in {}", folder.join("moved here").display());
+    let named = format!("the passphrase is wrong for the key in {}", directory.join("moved here").display());
     assert_refused(&mount(&sandbox, "auto"), &named);
     sandbox.set("BORG_KEYS_DIR", sandbox.path("out"));
     assert_refused(&mount(&sandbox, "auto"), "there is no key for");

@@ -45,21 +45,21 @@ fn reading_backwards_in_what_was_streamed_starts_no_second_extract() {
 }
 
 #[test]
-fn two_hundred_small_files_of_a_folder_need_at_most_two_extracts() {
+fn two_hundred_small_files_of_a_directory_need_at_most_two_extracts() {
     if !available(&[Need::Fuse]) {
         return;
     }
     each_borg(|flavour| {
         let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
-            std::fs::create_dir(source.join("folder")).unwrap();
+            std::fs::create_dir(source.join("directory")).unwrap();
             for n in 0..200 {
-                write_random(&source.join("folder"), &format!("file {n}"), 100 + 37 * n);
+                write_random(&source.join("directory"), &format!("file {n}"), 100 + 37 * n);
             }
         });
         let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
         let mut bytes = Vec::new();
         for n in 0..200 {
-            let name = format!("folder/file {n}");
+            let name = format!("directory/file {n}");
             bytes.clear();
             let mut file = std::fs::File::open(mounted.path(&name)).unwrap();
             file.read_to_end(&mut bytes).unwrap();
@@ -102,7 +102,7 @@ fn many_readers_that_begin_at_once_share_one_extract() {
 }
 
 #[test]
-fn many_files_at_once_run_no_more_than_four_borgs_and_leave_no_file_in_the_cache_folder() {
+fn many_files_at_once_run_no_more_than_four_borgs_and_leave_no_file_in_the_cache_directory() {
     if !available(&[Need::Fuse]) {
         return;
     }

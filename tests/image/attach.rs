@@ -43,7 +43,7 @@ fn an_image_becomes_a_device_and_nothing_is_left_when_it_is_detached() {
 #[parallel]
 fn what_was_attached_is_told_as_json_and_is_listed_as_the_same() {
     let Some(scene) = Scene::plain() else { return };
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let run = scene.command("tank/v", &["--mount", dir.to_str().unwrap(), "--json"]).ok();
     let told = assert_valid("attach", &run.stdout());
     assert_eq!((&told["mounted"], &told["path"]), (&dir.to_str().into(), &"dev/zvol/tank/v".into()));
@@ -58,7 +58,7 @@ fn what_was_attached_is_told_as_json_and_is_listed_as_the_same() {
 fn file_systems_that_were_being_written_to_are_mounted_read_only() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
-        let dir = scene.folder("inside");
+        let dir = scene.directory("inside");
         let run = scene.command("tank/v", &["--mount", dir.to_str().unwrap()]).ok();
         assert!(std::fs::read(dir.join("letter")).unwrap() == letter(), "{kind:?}");
         let options = Program::new("findmnt").args(["-n", "-o", "FSTYPE,OPTIONS"]).arg(&dir).ok().stdout();
@@ -79,7 +79,7 @@ fn the_next_step_that_is_printed_works() {
     let run = scene.command("tank/v", &[]).ok();
     let said = run.stderr();
     let next = said.lines().find_map(|line| line.strip_prefix("Mount it:")).unwrap().trim();
-    let dir = scene.folder("by hand");
+    let dir = scene.directory("by hand");
     let words: Vec<_> =
         next.split(' ').map(|word| if word == "DIR" { dir.to_str().unwrap() } else { word }).collect();
     Program::new(words[0]).args(&words[1..]).ok();
@@ -156,7 +156,7 @@ fn a_partition_is_attached_and_mounted_by_its_number() {
     }) else {
         return;
     };
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let mount = dir.to_str().unwrap();
     let device = scene.attach("tank/disk", &["--partition", "2", "--mount", mount]);
     assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
@@ -219,7 +219,7 @@ fn what_is_no_file_system_is_named_and_never_activated() {
     let device = run.stdout().trim().to_owned();
     assert!(run.stderr().contains(&format!("cryptsetup open --readonly {device}")), "{run}");
     scene.detach(&device);
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let mount = ["--mount", dir.to_str().unwrap()];
     let said = scene.command("tank/secret", &mount).fails();
     assert!(said.contains("crypto_LUKS") && said.contains("cryptsetup"), "{said}");
@@ -236,11 +236,11 @@ fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive()
         std::fs::create_dir(tank.join("deep")).unwrap();
         std::fs::write(tank.join("deep/two"), [2; 4096]).unwrap();
         symlink("/etc/hostname", tank.join("link")).unwrap();
-        symlink("/etc", tank.join("folder")).unwrap();
+        symlink("/etc", tank.join("directory")).unwrap();
     }) else {
         return;
     };
-    for said in ["tank/three", "tank/link", "tank/folder/hostname"] {
+    for said in ["tank/three", "tank/link", "tank/directory/hostname"] {
         let said = scene.command(said, &[]).fails();
         assert!(said.contains("there is no image") && said.contains("it has tank/deep/two"), "{said}");
         assert!(said.contains("it has tank/one"), "{said}");

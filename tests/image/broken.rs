@@ -88,7 +88,7 @@ fn assert_tells_state(told: &str, target: &Path) {
     assert!(told.contains("the same command, called again, goes on"), "{told}");
 }
 
-/// A folder in memory that is unmounted when dropped.
+/// A directory in memory that is unmounted when dropped.
 struct Memory(std::path::PathBuf);
 
 impl Memory {

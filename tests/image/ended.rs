@@ -15,7 +15,7 @@ use crate::images::{ARCHIVE, SOON, Scene, is_free, letter};
 fn attachments_of_one_archive_share_its_mount_and_end_in_any_order() {
     let Some(scene) = Scene::plain() else { return };
     for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
-        let dir = scene.folder("inside");
+        let dir = scene.directory("inside");
         let devices = [
             scene.attach("tank/v", &[]),
             scene.attach("tank/v", &["--mount", dir.to_str().unwrap()]),
@@ -38,7 +38,7 @@ fn attachments_of_one_archive_share_its_mount_and_end_in_any_order() {
 #[serial]
 fn what_is_in_use_is_not_detached_and_who_holds_it_is_told() {
     let Some(scene) = Scene::plain() else { return };
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let device = scene.attach("tank/v", &["--mount", dir.to_str().unwrap()]);
     let me = format!("(pid {})", std::process::id());
     for path in [dir.join("letter"), device.clone()] {
@@ -59,7 +59,7 @@ fn a_killed_daemon_is_told_and_detached() {
     let Some(scene) = Scene::plain() else { return };
     for options in [&[][..], &["--writable"]] {
         for end in ["detach", "cleanup"] {
-            let dir = scene.folder("inside");
+            let dir = scene.directory("inside");
             let device = scene.attach("tank/v", &[options, &["--mount", dir.to_str().unwrap()]].concat());
             scene.kill_daemons();
             assert!(wait_until(SOON, || scene.attached()[0]["state"] == "dead"));
@@ -94,7 +94,7 @@ fn a_device_that_losetup_took_away_leaves_what_cleanup_ends() {
 #[serial]
 fn cleanup_leaves_what_is_alive() {
     let Some(scene) = Scene::plain() else { return };
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     scene.attach("tank/v", &["--mount", dir.to_str().unwrap()]);
     scene.sandbox.offsite("cleanup").ok();
     assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
@@ -110,7 +110,7 @@ fn an_attach_that_is_interrupted_leaves_nothing_and_a_killed_one_is_cleaned_up()
     let Some(scene) = Scene::plain() else { return };
     let mut scene = scene;
     // Everything else stands when it asks for the qube.
-    let bin = scene.folder("bin");
+    let bin = scene.directory("bin");
     let qvm = bin.join("qvm-block");
     std::fs::write(&qvm, "#!/bin/sh\n[ $1 = attach ] || exit 1\ntouch \"$0.called\"\nexec sleep 60\n")
         .unwrap();

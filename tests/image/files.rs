@@ -1,4 +1,4 @@
-//! Putting files and folders back.
+//! Putting files and directories back.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Names of all that is in the folder that is restored to, and below.
+/// Names of all that is in the directory that is restored to, and below.
 fn names(sandbox: &Sandbox) -> Vec<PathBuf> {
     let mut open = vec![sandbox.path("out/to")];
     let mut names = Vec::new();
@@ -52,7 +52,7 @@ fn names(sandbox: &Sandbox) -> Vec<PathBuf> {
 }
 
 #[test]
-fn files_and_folders_come_back_with_all_that_they_had() {
+fn files_and_directories_come_back_with_all_that_they_had() {
     each_borg(|flavour| {
         let sandbox = Sandbox::new(flavour);
         NastyTree::make(sandbox.source().join("tree"));
@@ -90,7 +90,7 @@ fn only_what_was_named_is_restored_and_what_was_there_stays() {
 }
 
 #[test]
-fn a_link_in_the_folder_leads_nowhere() {
+fn a_link_in_the_directory_leads_nowhere() {
     each_borg(|flavour| {
         let (sandbox, _repository) = archived(flavour);
         let (to, victim) = (sandbox.path("out/to"), sandbox.path("out/victim"));
@@ -158,7 +158,7 @@ fn an_archive_whose_links_lead_out_writes_nothing() {
 }
 
 #[test]
-fn whoever_owns_the_folder_cannot_lead_borg_elsewhere() {
+fn whoever_owns_the_directory_cannot_lead_borg_elsewhere() {
     if !available(&[Need::Root]) {
         return;
     }
@@ -166,7 +166,7 @@ fn whoever_owns_the_folder_cannot_lead_borg_elsewhere() {
     let (mut sandbox, _repository) = archived(flavour);
     let (to, victim) = (sandbox.path("out/to"), sandbox.path("out/victim"));
     std::fs::create_dir(&victim).unwrap();
-    // borg keeps the path of the folder that it was started in; this one has it swapped by then.
+    // borg keeps the path of the directory that it was started in; this one has it swapped by then.
     let trick = format!(
         "#!/bin/sh\ncase \" $* \" in *' extract '*) old=$(pwd -P); cd {to:?}\n\
          for name in .borg-offsite-backup-restore-*; do mv \"$name\" moved && ln -s {victim:?} \"$name\"; done\n\
@@ -230,7 +230,7 @@ fn who_is_not_root_restores_what_is_his() {
 }
 
 #[test]
-fn who_is_not_root_restores_folders_that_keep_him_out() {
+fn who_is_not_root_restores_directories_that_keep_him_out() {
     if !available(&[Need::Root]) {
         return;
     }
@@ -262,7 +262,7 @@ fn who_is_not_root_restores_folders_that_keep_him_out() {
 }
 
 #[test]
-fn folders_above_come_with_their_modes_and_owners() {
+fn directories_above_come_with_their_modes_and_owners() {
     if !available(&[Need::Root]) {
         return;
     }

@@ -6,10 +6,10 @@ use serial_test::parallel;
 
 use crate::images::{ARCHIVE, Scene, letter};
 
-/// A scene on Qubes OS with a running qube `work`, and the folder of its Qubes.
+/// A scene on Qubes OS with a running qube `work`, and the directory of its Qubes.
 fn on_qubes() -> Option<(Scene, PathBuf)> {
     let mut scene = Scene::plain()?;
-    let qubes = scene.folder("qubes");
+    let qubes = scene.directory("qubes");
     std::fs::write(qubes.join("work"), "").unwrap();
     std::fs::write(qubes.join("work.running"), "").unwrap();
     scene.sandbox.set("FAKE_QUBES_DIR", &qubes);
@@ -68,7 +68,7 @@ fn a_qube_that_does_not_take_it_leaves_nothing() {
 #[parallel]
 fn dom0_mounts_nothing_unless_it_is_told_to() {
     let Some((scene, _qubes)) = on_qubes() else { return };
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let mount = ["--mount", dir.to_str().unwrap()];
     for looks in [&mount[..], &["--partition", "1"], &["--partscan"]] {
         let run = scene.command("tank/v", looks).run();

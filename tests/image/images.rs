@@ -140,8 +140,8 @@ impl Scene {
         self.sandbox.offsite("detach").arg(what).ok();
     }
 
-    /// An empty folder `name`.
-    pub fn folder(&self, name: &str) -> PathBuf {
+    /// An empty directory `name`.
+    pub fn directory(&self, name: &str) -> PathBuf {
         let dir = self.sandbox.path(name);
         std::fs::create_dir_all(&dir).unwrap();
         dir

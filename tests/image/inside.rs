@@ -28,7 +28,7 @@ fn a_file_comes_out_of_every_file_system_in_one_command() {
 
 #[test]
 #[parallel]
-fn folders_come_with_everything_that_their_files_have() {
+fn directories_come_with_everything_that_their_files_have() {
     let Some(scene) = Scene::new(|tank| {
         let content = tempfile::tempdir().unwrap();
         let at = content.path().join("home/me");
@@ -49,9 +49,9 @@ fn folders_come_with_everything_that_their_files_have() {
     }) else {
         return;
     };
-    let out = scene.folder("out of it");
+    let out = scene.directory("out of it");
     restore(&scene, "tank/v:/tree").arg("--to").arg(&out).ok();
-    let dir = scene.folder("inside");
+    let dir = scene.directory("inside");
     let device = scene.attach("tank/v", &["--mount", dir.to_str().unwrap()]);
     assert_same_trees(&out.join("tree"), &dir.join("tree"));
     scene.detach(device);
@@ -62,7 +62,7 @@ fn folders_come_with_everything_that_their_files_have() {
 #[parallel]
 fn what_is_there_already_stays_unless_it_may_be_replaced() {
     let Some(scene) = Scene::plain() else { return };
-    let out = scene.folder("out of it");
+    let out = scene.directory("out of it");
     std::fs::write(out.join("letter"), "mine").unwrap();
     let said = restore(&scene, "tank/v:/letter").arg("--to").arg(&out).fails();
     assert!(said.contains("already") && said.contains("--overwrite"), "{said}");
@@ -88,11 +88,11 @@ fn links_in_the_volume_lead_nowhere_else() {
         return;
     };
     for (n, path) in ["link/hostname", "up/hostname", "../etc/hostname"].into_iter().enumerate() {
-        let out = scene.folder(&format!("out{n}"));
+        let out = scene.directory(&format!("out{n}"));
         restore(&scene, &format!("tank/v:/{path}")).arg("--to").arg(&out).ok();
         assert_eq!(std::fs::read(out.join("hostname")).unwrap(), b"of the volume", "{path}");
     }
-    let out = scene.folder("links");
+    let out = scene.directory("links");
     restore(&scene, "tank/v:/link").arg("--to").arg(&out).ok();
     assert_eq!(std::fs::read_link(out.join("link")).unwrap(), Path::new("/etc"));
     scene.assert_nothing_left();
@@ -100,7 +100,7 @@ fn links_in_the_volume_lead_nowhere_else() {
 
 #[test]
 #[parallel]
-fn folders_are_listed() {
+fn directories_are_listed() {
     let Some(scene) = Scene::plain() else { return };
     let run = restore(&scene, "tank/v:/").arg("--list").ok();
     let lines = run.stdout();
@@ -118,7 +118,7 @@ fn folders_are_listed() {
 #[parallel]
 fn a_copy_that_fails_takes_everything_down() {
     let Some(scene) = Scene::plain() else { return };
-    let small = scene.folder("small");
+    let small = scene.directory("small");
     Program::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&small).ok();
     let said = restore(&scene, "tank/v:/letter").arg("--to").arg(&small).fails();
     assert!(said.contains("./letter: Wrote only"), "{said}");
@@ -161,7 +161,7 @@ fn one_file_that_cannot_be_read_does_not_cost_the_others() {
     scene.assert_nothing_left();
 }
 
-/// An ext4 with `home/bob/x`, and a folder of another account that it is restored to.
+/// An ext4 with `home/bob/x`, and a directory of another account that it is restored to.
 fn of_another_account() -> Option<(Scene, std::path::PathBuf, std::path::PathBuf)> {
     let scene = Scene::new(|tank| {
         let content = tempfile::tempdir().unwrap();
@@ -169,7 +169,7 @@ fn of_another_account() -> Option<(Scene, std::path::PathBuf, std::path::PathBuf
         std::fs::write(content.path().join("home/bob/x"), "of the volume").unwrap();
         write_ext4(&tank.join("v"), content.path());
     })?;
-    let (out, victim) = (scene.folder("out of it"), scene.folder("victim"));
+    let (out, victim) = (scene.directory("out of it"), scene.directory("victim"));
     std::fs::create_dir(victim.join("bob")).unwrap();
     chown(&out, Some(65534), Some(65534)).unwrap();
     Some((scene, out, victim))
@@ -177,7 +177,7 @@ fn of_another_account() -> Option<(Scene, std::path::PathBuf, std::path::PathBuf
 
 #[test]
 #[parallel]
-fn links_in_the_folder_that_is_restored_to_lead_nowhere() {
+fn links_in_the_directory_that_is_restored_to_lead_nowhere() {
     let Some((scene, out, victim)) = of_another_account() else { return };
     let untouched = || {
         let mut left = std::fs::read_dir(&victim).unwrap().map(|e| e.unwrap().file_name());
@@ -205,21 +205,25 @@ fn links_in_the_folder_that_is_restored_to_lead_nowhere() {
     assert_eq!(std::fs::read(out.join("home/bob/x")).unwrap(), b"of the volume");
     untouched();
     let meta = out.metadata().unwrap();
-    assert_eq!((meta.uid(), meta.permissions().mode() & 0o777), (65534, 0o755), "the folder stays as it was");
+    assert_eq!(
+        (meta.uid(), meta.permissions().mode() & 0o777),
+        (65534, 0o755),
+        "the directory stays as it was"
+    );
     scene.assert_nothing_left();
 }
 
 #[test]
 #[parallel]
-fn whoever_owns_the_folder_cannot_lead_tar_elsewhere() {
+fn whoever_owns_the_directory_cannot_lead_tar_elsewhere() {
     let Some((mut scene, out, victim)) = of_another_account() else { return };
-    // The folder that is filled is swapped for a link when tar begins.
+    // The directory that is filled is swapped for a link when tar begins.
     let trick = format!(
         "#!/bin/sh\ncase \" $* \" in *' --extract '*) cd {out:?}\n\
          for name in .borg-offsite-backup-restore-*; do mv \"$name\" moved && ln -s {victim:?} \"$name\"; done\n\
          cd / ;; esac\nexec /usr/bin/tar \"$@\"\n"
     );
-    let bin = scene.folder("bin");
+    let bin = scene.directory("bin");
     std::fs::write(bin.join("tar"), trick).unwrap();
     std::fs::set_permissions(bin.join("tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
     scene.sandbox.search_first(bin);
@@ -243,10 +247,10 @@ fn the_archive_is_asked_before_a_colon_means_anything() {
     }) else {
         return;
     };
-    let out = scene.folder("out of it");
+    let out = scene.directory("out of it");
     restore(&scene, "dev/zvol/tank/v:/x").arg("--to").arg(&out).ok();
     assert_eq!(std::fs::read(out.join("dev/zvol/tank/v:/x")).unwrap(), b"of the archive");
-    let inside = scene.folder("inside");
+    let inside = scene.directory("inside");
     restore(&scene, "tank/w::/x").arg("--to").arg(&inside).ok();
     assert_eq!(std::fs::read(inside.join("x")).unwrap(), b"of the volume");
     let said = restore(&scene, "tank/v:/x").arg("tank/w::/x").arg("--to").arg(&inside).fails();

@@ -179,7 +179,7 @@ fn a_file_that_root_has_as_a_disk_is_in_use_also_for_its_owner() {
 fn what_cannot_be_a_target_is_refused() {
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, repository) = archived(flavour, &image(2, 0));
-    assert_refused(&sandbox, Path::new("/dev/zvol/tank/typo"), 2, "its folder is not there");
+    assert_refused(&sandbox, Path::new("/dev/zvol/tank/typo"), 2, "its directory is not there");
     assert_refused(&sandbox, Path::new("/dev/offsite-typo"), 2, "there is no device /dev/offsite-typo");
     assert_refused(&sandbox, Path::new("/dev/null"), 2, "neither a block device nor a file");
     let inside = repository.dir().join("data/file");

@@ -24,7 +24,7 @@ fn assert_clean(kind: Kind, device: &Path) {
 fn file_systems_that_were_being_written_to_come_clean_and_the_archive_stays_as_it_is() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
-        let dir = scene.folder("inside");
+        let dir = scene.directory("inside");
         let device = scene.attach("tank/v", &["--writable", "--mount", dir.to_str().unwrap()]);
         for name in ["letter", "late"] {
             assert!(std::fs::read(dir.join(name)).unwrap() == letter(), "{name} on {kind:?}");
@@ -57,7 +57,7 @@ fn fsck_repairs_what_is_writable() {
 fn kept_changes_that_were_synced_survive_the_killing_of_the_daemon() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
-        let dir = scene.folder("inside");
+        let dir = scene.directory("inside");
         let file = scene.sandbox.path("changes");
         let options =
             ["--writable", "--keep-changes", file.to_str().unwrap(), "--mount", dir.to_str().unwrap()];
@@ -114,7 +114,7 @@ fn changes_are_kept_for_one_image_and_one_attachment() {
 #[parallel]
 fn writers_are_told_when_there_is_no_room_for_the_changes() {
     let Some(scene) = Scene::plain() else { return };
-    let small = scene.folder("small");
+    let small = scene.directory("small");
     Program::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&small).ok();
     let file = small.join("changes");
     let device = scene.attach("tank/v", &["--writable", "--keep-changes", file.to_str().unwrap()]);

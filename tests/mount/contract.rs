@@ -128,8 +128,8 @@ pub fn files() -> HashMap<Vec<u8>, Vec<u8>> {
     let sizes = [0, 1, 4096, frame - 1, frame, frame + 1, 1 << 20, (1 << 20) + 1, 5 * frame + 123, 3_000_000];
     let mut files = HashMap::new();
     for (n, size) in sizes.into_iter().enumerate() {
-        for folder in ["a", "a/b", "c"] {
-            files.insert(format!("{folder}/{n}").into_bytes(), random.bytes(size));
+        for directory in ["a", "a/b", "c"] {
+            files.insert(format!("{directory}/{n}").into_bytes(), random.bytes(size));
         }
     }
     files.insert(b"c/raw \xff\nname".to_vec(), b"raw".to_vec());

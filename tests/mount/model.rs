@@ -19,7 +19,7 @@ use crate::memory::{MemoryCatalog, archive, item};
 /// One step of making an archive. Numbers choose among few names, so that paths meet.
 #[derive(Debug, Clone)]
 enum Step {
-    Folder(Vec<u8>),
+    Directory(Vec<u8>),
     File(Vec<u8>, usize),
     Link(Vec<u8>, usize),
     Symlink(Vec<u8>),
@@ -34,7 +34,7 @@ fn path() -> impl Strategy<Value = Vec<u8>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        path().prop_map(Step::Folder),
+        path().prop_map(Step::Directory),
         (path(), 0usize..200_000).prop_map(|(p, size)| Step::File(p, size)),
         (path(), any::<usize>()).prop_map(|(p, n)| Step::Link(p, n)),
         path().prop_map(Step::Symlink),
@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What the model knows of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Thing {
-    Folder,
+    Directory,
     /// By the number of the file that was made.
     File(usize),
     Symlink,
@@ -70,17 +70,17 @@ impl Model {
 
     /// Takes the step unless the path is taken: paths that come twice have tests of their own.
     fn take(&mut self, step: Step) {
-        let (Step::Folder(path) | Step::File(path, _) | Step::Link(path, _) | Step::Symlink(path)) = &step;
-        let folder = matches!(step, Step::Folder(_));
-        let taken = self.things.get(path).is_some_and(|t| !(folder && *t == Thing::Folder));
+        let (Step::Directory(path) | Step::File(path, _) | Step::Link(path, _) | Step::Symlink(path)) = &step;
+        let directory = matches!(step, Step::Directory(_));
+        let taken = self.things.get(path).is_some_and(|t| !(directory && *t == Thing::Directory));
         let above: Vec<Vec<u8>> = ancestors(path);
-        if taken || above.iter().any(|a| !matches!(self.things.get(a), None | Some(Thing::Folder))) {
+        if taken || above.iter().any(|a| !matches!(self.things.get(a), None | Some(Thing::Directory))) {
             return;
         }
         let (path, thing) = match step {
-            Step::Folder(path) => {
+            Step::Directory(path) => {
                 self.items.push(item(&path, libc::S_IFDIR | 0o700));
-                (path, Thing::Folder)
+                (path, Thing::Directory)
             }
             Step::Symlink(path) => {
                 let mut link = item(&path, libc::S_IFLNK | 0o777);
@@ -109,8 +109,8 @@ impl Model {
                 (path, Thing::File(n))
             }
         };
-        for folder in above {
-            self.things.insert(folder, Thing::Folder);
+        for directory in above {
+            self.things.insert(directory, Thing::Directory);
         }
         self.things.insert(path, thing);
     }
@@ -128,8 +128,8 @@ impl Model {
                 continue;
             }
             let path_shown = parts.join(&b'/');
-            for folder in ancestors(&path_shown) {
-                shown.entry(folder).or_insert(Thing::Folder);
+            for directory in ancestors(&path_shown) {
+                shown.entry(directory).or_insert(Thing::Directory);
             }
             shown.insert(path_shown, self.things[path].clone());
         }
@@ -137,7 +137,7 @@ impl Model {
     }
 }
 
-/// The folders above a path, the topmost first.
+/// The directories above a path, the topmost first.
 fn ancestors(path: &[u8]) -> Vec<Vec<u8>> {
     path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| path[..at].to_vec()).collect()
 }
@@ -163,7 +163,7 @@ fn find(fs: &FileSystem, path: &[u8]) -> Result<u64, Errno> {
     path.split(|b| *b == b'/').try_fold(ROOT, |ino, name| Ok(fs.lookup(ino, name)?.ino))
 }
 
-/// All names of a folder, read `step` at a time as the kernel does.
+/// All names of a directory, read `step` at a time as the kernel does.
 fn names(fs: &FileSystem, ino: u64, step: usize) -> Vec<Vec<u8>> {
     let (mut all, mut at) = (Vec::new(), 0);
     loop {
@@ -196,7 +196,7 @@ fn same(
         let ino = find(fs, path).map_err(|e| TestCaseError::fail(format!("{}: {e}", path.escape_ascii())))?;
         let attr = fs.attr(ino).unwrap();
         match thing {
-            Thing::Folder => prop_assert_eq!(attr.mode & libc::S_IFMT, libc::S_IFDIR),
+            Thing::Directory => prop_assert_eq!(attr.mode & libc::S_IFMT, libc::S_IFDIR),
             Thing::Symlink => prop_assert_eq!(fs.readlink(ino).unwrap(), b"to/somewhere"),
             Thing::File(n) => {
                 inodes.entry(*n).or_default().insert(ino);
@@ -207,15 +207,15 @@ fn same(
         }
     }
     prop_assert!(inodes.values().all(|i| i.len() == 1), "hard links share an inode");
-    for folder in std::iter::once(Vec::new())
-        .chain(shown.iter().filter(|(_, t)| **t == Thing::Folder).map(|(p, _)| p.clone()))
+    for directory in std::iter::once(Vec::new())
+        .chain(shown.iter().filter(|(_, t)| **t == Thing::Directory).map(|(p, _)| p.clone()))
     {
-        let ino = if folder.is_empty() { ROOT } else { find(fs, &folder).unwrap() };
-        let inside = |p: &&Vec<u8>| ancestors(p).last().map_or(&[][..], |a| a) == folder;
+        let ino = if directory.is_empty() { ROOT } else { find(fs, &directory).unwrap() };
+        let inside = |p: &&Vec<u8>| ancestors(p).last().map_or(&[][..], |a| a) == directory;
         let last = |p: &Vec<u8>| p.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
         let mut expected: Vec<Vec<u8>> = vec![b".".to_vec(), b"..".to_vec()];
         expected.extend(shown.keys().filter(inside).map(last).collect::<BTreeSet<_>>());
-        prop_assert_eq!(names(fs, ino, step), expected, "in {}", folder.escape_ascii());
+        prop_assert_eq!(names(fs, ino, step), expected, "in {}", directory.escape_ascii());
     }
     Ok(())
 }
@@ -270,9 +270,9 @@ proptest! {
             .collect();
         names.sort();
         prop_assume!(names.windows(2).all(|w| w[0] != w[1] || w[0].is_empty()));
-        let is_file = |p: &Vec<u8>| shown.get(p).is_some_and(|t| *t != Thing::Folder);
+        let is_file = |p: &Vec<u8>| shown.get(p).is_some_and(|t| *t != Thing::Directory);
         prop_assume!(!shown.keys().any(|p| ancestors(p).iter().any(is_file)));
-        prop_assume!(names.iter().all(|n| shown.get(n) != Some(&Thing::Folder)));
+        prop_assume!(names.iter().all(|n| shown.get(n) != Some(&Thing::Directory)));
         prop_assume!(!shown.is_empty() || view.paths.is_empty());
         let fs = file_system(&model, view);
         same(&fs, &model, &shown, 100)?;
@@ -280,7 +280,7 @@ proptest! {
 }
 
 #[test]
-fn every_archive_is_a_folder_and_each_has_its_own_bytes() {
+fn every_archive_is_a_directory_and_each_has_its_own_bytes() {
     let mut catalog = MemoryCatalog::default();
     let names = ["2026-01-01", "2026-01-02", "other"];
     for (n, name) in (0..).zip(names) {

@@ -1,4 +1,4 @@
-//! Objects of a server, kept in a folder for the next time.
+//! Objects of a server, kept in a directory for the next time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -51,7 +51,7 @@ fn kept(sandbox: &Sandbox) -> Vec<PathBuf> {
     let list = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     };
-    list(&sandbox.path("cache")).iter().flat_map(|folder| list(folder)).collect()
+    list(&sandbox.path("cache")).iter().flat_map(|directory| list(directory)).collect()
 }
 
 fn made(flavour: Flavour, mode: &str) -> (Arc<Sandbox>, Repository) {
@@ -130,7 +130,7 @@ fn those_that_were_not_used_for_longest_make_room() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_does_no_harm() {
+fn a_directory_that_cannot_be_written_does_no_harm() {
     let Some(flavour) = Flavour::any() else { return };
     let (sandbox, borg) = made(flavour, "repokey-blake2");
     std::fs::write(sandbox.path("cache"), "in the way").unwrap();

@@ -64,7 +64,7 @@ pub fn chunks(items: &[(Item, ChunkLists)]) -> Vec<Chunk> {
 }
 
 /// Asserts that the archive is authentic, its items are those that `borg list` tells, and that
-/// each file has the bytes that it has in the sandbox's source folder.
+/// each file has the bytes that it has in the sandbox's source directory.
 pub fn assert_right(sandbox: &Sandbox, borg: &common::Repository, repository: &Repository, name: &str) {
     let archive = archive(repository, name).unwrap();
     assert_eq!(archive.name, name.as_bytes());
@@ -178,7 +178,7 @@ fn mode(mode: u32, kind: FileType, linked: bool) -> String {
     std::iter::once(kind).chain(bits).collect()
 }
 
-/// Writes `bytes` as `name` into the source folder.
+/// Writes `bytes` as `name` into the source directory.
 pub fn put(sandbox: &Sandbox, name: &str, bytes: &[u8]) {
     std::fs::write(sandbox.source().join(OsStr::from_bytes(name.as_bytes())), bytes).unwrap();
 }

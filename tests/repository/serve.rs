@@ -65,7 +65,7 @@ pub fn remote(sandbox: &Arc<Sandbox>, path: &Path) -> (Result<Remote>, Arc<Atomi
 }
 
 #[test]
-fn a_server_gives_the_same_as_the_folder() {
+fn a_server_gives_the_same_as_the_directory() {
     each_borg(|flavour| {
         for mode in ["repokey-blake2", "keyfile", "none"] {
             let sandbox = Arc::new(Sandbox::new(flavour));
@@ -252,7 +252,7 @@ fn a_server_that_was_killed_is_started_again() {
 }
 
 #[test]
-fn archives_move_and_go_while_they_are_read_from_folder_and_server() {
+fn archives_move_and_go_while_they_are_read_from_directory_and_server() {
     each_borg(|flavour| {
         let sandbox = Arc::new(Sandbox::new(flavour));
         let borg = Repository::init(&sandbox, "repokey-blake2");
@@ -302,10 +302,10 @@ fn reading_goes_on_beside_create_delete_and_compact_and_hinders_none() {
     borg.create_with(&sandbox, "kept", &chunker);
     let (store, _) = remote(&sandbox, borg.dir());
     let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
-    let folder = open(&sandbox, borg.dir()).unwrap();
+    let directory = open(&sandbox, borg.dir()).unwrap();
     let ended = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for repository in [&server, &folder] {
+        for repository in [&server, &directory] {
             let (ended, bytes) = (&ended, &bytes);
             scope.spawn(move || {
                 let id = archive(repository, "kept").unwrap().id;

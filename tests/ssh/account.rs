@@ -54,7 +54,7 @@ fn who_is_not_root_connects_as_nobody_else() {
     // His own name is right: bob gets through, and there is no repository yet.
     let let_through = own("bob");
     assert!(
-        let_through.stderr().contains("the folder at ssh://machine@milena/./backup holds no repository"),
+        let_through.stderr().contains("the directory at ssh://machine@milena/./backup holds no repository"),
         "{let_through}"
     );
 }

@@ -1,4 +1,4 @@
-//! `--cache-dir` in a folder of another account, who may put there what it likes.
+//! `--cache-dir` in a directory of another account, who may put there what it likes.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -12,12 +12,12 @@ const SIZE: usize = 24 << 20;
 /// What is kept of it is less, so that something has to go.
 const KEPT: [&str; 2] = ["--cache-size", "16M"];
 
-/// A folder of root's that looks like one of chunks: the oldest would be the first to go.
+/// A directory of root's that looks like one of chunks: the oldest would be the first to go.
 fn bait(dir: PathBuf) -> PathBuf {
     for byte in 0..=255 {
-        let folder = dir.join(format!("{byte:02x}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = std::fs::File::create(folder.join(format!("{byte:064x}"))).unwrap();
+        let directory = dir.join(format!("{byte:02x}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = std::fs::File::create(directory.join(format!("{byte:064x}"))).unwrap();
         file.set_len(1 << 20).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
@@ -44,7 +44,7 @@ fn give_to_another(path: &Path) {
     Program::new("chown").args(["-hR", "65534:65534"]).arg(path).ok();
 }
 
-/// Mounts with `cache` as the folder, does `meanwhile`, and reads all of the image.
+/// Mounts with `cache` as the directory, does `meanwhile`, and reads all of the image.
 fn read(sandbox: &Sandbox, cache: &Path, bytes: &[u8], meanwhile: impl FnOnce()) {
     let options = ["--source", "native", "--cache-dir", cache.to_str().unwrap()];
     let mounted = Mounted::new(sandbox, ARCHIVE, &[&options[..], &KEPT].concat());
@@ -54,7 +54,7 @@ fn read(sandbox: &Sandbox, cache: &Path, bytes: &[u8], meanwhile: impl FnOnce())
 }
 
 #[test]
-fn links_of_the_account_whose_folder_it_is_lead_root_nowhere() {
+fn links_of_the_account_whose_directory_it_is_lead_root_nowhere() {
     if !available(&[Need::Root, Need::Fuse, Need::Sshd]) {
         return;
     }
@@ -68,7 +68,7 @@ fn links_of_the_account_whose_folder_it_is_lead_root_nowhere() {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let before = entries(&roots);
 
-    // The folder itself is a link.
+    // The directory itself is a link.
     for name in ["chunks", "catalogs"] {
         symlink(&roots, theirs.join(name)).unwrap();
     }
@@ -76,7 +76,7 @@ fn links_of_the_account_whose_folder_it_is_lead_root_nowhere() {
     read(&sandbox, &theirs, &bytes, || ());
     assert_eq!(entries(&roots), before);
 
-    // Their own folder, with links in it.
+    // Their own directory, with links in it.
     for name in ["chunks", "catalogs"] {
         std::fs::remove_file(theirs.join(name)).unwrap();
         std::fs::create_dir(theirs.join(name)).unwrap();
@@ -102,5 +102,5 @@ fn links_of_the_account_whose_folder_it_is_lead_root_nowhere() {
     assert_eq!(entries(&roots), before);
     assert_eq!(moved.metadata().unwrap().mode() & 0o777, 0o700);
     let kept: u64 = entries(&moved).keys().map(|path| path.symlink_metadata().unwrap().len()).sum();
-    assert!(kept > 1 << 20, "{kept} bytes are kept where root's folder is");
+    assert!(kept > 1 << 20, "{kept} bytes are kept where root's directory is");
 }

@@ -1,9 +1,9 @@
-//! Folders of other programs in the place of a repository on a server.
+//! Directories of other programs in the place of a repository on a server.
 
 use crate::common::{Need, available, each_borg};
 use crate::lab::Lab;
 
-/// What each makes of an empty folder PLACE, and what it is called.
+/// What each makes of an empty directory PLACE, and what it is called.
 const FOREIGN: [(&str, &str); 4] = [
     ("mkdir -p PLACE/config PLACE/archives PLACE/keys PLACE/data", "is a repository of borg 2"),
     (
@@ -20,7 +20,7 @@ const FOREIGN: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn a_folder_of_another_program_on_a_server_is_said_to_be_one() {
+fn a_directory_of_another_program_on_a_server_is_said_to_be_one() {
     if !available(&[Need::Root, Need::Fuse, Need::Sshd]) {
         return;
     }

@@ -149,7 +149,7 @@ impl Lab {
         self.inside(binary()).arg("--config").arg(self.sandbox.config()).args(words)
     }
 
-    /// The server's folder of the repository, as it is seen from outside.
+    /// The server's directory of the repository, as it is seen from outside.
     pub fn on_server(&self, path: &str) -> PathBuf {
         Path::new("/proc").join(self.holder.id().to_string()).join("root").join(path)
     }

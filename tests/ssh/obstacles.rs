@@ -35,7 +35,7 @@ fn each_obstacle_is_named_with_the_next_step_and_borg_is_not_started() {
         ));
     };
 
-    assert_told(&lab, &fake, "the folder at ssh://machine@milena/./backup holds no repository", "init");
+    assert_told(&lab, &fake, "the directory at ssh://machine@milena/./backup holds no repository", "init");
     lab.root("rmdir ~machine/backup").ok();
     assert_told(&lab, &fake, "there is no repository at ssh://machine@milena/./backup", "init");
     lab.place(

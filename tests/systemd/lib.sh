@@ -1,5 +1,5 @@
 # What the tests in the systemd lab share: the program and its units are installed as `make install` does, the
-# repository is a folder, its key has a passphrase, and both are where only root and systemd find them.
+# repository is a directory, its key has a passphrase, and both are where only root and systemd find them.
 set -euo pipefail
 trap 'echo "${BASH_SOURCE[1]:-$0}: line $LINENO: $BASH_COMMAND" >&2' ERR
 

@@ -48,12 +48,12 @@ refused '"tank/secret"' "its key is not loaded"
 refused '"tank/twin", "tank/twin2"' "they have the same mount point"
 step "what is named and cannot be backed up is an error before anything is made"
 
-# A folder that lies in the archive as a link must not lead out of it.
+# A directory that lies in the archive as a link must not lead out of it.
 ln -s /srv /tank/link
 zfs create -o mountpoint=/tank/link/deep -o canmount=noauto tank/deep
 before=$(in_zfs)
 refused '"tank", "tank/deep"' "symbolic link"
-[ ! -e /srv/deep ] || fail "it made a folder outside of the staged tree"
+[ ! -e /srv/deep ] || fail "it made a directory outside of the staged tree"
 rm /tank/link
 
 # The root of the archive from a file system that is no ZFS, with devices below /dev.

@@ -1,5 +1,5 @@
-//! Objects of a slow store, kept in a folder as they came: encrypted, each a file by its id. They
-//! outlive the process and the machine's run. What the folder gives is trusted no more than what
+//! Objects of a slow store, kept in a directory as they came: encrypted, each a file by its id. They
+//! outlive the process and the machine's run. What the directory gives is trusted no more than what
 //! the store gives: an object that is not authentic is fetched again.
 //!
 //! Nothing is kept of a repository that is not encrypted, and never the manifest, which changes.
@@ -20,7 +20,7 @@ use super::id::Id;
 use super::segment::LARGEST_OBJECT;
 use super::store::{Object, Pending, Store};
 
-/// A store with a folder before it.
+/// A store with a directory before it.
 pub struct Cached {
     inner: Arc<dyn Store>,
     dir: PathBuf,
@@ -37,7 +37,7 @@ impl Cached {
         Cached { inner, dir, limit, used: Mutex::new(None) }
     }
 
-    /// A folder for each first byte: file systems do not like a million names in one.
+    /// A directory for each first byte: file systems do not like a million names in one.
     fn path(&self, id: &Id) -> PathBuf {
         self.dir.join(format!("{:02x}", id.0[0])).join(id.to_string())
     }
@@ -68,12 +68,12 @@ impl Cached {
             return Ok(());
         }
         let path = self.path(id);
-        let folder = path.parent().unwrap_or(&self.dir);
-        fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
-        if !fs::symlink_metadata(folder)?.is_dir() {
+        let directory = path.parent().unwrap_or(&self.dir);
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
+        if !fs::symlink_metadata(directory)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(object)?;
         file.persist(&path)?;
         self.make_room(object.len() as u64)
@@ -109,17 +109,17 @@ impl Cached {
 }
 
 /// When each object below `dir` was last used, its length, and its file. Nothing but our own: the
-/// folder may have been somebody's, who put links there.
+/// directory may have been somebody's, who put links there.
 fn objects(dir: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
     let mut all = Vec::new();
     let digits = |name: &OsStr, count| {
         name.len() == count && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
     };
-    for folder in fs::read_dir(dir)?.flatten() {
-        if !digits(&folder.file_name(), 2) || !folder.file_type()?.is_dir() {
+    for directory in fs::read_dir(dir)?.flatten() {
+        if !digits(&directory.file_name(), 2) || !directory.file_type()?.is_dir() {
             continue;
         }
-        for entry in fs::read_dir(folder.path())?.flatten() {
+        for entry in fs::read_dir(directory.path())?.flatten() {
             // Not what a link leads to.
             if let Ok(meta) = entry.metadata()
                 && digits(&entry.file_name(), 64)
@@ -156,7 +156,7 @@ impl Store for Cached {
     }
 }
 
-/// An object that is in the folder, or that the store was asked for.
+/// An object that is in the directory, or that the store was asked for.
 struct Wanted {
     cached: Arc<Cached>,
     id: Id,

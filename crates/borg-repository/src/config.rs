@@ -9,7 +9,7 @@ use super::id::Id;
 pub struct Config {
     /// The id of the repository.
     pub id: Id,
-    /// Segments in a folder of `data`.
+    /// Segments in a directory of `data`.
     pub segments_per_dir: u32,
     /// Text of the key, when it is kept in the repository; without white space.
     pub key: Option<Zeroizing<String>>,

@@ -282,7 +282,7 @@ mod tests {
         write_sint(out, value).unwrap();
     }
 
-    /// A folder, a file with all that a file can have, a device.
+    /// A directory, a file with all that a file can have, a device.
     fn stream() -> Vec<u8> {
         let mut out = Vec::new();
         write_map_len(&mut out, 4).unwrap();

@@ -129,7 +129,7 @@ fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Res
     Ok(())
 }
 
-/// Looks for the key file of the repository `id` in `places`, which are files or folders full of
+/// Looks for the key file of the repository `id` in `places`, which are files or directories full of
 /// them; places that do not exist are passed over. Returns the file and the key's text.
 ///
 /// # Errors
@@ -137,7 +137,7 @@ fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Res
 pub fn find_key_file(places: &[PathBuf], id: &Id) -> Result<(PathBuf, Zeroizing<String>)> {
     for place in places {
         let found = if place.is_dir() {
-            in_folder(place, id)?
+            in_directory(place, id)?
         } else {
             in_file(place, id)?.map(|text| (place.clone(), text))
         };
@@ -148,9 +148,9 @@ pub fn find_key_file(places: &[PathBuf], id: &Id) -> Result<(PathBuf, Zeroizing<
     Err(Error::NoKey(*id))
 }
 
-fn in_folder(folder: &Path, id: &Id) -> Result<Option<(PathBuf, Zeroizing<String>)>> {
-    let failed = || Error::io(format!("list {}", folder.display()));
-    for entry in std::fs::read_dir(folder).map_err(failed())? {
+fn in_directory(directory: &Path, id: &Id) -> Result<Option<(PathBuf, Zeroizing<String>)>> {
+    let failed = || Error::io(format!("list {}", directory.display()));
+    for entry in std::fs::read_dir(directory).map_err(failed())? {
         let path = entry.map_err(failed())?.path();
         if let Some(text) = in_file(&path, id)? {
             return Ok(Some((path, text)));

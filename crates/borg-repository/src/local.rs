@@ -1,4 +1,4 @@
-//! A repository in a folder, read without its lock.
+//! A repository in a directory, read without its lock.
 //!
 //! Segments are only appended to, and compaction commits the copy of an object before it removes
 //! the original. So an object that is not where the index says is looked up once more, in the
@@ -30,7 +30,7 @@ const INDEX: &str = "read the index";
 /// How often the state is read anew when it changes while it is read.
 const ATTEMPTS: u32 = 10;
 
-/// A repository in a folder.
+/// A repository in a directory.
 pub struct Local {
     files: Files,
     config: Config,
@@ -285,18 +285,19 @@ impl Files {
     /// Numbers of the segments from `first` on, sorted; at least the last `wanted` of them.
     fn segments_from(&self, first: u32, wanted: usize) -> io::Result<Vec<u32>> {
         let data = self.dir.join("data");
-        let mut folders = numbers(&data, |name| name.parse::<u32>().ok())?;
-        folders.sort_unstable();
+        let mut directories = numbers(&data, |name| name.parse::<u32>().ok())?;
+        directories.sort_unstable();
         let mut segments = Vec::new();
-        while let Some(folder) = folders.pop() {
-            if folder < first / self.per_dir || segments.len() >= wanted {
+        while let Some(directory) = directories.pop() {
+            if directory < first / self.per_dir || segments.len() >= wanted {
                 break;
             }
-            let mut found = match numbers(&data.join(folder.to_string()), |name| name.parse::<u32>().ok()) {
+            let mut found = match numbers(&data.join(directory.to_string()), |name| name.parse::<u32>().ok())
+            {
                 Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
                 found => found?,
             };
-            found.retain(|n| *n >= first && n / self.per_dir == folder);
+            found.retain(|n| *n >= first && n / self.per_dir == directory);
             segments.append(&mut found);
         }
         segments.sort_unstable();

@@ -10,8 +10,8 @@ use super::id::Id;
 /// What a repository is held against.
 #[derive(Debug, Clone)]
 pub struct SecurityRules {
-    /// Has a folder for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
-    /// configuration folder.
+    /// Has a directory for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
+    /// configuration directory.
     pub database: PathBuf,
     /// Where the repository is, as borg writes it.
     pub location: String,
@@ -21,7 +21,7 @@ pub struct SecurityRules {
     pub may_be_unknown: bool,
 }
 
-/// The folder of one repository in the database; it need not be there.
+/// The directory of one repository in the database; it need not be there.
 pub struct Security {
     dir: PathBuf,
     rules: SecurityRules,

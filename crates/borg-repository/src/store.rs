@@ -1,4 +1,4 @@
-//! Where objects come from: a folder on this machine, or a server.
+//! Where objects come from: a directory on this machine, or a server.
 
 use std::ops::Range;
 use std::sync::Arc;

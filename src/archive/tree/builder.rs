@@ -32,8 +32,8 @@ pub struct TreeBuilder {
     above: Vec<Item>,
     stripped: Stripped,
     /// The directory of the archive that was looked up last, since the next file is in it, too.
-    last: Folder,
-    folders: HashMap<Box<[u8]>, Text>,
+    last: Directory,
+    directory_paths: HashMap<Box<[u8]>, Text>,
     masters: Masters,
     /// Contents of one path, each with the next one.
     repeated: Vec<(ContentId, ContentId)>,
@@ -44,7 +44,7 @@ pub struct TreeBuilder {
 }
 
 /// A directory of the archive.
-struct Folder {
+struct Directory {
     text: Text,
     /// Under which path it was last shown, and as which node.
     shown: Option<(Box<[u8]>, NodeId)>,
@@ -60,8 +60,8 @@ impl TreeBuilder {
             directories: HashTable::new(),
             above: Vec::new(),
             stripped: Stripped::default(),
-            last: Folder { text: Text::NONE, shown: None },
-            folders: HashMap::new(),
+            last: Directory { text: Text::NONE, shown: None },
+            directory_paths: HashMap::new(),
             masters: Masters::default(),
             repeated: Vec::new(),
             hasher: DefaultHashBuilder::default(),
@@ -99,15 +99,15 @@ impl TreeBuilder {
         }
         let place = match &item.raw {
             None => self.place(split(item.path.as_bytes()))?,
-            Some(raw) => Place { folder: Text::NONE, name: self.keep(raw)? },
+            Some(raw) => Place { directory: Text::NONE, name: self.keep(raw)? },
         };
         let node = match &item.source {
             Some(source) if kind != Kind::Symlink => self.masters.find(&self.tree.texts, source)?,
             _ => self.inode(kind, item, place)?,
         };
         if let Some(shown) = self.view.shown(&item.path) {
-            let (folders, name) = split(showable(shown).filter(|shown| !shown.is_empty())?);
-            let parent = self.parent(folders)?;
+            let (directories, name) = split(showable(shown).filter(|shown| !shown.is_empty())?);
+            let parent = self.parent(directories)?;
             let name = if item.raw.is_some() { self.keep(name)? } else { place.name };
             self.links.push((parent, Entry { name, node }));
             if self.view.strip_components > 0 {
@@ -153,7 +153,7 @@ impl TreeBuilder {
     pub fn finish(mut self) -> Tree {
         self.describe_above();
         self.tree.neighbours = neighbours(&self.repeated, &self.tree.contents);
-        drop((self.directories, self.masters, self.folders, self.owner_numbers));
+        drop((self.directories, self.masters, self.directory_paths, self.owner_numbers));
         let nodes = self.tree.nodes.len();
         let mut starts = vec![0u32; nodes + 1];
         self.links.iter().for_each(|(parent, _)| starts[*parent as usize + 1] += 1);
@@ -176,16 +176,16 @@ impl TreeBuilder {
             let children = &mut sorted[starts[directory] as usize..starts[directory + 1] as usize];
             let first = tree.entries.len();
             take_last_of_each_name(children, &tree.texts, &mut tree.entries);
-            let mut folders = 0;
+            let mut directories = 0;
             for entry in &tree.entries[first..] {
                 let child = &mut tree.nodes[entry.node as usize];
                 match Kind::of(child.kind) {
-                    Kind::Directory => folders += 1,
+                    Kind::Directory => directories += 1,
                     _ => child.nlink += 1,
                 }
             }
             let node = &mut tree.nodes[directory];
-            node.nlink = 2 + folders;
+            node.nlink = 2 + directories;
             node.body[1] = first as u32;
             node.body[2] = (tree.entries.len() - first) as u32;
         }
@@ -225,12 +225,12 @@ impl TreeBuilder {
     }
 
     /// The directory in which what is added is shown.
-    fn parent(&mut self, folders: &[u8]) -> Option<NodeId> {
+    fn parent(&mut self, directories: &[u8]) -> Option<NodeId> {
         match &self.last.shown {
-            Some((path, id)) if **path == *folders => Some(*id),
+            Some((path, id)) if **path == *directories => Some(*id),
             _ => {
-                let id = self.directory(folders)?;
-                self.last.shown = Some((folders.into(), id));
+                let id = self.directory(directories)?;
+                self.last.shown = Some((directories.into(), id));
                 Some(id)
             }
         }
@@ -348,19 +348,19 @@ impl TreeBuilder {
         Some(number)
     }
 
-    fn place(&mut self, (folder, name): (&[u8], &[u8])) -> Option<Place> {
-        if stretch_if_any(&self.tree.texts, self.last.text) != Some(folder) {
-            let known = self.folders.get(folder).copied();
+    fn place(&mut self, (directory, name): (&[u8], &[u8])) -> Option<Place> {
+        if stretch_if_any(&self.tree.texts, self.last.text) != Some(directory) {
+            let known = self.directory_paths.get(directory).copied();
             self.last.text = match known {
                 Some(text) => text,
                 None => {
-                    let text = self.keep(folder)?;
-                    self.folders.insert(folder.into(), text);
+                    let text = self.keep(directory)?;
+                    self.directory_paths.insert(directory.into(), text);
                     text
                 }
             };
         }
-        Some(Place { folder: self.last.text, name: self.keep(name)? })
+        Some(Place { directory: self.last.text, name: self.keep(name)? })
     }
 
     fn keep(&mut self, text: &[u8]) -> Option<Text> {

@@ -8,7 +8,7 @@ pub struct Content<'a> {
     pub item: u32,
     /// The directory in which it stands and the name that it has there, as the archive has them, also
     /// where the view shows others.
-    pub folder: &'a [u8],
+    pub directory: &'a [u8],
     pub name: &'a [u8],
     /// The path in the archive, where it is written in an unusual way, such as `./a`.
     pub unusual: Option<&'a [u8]>,
@@ -26,6 +26,6 @@ impl Content<'_> {
         if let Some(path) = self.unusual {
             return path.to_vec();
         }
-        if self.folder.is_empty() { self.name.to_vec() } else { [self.folder, self.name].join(&b'/') }
+        if self.directory.is_empty() { self.name.to_vec() } else { [self.directory, self.name].join(&b'/') }
     }
 }

@@ -59,13 +59,13 @@ impl Masters {
 type Address<'a> = (Option<&'a [u8]>, &'a [u8]);
 
 fn path_in(texts: &[u8], place: Place) -> Address<'_> {
-    (stretch_if_any(texts, place.folder), stretch(texts, place.name))
+    (stretch_if_any(texts, place.directory), stretch(texts, place.name))
 }
 
 fn address(path: &[u8]) -> Address<'_> {
     if !ItemPath::is_clean(path) {
         return (None, path);
     }
-    let (folder, name) = split(path);
-    (Some(folder), name)
+    let (directory, name) = split(path);
+    (Some(directory), name)
 }

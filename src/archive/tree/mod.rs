@@ -165,17 +165,17 @@ impl Tree {
         let record = self.contents.get(id as usize)?;
         let beside = self.neighbours.binary_search_by_key(&id, |n| n.content);
         let beside = beside.map_or_else(|_| Neighbours::default(), |at| self.neighbours[at]);
-        let (folder, name) = (self.text_if_any(record.place.folder), self.text(record.place.name));
-        let unusual = folder.is_none().then_some(name);
+        let (directory, name) = (self.text_if_any(record.place.directory), self.text(record.place.name));
+        let unusual = directory.is_none().then_some(name);
         let whole = || {
             name.iter()
                 .rposition(|b| *b == b'/')
                 .map_or((&name[..0], name), |at| (&name[..at], &name[at + 1..]))
         };
-        let (folder, name) = folder.map_or_else(whole, |folder| (folder, name));
+        let (directory, name) = directory.map_or_else(whole, |directory| (directory, name));
         Some(Content {
             item: record.item,
-            folder,
+            directory,
             name,
             unusual,
             size: record.size,

@@ -101,7 +101,7 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Place {
-    pub folder: Text,
+    pub directory: Text,
     pub name: Text,
 }
 

@@ -19,9 +19,9 @@ impl Stripped {
         }
         self.last = Some(path.into());
         let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
-        for folder in ends.map(|end| &path[..end]) {
-            if !self.used.contains(folder) {
-                self.used.insert(folder.into());
+        for directory in ends.map(|end| &path[..end]) {
+            if !self.used.contains(directory) {
+                self.used.insert(directory.into());
             }
         }
     }
@@ -30,6 +30,6 @@ impl Stripped {
     pub fn are_open(&self) -> bool {
         let is_open = |mode: &u32| mode & 0o005 == 0o005;
         let above = self.modes.get(&[][..]).is_none_or(is_open);
-        above && self.used.iter().all(|folder| self.modes.get(folder).is_some_and(is_open))
+        above && self.used.iter().all(|directory| self.modes.get(directory).is_some_and(is_open))
     }
 }

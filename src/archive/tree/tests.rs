@@ -49,9 +49,9 @@ fn content<'a>(tree: &'a Tree, path: &str) -> Content<'a> {
 }
 
 #[test]
-fn folders_without_an_item_are_made() {
+fn directories_without_an_item_are_made() {
     let t = tree(View::default(), vec![file("a/b/c", 1), item("a", libc::S_IFDIR, 0)]);
-    assert_eq!(at(&t, "a").unwrap().meta.mtime, 7, "the later item gives the folder its attributes");
+    assert_eq!(at(&t, "a").unwrap().meta.mtime, 7, "the later item gives the directory its attributes");
     assert_eq!(at(&t, "a/b").unwrap().meta.mode, libc::S_IFDIR | 0o755);
     assert_eq!(at(&t, "a/b").unwrap().meta.mtime, 3, "it is as old as the archive");
     assert_eq!(at(&t, "a").unwrap().nlink, 3);
@@ -89,7 +89,7 @@ fn a_path_that_comes_twice_knows_where_its_bytes_stand_in_the_stream() {
 
 #[test]
 fn a_path_without_end_is_left_out_and_a_long_one_can_be_walked() {
-    let deep = |folders| file(&("d/".repeat(folders) + "f"), 1);
+    let deep = |directories| file(&("d/".repeat(directories) + "f"), 1);
     let t = tree(View::default(), vec![deep(100_000), deep(30_000), file("after", 1)]);
     assert_eq!((t.left_out().count(), content(&t, "after").size), (1, 1));
     let mut at = Tree::ROOT;
@@ -100,7 +100,7 @@ fn a_path_without_end_is_left_out_and_a_long_one_can_be_walked() {
 }
 
 #[test]
-fn what_no_folder_can_show_is_left_out_and_named_and_the_rest_is_there() {
+fn what_no_directory_can_show_is_left_out_and_named_and_the_rest_is_there() {
     let long = "x".repeat(256);
     let symlink =
         |name: &str, target: &[u8]| Item { source: Some(target.into()), ..item(name, libc::S_IFLNK, 0) };
@@ -119,7 +119,7 @@ fn what_no_folder_can_show_is_left_out_and_named_and_the_rest_is_there() {
     assert!(t.left_out().to_string().starts_with("\"xxx"), "{}", t.left_out());
     let Body::Directory { children, .. } = t.node(Tree::ROOT).unwrap().body else { panic!() };
     let names: Vec<_> = children.iter().map(|(name, _)| name.len()).collect();
-    assert_eq!(names, [6, 255], "and no folder is made for what is left out");
+    assert_eq!(names, [6, 255], "and no directory is made for what is left out");
 }
 
 #[test]
@@ -168,13 +168,13 @@ fn two_ways_to_write_one_path_are_two_items_with_their_own_bytes_and_links() {
         || vec![file("d/f", 1), raw("d/f", "./d/f", 2), link("plain", "d/f"), link("dotted", "./d/f")];
     let t = tree(View::default(), items());
     let shown = content(&t, "d/f");
-    assert_eq!((shown.path(), shown.folder, shown.name), (b"./d/f".to_vec(), &b"./d"[..], &b"f"[..]));
+    assert_eq!((shown.path(), shown.directory, shown.name), (b"./d/f".to_vec(), &b"./d"[..], &b"f"[..]));
     assert_eq!((shown.size, shown.before, shown.after), (2, 0, 0));
     assert_eq!((content(&t, "plain").size, content(&t, "dotted").size), (1, 2));
 }
 
 #[test]
-fn folders_above_what_is_asked_for_keep_what_the_archive_says_of_them() {
+fn directories_above_what_is_asked_for_keep_what_the_archive_says_of_them() {
     let closed = || Item { mode: libc::S_IFDIR | 0o700, uid: 5, ..item("prot", libc::S_IFDIR, 0) };
     let view = View { paths: vec![ItemPath::new(b"prot/data").unwrap()], strip_components: 0 };
     let t = tree(view, vec![file("prot/data/f", 1), closed(), item("other", libc::S_IFDIR, 0)]);
@@ -186,7 +186,7 @@ fn folders_above_what_is_asked_for_keep_what_the_archive_says_of_them() {
 }
 
 #[test]
-fn the_root_is_made_up_where_it_stands_for_folders_that_were_not_open() {
+fn the_root_is_made_up_where_it_stands_for_directories_that_were_not_open() {
     let dir = |path: &str, mode| Item { mode: libc::S_IFDIR | mode, ..item(path, libc::S_IFDIR, 0) };
     let strip = |n| View { paths: vec![], strip_components: n };
     let made_up = |view, items| tree(view, items).node(Tree::ROOT).unwrap().meta.made_up;

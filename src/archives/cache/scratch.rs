@@ -62,7 +62,7 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made there.
     pub fn new(dir: &Path, limit: u64) -> Result<Self> {
-        let cannot = || Error::failed(format!("cannot make the cache file in {}", dir.display()));
+        let to_error = || Error::failed(format!("cannot make the cache file in {}", dir.display()));
         let file = File::options()
             .read(true)
             .write(true)
@@ -71,7 +71,7 @@ impl Scratch {
             .open(dir)
             .or_else(|_| tempfile::tempfile_in(dir))
             .map_err(|e| {
-                cannot().because(e).hint("choose another place with --cache-dir, or --cache-size 0")
+                to_error().because(e).hint("choose another place with --cache-dir, or --cache-size 0")
             })?;
         let mut secret = Zeroizing::new([0; 32]);
         SystemRandom::new()
@@ -83,7 +83,7 @@ impl Scratch {
                 writes: AtomicU64::new(0),
                 index: Mutex::new(Index::new(limit)),
             })
-            .map_err(|_| cannot().because("the kernel gave no random key"))
+            .map_err(|_| to_error().because("the kernel gave no random key"))
     }
 
     /// Keeps a frame, in place of the least recently used ones where there is no room.

@@ -23,8 +23,8 @@ use crate::archive::tree::{Tree, View};
 use crate::archives::pace::Pace;
 use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
 use crate::archives::storage::Remembered;
+use crate::directories::Private;
 use crate::error::{Error, Result};
-use crate::folders::Private;
 use crate::process::daemon;
 use crate::process::memory::Budget;
 use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
@@ -112,9 +112,9 @@ impl NativeCatalog {
     /// repository, up to `limit` bytes.
     fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
         match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
-            (Ok(folder), Some(shared)) => {
-                shared.repository.keep_objects_in(folder.path(), limit);
-                shared.chunks = Some(folder);
+            (Ok(directory), Some(shared)) => {
+                shared.repository.keep_objects_in(directory.path(), limit);
+                shared.chunks = Some(directory);
             }
             (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
             // Nobody else has it yet.
@@ -180,17 +180,17 @@ impl Catalog for NativeCatalog {
 
     fn look_again(&self) -> Result<Option<Vec<Archive>>> {
         self.pace.look(&self.borg, || {
-            let manifest = self.shared.repository.refresh().map_err(|e| opening::told(&self.borg, e))?;
+            let manifest = self.shared.repository.refresh().map_err(|e| opening::message(&self.borg, e))?;
             let is_listed = lock(&self.listed_at).as_ref() == Some(&manifest.timestamp);
             if is_listed { Ok(None) } else { self.archives().map(Some) }
         })
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let cannot = || Error::failed(format!("cannot read the archive {}", archive.name));
-        let id = Id::from_hex(&archive.id).ok_or_else(|| cannot().because("its id is none"))?;
+        let to_error = || Error::failed(format!("cannot read the archive {}", archive.name));
+        let id = Id::from_hex(&archive.id).ok_or_else(|| to_error().because("its id is none"))?;
         let repository = &self.shared.repository;
-        let meta = repository.archive(&id).map_err(|e| cannot().because(e))?;
+        let meta = repository.archive(&id).map_err(|e| to_error().because(e))?;
         if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
             return Err(not_authentic(&format!("read the archive {}", archive.name)));
         }
@@ -208,9 +208,9 @@ impl Catalog for NativeCatalog {
             each(item);
         };
         let memory = Budget::of_free_memory();
-        repository.items(&meta, || memory.check(), &mut take).map_err(|e| cannot().because(e))?;
+        repository.items(&meta, || memory.check(), &mut take).map_err(|e| to_error().because(e))?;
         if !complete {
-            return Err(cannot().because("it has more chunks than can be counted"));
+            return Err(to_error().because("it has more chunks than can be counted"));
         }
         lists.finish();
         lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));

@@ -1,4 +1,4 @@
-//! Opening the repository: in its folder, or behind its server.
+//! Opening the repository: in its directory, or behind its server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
         Some(_) => None,
         None => Some(Arc::new(borg.server()?)),
     };
-    let opened = store(borg, server.as_ref(), stall).map_err(|e| cannot(borg, e))?;
+    let opened = store(borg, server.as_ref(), stall).map_err(|e| to_error(borg, e))?;
     let (mut passphrases, mut failed) = (borg.passphrases(), None);
     let credentials = Credentials {
         key_files: &borg.key_places(),
@@ -50,7 +50,7 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
     match (Repository::open(opened, credentials), failed) {
         (Ok(repository), _) => Ok(Opened { repository, server }),
         (Err(borg_repository::Error::Passphrase(_)), Some(e)) => Err(NotOpened::Failed(e)),
-        (Err(e), _) => Err(cannot(borg, e)),
+        (Err(e), _) => Err(to_error(borg, e)),
     }
 }
 
@@ -99,15 +99,15 @@ fn store(
     }
 }
 
-fn cannot(borg: &Borg, e: borg_repository::Error) -> NotOpened {
+fn to_error(borg: &Borg, e: borg_repository::Error) -> NotOpened {
     match e {
         e if e.is_unsupported() => NotOpened::OnlyBorg(e.to_string()),
-        e => NotOpened::Failed(told(borg, e)),
+        e => NotOpened::Failed(message(borg, e)),
     }
 }
 
 /// As borg's own failures are told.
-pub fn told(borg: &Borg, e: borg_repository::Error) -> Error {
+pub fn message(borg: &Borg, e: borg_repository::Error) -> Error {
     use borg_repository::Error as E;
     if let Err(interrupted) = interrupt::check() {
         return interrupted;

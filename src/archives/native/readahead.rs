@@ -21,7 +21,7 @@ const NEAR: u64 = 4 << 20;
 /// Files whose reads are followed at once.
 const FOLLOWED: usize = 64;
 /// Places in a file from which reads go on at once: a file system in an image is read in its tables,
-/// folders and files by turns.
+/// directories and files by turns.
 const HEADS: usize = 8;
 
 /// Follows the readers of an archive's files, and asks for what they may want next.

@@ -1,4 +1,4 @@
-//! Lists of files from earlier mounts: a file each in the cache folder, encrypted and authenticated
+//! Lists of files from earlier mounts: a file each in the cache directory, encrypted and authenticated
 //! under a key that is derived from the repository's own. Any that is not right is as if there were
 //! none.
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::lists::{self, Lists};
 use super::sealed::{self, Sealed};
 use crate::archive::tree::{self, Tree, View};
-use crate::folders::Private;
+use crate::directories::Private;
 use crate::secret::Secret;
 
 /// Bytes that all files together may have; one that was just written stays whatever it has.
@@ -27,7 +27,7 @@ const FORM: u32 = 2;
 const STALE: Duration = Duration::from_secs(3600);
 const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
 
-/// The folder of them.
+/// The directory of them.
 pub struct Saved {
     dir: PathBuf,
     secret: Secret<[u8; 32]>,
@@ -43,8 +43,8 @@ impl Saved {
     /// What was saved of the archive of this id as this view shows it.
     pub fn load(&self, archive: &str, view: &View) -> Option<(Tree, Lists)> {
         let about = about(archive, view);
-        let folder = Private::open(&self.dir).ok()?;
-        let file = File::open(self.path(&folder.path(), &about)).ok()?;
+        let directory = Private::open(&self.dir).ok()?;
+        let file = File::open(self.path(&directory.path(), &about)).ok()?;
         let sealed = Sealed::<SECTIONS>::open(&file, &*self.secret, &about)?;
         let (of_tree, of_lists) = sealed.lengths.split_first_chunk::<{ tree::SECTIONS }>()?;
         let mut tree = Tree::with_lengths(*of_tree)?;
@@ -62,8 +62,8 @@ impl Saved {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, archive: &str, view: &View, tree: &Tree, lists: &Lists) -> io::Result<()> {
-        let folder = Private::make(&self.dir).map_err(io::Error::other)?;
-        let dir = folder.path();
+        let directory = Private::make(&self.dir).map_err(io::Error::other)?;
+        let dir = directory.path();
         let about = about(archive, view);
         // Made with mode 0600.
         let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&dir)?;
@@ -87,7 +87,7 @@ impl Saved {
     fn prune(&self, dir: &Path, newest: &Path) {
         let Ok(entries) = fs::read_dir(dir) else { return };
         let known = |entry: fs::DirEntry| {
-            // Nothing but our own: the folder may have been somebody's.
+            // Nothing but our own: the directory may have been somebody's.
             let name = entry.file_name();
             let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
             name.to_str().filter(|name| ours(name))?;

@@ -34,8 +34,8 @@ const THREADS: usize = 4;
 /// Those of `output`, and when the kernel gives no random bytes.
 pub fn write(mut output: impl Write, secret: &[u8], about: &[u8], sections: &[&[u8]]) -> io::Result<()> {
     let mut salt = [0; SALT];
-    let cannot = |_| io::Error::other("the cipher failed");
-    SystemRandom::new().fill(&mut salt).map_err(cannot)?;
+    let to_error = |_| io::Error::other("the cipher failed");
+    SystemRandom::new().fill(&mut salt).map_err(to_error)?;
     let key = key(secret, &salt, about).ok_or_else(|| io::Error::other("the key failed"))?;
     let mut head = head_start(&salt);
     sections.iter().for_each(|section| head.extend((section.len() as u64).to_ne_bytes()));
@@ -46,7 +46,7 @@ pub fn write(mut output: impl Write, secret: &[u8], about: &[u8], sections: &[&[
         sealed.extend_from_slice(block);
         let tag = key.seal_in_place_separate_tag(nonce(number), Aad::from(&head), &mut sealed);
         output.write_all(&sealed)?;
-        output.write_all(tag.map_err(cannot)?.as_ref())?;
+        output.write_all(tag.map_err(to_error)?.as_ref())?;
     }
     output.flush()
 }

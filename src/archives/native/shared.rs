@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lists::Numbers;
-use crate::folders::Private;
+use crate::directories::Private;
 use borg_repository::Repository;
 
 pub struct Shared {

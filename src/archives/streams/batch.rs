@@ -24,7 +24,7 @@ const BYTES: u64 = 32 * 1024 * 1024;
 const ARGUMENTS: usize = 512 * 1024;
 /// Reads this near to the last batch, in files of the archive, are a walk through a tree.
 const NEAR: ContentId = 5000;
-/// With how many files beyond its own folder a walk begins; doubled with each batch.
+/// With how many files beyond its own directory a walk begins; doubled with each batch.
 const STRIDE: usize = 16;
 
 type Files = HashMap<ContentId, Arc<[u8]>>;
@@ -32,7 +32,7 @@ type Files = HashMap<ContentId, Arc<[u8]>>;
 /// The batches of an archive.
 pub struct Batches {
     context: Arc<Context>,
-    folders: Folders,
+    directories: Directories,
     state: Mutex<State>,
 }
 
@@ -51,13 +51,13 @@ struct Batch {
     changed: Condvar,
 }
 
-/// Which small files stand in the same folder.
-struct Folders {
-    /// Hash of the folder's path, and a content in it; sorted.
-    by_folder: Vec<(u64, ContentId)>,
+/// Which small files stand in the same directory.
+struct Directories {
+    /// Hash of the directory's path, and a content in it; sorted.
+    by_directory: Vec<(u64, ContentId)>,
 }
 
-/// Whether the reader walks through the tree: then a batch takes more than one folder.
+/// Whether the reader walks through the tree: then a batch takes more than one directory.
 #[derive(Default)]
 struct Walk {
     last: Option<ContentId>,
@@ -74,30 +74,30 @@ impl Walk {
     }
 }
 
-impl Folders {
+impl Directories {
     fn new(tree: &Tree) -> Self {
-        let entry = |(id, c): (ContentId, Content)| (hash(c.folder), id);
+        let entry = |(id, c): (ContentId, Content)| (hash(c.directory), id);
         let small = (0..).zip(tree.contents()).filter(|(_, c)| is_small(c));
-        let mut by_folder: Vec<_> = small.map(entry).collect();
-        by_folder.sort_unstable();
-        Folders { by_folder }
+        let mut by_directory: Vec<_> = small.map(entry).collect();
+        by_directory.sort_unstable();
+        Directories { by_directory }
     }
 
-    /// The small files in the folder of `content`, in the order of the archive.
+    /// The small files in the directory of `content`, in the order of the archive.
     fn siblings<'a>(&'a self, tree: &'a Tree, content: Content<'a>) -> impl Iterator<Item = ContentId> + 'a {
-        let wanted = hash(content.folder);
-        let start = self.by_folder.partition_point(|(hash, _)| *hash < wanted);
-        self.by_folder[start..]
+        let wanted = hash(content.directory);
+        let start = self.by_directory.partition_point(|(hash, _)| *hash < wanted);
+        self.by_directory[start..]
             .iter()
             .take_while(move |(hash, _)| *hash == wanted)
             .map(|(_, id)| *id)
-            .filter(move |id| tree.content(*id).is_some_and(|sibling| sibling.folder == content.folder))
+            .filter(move |id| tree.content(*id).is_some_and(|sibling| sibling.directory == content.directory))
     }
 }
 
 impl Batches {
     pub fn new(context: Arc<Context>) -> Self {
-        Batches { folders: Folders::new(&context.tree), context, state: Mutex::default() }
+        Batches { directories: Directories::new(&context.tree), context, state: Mutex::default() }
     }
 
     /// Whether such a content comes in batches.
@@ -130,7 +130,7 @@ impl Batches {
         self.note(&members, &result);
         batch.finish(result);
         match batch.wait(id) {
-            // One bad file must not take its whole folder with it.
+            // One bad file must not take its whole directory with it.
             Err(ReadError::Incomplete(_)) if members.len() > 1 => self.fetch(id),
             result => result,
         }
@@ -141,7 +141,7 @@ impl Batches {
         if state.alone.contains(&id) {
             return Ok(vec![id]);
         }
-        let mut members = choose(&self.context, &self.folders, id, ahead)?;
+        let mut members = choose(&self.context, &self.directories, id, ahead)?;
         members.retain(|m| *m == id || !(state.alone.contains(m) || state.batches.contains_key(m)));
         Ok(members)
     }
@@ -163,25 +163,25 @@ impl Batches {
     }
 }
 
-/// The files of a batch for `id`, in the order of the archive: those of its folder, and `ahead`
+/// The files of a batch for `id`, in the order of the archive: those of its directory, and `ahead`
 /// files after it.
 fn choose(
     context: &Context,
-    folders: &Folders,
+    directories: &Directories,
     id: ContentId,
     ahead: usize,
 ) -> Result<Vec<ContentId>, ReadError> {
     let content = context.content(id)?;
-    let siblings: Vec<ContentId> = folders.siblings(&context.tree, content).collect();
+    let siblings: Vec<ContentId> = directories.siblings(&context.tree, content).collect();
     let here = siblings.partition_point(|s| *s < id);
     let following = (id + 1..context.tree.content_count()).take(4 * ahead);
-    // From the file on, then what is before it in the folder, then what follows in the archive.
-    let in_folder = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
+    // From the file on, then what is before it in the directory, then what follows in the archive.
+    let in_directory = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
     let is_wanted = |c: &ContentId| {
         let content = context.tree.content(*c);
         content.is_some_and(|content| is_small(&content) && !context.sink.has_all(*c, content.size))
     };
-    let candidates = in_folder.chain(following).filter(is_wanted);
+    let candidates = in_directory.chain(following).filter(is_wanted);
     let mut room =
         Room { files: siblings.len().max(ahead).clamp(1, FILES), bytes: BYTES, arguments: ARGUMENTS };
     let mut chosen = BTreeSet::new();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn siblings_are_those_of_the_same_folder_and_small() {
+    fn siblings_are_those_of_the_same_directory_and_small() {
         let tree = tree(&[
             ("a/x", 5),
             ("ab/x", 5),
@@ -306,14 +306,14 @@ mod tests {
             ("a/empty", 0),
             ("top", 1),
         ]);
-        let folders = Folders::new(&tree);
-        let of = |id| folders.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
+        let directories = Directories::new(&tree);
+        let of = |id| directories.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
         assert_eq!(of(0), [0, 3]);
         assert_eq!(of(6), [6]);
     }
 
     #[test]
-    fn only_a_walk_reads_ahead_of_the_folder() {
+    fn only_a_walk_reads_ahead_of_the_directory() {
         let mut walk = Walk::default();
         assert_eq!(walk.step(10), 0);
         assert_eq!([walk.step(20), walk.step(15), walk.step(90)], [16, 32, 64]);

@@ -3,7 +3,7 @@
 //! `borg list --json-lines` loses bytes that are no UTF-8, nanoseconds, device numbers, xattrs and
 //! ACLs, and `borg debug dump-archive` fails on some xattrs; both take a second per 40,000 items.
 //! The chunks of the archive's metadata, as borg decrypts them, lose nothing. borg writes them as
-//! files: into a folder in memory that only we can look into, and each is gone once it is read.
+//! files: into a directory in memory that only we can look into, and each is gone once it is read.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -26,8 +26,8 @@ use crate::archive::tree::Tree;
 use crate::archives::pace::Pace;
 use crate::archives::reader::Frames;
 use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
+use crate::directories;
 use crate::error::{Error, Kind, Result};
-use crate::folders;
 use crate::process::memory::Budget;
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::tools::borg::{self, Borg, Line, Origins};
@@ -95,12 +95,12 @@ impl BorgCatalog {
     }
 
     fn dump(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let folder = folders::in_memory()?;
+        let directory = directories::in_memory()?;
         let command = self
             .borg
             .command("debug dump-archive-items", self.limits.lock_wait)?
             .arg(borg::archive_argument(&archive.name))
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             // So that a chunk is read while borg decrypts the next.
             .env("PYTHONUNBUFFERED", "1");
         let mut running = Running::start(self, command, archive)?;
@@ -116,7 +116,7 @@ impl BorgCatalog {
                 continue;
             };
             // borg names a chunk before it writes it, so the one before is complete.
-            if let Some(complete) = written.replace(folder.path().join(name)) {
+            if let Some(complete) = written.replace(directory.path().join(name)) {
                 running.take(&complete, &mut parser, each)?;
             }
         }

@@ -167,7 +167,7 @@ mod tests {
     fn what_is_written_in_an_unusual_way_is_asked_for_by_one_expression() {
         let content = |unusual: Option<&'static [u8]>| Content {
             item: 0,
-            folder: b"d",
+            directory: b"d",
             name: b"f",
             unusual,
             size: 1,

@@ -190,7 +190,7 @@ fn what_is_mounted_elsewhere_for_now_is_found_there() {
 }
 
 #[test]
-fn a_dataset_takes_the_place_of_a_listed_folder() {
+fn a_dataset_takes_the_place_of_a_listed_directory() {
     let config = Config {
         datasets_to_backup: vec![wanted("tank/boot", Selection::Only)],
         ..config(&["/boot", "/boot/efi"])

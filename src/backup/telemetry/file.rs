@@ -17,18 +17,19 @@ const COLLECTORS: [&str; 3] = [
 /// At every moment the file is the old one or the new one.
 pub fn write(target: &Path, text: &str) -> Result<()> {
     let target = place(target)?;
-    let cannot =
+    let to_error =
         |e: io::Error| Error::failed(format!("cannot write telemetry to {}", target.display())).because(e);
     if fs::metadata(&target).is_ok_and(|m| !m.is_file()) {
-        return Err(cannot(io::Error::other("it is no file")));
+        return Err(to_error(io::Error::other("it is no file")));
     }
     let parent = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The collector takes what ends with .prom.
-    let mut new = tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(parent).map_err(cannot)?;
-    new.write_all(text.as_bytes()).map_err(cannot)?;
-    new.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(cannot)?;
-    new.as_file().sync_all().map_err(cannot)?;
-    new.persist(&target).map_err(|e| cannot(e.error)).map(drop)
+    let mut new =
+        tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(parent).map_err(to_error)?;
+    new.write_all(text.as_bytes()).map_err(to_error)?;
+    new.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(to_error)?;
+    new.as_file().sync_all().map_err(to_error)?;
+    new.persist(&target).map_err(|e| to_error(e.error)).map(drop)
 }
 
 fn place(target: &Path) -> Result<PathBuf> {

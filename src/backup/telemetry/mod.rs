@@ -74,8 +74,8 @@ impl Telemetry {
         let Some(name) = self.history.newest_without_figures().map(str::to_owned) else { return Ok(()) };
         let argument = archive_argument(&name);
         let doing = format!("read the figures of the archive {name}");
-        let told: Told = ask(&borg, &["info", "--json", &argument], &doing, lock_wait)?;
-        for archive in told.archives {
+        let answer: Answer = ask(&borg, &["info", "--json", &argument], &doing, lock_wait)?;
+        for archive in answer.archives {
             let end = seconds(&archive.end).unwrap_or_default();
             self.history.figures(&archive.id, Made { end, statistics: archive.stats });
         }
@@ -158,7 +158,7 @@ struct Repository {
 
 /// `borg info --json ::NAME`
 #[derive(Deserialize)]
-struct Told {
+struct Answer {
     archives: Vec<Details>,
 }
 

@@ -11,7 +11,7 @@ use super::super::bookmarks::repository_tag as tag;
 use super::super::report::{Outcome, Report};
 use crate::archive::identity::Identity;
 use crate::archive::origin::Listed;
-use crate::folders;
+use crate::directories;
 
 /// Times are in seconds since 1970, UTC.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct LastRun {
 /// Where it is kept for the configuration `config`.
 pub fn file(config: &Path) -> Option<PathBuf> {
     let config = std::path::absolute(config).ok()?;
-    Some(folders::cache_dir().ok()?.join(format!("telemetry-{}.json", tag(&config.to_string_lossy()))))
+    Some(directories::cache_dir().ok()?.join(format!("telemetry-{}.json", tag(&config.to_string_lossy()))))
 }
 
 impl RunHistory {
@@ -79,7 +79,7 @@ impl RunHistory {
 
     pub fn save(&self, file: &Path) -> Option<()> {
         let dir = file.parent()?;
-        folders::make_private(dir).ok()?;
+        directories::make_private(dir).ok()?;
         let mut new = tempfile::NamedTempFile::new_in(dir).ok()?;
         new.write_all(&serde_json::to_vec_pretty(self).ok()?).ok()?;
         new.persist(file).ok()?;

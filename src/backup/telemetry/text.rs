@@ -99,7 +99,7 @@ fn metrics(history: &RunHistory, took: Duration) -> Vec<Metric> {
         ),
         metric(
             "borg_backup_unread_files",
-            "Files and folders in it that could not be read, and are missing in the archive.",
+            "Files and directories in it that could not be read, and are missing in the archive.",
             plain(run.map(|run| run.unread as f64)),
         ),
         metric(

@@ -126,13 +126,13 @@ impl Attach {
     fn tell(&self, console: Console, attachment: &Attachment, device: &Path) {
         let what = self.path.display();
         let of = &attachment.archive;
-        let shown = device.display();
+        let label = device.display();
         let how = match (&self.keep_changes, self.writable) {
             (Some(file), _) => format!("writable, changes stay in {}", file.display()),
             (None, true) => "writable, changes are thrown away".to_owned(),
             (None, false) => "read-only".to_owned(),
         };
-        console.say(&format!("{what} of {of} is at {shown} ({how})."));
+        console.say(&format!("{what} of {of} is at {label} ({how})."));
         match (&self.mount, &self.to_qube) {
             (Some(dir), _) => {
                 console.say(&format!("Its files:   {}", dir.display()));
@@ -149,20 +149,20 @@ impl Attach {
             }
             (None, None) => self.next_step(device).iter().for_each(|line| console.say(line)),
         }
-        console.say(&format!("Detach it:   borg-offsite-backup detach {shown}"));
+        console.say(&format!("Detach it:   borg-offsite-backup detach {label}"));
     }
 
     /// What one does with such a device; nothing when that cannot be seen.
     fn next_step(&self, device: &Path) -> Vec<String> {
         let Ok(content) = blockdev::content(device) else { return Vec::new() };
-        let shown = device.display();
+        let label = device.display();
         match (content.kind, content.table) {
             (Some(kind), _) => match filesystem::how_to_go_on(&kind, device) {
                 Some(how) => vec![format!("It holds {kind}: {how}")],
                 None => {
                     let mode = if self.writable { Mode::Writable } else { Mode::ReadOnly };
                     let options = filesystem::options(&kind, mode);
-                    vec![format!("Mount it:    mount -o {options} {shown} DIR")]
+                    vec![format!("Mount it:    mount -o {options} {label} DIR")]
                 }
             },
             (None, Some(table)) => {

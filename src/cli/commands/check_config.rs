@@ -49,7 +49,7 @@ impl CheckConfig {
 /// What the configuration comes to here and now.
 struct Findings {
     repository: String,
-    /// The folder of a local repository, and whether it is there.
+    /// The directory of a local repository, and whether it is there.
     local: Option<(PathBuf, bool)>,
     /// Why nobody could connect to the server.
     no_way: Option<String>,
@@ -87,14 +87,14 @@ impl Findings {
         Ok(Findings {
             repository: borg.repository().to_owned(),
             local: borg.local().map(|dir| (dir.to_owned(), dir.is_dir())),
-            no_way: borg.route().and_then(|way| way.rsh(false).err()).map(|e| told(&e)),
+            no_way: borg.route().and_then(|way| way.rsh(false).err()).map(|e| message(&e)),
             no_qubes: missing_of_qubes(config),
             key_file: borg.key_file().to_owned(),
             key: key(borg.key_file()),
             passphrase: Borg::passphrase_source(),
-            borg: Borg::version().map_err(|e| told(&e)),
+            borg: Borg::version().map_err(|e| message(&e)),
             filesystems: config.filesystems_to_backup.iter().map(|path| filesystem(path, &mounts)).collect(),
-            datasets: datasets(config).map_err(|e| told(&e)),
+            datasets: datasets(config).map_err(|e| message(&e)),
         })
     }
 
@@ -230,7 +230,7 @@ impl Findings {
 }
 
 /// An error in one line, with the next step.
-fn told(error: &Error) -> String {
+fn message(error: &Error) -> String {
     [error.chain()].into_iter().chain(error.hints().iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 

@@ -16,7 +16,7 @@ use crate::error::Result;
 /// End what `attach` made: mounts, devices, changes that are not kept.
 #[derive(Args)]
 pub struct Detach {
-    /// The device, the folder where it is mounted, or an archive: then all that is attached of it.
+    /// The device, the directory where it is mounted, or an archive: then all that is attached of it.
     #[arg(value_name = "DEVICE|DIR|::ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
     what: Option<PathBuf>,
     /// Detach everything that is attached.

@@ -19,16 +19,16 @@ pub struct Umount {
 impl Umount {
     pub fn run(&self) -> Result<Exit> {
         let dir = mount_point::absolute(&self.dir)?;
-        let shown = self.dir.display();
+        let label = self.dir.display();
         let Some(mount) = mounts::at(&dir)? else {
-            return Err(Error::usage(format!("nothing is mounted at {shown}")).hint("see `findmnt`"));
+            return Err(Error::usage(format!("nothing is mounted at {label}")).hint("see `findmnt`"));
         };
         if mount.kind != FUSE_TYPE {
             return Err(Error::usage(format!(
-                "{shown} is a mount of type {}, not of this program",
+                "{label} is a mount of type {}, not of this program",
                 mount.kind
             ))
-            .hint(format!("`umount {shown}` unmounts it")));
+            .hint(format!("`umount {label}` unmounts it")));
         }
         // What is open in a mount whose process is gone can only fail.
         mounts::unmount(&dir, mount.is_dead()).map_err(|e| match e.kind() {

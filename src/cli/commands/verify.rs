@@ -66,14 +66,14 @@ impl Verify {
         match (&self.path, &self.against) {
             (Some(path), Some(target)) => match archived.find(path.as_bytes())? {
                 Found::Image(image) => self.compare(&archived, &image, target, console),
-                Found::Folder(path) | Found::Other(path) => Err(Error::usage(format!(
+                Found::Directory(path) | Found::Other(path) => Err(Error::usage(format!(
                     "{path} is no file in the archive, so no target can be held against it"
                 ))),
             },
             (path, _) => {
                 let path = path.as_ref().map(|path| archived.find(path.as_bytes())).transpose()?;
                 let path = path.map(|found| match found {
-                    Found::Image(Image { path, .. }) | Found::Folder(path) | Found::Other(path) => path,
+                    Found::Image(Image { path, .. }) | Found::Directory(path) | Found::Other(path) => path,
                 });
                 self.read(&borg, &archived, path.as_ref(), console)
             }
@@ -83,7 +83,7 @@ impl Verify {
     fn compare(&self, archived: &Archived, image: &Image, target: &Path, console: Console) -> Result<Exit> {
         let place = Place::at(target)?;
         if place.kind == TargetKind::New {
-            return Err(Error::usage(format!("there is no {}", place.shown())));
+            return Err(Error::usage(format!("there is no {}", place.label())));
         }
         let target = place.open_to_read()?;
         let (start, display) = (Instant::now(), Display::new(console));
@@ -91,21 +91,21 @@ impl Verify {
         display.clear();
         let comparison = comparison?;
         if self.json {
-            let mut told = told_of(archived, Some(&image.path), json_of(&comparison));
-            told["target"] = json!(target.shown());
-            console::print(&told.to_string())?;
+            let mut message = told_of(archived, Some(&image.path), json_of(&comparison));
+            message["target"] = json!(target.label());
+            console::print(&message.to_string())?;
         }
-        let (shown, name) = (target.shown(), image.name());
+        let (label, name) = (target.label(), image.name());
         if comparison.is_equal() {
             let took = units::duration(start.elapsed());
-            console.say(&format!("{shown} equals {name}: all {} ({took})", size(image.size)));
+            console.say(&format!("{label} equals {name}: all {} ({took})", size(image.size)));
             return Ok(Exit::Done);
         }
         if !self.json {
             let lines = comparison.differing.iter().map(|range| format!("differs: {}", in_bytes(range)));
             show(lines, comparison.differing.len())?;
         }
-        Err(differs(shown, &name, &comparison))
+        Err(differs(label, &name, &comparison))
     }
 
     fn read(
@@ -123,8 +123,8 @@ impl Verify {
             }
             data::by_borg(borg, archived, path)?;
             if self.json {
-                let told = told_of(archived, path, json!({ "right": true }));
-                console::print(&told.to_string())?;
+                let message = told_of(archived, path, json!({ "right": true }));
+                console::print(&message.to_string())?;
             }
             console.say(&format!("{name} is right, says borg ({})", units::duration(start.elapsed())));
             return Ok(Exit::Done);
@@ -137,16 +137,16 @@ impl Verify {
             console::print(&told_of(archived, path, json_of_reading(&reading)).to_string())?;
         }
         if reading.damaged_files == 0 {
-            console.say(&told(&name, &reading, &units::duration(start.elapsed())));
+            console.say(&message(&name, &reading, &units::duration(start.elapsed())));
             return Ok(Exit::Done);
         }
         if !self.json {
-            let lines = reading.damaged.iter().map(|file| format!("damaged: {}", file.told()));
+            let lines = reading.damaged.iter().map(|file| format!("damaged: {}", file.message()));
             show(lines, reading.damaged_files as usize)?;
         }
         let files = count(reading.damaged_files);
-        let told = format!("{name} is damaged: {files} of its files cannot be read as they were");
-        Err(Error::new(Kind::Differs, told).hint(
+        let message = format!("{name} is damaged: {files} of its files cannot be read as they were");
+        Err(Error::new(Kind::Differs, message).hint(
             "`borg-offsite-backup check` tells what of the repository is wrong; other archives may have them",
         ))
     }
@@ -165,7 +165,7 @@ fn name(archived: &Archived, path: Option<&ItemPath>) -> String {
     path.map_or_else(|| format!("::{name}"), |path| format!("::{name} {path}"))
 }
 
-fn told(name: &str, reading: &Reading, took: &str) -> String {
+fn message(name: &str, reading: &Reading, took: &str) -> String {
     let (read, total) = (size(reading.read), size(reading.total));
     if reading.read == reading.total {
         return format!("{name} is right: all {total} were read ({took})");
@@ -176,7 +176,7 @@ fn told(name: &str, reading: &Reading, took: &str) -> String {
 
 fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
     let Comparison { size: listed, target_size, differing } = comparison;
-    let told = format!(
+    let message = format!(
         "{target} differs from {name}: {} in {}",
         size(comparison.bytes()),
         if differing.len() == 1 {
@@ -185,7 +185,7 @@ fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
             format!("{} ranges", count(differing.len() as u64))
         }
     );
-    let error = Error::new(Kind::Differs, told);
+    let error = Error::new(Kind::Differs, message);
     let error = match listed == target_size {
         true => error,
         false => error.hint(format!("{target} has {target_size} bytes, the archive's {listed}")),

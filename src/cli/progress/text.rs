@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn the_remaining_time_comes_from_the_rate_and_the_last_run() {
         let about = |total| Progress::bytes("archive", 1_000_000_000, total).with_subject("x");
-        let told = text(&about(Total::About(7_000_000_000)), TEN);
-        assert_eq!(told, "1.0 GB of about 7.0 GB   100 MB/s   1 min 0 s left   x");
+        let message = text(&about(Total::About(7_000_000_000)), TEN);
+        assert_eq!(message, "1.0 GB of about 7.0 GB   100 MB/s   1 min 0 s left   x");
         assert_eq!(text(&about(Total::Unknown), TEN), "1.0 GB   100 MB/s   x");
         let more_than_last_time = text(&about(Total::About(5)), TEN);
         assert_eq!(more_than_last_time, "1.0 GB   100 MB/s   x");
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_name_does_not_steer_the_terminal() {
-        let told = text(&Progress::bytes("archive", 1000, Total::Unknown).with_subject("a\x1b[2Jb\n"), TEN);
-        assert!(told.ends_with("a\\u{1b}[2Jb\\n"), "{told:?}");
+        let message =
+            text(&Progress::bytes("archive", 1000, Total::Unknown).with_subject("a\x1b[2Jb\n"), TEN);
+        assert!(message.ends_with("a\\u{1b}[2Jb\\n"), "{message:?}");
     }
 }

@@ -29,10 +29,10 @@ impl FileSystem {
         }
     }
 
-    /// Of an archive's folder. Not the archive's own attributes: listing all archives must not load
+    /// Of an archive's directory. Not the archive's own attributes: listing all archives must not load
     /// them. But once it is loaded, other users must not see more than those let them; and until then the
     /// kernel must ask each time, or it lets them in by what it keeps.
-    pub(super) fn folder_attr(&self, n: usize) -> Result<Attr, Errno> {
+    pub(super) fn directory_attr(&self, n: usize) -> Result<Attr, Errno> {
         let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
         if let Some(attr) = slot.root.get().filter(|_| self.rules.for_everyone) {
             return Ok(Attr { lifetime: FOR_A_MOMENT, ..attr.clone() });

@@ -36,7 +36,7 @@ impl FileSystem {
         }
         match place {
             Place::In(n, node) => self.children(n, node, from, each),
-            _ => self.folders(from, each),
+            _ => self.directories(from, each),
         }
     }
 
@@ -60,9 +60,9 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The folders of all archives, each numbered by the archive's number: others come and go while
+    /// The directories of all archives, each numbered by the archive's number: others come and go while
     /// they are listed.
-    fn folders(&self, from: u64, each: &mut dyn FnMut(Entry<'_>, u64) -> bool) -> Result<(), Errno> {
+    fn directories(&self, from: u64, each: &mut dyn FnMut(Entry<'_>, u64) -> bool) -> Result<(), Errno> {
         if from >= LAST {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl FileSystem {
         for n in self.archives.shown(from.saturating_sub(2) as usize) {
             let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
             let name = slot.archive.name.as_bytes();
-            if !each(Entry { name, attr: self.folder_attr(n)? }, n as u64 + 3) {
+            if !each(Entry { name, attr: self.directory_attr(n)? }, n as u64 + 3) {
                 return Ok(());
             }
         }

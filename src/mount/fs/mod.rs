@@ -61,21 +61,21 @@ pub struct Rules {
     pub tree_memory: u64,
 }
 
-/// One archive, or all of them as folders.
+/// One archive, or all of them as directories.
 pub struct FileSystem {
     catalog: Arc<dyn Catalog>,
     cache: Arc<Cache>,
     rules: Rules,
     archives: Arc<ShownArchives>,
     loaded: LoadedArchives,
-    /// The archive is the root itself, not a folder in it.
+    /// The archive is the root itself, not a directory in it.
     single: bool,
     looks: Looks,
 }
 
 /// Where an inode is.
 enum Place {
-    /// The folder of all archives.
+    /// The directory of all archives.
     Top,
     Latest,
     /// The link that tells which archive this is.
@@ -109,7 +109,7 @@ impl FileSystem {
         Ok(fs)
     }
 
-    /// Shows every one of `archives` as a folder, loaded when it is first entered.
+    /// Shows every one of `archives` as a directory, loaded when it is first entered.
     pub fn of_archives(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
@@ -137,7 +137,7 @@ impl FileSystem {
         let loaded = self.loaded.get(0).filter(|_| self.single)?;
         // Names of hard links may lead to contents that are not shown.
         let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.rules.view.shows(&path));
-        let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.folder));
+        let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.directory));
         let images = images.map(|c| (c.path(), c.size));
         let volumes = images.filter(|(path, _)| volumes::name_of(path).is_some() && shows(path)).collect();
         Some(Summary { entries: loaded.tree.len() as u64 - 1, volumes })
@@ -157,10 +157,10 @@ impl FileSystem {
         }
     }
 
-    /// The same for its attributes: those of an archive's folder are known before it is loaded.
+    /// The same for its attributes: those of an archive's directory are known before it is loaded.
     pub fn has_attr(&self, ino: u64) -> bool {
-        let is_folder = matches!(self.place(ino), Some(Place::In(_, Tree::ROOT))) && !self.single;
-        is_folder || self.is_ready(ino)
+        let is_directory = matches!(self.place(ino), Some(Place::In(_, Tree::ROOT))) && !self.single;
+        is_directory || self.is_ready(ino)
     }
 
     /// The same for what is in it.
@@ -180,12 +180,12 @@ impl FileSystem {
         }
     }
 
-    /// Whether what is in a folder never changes.
+    /// Whether what is in a directory never changes.
     pub fn is_constant(&self, ino: u64) -> bool {
         !matches!(self.place(ino), Some(Place::Top))
     }
 
-    /// To be called before a folder is looked into. `was_ready`: as [`FileSystem::is_ready`] said when
+    /// To be called before a directory is looked into. `was_ready`: as [`FileSystem::is_ready`] said when
     /// the kernel asked.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl FileSystem {
             return Ok(());
         }
         self.loaded(n)?;
-        let is_open = self.folder_attr(n)?.mode & 0o005 == 0o005;
+        let is_open = self.directory_attr(n)?.mode & 0o005 == 0o005;
         if is_open { Ok(()) } else { Err(Errno::ESTALE) }
     }
 
@@ -224,7 +224,7 @@ impl FileSystem {
         }
     }
 
-    /// The inode of a name in the folder of all archives.
+    /// The inode of a name in the directory of all archives.
     fn find(&self, name: &[u8]) -> Option<u64> {
         if let Some((_, turns)) = self.archives.latest().filter(|_| name == LATEST.as_bytes()) {
             return Some(LATEST_INO + u64::from(turns));
@@ -236,8 +236,8 @@ impl FileSystem {
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
         match self.place(ino).ok_or(Errno::ENOENT)? {
             Place::Top => {
-                let folders = self.archives.count() as u32;
-                Ok(self.plain(ROOT, libc::S_IFDIR | 0o755, 2 + folders, 0, 0))
+                let directories = self.archives.count() as u32;
+                Ok(self.plain(ROOT, libc::S_IFDIR | 0o755, 2 + directories, 0, 0))
             }
             Place::Latest => {
                 let (target, _) = self.archives.latest().ok_or(Errno::ENOENT)?;
@@ -248,7 +248,7 @@ impl FileSystem {
                 let attr = self.plain(MARK_INO, libc::S_IFLNK | 0o777, 1, id.len() as u64, 0);
                 Ok(Attr { lifetime: FOR_EVER, ..attr })
             }
-            Place::In(n, Tree::ROOT) if !self.single => self.folder_attr(n),
+            Place::In(n, Tree::ROOT) if !self.single => self.directory_attr(n),
             Place::In(n, node) => self.node_attr(n, &*self.loaded(n)?, node),
         }
     }

@@ -1,4 +1,4 @@
-//! A folder of our own, in the file system of the folder that is restored to.
+//! A directory of our own, in the file system of the directory that is restored to.
 
 use std::fs::File;
 use std::io;
@@ -12,19 +12,19 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::geteuid;
 
+use crate::directories;
 use crate::error::{Error, Result};
-use crate::folders;
 
-/// What the folders are called; the number of the process follows.
+/// What the directories are called; the number of the process follows.
 const PREFIX: &str = ".borg-offsite-backup-restore-";
-/// Where root's borg sees the folder, in a mount namespace of its own.
+/// Where root's borg sees the directory, in a mount namespace of its own.
 const PLACE: &str = "restore";
 const NOTHING: Option<&str> = None;
-const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Links are made, but followed by nobody (Linux 5.10).
 const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
 
-/// A fresh, private folder. Dropped, it is removed with all that is in it.
+/// A fresh, private directory. Dropped, it is removed with all that is in it.
 pub struct Fresh {
     parent: File,
     name: String,
@@ -36,7 +36,7 @@ impl Fresh {
         let parent = parent.try_clone()?;
         let name = format!("{PREFIX}{}", std::process::id());
         mkdirat(&parent, name.as_str(), Mode::S_IRWXU)?;
-        let dir = File::from(openat(&parent, name.as_str(), FOLDER, Mode::empty())?);
+        let dir = File::from(openat(&parent, name.as_str(), DIRECTORY, Mode::empty())?);
         if dir.metadata()?.uid() != geteuid().as_raw() {
             return Err(io::Error::other("somebody else put another one in its place"));
         }
@@ -48,7 +48,7 @@ impl Fresh {
     }
 
     /// Where programs that this thread starts find it. For root that is a place to which nobody else
-    /// has a way, whatever the owner of the folder above does with the name, and where links lead
+    /// has a way, whatever the owner of the directory above does with the name, and where links lead
     /// nowhere. The thread is in a mount namespace of its own from then on.
     ///
     /// # Errors
@@ -57,10 +57,10 @@ impl Fresh {
         if !geteuid().is_root() {
             return Ok(path_in(&self.parent, &self.name));
         }
-        let place = folders::state_dir()?.join(PLACE);
-        folders::make_private(&place)?;
+        let place = directories::state_dir()?.join(PLACE);
+        directories::make_private(&place)?;
         self.mount(&place).map_err(|e| {
-            Error::failed(format!("cannot show {} the folder to extract to", place.display()))
+            Error::failed(format!("cannot show {} the directory to extract to", place.display()))
                 .because(e)
                 .hint("root needs the capability CAP_SYS_ADMIN for it; some containers take it away")
         })?;
@@ -72,7 +72,7 @@ impl Fresh {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING)?;
         // What was opened before belongs to other mounts than those of this thread.
-        let dir = File::options().read(true).custom_flags(FOLDER.bits()).open(known)?;
+        let dir = File::options().read(true).custom_flags(DIRECTORY.bits()).open(known)?;
         let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
         if identity(&dir)? != identity(&self.dir)? {
             return Err(io::Error::other("somebody else put another one in its place"));
@@ -96,7 +96,7 @@ impl Drop for Fresh {
     }
 }
 
-/// Removes the folders that killed restores of this user left in `parent`.
+/// Removes the directories that killed restores of this user left in `parent`.
 pub fn remove_abandoned(parent: &File) {
     let all = std::fs::read_dir(path_in(parent, ".")).into_iter().flatten().flatten();
     for entry in all {
@@ -111,7 +111,7 @@ pub fn remove_abandoned(parent: &File) {
     }
 }
 
-/// A path of what is in an open folder, however that is called meanwhile.
+/// A path of what is in an open directory, however that is called meanwhile.
 fn path_in(dir: &File, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd()))
 }

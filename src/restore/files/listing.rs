@@ -67,19 +67,23 @@ impl Listing {
         Ok(Listing { entries: items.len() as u64, bytes, patterns: patterns_asked, items })
     }
 
-    /// How many names there will be, with those of the folders above `paths`.
+    /// How many names there will be, with those of the directories above `paths`.
     pub fn names(&self, paths: &[ItemPath]) -> u64 {
         let mut names: HashSet<&str> = self.items.iter().map(|item| item.path.as_str()).collect();
-        let shown: Vec<String> = paths.iter().map(lossy).collect();
-        names.extend(shown.iter().flat_map(|path| above(path)));
+        let label: Vec<String> = paths.iter().map(lossy).collect();
+        names.extend(label.iter().flat_map(|path| above(path)));
         names.len() as u64
     }
 
-    /// What is in the folder `to` already, so far as its name can be told.
+    /// What is in the directory `to` already, so far as its name can be told.
     pub fn in_the_way(&self, to: &Path, overwrite: bool) -> Vec<PathBuf> {
         let is_in_the_way = |item: &&Entry| {
             let Ok(there) = std::fs::symlink_metadata(to.join(&item.path)) else { return false };
-            if item.is_folder() || there.is_dir() { item.is_folder() != there.is_dir() } else { !overwrite }
+            if item.is_directory() || there.is_dir() {
+                item.is_directory() != there.is_dir()
+            } else {
+                !overwrite
+            }
         };
         self.items.iter().filter(is_in_the_way).map(|item| PathBuf::from(&item.path)).collect()
     }
@@ -123,13 +127,13 @@ fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) 
                 log.push(Line::parse(line));
             }
         })?;
-    let cannot = || Error::failed(format!("cannot {doing}"));
-    let pipe = child.stdout().ok_or_else(cannot)?;
+    let to_error = || Error::failed(format!("cannot {doing}"));
+    let pipe = child.stdout().ok_or_else(to_error)?;
     let lines = BufReader::new(TimedPipe::new(pipe, lock_wait + STALL)).lines();
     let parse = |line: std::io::Result<String>| -> Result<Entry> {
         interrupt::check()?;
-        let line = line.map_err(|e| cannot().because(e))?;
-        let mut entry: Entry = serde_json::from_str(&line).map_err(|e| cannot().because(e))?;
+        let line = line.map_err(|e| to_error().because(e))?;
+        let mut entry: Entry = serde_json::from_str(&line).map_err(|e| to_error().because(e))?;
         entry.path = without_dots(&entry.path).to_owned();
         if entry.mode.starts_with('h') {
             entry.source = without_dots(&entry.source).to_owned();
@@ -144,8 +148,8 @@ fn list(borg: &Borg, archive: &str, patterns: &[OsString], lock_wait: Duration) 
 
 /// Why one of `items` would come to lie elsewhere than its path says, if one does.
 fn judge(items: &[Entry]) -> Result<(), String> {
-    let no_folders: HashSet<&str> =
-        items.iter().filter(|item| !item.is_folder()).map(|item| item.path.as_str()).collect();
+    let no_directories: HashSet<&str> =
+        items.iter().filter(|item| !item.is_directory()).map(|item| item.path.as_str()).collect();
     let links: HashSet<&str> =
         items.iter().filter(|item| item.mode.starts_with('l')).map(|item| item.path.as_str()).collect();
     for item in items {
@@ -155,8 +159,8 @@ fn judge(items: &[Entry]) -> Result<(), String> {
             if !is_inside(name) {
                 return Err(format!("`{name}` leads out of it"));
             }
-            if let Some(above) = above(name).find(|above| no_folders.contains(above)) {
-                return Err(format!("`{name}` lies below `{above}`, which is no folder"));
+            if let Some(above) = above(name).find(|above| no_directories.contains(above)) {
+                return Err(format!("`{name}` lies below `{above}`, which is no directory"));
             }
         }
         if let Some(source) = source.filter(|source| links.contains(source)) {
@@ -172,13 +176,13 @@ fn is_inside(path: &str) -> bool {
     path == "." || clean.is_some_and(|clean| !clean.is_root() && clean.as_bytes() == path.as_bytes())
 }
 
-/// The folders in which `path` is.
+/// The directories in which `path` is.
 fn above(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
 impl Entry {
-    fn is_folder(&self) -> bool {
+    fn is_directory(&self) -> bool {
         self.mode.starts_with('d')
     }
 }
@@ -245,7 +249,7 @@ mod tests {
             assert!(judged(&[file(path)]).unwrap_err().contains("leads out"), "{path}");
         }
         let below = [("lrwx", "a", "/etc"), file("a/b/x")];
-        assert_eq!(judged(&below).unwrap_err(), "`a/b/x` lies below `a`, which is no folder");
+        assert_eq!(judged(&below).unwrap_err(), "`a/b/x` lies below `a`, which is no directory");
         assert!(judged(&[file("a/x"), ("drwx", "a", ""), ("lrwx", "a", "/etc")]).is_err(), "in any order");
         assert!(judged(&[("hrw-", "x", "../../etc/shadow")]).unwrap_err().contains("leads out"));
         assert!(

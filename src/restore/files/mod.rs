@@ -1,9 +1,9 @@
-//! Files and folders of an archive into a folder, by `borg extract`.
+//! Files and directories of an archive into a directory, by `borg extract`.
 //!
 //! borg 1.2 writes through the links that it made: of a link `a` to /etc and a file `a/x` comes
 //! /etc/x. So what is to be extracted is looked through first ([`listing`]); then borg extracts into a
-//! fresh folder where links lead nowhere ([`fresh`]); and then all is moved to where it belongs, one name
-//! in an open folder at a time ([`place`]). Until then nothing that was there is touched.
+//! fresh directory where links lead nowhere ([`fresh`]); and then all is moved to where it belongs, one name
+//! in an open directory at a time ([`place`]). Until then nothing that was there is touched.
 
 mod fresh;
 mod listing;
@@ -38,11 +38,11 @@ const KEPT_LINES: usize = 64;
 pub struct Request<'a> {
     /// The archive's name.
     pub archive: &'a str,
-    /// As the archive has them; folders with all that is in them.
+    /// As the archive has them; directories with all that is in them.
     pub paths: &'a [ItemPath],
-    /// The folders above them that the archive has, and what it says of them; the upper ones first.
+    /// The directories above them that the archive has, and what it says of them; the upper ones first.
     pub parents: &'a [(ItemPath, Attributes)],
-    /// The folder; it is made where only itself is missing.
+    /// The directory; it is made where only itself is missing.
     pub to: &'a Path,
     /// Files that are there are replaced.
     pub overwrite: bool,
@@ -63,7 +63,7 @@ pub type Tell = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// Files, folders, links and whatever else there is.
+    /// Files, directories, links and whatever else there is.
     pub entries: u64,
     pub bytes: u64,
     pub warnings: u64,
@@ -71,17 +71,17 @@ pub struct Report {
     pub missing: u64,
 }
 
-/// Restores `request`. Its folder keeps what it has besides, and folders that are there stay as they are.
+/// Restores `request`. Its directory keeps what it has besides, and directories that are there stay as they are.
 ///
 /// # Errors
-/// When something is in the way, the archive would lead out of the folder, or borg fails; then nothing
-/// was changed in the folder.
+/// When something is in the way, the archive would lead out of the directory, or borg fails; then nothing
+/// was changed in the directory.
 pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report> {
-    let folder = Folder::open(request.to, request.overwrite)?;
+    let directory = Directory::open(request.to, request.overwrite)?;
     let listing = Listing::of(borg, request, LOCK_WAIT)?;
-    folder.refuse(&listing.in_the_way(request.to, request.overwrite))?;
+    directory.refuse(&listing.in_the_way(request.to, request.overwrite))?;
     let names = listing.names(request.paths);
-    let (warnings, made) = folder.fill(|dir| {
+    let (warnings, made) = directory.fill(|dir| {
         let warnings = run(borg, request, &listing.patterns, dir, Arc::clone(tell))?;
         attributes::of_parents(dir, request.parents)?;
         let made =
@@ -99,15 +99,15 @@ pub fn restore(borg: &Borg, request: &Request<'_>, tell: &Tell) -> Result<Report
     })
 }
 
-/// A folder that files are put into, whoever owns it and whatever links are in it.
-pub struct Folder<'a> {
+/// A directory that files are put into, whoever owns it and whatever links are in it.
+pub struct Directory<'a> {
     dir: File,
-    shown: &'a Path,
+    label: &'a Path,
     overwrite: bool,
 }
 
-impl<'a> Folder<'a> {
-    /// Opens the folder `path`, which is made where only itself is missing. With `overwrite` files in it may
+impl<'a> Directory<'a> {
+    /// Opens the directory `path`, which is made where only itself is missing. With `overwrite` files in it may
     /// be replaced.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl<'a> Folder<'a> {
     pub fn open(path: &'a Path, overwrite: bool) -> Result<Self> {
         let dir = open(path)?;
         fresh::remove_abandoned(&dir);
-        Ok(Folder { dir, shown: path, overwrite })
+        Ok(Directory { dir, label: path, overwrite })
     }
 
     /// Tells early that the file `name` would be in the way.
@@ -127,45 +127,45 @@ impl<'a> Folder<'a> {
         if there && !self.overwrite { self.refuse(&[name.into()]) } else { Ok(()) }
     }
 
-    /// Lets `fill` make files in a folder that it is told, where links lead nowhere, and then moves them to where
-    /// they belong. Folders that are there stay as they are.
+    /// Lets `fill` make files in a directory that it is told, where links lead nowhere, and then moves them to where
+    /// they belong. Directories that are there stay as they are.
     ///
     /// # Errors
-    /// What `fill` says, and when something is in the way; then nothing was changed in the folder.
+    /// What `fill` says, and when something is in the way; then nothing was changed in the directory.
     pub fn fill<T: Send>(&self, fill: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
-        let shown = self.shown.display();
+        let label = self.label.display();
         let fresh = Fresh::make(&self.dir).map_err(|e| {
-            Error::failed(format!("cannot make a folder in {shown} to extract to")).because(e)
+            Error::failed(format!("cannot make a directory in {label} to extract to")).because(e)
         })?;
         // The mounts that it works in are those of its thread.
         let filled = std::thread::scope(|scope| scope.spawn(|| fill(&fresh.enter()?)).join());
         let filled = filled.unwrap_or_else(|_| Err(Error::failed("the thread that extracts panicked")))?;
-        let cannot = |e: std::io::Error| {
-            Error::failed(format!("cannot put what was extracted into {shown}")).because(e)
+        let to_error = |e: std::io::Error| {
+            Error::failed(format!("cannot put what was extracted into {label}")).because(e)
         };
-        self.refuse(&place::in_the_way(fresh.dir(), &self.dir, self.overwrite).map_err(cannot)?)?;
+        self.refuse(&place::in_the_way(fresh.dir(), &self.dir, self.overwrite).map_err(to_error)?)?;
         place::put(fresh.dir(), &self.dir, self.overwrite)
-            .map_err(|e| cannot(e).hint(format!("a part of it may be in {shown} already")))?;
-        fresh.close().map_err(cannot)?;
+            .map_err(|e| to_error(e).hint(format!("a part of it may be in {label} already")))?;
+        fresh.close().map_err(to_error)?;
         Ok(filled)
     }
 
     /// An error, if there is anything in the way.
     fn refuse(&self, in_the_way: &[std::path::PathBuf]) -> Result<()> {
-        refuse(in_the_way, self.shown, self.overwrite)
+        refuse(in_the_way, self.label, self.overwrite)
     }
 }
 
 fn open(dir: &Path) -> Result<File> {
-    let cannot = |e| Error::usage(format!("cannot restore to the folder {}", dir.display())).because(e);
+    let to_error = |e| Error::usage(format!("cannot restore to the directory {}", dir.display())).because(e);
     match std::fs::create_dir(dir) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(cannot(e)),
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(to_error(e)),
         _ => {}
     }
-    let opened = File::open(dir).map_err(cannot)?;
-    match opened.metadata().map_err(cannot)?.is_dir() {
+    let opened = File::open(dir).map_err(to_error)?;
+    match opened.metadata().map_err(to_error)?.is_dir() {
         true => Ok(opened),
-        false => Err(cannot(ErrorKind::NotADirectory.into())),
+        false => Err(to_error(ErrorKind::NotADirectory.into())),
     }
 }
 
@@ -184,10 +184,10 @@ fn refuse(in_the_way: &[std::path::PathBuf], to: &Path, overwrite: bool) -> Resu
         error = error.hint(format!("and {} more", count - SHOWN));
     }
     Err(match overwrite {
-        false => error.hint("`--overwrite` replaces files, or name another folder"),
-        true => {
-            error.hint("a folder is never replaced by a file, nor a file by a folder: name another folder")
-        }
+        false => error.hint("`--overwrite` replaces files, or name another directory"),
+        true => error.hint(
+            "a directory is never replaced by a file, nor a file by a directory: name another directory",
+        ),
     })
 }
 

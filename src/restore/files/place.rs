@@ -1,4 +1,4 @@
-//! Moving what was extracted to where it belongs: names in open folders, so that no link is followed.
+//! Moving what was extracted to where it belongs: names in open directories, so that no link is followed.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -14,10 +14,10 @@ use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, fstatat};
 use nix::unistd::geteuid;
 
-const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// What of `from` cannot be put into `to`, since something is there: a file, unless it is
-/// overwritten, or a folder where there is a file, or the other way round.
+/// overwritten, or a directory where there is a file, or the other way round.
 pub fn in_the_way(from: &File, to: &File, overwrite: bool) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     walk(from, to, &mut |at, step| {
@@ -31,7 +31,7 @@ pub fn in_the_way(from: &File, to: &File, overwrite: bool) -> io::Result<Vec<Pat
     Ok(found)
 }
 
-/// Moves all that is in `from` into `to`. Folders that are there take what is in their namesakes.
+/// Moves all that is in `from` into `to`. Directories that are there take what is in their namesakes.
 pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
     walk(from, to, &mut |at, step| {
         let exists = || io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there", at.display()));
@@ -43,7 +43,7 @@ pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
     })
 }
 
-/// How many names there are in `dir` and below; links are followed by nobody. `None` where a folder keeps its
+/// How many names there are in `dir` and below; links are followed by nobody. `None` where a directory keeps its
 /// names from its own owner.
 pub fn count(dir: &Path) -> io::Result<Option<u64>> {
     let (mut open, mut names) = (vec![dir.to_owned()], 0);
@@ -63,12 +63,12 @@ pub fn count(dir: &Path) -> io::Result<Option<u64>> {
     Ok(Some(names))
 }
 
-/// What there is to do about one name: in which folder it is, and to which it goes.
+/// What there is to do about one name: in which directory it is, and to which it goes.
 enum Step<'a> {
     Free(&'a OwnedFd, &'a OwnedFd, &'a CStr),
-    /// Neither is a folder.
+    /// Neither is a directory.
     Replace(&'a OwnedFd, &'a OwnedFd, &'a CStr),
-    /// One is a folder, and the other is not.
+    /// One is a directory, and the other is not.
     Clash,
 }
 
@@ -91,7 +91,7 @@ fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>)
             }
             old => old?,
         };
-        match (is_folder(&new), is_folder(&old)) {
+        match (is_directory(&new), is_directory(&old)) {
             (true, true) if old.st_dev != device => {
                 let why = format!("{} is another file system: restore to it by itself", at.display());
                 return Err(io::Error::new(io::ErrorKind::CrossesDevices, why));
@@ -99,7 +99,7 @@ fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>)
             (true, true) => {
                 let from = open_ours(from, name)?;
                 // Names in it are made and looked up, never listed: so it may be closed to readers.
-                let to = openat(to, name, FOLDER | OFlag::O_PATH, Mode::empty())?;
+                let to = openat(to, name, DIRECTORY | OFlag::O_PATH, Mode::empty())?;
                 descend(&from, &to, &at, device, each)?;
             }
             (false, false) => each(&at, Step::Replace(from, to, name))?,
@@ -109,12 +109,12 @@ fn descend(from: &OwnedFd, to: &OwnedFd, at: &Path, device: u64, each: Each<'_>)
     Ok(())
 }
 
-fn is_folder(stat: &FileStat) -> bool {
+fn is_directory(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFDIR
 }
 
 fn names(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
-    let mut dir = Dir::openat(dir, ".", FOLDER, Mode::empty())?;
+    let mut dir = Dir::openat(dir, ".", DIRECTORY, Mode::empty())?;
     let names = dir.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
     let names: Vec<CString> = names.collect::<nix::Result<_>>()?;
     Ok(names.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")).collect())
@@ -124,39 +124,40 @@ fn names(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
 fn move_new(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
     match renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL) => renameat(from, name, to, name),
-        Err(Errno::EACCES) => move_folder(from, to, name),
+        Err(Errno::EACCES) => move_directory(from, to, name),
         moved => moved,
     }
 }
 
-/// A folder that its owner may not write to goes elsewhere only while he may.
-fn move_folder(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
-    let folder = openat(from, name, FOLDER | OFlag::O_PATH, Mode::empty()).map_err(|_| Errno::EACCES)?;
-    let mode = fstat(&folder)?.st_mode & 0o7777;
-    change_mode(&folder, mode | 0o700)?;
+/// A directory that its owner may not write to goes elsewhere only while he may.
+fn move_directory(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    let directory =
+        openat(from, name, DIRECTORY | OFlag::O_PATH, Mode::empty()).map_err(|_| Errno::EACCES)?;
+    let mode = fstat(&directory)?.st_mode & 0o7777;
+    change_mode(&directory, mode | 0o700)?;
     let moved = match renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL) => renameat(from, name, to, name),
         moved => moved,
     };
-    moved.and(change_mode(&folder, mode))
+    moved.and(change_mode(&directory, mode))
 }
 
-/// A folder that was extracted, also where its mode keeps it from its owner. It is not kept: what is in it is
+/// A directory that was extracted, also where its mode keeps it from its owner. It is not kept: what is in it is
 /// moved to its namesake.
 fn open_ours(dir: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
-    let opened = openat(dir, name, FOLDER, Mode::empty());
-    let folder = match opened {
-        Err(Errno::EACCES) => openat(dir, name, FOLDER | OFlag::O_PATH, Mode::empty())?,
-        Ok(folder) if fstat(&folder)?.st_mode & 0o700 != 0o700 && !geteuid().is_root() => folder,
+    let opened = openat(dir, name, DIRECTORY, Mode::empty());
+    let directory = match opened {
+        Err(Errno::EACCES) => openat(dir, name, DIRECTORY | OFlag::O_PATH, Mode::empty())?,
+        Ok(directory) if fstat(&directory)?.st_mode & 0o700 != 0o700 && !geteuid().is_root() => directory,
         opened => return opened,
     };
-    change_mode(&folder, 0o700)?;
-    openat(dir, name, FOLDER, Mode::empty())
+    change_mode(&directory, 0o700)?;
+    openat(dir, name, DIRECTORY, Mode::empty())
 }
 
 /// Also of what is open as a mere place.
-fn change_mode(folder: &OwnedFd, mode: u32) -> nix::Result<()> {
-    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+fn change_mode(directory: &OwnedFd, mode: u32) -> nix::Result<()> {
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
     let mode = Mode::from_bits_truncate(mode);
-    fchmodat(folder, path.as_str(), mode, FchmodatFlags::FollowSymlink)
+    fchmodat(directory, path.as_str(), mode, FchmodatFlags::FollowSymlink)
 }

@@ -68,20 +68,20 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_apart_as_borg_does() {
-        let told = |text: &str| {
+        let message = |text: &str| {
             let address = Address::parse(text).unwrap();
             (address.canonical(), address.path().to_owned())
         };
-        let same = |text: &str, path: &str| assert_eq!(told(text), (text.to_owned(), path.to_owned()));
+        let same = |text: &str, path: &str| assert_eq!(message(text), (text.to_owned(), path.to_owned()));
         same("ssh://host/srv/b", "/srv/b");
         same("ssh://me@host:2222/~/b", "/~/b");
         same("ssh://host/./b/c", "/./b/c");
         same("ssh://me@[::1]:22/b", "/b");
         same("ssh://[fe80::1]/b", "/b");
-        assert_eq!(told("ssh://host/a//./b/../c/").1, "/a/c");
-        assert_eq!(told("ssh://host/./a/../c").1, "/./c");
-        assert_eq!(told("ssh://host//a//b").1, "//a/b");
-        assert_eq!(told("ssh://host///a").1, "/a");
+        assert_eq!(message("ssh://host/a//./b/../c/").1, "/a/c");
+        assert_eq!(message("ssh://host/./a/../c").1, "/./c");
+        assert_eq!(message("ssh://host//a//b").1, "//a/b");
+        assert_eq!(message("ssh://host///a").1, "/a");
     }
 
     #[test]

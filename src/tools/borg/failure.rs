@@ -36,7 +36,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         "PathNotAllowed" => not_allowed(borg, doing),
         "Repository.DoesNotExist" => no_repository(borg, doing),
         "Repository.InvalidRepository" => {
-            failed(Kind::NotFound, &format!("the folder at {repository} holds no repository"))
+            failed(Kind::NotFound, &format!("the directory at {repository} holds no repository"))
                 .hint("in an empty one, `borg-offsite-backup init -v -e keyfile-blake2` makes a new one")
         }
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
@@ -150,7 +150,7 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     if lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "LockFailed")) {
         return failed(Kind::Failed, &format!("{repository} cannot be locked"))
             .because(said(lines, ended))
-            .hint("borg must be able to write in the repository's folder; without a lock work `list`, `info`,")
+            .hint("borg must be able to write in the repository's directory; without a lock work `list`, `info`,")
             .hint("`extract`, `diff`, `export-tar`, and without `--source stream` `mount`, `restore` and `verify`");
     }
     let holders = borg.local().map(lock::holders).unwrap_or_default();
@@ -208,10 +208,10 @@ fn said(lines: &[Line], ended: Ended) -> Error {
         };
         lines.iter().filter_map(of).filter(|l| !l.trim().is_empty()).collect()
     };
-    let mut told = text(|level| level >= Level::Warning);
-    let skip = told.len().saturating_sub(4);
-    told.drain(..skip);
-    match told.as_slice() {
+    let mut message = text(|level| level >= Level::Warning);
+    let skip = message.len().saturating_sub(4);
+    message.drain(..skip);
+    match message.as_slice() {
         [] => Error::failed(format!("borg ended with {ended} and said nothing")),
         lines => Error::failed(format!("borg ended with {ended} and said: {}", lines.join("; "))),
     }

@@ -38,7 +38,10 @@ impl Foreign {
 
     /// Of what only its config is known, which is no text.
     pub fn restic() -> Option<Self> {
-        Self::new("a repository of restic", "`restic -r` reads it; a repository of borg needs another folder")
+        Self::new(
+            "a repository of restic",
+            "`restic -r` reads it; a repository of borg needs another directory",
+        )
     }
 }
 
@@ -46,7 +49,7 @@ impl Foreign {
 pub fn at(path: &Path) -> Option<Foreign> {
     let meta = fs::metadata(path).ok()?;
     if !meta.is_dir() {
-        return Foreign::new("no folder", "`backup_path` names the folder that `borg init` has made");
+        return Foreign::new("no directory", "`backup_path` names the directory that `borg init` has made");
     }
     let is_dir = |name: &str| path.join(name).is_dir();
     let is_file = |name: &str| path.join(name).is_file();
@@ -69,7 +72,7 @@ pub fn at(path: &Path) -> Option<Foreign> {
         Some(config) => of_borg(path, &config),
         None if is_file("config") => Foreign::new(
             "no repository of borg: its config is no text",
-            "see which program made the folder; `backup_path` names the one that `borg init` has made",
+            "see which program made the directory; `backup_path` names the one that `borg init` has made",
         ),
         None => without_config(path),
     }
@@ -78,7 +81,7 @@ pub fn at(path: &Path) -> Option<Foreign> {
 fn other(program: &str) -> Option<Foreign> {
     Foreign::new(
         &format!("a repository of {program}"),
-        &format!("{program} reads it; a repository of borg needs another folder"),
+        &format!("{program} reads it; a repository of borg needs another directory"),
     )
 }
 
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(what(|dir| borg(dir, 1)), None);
         assert_eq!(what(|dir| dirs(dir, &["a", "b"])), None);
         assert_eq!(what(|_| ()), None);
-        assert_eq!(at(Path::new("/no/such/folder")), None);
+        assert_eq!(at(Path::new("/no/such/directory")), None);
     }
 
     #[test]
@@ -174,6 +177,6 @@ mod tests {
         for wrong in [dir.path(), &repository.join("data")] {
             assert!(at(wrong).unwrap().next.ends_with("/host"), "{wrong:?}");
         }
-        assert_eq!(at(&repository.join("config")).unwrap().what, "no folder");
+        assert_eq!(at(&repository.join("config")).unwrap().what, "no directory");
     }
 }

@@ -14,8 +14,8 @@ use super::Borg;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::{Listed, Origin};
+use crate::directories;
 use crate::error::{Error, Kind, Result};
-use crate::folders;
 
 /// What `borg list` is asked besides names.
 const FORMAT: &str = "{hostname}{comment}{command_line}";
@@ -41,7 +41,7 @@ impl Origins {
     pub fn load(repository: &str) -> Origins {
         let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
         let tag: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let file = folders::cache_dir().ok().map(|dir| dir.join(format!("origins-{tag}.json")));
+        let file = directories::cache_dir().ok().map(|dir| dir.join(format!("origins-{tag}.json")));
         let known = file.as_deref().and_then(read).unwrap_or_default();
         Origins { file, known, gone: HashSet::new(), changed: false, asked: 0 }
     }
@@ -82,7 +82,7 @@ impl Origins {
     fn write(&self) -> Option<()> {
         let file = self.file.as_deref()?;
         let dir = file.parent()?;
-        folders::make_private(dir).ok()?;
+        directories::make_private(dir).ok()?;
         // A mount that began long ago does not undo what a backup has added since.
         let mut known = read(file).unwrap_or_default();
         for (id, ours) in &self.known {
@@ -157,7 +157,7 @@ impl Borg {
             return Ok(());
         }
         match self.ask_origins(&["--glob-archives", &archive.name], lock_wait) {
-            Ok(told) => told.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
+            Ok(message) => message.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
             Err(error) if !is_of_one_archive(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!("{} cannot be read: {}", archive.name, error.chain());
@@ -190,7 +190,7 @@ impl Borg {
         // The new ones are the last, and another machine may just have made one more.
         let last = (archives.len() - first + 1).to_string();
         match self.ask_origins(&["--last", &last], lock_wait) {
-            Ok(told) => told.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
+            Ok(message) => message.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
             Err(error) if !is_of_one_archive(&error) => return Err(error),
             // One archive that borg does not read must not hide the others.
             Err(_) => {
@@ -205,7 +205,7 @@ impl Borg {
     fn ask_origins(&self, which: &[&str], lock_wait: Duration) -> Result<Vec<(String, Origin)>> {
         let doing = "see where the archives come from";
         let output = self.list_all(&[&["--format", FORMAT], which].concat(), doing, lock_wait)?;
-        told(&output.stdout)
+        message(&output.stdout)
             .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
     }
 }
@@ -215,7 +215,7 @@ fn is_of_one_archive(error: &Error) -> bool {
     matches!(error.kind(), Kind::Failed | Kind::Damaged | Kind::NotFound)
 }
 
-fn told(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
+fn message(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
     #[derive(Deserialize)]
     struct List {
         archives: Vec<Entry>,
@@ -262,16 +262,16 @@ mod tests {
             changed: false,
             asked: 0,
         };
-        let told = || Origin::new("a".into(), "", &[]);
+        let message = || Origin::new("a".into(), "", &[]);
         let mut mount = load();
-        mount.insert("1", told());
+        mount.insert("1", message());
         mount.save();
         let mut create = load();
-        let mut lacking = told();
+        let mut lacking = message();
         lacking.unread = 3;
         create.set("1", lacking);
         create.save();
-        mount.insert("2", told());
+        mount.insert("2", message());
         mount.save();
         assert_eq!((load().known["1"].unread, load().known["2"].unread), (3, 0));
     }

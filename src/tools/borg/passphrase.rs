@@ -57,17 +57,17 @@ impl Passphrase {
             return Ok(Passphrase::Inherited);
         }
         if let Some(fd) = std::env::var_os("BORG_PASSPHRASE_FD") {
-            let cannot = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
-            let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(cannot)?;
+            let to_error = || Error::usage(format!("cannot read BORG_PASSPHRASE_FD={}", fd.display()));
+            let number: u32 = fd.to_str().and_then(|n| n.parse().ok()).ok_or_else(to_error)?;
             let secret = read(File::open(format!("/proc/self/fd/{number}")));
             return secret.map(Passphrase::Read).map_err(|e| {
-                cannot().because(e).hint("it must be the number of an open, readable descriptor")
+                to_error().because(e).hint("it must be the number of an open, readable descriptor")
             });
         }
         if let Some(path) = credential(PASSPHRASE_CREDENTIAL) {
-            let cannot =
+            let to_error =
                 |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
-            return read(File::open(&path)).map(Passphrase::Read).map_err(cannot);
+            return read(File::open(&path)).map(Passphrase::Read).map_err(to_error);
         }
         let stored = stored().unwrap_or_else(|why| {
             tracing::warn!("{STORED} is not used: {why}");
@@ -203,11 +203,13 @@ impl Guess {
 
     /// Why none of them opens the key `key`, and what to do.
     pub(super) fn failure(&self, doing: &str, key: &str) -> Error {
-        let cannot = |why: String| Error::failed(format!("cannot {doing}: {why}"));
+        let to_error = |why: String| Error::failed(format!("cannot {doing}: {why}"));
         let error = match (self.asked, self.stored) {
-            (0, false) => cannot(format!("the key in {key} has a passphrase, and none was given")),
-            (0, true) => cannot(format!("neither {STORED} nor the empty passphrase opens the key in {key}")),
-            _ => return cannot(format!("the passphrase is wrong for the key in {key}")),
+            (0, false) => to_error(format!("the key in {key} has a passphrase, and none was given")),
+            (0, true) => {
+                to_error(format!("neither {STORED} nor the empty passphrase opens the key in {key}"))
+            }
+            _ => return to_error(format!("the passphrase is wrong for the key in {key}")),
         };
         error.hint(
             "set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD; on a terminal it is asked for",

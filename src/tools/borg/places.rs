@@ -40,8 +40,8 @@ impl Borg {
 
     /// Files and directories in which the key may be: the file of ours, then borg's own directory.
     pub fn key_places(&self) -> Vec<PathBuf> {
-        let folder = set("BORG_KEYS_DIR").or_else(|| Some(config_dir()?.join("keys")));
-        [self.key_file.clone()].into_iter().chain(folder).collect()
+        let directory = set("BORG_KEYS_DIR").or_else(|| Some(config_dir()?.join("keys")));
+        [self.key_file.clone()].into_iter().chain(directory).collect()
     }
 
     /// Borg's security database; `None` without a home directory.
@@ -93,12 +93,12 @@ fn config_dir() -> Option<PathBuf> {
 
 fn pass_command() -> Result<Secret> {
     let line = std::env::var("BORG_PASSCOMMAND").unwrap_or_default();
-    let cannot = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
+    let to_error = || Error::failed("cannot get the passphrase from BORG_PASSCOMMAND");
     let words = shlex::split(&line).filter(|words| !words.is_empty());
-    let words = words.ok_or_else(|| cannot().because("it is not a valid command line"))?;
+    let words = words.ok_or_else(|| to_error().because("it is not a valid command line"))?;
     let output = Command::new(&words[0]).args(&words[1..]).output()?;
     if output.ended != Ended::Code(0) {
-        return Err(cannot().because(format!("it ended with {}", output.ended)));
+        return Err(to_error().because(format!("it ended with {}", output.ended)));
     }
     let mut secret = Zeroizing::new(output.stdout);
     while secret.last() == Some(&b'\n') {

@@ -299,13 +299,13 @@ fn said(obstacle: Obstacle, output: &Output) -> Error {
         .map(|l| String::from_utf8_lossy(l.trim_ascii()))
         .collect();
     let is_text = |text: &&str| text.chars().any(char::is_alphanumeric);
-    let mut told: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
+    let mut message: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
     // Of the long warning about a changed host key, what to do about it stands last.
-    told.drain(..told.len().saturating_sub(4));
-    match (told.as_slice(), output.exceeded) {
+    message.drain(..message.len().saturating_sub(4));
+    match (message.as_slice(), output.exceeded) {
         ([], Some(cut)) => Error::failed(cut.to_string()),
         ([], None) => Error::failed(format!("it ended with {} and said nothing", output.ended)),
-        (told, _) => Error::failed(short(&told.join("; "))),
+        (message, _) => Error::failed(short(&message.join("; "))),
     }
 }
 

@@ -68,7 +68,7 @@ impl Server {
             .env("BORG_VERSION", CLIENT_VERSION)
             // Secrets are not for ssh.
             .env_remove("BORG_PASSPHRASE")
-            .spawn(told)
+            .spawn(message)
             .map_err(io::Error::other)?;
         let (Some(input), Some(output)) = (child.stdin(), child.stdout()) else {
             return Err(io::Error::other("the server has no pipes"));
@@ -121,7 +121,7 @@ impl Drop for Guard {
 }
 
 /// Logs a line of the server's standard error: its own are JSON, those of ssh and shells are not.
-fn told(line: &[u8]) {
+fn message(line: &[u8]) {
     match Line::parse(line) {
         Line::Message { text, .. } if text.trim().is_empty() => {}
         Line::Message { level: Level::Warning | Level::Error, text, .. } => {

@@ -26,7 +26,7 @@ pub fn wait(path: &Path, identity: &Identity) -> Vec<String> {
 
 /// One thing that may be in use: the target, or a partition of it.
 struct Part {
-    shown: PathBuf,
+    label: PathBuf,
     is: FileId,
 }
 
@@ -36,13 +36,13 @@ fn uses(path: &Path, identity: &Identity) -> Vec<String> {
         Some(rdev) => FileId::Device(rdev),
         None => FileId::File(identity.device, identity.inode),
     };
-    let mut parts = vec![Part { shown: path.to_owned(), is }];
+    let mut parts = vec![Part { label: path.to_owned(), is }];
     parts.extend(identity.rdev.into_iter().flat_map(partitions));
     parts.iter().flat_map(uses_of).collect()
 }
 
 fn uses_of(part: &Part) -> Vec<String> {
-    let shown = part.shown.display();
+    let label = part.label.display();
     let mut uses = Vec::new();
     if let FileId::Device(rdev) = part.is {
         if std::fs::metadata("/").is_ok_and(|meta| meta.dev() == rdev) {
@@ -53,15 +53,15 @@ fn uses_of(part: &Part) -> Vec<String> {
         for mount in
             mounted.iter().filter(|mount| mount.device == rdev || is_at(Path::new(&mount.source), part))
         {
-            uses.push(format!("{shown} is mounted at {}", mount.dir.display()));
+            uses.push(format!("{label} is mounted at {}", mount.dir.display()));
         }
-        uses.extend(holders(rdev).into_iter().map(|by| format!("{shown} is a part of /dev/{by}")));
+        uses.extend(holders(rdev).into_iter().map(|by| format!("{label} is a part of /dev/{by}")));
     }
     if swaps().iter().any(|swap| is_at(swap, part)) {
-        uses.push(format!("{shown} is swap space; `swapoff {shown}` frees it"));
+        uses.push(format!("{label} is swap space; `swapoff {label}` frees it"));
     }
     let loops = loopdev::over(&part.is);
-    uses.extend(loops.iter().map(|device| holders::loop_device(device, &part.shown)));
+    uses.extend(loops.iter().map(|device| holders::loop_device(device, &part.label)));
     uses.extend(holders::processes_with(&part.is));
     uses
 }
@@ -89,12 +89,13 @@ fn holders(rdev: u64) -> Vec<String> {
 fn partitions(rdev: u64) -> Vec<Part> {
     let dir = blockdev::in_sys(rdev);
     let part = |name: String| {
-        let folder = dir.join(&name);
-        let number =
-            std::fs::read_to_string(folder.join("dev")).ok().filter(|_| folder.join("partition").exists())?;
+        let directory = dir.join(&name);
+        let number = std::fs::read_to_string(directory.join("dev"))
+            .ok()
+            .filter(|_| directory.join("partition").exists())?;
         let (major, minor) = number.trim().split_once(':')?;
         let number = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
-        Some(Part { shown: Path::new("/dev").join(name), is: FileId::Device(number) })
+        Some(Part { label: Path::new("/dev").join(name), is: FileId::Device(number) })
     };
     names_in(&dir).into_iter().filter_map(part).collect()
 }
@@ -109,8 +110,8 @@ mod tests {
         let link = format!("/sys/dev/block/{}:{}", libc::major(root), libc::minor(root));
         // A root of ZFS, btrfs or an overlay is on no block device of its own.
         let Ok(dir) = std::fs::canonicalize(link) else { return };
-        let shown = Path::new("/dev").join(dir.file_name().unwrap());
-        let part = Part { shown, is: FileId::Device(root) };
+        let label = Path::new("/dev").join(dir.file_name().unwrap());
+        let part = Part { label, is: FileId::Device(root) };
         assert!(uses_of(&part).contains(&"the running system is on it".to_owned()));
     }
 

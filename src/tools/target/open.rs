@@ -38,7 +38,7 @@ pub struct Target {
     direct: Option<File>,
     kind: TargetKind,
     /// As the person wrote it.
-    shown: String,
+    label: String,
     size: u64,
     /// It was made, or emptied.
     blank: bool,
@@ -54,17 +54,17 @@ impl Target {
         file: File,
         direct: Option<File>,
         kind: TargetKind,
-        shown: String,
+        label: String,
         size: u64,
         blank: bool,
     ) -> Target {
         let (unsynced, touched) = (AtomicU64::new(0), AtomicBool::new(false));
-        Target { file, direct, kind, shown, size, blank, unsynced, touched }
+        Target { file, direct, kind, label, size, blank, unsynced, touched }
     }
 
     /// As the person wrote it.
-    pub fn shown(&self) -> &str {
-        &self.shown
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     pub fn size(&self) -> u64 {
@@ -188,8 +188,8 @@ impl Target {
     /// When it does not get there.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| {
-            let shown = &self.shown;
-            Error::failed(format!("not all that was written to {shown} reached it")).because(e)
+            let label = &self.label;
+            Error::failed(format!("not all that was written to {label} reached it")).because(e)
         })
     }
 
@@ -205,6 +205,6 @@ impl Target {
     }
 
     fn failed(&self, doing: &str, at: u64, e: io::Error) -> Error {
-        Error::failed(format!("cannot {doing} {} at byte {at}", self.shown)).because(e)
+        Error::failed(format!("cannot {doing} {} at byte {at}", self.label)).because(e)
     }
 }

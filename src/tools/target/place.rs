@@ -19,13 +19,13 @@ use crate::tools::blockdev;
 /// A place that was looked at.
 #[derive(Debug)]
 pub struct Place {
-    /// What is there, open to be read; of a new file, its folder.
+    /// What is there, open to be read; of a new file, its directory.
     file: File,
     identity: Identity,
     /// Without links, so the device itself and not its link in `/dev/zvol`.
     path: PathBuf,
     /// As the person wrote it.
-    shown: String,
+    label: String,
     pub kind: TargetKind,
     /// Bytes that are there.
     pub size: u64,
@@ -37,47 +37,54 @@ impl Place {
     /// # Errors
     /// [`Kind::Usage`] when nothing can be written there.
     pub fn at(path: &Path) -> Result<Self> {
-        let shown = path.display().to_string();
-        let cannot = |e: io::Error| Error::usage(format!("cannot use the target {shown}")).because(e);
+        let label = path.display().to_string();
+        let to_error = |e: io::Error| Error::usage(format!("cannot use the target {label}")).because(e);
         // Opened as a mere place first: to open some devices does something.
         let found = match open(path, libc::O_PATH) {
             Err(e) if e.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => {
-                return Self::new(path, shown);
+                return Self::new(path, label);
             }
-            found => found.map_err(cannot)?,
+            found => found.map_err(to_error)?,
         };
-        let kind = found.metadata().map_err(cannot)?.file_type();
+        let kind = found.metadata().map_err(to_error)?.file_type();
         let kind = match (kind.is_block_device(), kind.is_file()) {
             (true, _) => TargetKind::Device,
             (_, true) => TargetKind::File,
             _ => {
-                return Err(Error::usage(format!("the target {shown} is neither a block device nor a file")));
+                return Err(Error::usage(format!("the target {label} is neither a block device nor a file")));
             }
         };
-        let path = name_of(&found).map_err(cannot)?;
-        let file = again(&found, OpenOptions::new().read(true)).map_err(cannot)?;
-        let identity = Identity::of(&file).map_err(cannot)?;
+        let path = name_of(&found).map_err(to_error)?;
+        let file = again(&found, OpenOptions::new().read(true)).map_err(to_error)?;
+        let identity = Identity::of(&file).map_err(to_error)?;
         let size = identity.size;
-        Ok(Place { file, identity, path, shown, kind, size })
+        Ok(Place { file, identity, path, label, kind, size })
     }
 
-    fn new(path: &Path, shown: String) -> Result<Self> {
+    fn new(path: &Path, label: String) -> Result<Self> {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let cannot = |e: io::Error| {
-            Error::usage(format!("cannot make the target {shown}: its folder is not there")).because(e)
+        let to_error = |e: io::Error| {
+            Error::usage(format!("cannot make the target {label}: its directory is not there")).because(e)
         };
-        let folder = open(parent, libc::O_PATH | libc::O_DIRECTORY).map_err(cannot)?;
-        let parent = name_of(&folder).map_err(cannot)?;
+        let directory = open(parent, libc::O_PATH | libc::O_DIRECTORY).map_err(to_error)?;
+        let parent = name_of(&directory).map_err(to_error)?;
         if parent.starts_with("/dev") {
             // A mistyped device must not become a file in memory.
             return Err(
-                Error::usage(format!("there is no device {shown}")).hint("make it first, or see `--create`")
+                Error::usage(format!("there is no device {label}")).hint("make it first, or see `--create`")
             );
         }
         let name = path.file_name();
-        let name = name.ok_or_else(|| Error::usage(format!("the target {shown} is no name of a file")))?;
-        let identity = Identity::of(&folder).map_err(cannot)?;
-        Ok(Place { file: folder, identity, path: parent.join(name), shown, kind: TargetKind::New, size: 0 })
+        let name = name.ok_or_else(|| Error::usage(format!("the target {label} is no name of a file")))?;
+        let identity = Identity::of(&directory).map_err(to_error)?;
+        Ok(Place {
+            file: directory,
+            identity,
+            path: parent.join(name),
+            label,
+            kind: TargetKind::New,
+            size: 0,
+        })
     }
 
     /// Makes sure that it is not a part of the repository that the image is read from.
@@ -88,14 +95,14 @@ impl Place {
         let repository = repository.and_then(|dir| dir.canonicalize().ok());
         match repository.filter(|dir| self.path.starts_with(dir) || self.is_in(dir)) {
             Some(dir) => {
-                let shown = &self.shown;
-                Err(Error::usage(format!("the target {shown} is inside the repository {}", dir.display())))
+                let label = &self.label;
+                Err(Error::usage(format!("the target {label} is inside the repository {}", dir.display())))
             }
             None => Ok(()),
         }
     }
 
-    /// Whether the file, or the folder of a new one, is also found in `dir`: by another name, or since that is
+    /// Whether the file, or the directory of a new one, is also found in `dir`: by another name, or since that is
     /// mounted elsewhere too.
     fn is_in(&self, dir: &Path) -> bool {
         let wanted = (self.identity.device, self.identity.inode);
@@ -128,8 +135,8 @@ impl Place {
     }
 
     /// As the person wrote it.
-    pub fn shown(&self) -> &str {
-        &self.shown
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// How many names a file has; all of them get the image.
@@ -143,10 +150,10 @@ impl Place {
     /// # Errors
     /// [`Kind::Usage`] when it does not fit, [`Kind::Busy`] when it is in use. Nothing was changed.
     pub fn check(&self, size: u64, overwrite: bool) -> Result<()> {
-        let shown = &self.shown;
+        let label = &self.label;
         let wrong = |how: &str| {
-            Error::usage(format!("the target {shown} has {} bytes, {how} the image's {size}", self.size))
-                .hint(format!("nothing was written to {shown}"))
+            Error::usage(format!("the target {label} has {} bytes, {how} the image's {size}", self.size))
+                .hint(format!("nothing was written to {label}"))
         };
         match self.kind {
             TargetKind::New => return Ok(()),
@@ -164,14 +171,14 @@ impl Place {
             TargetKind::Device | TargetKind::File => {}
         }
         if self.kind == TargetKind::Device && blockdev::is_read_only(&self.file) {
-            return Err(Error::usage(format!("the target {shown} is read-only")));
+            return Err(Error::usage(format!("the target {label} is read-only")));
         }
         let uses = in_use::wait(&self.path, &self.identity);
         if uses.is_empty() {
             return Ok(());
         }
         let error =
-            Error::new(Kind::Busy, format!("the target {shown} is in use; nothing was written to it"));
+            Error::new(Kind::Busy, format!("the target {label} is in use; nothing was written to it"));
         Err(uses.into_iter().fold(error, |error, by| error.hint(format!("held by: {by}"))))
     }
 
@@ -180,12 +187,12 @@ impl Place {
     /// # Errors
     /// When it is not there, or cannot be read.
     pub fn open_to_read(&self) -> Result<Target> {
-        let shown = &self.shown;
-        let cannot = |e: io::Error| Error::usage(format!("cannot read the target {shown}")).because(e);
+        let label = &self.label;
+        let to_error = |e: io::Error| Error::usage(format!("cannot read the target {label}")).because(e);
         if self.kind == TargetKind::New {
-            return Err(cannot(ErrorKind::NotFound.into()));
+            return Err(to_error(ErrorKind::NotFound.into()));
         }
-        let file = self.file.try_clone().map_err(cannot)?;
+        let file = self.file.try_clone().map_err(to_error)?;
         Ok(self.target(file, self.size, false))
     }
 
@@ -196,14 +203,14 @@ impl Place {
     /// [`Kind::Busy`] when someone else has it, or it became another one since it was looked at;
     /// [`Kind::Failed`] when it cannot be written.
     pub fn open(self, size: u64) -> Result<Target> {
-        let shown = &self.shown;
-        let cannot = |e: io::Error| match e.raw_os_error() {
+        let label = &self.label;
+        let to_error = |e: io::Error| match e.raw_os_error() {
             Some(libc::EBUSY | libc::EWOULDBLOCK) => {
-                Error::new(Kind::Busy, format!("the target {shown} is in use; nothing was written to it"))
+                Error::new(Kind::Busy, format!("the target {label} is in use; nothing was written to it"))
                     .because(e)
                     .hint("the kernel holds it: a mount elsewhere, a ZFS pool, a qube's disk")
             }
-            _ => Error::failed(format!("cannot write to the target {shown}")).because(e),
+            _ => Error::failed(format!("cannot write to the target {label}")).because(e),
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -212,14 +219,14 @@ impl Place {
             TargetKind::File => again(&self.file, &options),
             TargetKind::New => self.make(),
         };
-        let file = file.map_err(cannot)?;
+        let file = file.map_err(to_error)?;
         if self.kind != TargetKind::Device {
-            file.try_lock().map_err(|e| cannot(e.into()))?;
+            file.try_lock().map_err(|e| to_error(e.into()))?;
         }
-        self.is_still_there(&file).map_err(cannot)?;
+        self.is_still_there(&file).map_err(to_error)?;
         let blank = self.kind != TargetKind::Device && self.size != size;
         if blank {
-            file.set_len(0).and_then(|()| file.set_len(size)).map_err(cannot)?;
+            file.set_len(0).and_then(|()| file.set_len(size)).map_err(to_error)?;
         }
         let size = if self.kind == TargetKind::Device { self.size } else { size };
         Ok(self.target(file, size, blank))
@@ -256,7 +263,7 @@ impl Place {
             }
             TargetKind::File | TargetKind::New => None,
         };
-        Target::new(file, direct, self.kind, self.shown.clone(), size, blank)
+        Target::new(file, direct, self.kind, self.label.clone(), size, blank)
     }
 }
 

@@ -53,7 +53,7 @@ impl History {
     /// # Errors
     /// When `zpool` fails, or the log is longer than anybody's.
     pub fn read(pool: &str, ours: &str) -> Result<History> {
-        let cannot = || Error::failed(format!("cannot read the log of the pool {pool}"));
+        let to_error = || Error::failed(format!("cannot read the log of the pool {pool}"));
         let said = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&said);
         let lock = |said: &Mutex<Vec<String>>| said.lock().join("; ");
@@ -61,14 +61,14 @@ impl History {
             let mut said = sink.lock();
             said.push(String::from_utf8_lossy(line).into_owned());
         })?;
-        let stdout = child.stdout().ok_or_else(cannot)?;
+        let stdout = child.stdout().ok_or_else(to_error)?;
         let found = parse(BufReader::new(TimedPipe::new(stdout, PATIENCE)), pool, ours);
         interrupt::check()?;
         let ended = if found.is_ok() { child.wait_or_interrupt()? } else { child.stop() };
         match found {
             Ok(history) if ended == Ended::Code(0) => Ok(history),
-            Ok(_) => Err(cannot().because(format!("`zpool history` ended with {ended}: {}", lock(&said)))),
-            Err(e) => Err(cannot().because(e)),
+            Ok(_) => Err(to_error().because(format!("`zpool history` ended with {ended}: {}", lock(&said)))),
+            Err(e) => Err(to_error().because(e)),
         }
     }
 

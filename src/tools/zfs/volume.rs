@@ -64,8 +64,9 @@ pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     let mut child = Command::new("zfs")
         .args(["send", "-i", &from.name, &to.name])
         .spawn(move |line| lock(&sink).push(String::from_utf8_lossy(line).into_owned()))?;
-    let cannot = || Error::failed(format!("cannot find out what changed in {} since {}", to.name, from.name));
-    let pipe = child.stdout().ok_or_else(cannot)?;
+    let to_error =
+        || Error::failed(format!("cannot find out what changed in {} since {}", to.name, from.name));
+    let pipe = child.stdout().ok_or_else(to_error)?;
     let stream = BufReader::with_capacity(BUFFER, TimedPipe::new(pipe, PATIENCE));
     let found = stream::changes(stream, Span { from: from.guid, to: to.guid }, size);
     interrupt::check()?;
@@ -74,10 +75,10 @@ pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     match found {
         Ok(changes) if ended == Ended::Code(0) => Ok(changes),
         Err(why) if said.is_empty() => {
-            Err(cannot().because(format!("its stream has an unknown form: {why}")))
+            Err(to_error().because(format!("its stream has an unknown form: {why}")))
         }
-        _ if said.is_empty() => Err(cannot().because(format!("`zfs send` ended with {ended}"))),
-        _ => Err(cannot().because(said)),
+        _ if said.is_empty() => Err(to_error().because(format!("`zfs send` ended with {ended}"))),
+        _ => Err(to_error().because(said)),
     }
 }
 

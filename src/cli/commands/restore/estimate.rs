@@ -25,7 +25,7 @@ pub fn run(
     options: &Options,
     console: Console,
 ) -> Result<Exit> {
-    let target = place.shown().to_owned();
+    let target = place.label().to_owned();
     let full = options.full;
     let may_differ = match place.kind {
         TargetKind::Device if !full => since(archived, image, &place.open_to_read()?, console)?.may_differ,

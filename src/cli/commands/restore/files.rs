@@ -102,7 +102,7 @@ fn with_damage(error: Error, archived: &Archived, paths: &[ItemPath], console: C
 fn path(found: Found) -> ItemPath {
     match found {
         Found::Image(image) => image.path,
-        Found::Folder(path) | Found::Other(path) => path,
+        Found::Directory(path) | Found::Other(path) => path,
     }
 }
 

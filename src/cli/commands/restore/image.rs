@@ -63,21 +63,21 @@ pub fn run(
     {
         new.keep();
     }
-    let about = about(archived, image, target.shown());
+    let about = about(archived, image, target.label());
     let mut report = report.map_err(|unfinished| failed(options, unfinished, about.clone()))?;
     if is_new_file && !volumes::is_volume(&image.path) {
         Attributes::give(&archived.tree, &image.path, options.numeric_ids, &target)?;
     }
     report.read += known.read;
     report.sampled += known.sampled;
-    tell(options, image, target.shown(), &report, about, console)?;
+    tell(options, image, target.label(), &report, about, console)?;
     Ok(Exit::Done)
 }
 
 fn refuse_owners(options: &Options, place: &Place, image: &Image) -> Result<()> {
     if options.numeric_ids && (place.kind != TargetKind::New || volumes::is_volume(&image.path)) {
         return Err(Error::usage("`--numeric-ids` is for files that a restore makes")
-            .hint(format!("{} keeps its owner, or is a volume's, which has none", place.shown())));
+            .hint(format!("{} keeps its owner, or is a volume's, which has none", place.label())));
     }
     Ok(())
 }
@@ -136,12 +136,12 @@ fn ask(options: &Options, image: &Image, place: &Place) -> Result<()> {
     if options.yes || place.kind == TargetKind::New {
         return Ok(());
     }
-    let (what, shown) = (size(place.size), place.shown());
+    let (what, label) = (size(place.size), place.label());
     let names = match place.names() {
         1 => String::new(),
         names => format!(" (a file with {names} names: all are it)"),
     };
-    confirm::ask(&format!("All {what} on {shown}{names} become {}. Go on?", image.name()))
+    confirm::ask(&format!("All {what} on {label}{names} become {}. Go on?", image.name()))
 }
 
 fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume> {

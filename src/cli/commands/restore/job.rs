@@ -61,7 +61,7 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
             Ok(Job::Image(opened, image, to))
         }
         Some(Found::Other(path)) => Err(not_restorable(&path)),
-        Some(Found::Folder(_)) | None => {
+        Some(Found::Directory(_)) | None => {
             options.refuse_unless_for(&[Kind::Files])?;
             Ok(Job::Files(opened, to))
         }

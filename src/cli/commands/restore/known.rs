@@ -23,7 +23,7 @@ pub struct Known {
 
 /// Asks ZFS, and says what it knows.
 pub fn since(archived: &Archived, image: &Image, target: &Target, console: Console) -> Result<Known> {
-    let shown = target.shown();
+    let label = target.label();
     match bookmark::changed_since(archived, image, target)? {
         Since::MayDiffer { ranges, read, sampled, witnesses } => {
             let changed = size(ranges::length(&ranges));
@@ -32,12 +32,12 @@ pub fn since(archived: &Archived, image: &Image, target: &Target, console: Conso
             } else {
                 String::new()
             };
-            console.say(&format!("ZFS knows what changed on {shown} since then: {changed} at most{looked}"));
+            console.say(&format!("ZFS knows what changed on {label} since then: {changed} at most{looked}"));
             Ok(Known { may_differ: Some(ranges), read, sampled, witnesses })
         }
         Since::NotProven(why) => {
             console
-                .say(&format!("All of {shown} is read, since ZFS cannot tell what changed: {}", why.chain()));
+                .say(&format!("All of {label} is read, since ZFS cannot tell what changed: {}", why.chain()));
             Ok(Known::default())
         }
         Since::NoVolume => Ok(Known::default()),

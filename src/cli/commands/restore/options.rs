@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn an_option_is_refused_where_no_possible_job_heeds_it() {
-        let told = refused("--full", &[Files]).unwrap();
-        assert_eq!(told, "`--full` is for images, not for files and directories");
+        let message = refused("--full", &[Files]).unwrap();
+        assert_eq!(message, "`--full` is for images, not for files and directories");
         assert_eq!(refused("--full", &[Files, Image]), None);
         assert_eq!(refused("--overwrite", &[VolumeFiles]), None);
         assert!(refused("--overwrite", &[VolumeList]).is_some());

@@ -86,18 +86,18 @@ fn copy_one(
     overwrite: bool,
     console: Console,
 ) -> Result<Option<String>> {
-    let shown = path.escape_ascii();
+    let label = path.escape_ascii();
     let total = inside.size(path)?;
     let display = Display::new(console);
     let (from, name) = inside.place(path)?;
     let copied = volume_files::copy(&from, &name, to, overwrite, &mut |done| {
         let report = Progress::bytes("copied", done.min(total), Total::Exactly(total));
-        display.progress(report.with_subject(&shown.to_string()));
+        display.progress(report.with_subject(&label.to_string()));
     });
     display.clear();
     let missing = copied?;
     if missing.is_none() {
-        console.say(&format!("{shown} is in {} ({})", to.display(), size(total)));
+        console.say(&format!("{label} is in {} ({})", to.display(), size(total)));
     }
     Ok(missing)
 }

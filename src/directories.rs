@@ -25,7 +25,7 @@ pub fn state_dir() -> Result<PathBuf> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(RUN_DIR));
     }
-    match folder_in("XDG_RUNTIME_DIR") {
+    match directory_in("XDG_RUNTIME_DIR") {
         Some(runtime) => Ok(runtime.join(NAME)),
         None => Ok(cache_dir()?.join("run")),
     }
@@ -36,13 +36,13 @@ pub fn state_dir() -> Result<PathBuf> {
 /// # Errors
 /// When there is no home directory.
 pub fn cache_dir() -> Result<PathBuf> {
-    if let Some(cache) = folder_in("XDG_CACHE_HOME") {
+    if let Some(cache) = directory_in("XDG_CACHE_HOME") {
         return Ok(cache.join(NAME));
     }
     if geteuid().is_root() {
         return Ok(PathBuf::from(CACHE_DIR));
     }
-    let home = folder_in("HOME").ok_or_else(|| {
+    let home = directory_in("HOME").ok_or_else(|| {
         Error::usage("cannot find a directory for the state").hint("set HOME or XDG_RUNTIME_DIR")
     })?;
     Ok(home.join(".cache").join(NAME))
@@ -94,12 +94,12 @@ pub fn abandoned() -> Vec<PathBuf> {
 
 /// The process that made the file of this name.
 fn owner_in(name: &str) -> Option<u32> {
-    let folder = || name.strip_prefix(NAME)?.strip_prefix('-')?.split('-').next()?.parse().ok();
+    let directory = || name.strip_prefix(NAME)?.strip_prefix('-')?.split('-').next()?.parse().ok();
     let log = || name.strip_prefix("mount-")?.strip_suffix(".log")?.parse().ok();
-    folder().or_else(log)
+    directory().or_else(log)
 }
 
-fn folder_in(variable: &str) -> Option<PathBuf> {
+fn directory_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
@@ -122,7 +122,7 @@ impl Private {
     /// # Errors
     /// When it cannot be made, is no directory, or belongs to somebody else.
     pub fn make(path: &Path) -> Result<Self> {
-        let cannot =
+        let to_error =
             |e: io::Error| Error::failed(format!("cannot make the directory {}", path.display())).because(e);
         let mut place = path.to_owned();
         // Held until the directory in it is made.
@@ -131,16 +131,16 @@ impl Private {
             (Some(ours), Some(name)) if ours.file_name() == Some(NAME.as_ref()) => {
                 place = above.insert(Self::make(ours)?).path().join(name);
             }
-            (Some(parent), _) => fs::create_dir_all(parent).map_err(cannot)?,
+            (Some(parent), _) => fs::create_dir_all(parent).map_err(to_error)?,
             (None, _) => {}
         }
         match DirBuilder::new().mode(0o700).create(&place) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(to_error(e)),
             _ => {}
         }
-        let found = Self::of(&place, path).map_err(cannot)??;
-        if found.0.metadata().map_err(cannot)?.mode() & 0o077 != 0 {
-            found.0.set_permissions(fs::Permissions::from_mode(0o700)).map_err(cannot)?;
+        let found = Self::of(&place, path).map_err(to_error)??;
+        if found.0.metadata().map_err(to_error)?.mode() & 0o077 != 0 {
+            found.0.set_permissions(fs::Permissions::from_mode(0o700)).map_err(to_error)?;
         }
         Ok(found)
     }
@@ -150,24 +150,24 @@ impl Private {
     /// # Errors
     /// When it is not.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |e: io::Error| Error::failed(format!("cannot open {}", path.display())).because(e);
-        let found = Self::of(path, path).map_err(cannot)??;
-        match found.0.metadata().map_err(cannot)?.mode() & 0o077 {
+        let to_error = |e: io::Error| Error::failed(format!("cannot open {}", path.display())).because(e);
+        let found = Self::of(path, path).map_err(to_error)??;
+        match found.0.metadata().map_err(to_error)?.mode() & 0o077 {
             0 => Ok(found),
-            _ => Err(cannot(io::ErrorKind::PermissionDenied.into()).hint("others may look into it")),
+            _ => Err(to_error(io::ErrorKind::PermissionDenied.into()).hint("others may look into it")),
         }
     }
 
     /// `name` is for people.
     fn of(path: &Path, name: &Path) -> io::Result<Result<Self>> {
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let folder = File::options().read(true).custom_flags(flags).open(path)?;
-        let owner = folder.metadata()?.uid();
+        let directory = File::options().read(true).custom_flags(flags).open(path)?;
+        let owner = directory.metadata()?.uid();
         if owner != geteuid().as_raw() {
             return Ok(Err(Error::failed(format!("{} belongs to user {owner}", name.display()))
                 .hint("it must belong to the user who runs this")));
         }
-        Ok(Ok(Private(folder)))
+        Ok(Ok(Private(directory)))
     }
 
     /// Leads to it as long as this lives, wherever it is moved.
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_folder_is_closed_to_others_and_never_a_link() {
+    fn a_private_directory_is_closed_to_others_and_never_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         make_private(&path).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_folder_is_worked_in_wherever_it_is_moved() {
+    fn a_private_directory_is_worked_in_wherever_it_is_moved() {
         let dir = tempfile::tempdir().unwrap();
         let [path, moved, other] = ["here", "moved", "other"].map(|name| dir.path().join(name));
         let private = Private::make(&path).unwrap();
