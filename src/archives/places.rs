@@ -27,7 +27,7 @@ fn splits(said: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// `VOLUME:/PATH`.
 ///
 /// # Errors
-/// [`Kind::NotFound`] when it is neither.
+/// [`crate::error::Kind::NotFound`] when it is neither.
 pub fn places(archived: &Archived, words: &[Vec<u8>]) -> Result<Vec<Place>> {
     words.iter().map(|said| place(archived, said)).collect()
 }
