@@ -1,4 +1,4 @@
-//! Holds the code to the one way between the rooms that src/lib.rs tells.
+//! Holds the code to the one way between the modules in src/lib.rs.
 
 mod circles;
 
@@ -32,10 +32,10 @@ const ALLOWED_BELOW: [(&str, &[&str]); 7] = [
     ("progress", &[]),
 ];
 
-/// Files with the code that stands before their comments and with the room they belong to.
+/// Files with the code that stands before their comments and with the module they belong to.
 struct Source {
     path: PathBuf,
-    room: String,
+    module: String,
     code: String,
 }
 
@@ -55,23 +55,23 @@ fn sources_in(dir: &str) -> Vec<Source> {
         let text = std::fs::read_to_string(&path).unwrap();
         let code: Vec<&str> = text.lines().map(|l| l.split("//").next().unwrap()).collect();
         let path = path.strip_prefix(root).unwrap().to_owned();
-        let room = path.with_extension("").iter().next().unwrap().to_str().unwrap().to_owned();
-        sources.push(Source { path, room, code: code.join("\n") });
+        let module = path.with_extension("").iter().next().unwrap().to_str().unwrap().to_owned();
+        sources.push(Source { path, module, code: code.join("\n") });
     }
     sources
 }
 
-/// The rooms that `code` names after `crate::`, also in braces.
-fn rooms_in<'a>(code: &'a str, root: &str) -> Vec<&'a str> {
-    let mut rooms = Vec::new();
+/// The modules that `code` names after `crate::`, also in braces.
+fn modules_in<'a>(code: &'a str, root: &str) -> Vec<&'a str> {
+    let mut modules = Vec::new();
     for (at, _) in code.match_indices(root) {
         let rest = &code[at + root.len()..];
         match rest.strip_prefix('{') {
-            Some(list) => rooms.extend(top_level_names(list)),
-            None => rooms.extend(first_name(rest)),
+            Some(list) => modules.extend(top_level_names(list)),
+            None => modules.extend(first_name(rest)),
         }
     }
-    rooms
+    modules
 }
 
 fn first_name(text: &str) -> Option<&str> {
@@ -110,16 +110,16 @@ fn allowed(module: &str) -> Option<Vec<&'static str>> {
 }
 
 #[test]
-fn rooms_use_only_those_below_them() {
+fn modules_use_only_those_below_them() {
     let mut wrong = Vec::new();
-    for Source { path, room, code } in sources() {
-        if room == "lib" {
+    for Source { path, module, code } in sources() {
+        if module == "lib" {
             continue;
         }
-        let allowed = allowed(&room).unwrap_or_else(|| panic!("{} is in no known module", path.display()));
-        let root = if room == "main" { "borg_offsite_backup::" } else { "crate::" };
-        for used in rooms_in(&code, root) {
-            if used != room && !allowed.contains(&used) {
+        let allowed = allowed(&module).unwrap_or_else(|| panic!("{} is in no known module", path.display()));
+        let root = if module == "main" { "borg_offsite_backup::" } else { "crate::" };
+        for used in modules_in(&code, root) {
+            if used != module && !allowed.contains(&used) {
                 wrong.push(format!("{} uses {used}", path.display()));
             }
         }
@@ -141,7 +141,7 @@ fn fusers_types_stay_in_the_adapter_and_the_session() {
 fn only_the_command_line_prints() {
     let prints = |s: &Source| ["print!", "println!"].iter().any(|word| s.code.contains(word));
     let elsewhere: Vec<_> =
-        sources().into_iter().filter(|s| s.room != "cli" && prints(s)).map(|s| s.path).collect();
+        sources().into_iter().filter(|s| s.module != "cli" && prints(s)).map(|s| s.path).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }
 
@@ -162,7 +162,7 @@ fn modules_below_the_reader_of_repositories_do_not_name_it() {
     let below = ["tools", "config", "process", "directories"];
     let wrong: Vec<_> = sources()
         .into_iter()
-        .filter(|source| source.code.contains("borg_repository") && below.contains(&&*source.room))
+        .filter(|source| source.code.contains("borg_repository") && below.contains(&&*source.module))
         .map(|source| source.path)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
@@ -170,12 +170,12 @@ fn modules_below_the_reader_of_repositories_do_not_name_it() {
 
 #[test]
 fn main_is_short() {
-    let main = sources().into_iter().find(|s| s.room == "main").unwrap();
+    let main = sources().into_iter().find(|s| s.module == "main").unwrap();
     assert!(main.code.lines().count() < 25);
 }
 
 #[test]
 fn names_are_found_in_every_form_of_use() {
     let code = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h;\ncrate::i::j();";
-    assert_eq!(rooms_in(code, "crate::"), ["a", "b", "e", "g", "i"]);
+    assert_eq!(modules_in(code, "crate::"), ["a", "b", "e", "g", "i"]);
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::super::archived::Statistics;
 use super::run_history::{Entry, Made, RunHistory};
 
 /// All of them are gauges: the newest run replaces what the one before it said.
@@ -115,7 +116,7 @@ fn metrics(history: &RunHistory, took: Duration) -> Vec<Metric> {
     ]
 }
 
-fn size(made: Option<Made>, of: fn(&super::Statistics) -> u64) -> Option<f64> {
+fn size(made: Option<Made>, of: fn(&Statistics) -> u64) -> Option<f64> {
     made.map(|made| of(&made.statistics) as f64)
 }
 

@@ -1,7 +1,8 @@
 //! From what borg said to an error that names the object and the next step.
 
+use super::client::Borg;
+use super::lock;
 use super::log::{Level, Line};
-use super::{Borg, lock};
 use crate::error::{Error, Kind};
 use crate::process::Ended;
 

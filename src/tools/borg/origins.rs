@@ -10,7 +10,7 @@ use parking_lot::MutexGuard;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Borg;
+use super::client::Borg;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::{Listed, Origin};

@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::{Borg, PASSPHRASE_CREDENTIAL, credential};
+use super::credential::{self, credential};
 use crate::error::{Error, Result};
 use crate::secret;
 use crate::tools::terminal;
@@ -38,12 +38,12 @@ pub(super) enum Passphrase {
 
 /// What is tried in turn: what root keeps for services, the empty passphrase, and what a person says.
 pub(super) struct Guess {
-    tried: Vec<Secret>,
-    at: usize,
-    asked: u8,
-    stored: bool,
+    pub(super) tried: Vec<Secret>,
+    pub(super) at: usize,
+    pub(super) asked: u8,
+    pub(super) stored: bool,
     /// None of them opens the key.
-    is_wrong: bool,
+    pub(super) is_wrong: bool,
 }
 
 impl Passphrase {
@@ -64,7 +64,7 @@ impl Passphrase {
                 to_error().because(e).hint("it must be the number of an open, readable descriptor")
             });
         }
-        if let Some(path) = credential(PASSPHRASE_CREDENTIAL) {
+        if let Some(path) = credential(credential::PASSPHRASE) {
             let to_error =
                 |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
             return read(File::open(&path)).map(Passphrase::Read).map_err(to_error);
@@ -78,14 +78,14 @@ impl Passphrase {
 }
 
 impl Guess {
-    fn new(stored: Option<Secret>) -> Guess {
+    pub(super) fn new(stored: Option<Secret>) -> Guess {
         let is_stored = stored.is_some();
         let tried = stored.into_iter().chain([Secret::default()]).collect();
         Guess { tried, at: 0, asked: 0, stored: is_stored, is_wrong: false }
     }
 
     /// Goes on to the next, since the one at `at` does not open the key. Whether there is one.
-    fn after(&mut self, at: usize, question: &str) -> Result<bool> {
+    pub(super) fn after(&mut self, at: usize, question: &str) -> Result<bool> {
         if self.at != at {
             return Ok(true);
         }
@@ -106,93 +106,6 @@ impl Guess {
         self.tried.push(said.into());
         self.at += 1;
         Ok(true)
-    }
-}
-
-/// Passphrases for the key, one after the other, until one opens it.
-pub struct Tries<'a> {
-    borg: &'a Borg,
-    at: Option<usize>,
-}
-
-impl Iterator for Tries<'_> {
-    type Item = Result<Secret>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(at) = self.at {
-            match self.borg.passphrase_failed(at) {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(e) => return Some(Err(e)),
-            }
-        }
-        self.at = Some(self.borg.passphrase_tried());
-        Some(self.borg.passphrase())
-    }
-}
-
-impl Borg {
-    /// The passphrases to be tried on the key; the one after which no other was asked for is the right one.
-    pub fn passphrases(&self) -> Tries<'_> {
-        Tries { borg: self, at: None }
-    }
-
-    /// Without what root keeps for services: for a repository that is not the configured one.
-    pub fn forget_stored_passphrase(&mut self) {
-        if let Passphrase::Guessed(_) = self.passphrase {
-            self.passphrase = Passphrase::Guessed(Arc::new(Mutex::new(Guess::new(None))));
-        }
-    }
-
-    /// Whether only a look at the key says which of two passphrases borg is to be given.
-    pub fn passphrase_is_open(&self) -> bool {
-        self.guess().is_some_and(|guess| guess.stored && guess.at == 0)
-    }
-
-    /// Whether a person may be asked for it.
-    pub fn passphrase_may_be_asked(&self) -> bool {
-        self.guess().is_some() && terminal::is_attended()
-    }
-
-    /// Whether none of those that were tried opens the key.
-    pub fn passphrase_is_wrong(&self) -> bool {
-        self.guess().is_some_and(|guess| guess.is_wrong)
-    }
-
-    /// Whether no passphrase was given, so that borg tries the empty one, and asks.
-    pub(super) fn passphrase_is_unsaid(&self) -> bool {
-        self.guess().is_some_and(|guess| guess.asked == 0 && guess.tried[guess.at].is_empty())
-    }
-
-    /// What was tried, for [`Borg::passphrase_failed`].
-    pub(super) fn passphrase_tried(&self) -> usize {
-        self.guess().map_or(0, |guess| guess.at)
-    }
-
-    /// What was tried is wrong: whether there is another to try.
-    ///
-    /// # Errors
-    /// When a signal ended the question for it.
-    pub(super) fn passphrase_failed(&self, tried: usize) -> Result<bool> {
-        let question = format!("Passphrase for the key of {}: ", self.repository().escape_debug());
-        self.guess().map_or(Ok(false), |mut guess| guess.after(tried, &question))
-    }
-
-    pub(super) fn guess(&self) -> Option<MutexGuard<'_, Guess>> {
-        match &self.passphrase {
-            Passphrase::Guessed(guess) => Some(guess.lock()),
-            _ => None,
-        }
-    }
-
-    /// What gives the passphrase, for people: a variable of borg's in its own order, a credential, or a file.
-    /// `None`: nothing does.
-    pub fn passphrase_source() -> Option<&'static str> {
-        ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
-            .into_iter()
-            .find(|name| std::env::var_os(name).is_some())
-            .or_else(|| credential(PASSPHRASE_CREDENTIAL).map(|_| "the credential of systemd"))
-            .or_else(|| stored().ok().flatten().map(|_| STORED))
     }
 }
 
@@ -218,7 +131,7 @@ impl Guess {
 }
 
 /// What root keeps for services; `None` without it, and for anyone else.
-fn stored() -> std::result::Result<Option<Secret>, String> {
+pub(super) fn stored() -> std::result::Result<Option<Secret>, String> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::address::{Address, normal};
-use super::passphrase::Secret;
-use super::{Borg, Passphrase, home};
+use super::client::{Borg, home};
+use super::passphrase::{Passphrase, Secret};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 use crate::secret;

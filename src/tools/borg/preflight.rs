@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rmp::encode::{write_array_len, write_bool, write_map_len, write_str, write_uint};
 
-use super::Borg;
+use super::client::Borg;
 use super::failure::explain;
 use super::foreign::{self, Foreign};
 use super::log::{Level, Line};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::Borg;
+use super::client::Borg;
 
 impl Borg {
     /// The program that serves there; `Err` says why only borg knows.

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::client::Borg;
 use super::log::{Level, Line};
-use super::{Borg, CLIENT_VERSION};
 use crate::process::{Child, Command, TimedPipe, interrupt};
+
+/// The borg whose client we behave like towards servers.
+const CLIENT_VERSION: &str = "1.4.5";
 
 /// How long a server may take to end by itself once its input has ended.
 const PARTING: Duration = Duration::from_millis(500);

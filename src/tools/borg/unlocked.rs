@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::Borg;
+use super::client::Borg;
 
 /// Of borg, since 1.1, for any of `READERS`.
 const BYPASS: &str = "--bypass-lock";

@@ -1,0 +1,180 @@
+//! The repository that borg works on, with the key and the passphrase.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::credential::{KEY, credential};
+use super::passphrase::Passphrase;
+use crate::archive::identity::Identity;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tools::identity;
+use crate::tools::ssh::Route;
+
+/// borg with the repository, key and passphrase that it works with.
+#[derive(Clone)]
+pub struct Borg {
+    pub(super) repository: String,
+    pub(super) local: Option<PathBuf>,
+    /// To the server, where there is one, and what the server knows the repository as.
+    pub(super) route: Option<Route>,
+    pub(super) path: String,
+    /// What borg is called on the server, as borg takes it.
+    pub(super) remote_path: Option<OsString>,
+    pub(super) key_file: PathBuf,
+    /// The user says that the key is there, and nowhere else.
+    pub(super) key_file_is_set: bool,
+    pub(super) passphrase: Passphrase,
+    pub(super) stall_limit: Duration,
+    pub(super) identity: Identity,
+    /// Nothing can be written in the repository there.
+    pub(super) server_cannot_lock: Arc<AtomicBool>,
+    /// Ids of archives that borg could not read.
+    pub(super) unreadable: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Borg {
+    /// Takes the repository from `config`, everything else from the environment of this process.
+    /// Reads BORG_PASSPHRASE_FD, so it is to be called once.
+    ///
+    /// # Errors
+    /// When there is no home directory to find the key in, or BORG_PASSPHRASE_FD cannot be read.
+    pub fn new(config: &Config) -> Result<Self> {
+        let (repository, path, local) = location(config);
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let remote_path = set("BORG_REMOTE_PATH").or_else(|| config.remote_path.clone().map(OsString::from));
+        let key_file_is_set = set("BORG_KEY_FILE").is_some();
+        let key_file = match set("BORG_KEY_FILE") {
+            Some(path) => PathBuf::from(path),
+            None => match credential(KEY) {
+                Some(path) => path,
+                None => home()?.join(".borg-offsite-backup.key"),
+            },
+        };
+        let (route, passphrase) = (Route::new(config), Passphrase::from_environment()?);
+        let (stall_limit, identity) = (config.stall_limit, identity::of(config));
+        Ok(Borg {
+            repository,
+            local,
+            route,
+            path,
+            remote_path,
+            key_file,
+            key_file_is_set,
+            passphrase,
+            stall_limit,
+            identity,
+            server_cannot_lock: Arc::default(),
+            unreadable: Arc::default(),
+        })
+    }
+
+    /// How long a borg of ours may do nothing at all, as one does whose server went silent.
+    pub fn stall_limit(&self) -> Duration {
+        self.stall_limit
+    }
+
+    /// How the server is reached; `None` where the repository is on this machine.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// The repository's path as the server is asked for it.
+    pub fn path_on_server(&self) -> &str {
+        &self.path
+    }
+
+    /// The repository as a person knows it: a path, or an `ssh://` address.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Who we are among those who use the repository.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The directory of a local repository.
+    pub fn local(&self) -> Option<&Path> {
+        self.local.as_deref()
+    }
+
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
+    }
+}
+
+/// BORG_REPO for `config`, the path in it, and the directory when the repository is on this machine. A
+/// path that does not begin with `/` is relative to the server's home, as with scp.
+fn location(config: &Config) -> (String, String, Option<PathBuf>) {
+    let path = &config.backup_path;
+    let Some(server) = &config.backup_server else {
+        return (path.clone(), path.clone(), Some(PathBuf::from(path)));
+    };
+    let user = config.backup_user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+    let path = match path.strip_prefix("~/") {
+        Some(rest) => format!("/~/{rest}"),
+        None if path.starts_with('/') => path.clone(),
+        None => format!("/./{path}"),
+    };
+    (format!("ssh://{user}{server}{path}"), path, None)
+}
+
+pub(super) fn home() -> Result<PathBuf> {
+    if let Some(home) = std::env::var_os("HOME").filter(|h| !h.is_empty()) {
+        return Ok(home.into());
+    }
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    user.map(|u| u.dir).ok_or_else(|| {
+        Error::usage("cannot find the home directory, where the key is").hint("set HOME, or BORG_KEY_FILE")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(server: Option<&str>, user: Option<&str>, path: &str) -> Config {
+        Config {
+            file: "x".into(),
+            backup_server: server.map(str::to_owned),
+            backup_user: user.map(str::to_owned),
+            backup_path: path.to_owned(),
+            remote_path: None,
+            bridge_vm: None,
+            ssh_from: None,
+            datasets_to_backup: vec![],
+            filesystems_to_backup: vec![],
+            exclude_patterns: vec![],
+            keep_daily: 7,
+            keep_weekly: 4,
+            keep_monthly: 12,
+            compression: "auto,zstd".into(),
+            prune_on_days: None,
+            compact_after_prune: false,
+            keep_bookmarks: true,
+            fail_on_warnings: false,
+            exclude_caches: true,
+            stall_limit: Duration::from_secs(3600),
+            archive_suffix: None,
+            earlier_host_names: vec![],
+            hooks: crate::config::Hooks::default(),
+        }
+    }
+
+    #[test]
+    fn the_repository_is_a_path_or_an_ssh_address() {
+        let text = |c: &Config| location(c).0;
+        assert_eq!(text(&config(None, None, "/srv/backup")), "/srv/backup");
+        assert_eq!(text(&config(Some("milena"), Some("me"), "/srv/b")), "ssh://me@milena/srv/b");
+        assert_eq!(text(&config(Some("milena"), None, "backup")), "ssh://milena/./backup");
+        assert_eq!(text(&config(Some("milena:2222"), Some("me"), "~/b")), "ssh://me@milena:2222/~/b");
+        assert_eq!(text(&config(Some("[2001:db8::1]"), Some("me"), "/b")), "ssh://me@[2001:db8::1]/b");
+    }
+}
