@@ -18,7 +18,12 @@ IMAGE = "/srv/vm/work.img"
 
 SET_UP = f"""
 mount --make-rprivate /
-for dir in /root /home /srv /mnt /run /var/cache /etc/credstore; do mkdir -p $dir && mount -t tmpfs none $dir; done
+# Nothing of this machine's own configuration is seen or changed.
+mount -t tmpfs none /var/tmp
+mkdir /var/tmp/etc /var/tmp/work
+mount -t overlay none -o lowerdir=/etc,upperdir=/var/tmp/etc,workdir=/var/tmp/work /etc
+rm -rf /etc/credstore
+for dir in /root /home /srv /mnt /run /var/cache; do mount -t tmpfs none $dir; done
 mkdir -p /home/me/letters /srv/vm /mnt/restore /mnt/disk /run/files
 cp -r /usr/share/perl /usr/share/doc /home/me/
 echo 'Dear reader' > /home/me/letters/first
@@ -53,12 +58,6 @@ def main():
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("BORG_", "XDG_"))}
     environment = {**kept, "PATH": f"{bin_dir}:{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": "/root", "TERM": "xterm",
                    "BORG_PASSPHRASE": "", "PS1": ""}
-    config = Path("/etc/borg-offsite-backup.conf")
-    config.touch()
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "none", "/var/tmp"], check=True)
-    Path("/var/tmp/conf").touch()
-    subprocess.run(["mount", "--bind", "/var/tmp/conf", str(config)], check=True)
     subprocess.run(["sh", "-euc", SET_UP], env=environment, check=True)
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)

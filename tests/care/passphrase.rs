@@ -22,7 +22,6 @@ fn world(mode: &str, passphrase: &str) -> World {
         ran.succeeds();
     }
     own_directory(&world, "/etc");
-    let _ = fs::remove_file("/etc/credstore");
     fs::create_dir("/etc/credstore").unwrap();
     world
 }
