@@ -103,7 +103,7 @@ cp "$v" /second/v
 zfs receive -F tank/v </second/inc4
 udevadm settle
 PATH=/lab/bin:$PATH restore --source stream
-says said "ZFS said that bytes were unchanged that differ"
+says said "ZFS reported bytes as unchanged that differ"
 is
 step "the sample shows it where the log does not, of chunks and of a stream"
 
