@@ -35,6 +35,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -p borg-repository --no-deps --locked --quiet
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc -p borg-offsite-backup --lib --no-deps --locked --quiet
+	$(CARGO) fetch --locked --quiet
 	PATH="$$HOME/.cache/borg-offsite-backup-tools/bin:$$PATH" cargo deny --offline check bans licenses sources
 	shellcheck $$(git ls-files -- .ci/run '*.sh' contrib/server contrib/notices tests/fakes)
 
