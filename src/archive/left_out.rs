@@ -34,6 +34,16 @@ impl LeftOut {
         self.count
     }
 
+    /// The first few; each may be cut.
+    pub fn first(&self) -> impl Iterator<Item = &[u8]> {
+        self.names.split(|byte| *byte == 0).filter(|name| !name.is_empty())
+    }
+
+    /// Whether some have no name here.
+    pub fn has_more(&self) -> bool {
+        self.count > NAMED
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -12,6 +12,7 @@ pub mod name;
 pub mod naming;
 mod nearest;
 pub mod origin;
+pub mod patterns;
 pub mod ranges;
 pub mod tree;
 pub mod volumes;

@@ -1,11 +1,16 @@
 //! An archive that was opened to take something out of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cache::{Cache, Limits};
 use super::chunks::Chunks;
+use super::contents::Contents;
 use super::damage::{self, Damaged, REPAIRED};
+use super::load;
 use super::native::NativeCatalog;
 use super::open::{Archives, Options, Source};
+use super::reader::Reader;
 use super::storage::Remembered;
 use super::streamed::Streamed;
 use crate::archive::choice::Wanted;
@@ -73,6 +78,28 @@ impl Archived {
         self.archives.native()
     }
 
+    /// The bytes of its files by their chunks; `None` where only borg can read it.
+    pub fn contents(&self) -> Option<Contents> {
+        self.native().map(|native| Contents::new(Arc::clone(native), &self.archive))
+    }
+
+    /// What reads its files, with so many bytes of memory.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn reader(&self, memory: u64) -> Result<Reader> {
+        let cache = Cache::new(&Limits { memory, scratch: 0, dir: PathBuf::new() })?;
+        Ok(load::reader(&**self.archives.catalog(), &self.archive, &self.tree, Arc::new(cache), 0))
+    }
+
+    /// How many files it lacks because they could not be read, as far as this machine knows.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn unread(&self) -> Result<u64> {
+        Ok(self.archives.catalog().origin(&self.archive)?.unread)
+    }
+
     /// What `said` (as [`naming::candidates`] takes it) is in the archive.
     ///
     /// # Errors
@@ -114,17 +141,17 @@ impl Archived {
         let listed = self.tree.content(content);
         let listed = listed.ok_or_else(|| Error::failed(format!("{path} has no bytes in the archive")))?;
         let (archive, size) = (self.archive.clone(), listed.size);
-        let chunks = |native| Chunks::new(Arc::clone(native), &archive, listed.item, size);
+        let chunks = self.contents().map(|contents| Chunks::new(Arc::new(contents), listed.item, size));
         if listed.damaged {
-            let ranges = self.native().map(|native| chunks(native).repaired()).transpose()?;
+            let ranges = chunks.map(|chunks| chunks.repaired()).transpose()?;
             return Err(self.repaired(Damaged {
                 path,
                 ranges: ranges.unwrap_or_default(),
                 why: REPAIRED.into(),
             }));
         }
-        let bytes = match self.native() {
-            Some(native) => Bytes::Chunks(chunks(native)),
+        let bytes = match chunks {
+            Some(chunks) => Bytes::Chunks(chunks),
             None => {
                 Bytes::Stream(Streamed::new(&**self.archives.catalog(), &archive, &self.tree, content, size)?)
             }

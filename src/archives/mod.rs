@@ -10,6 +10,7 @@ pub mod archived;
 pub mod batches;
 pub mod cache;
 pub mod chunks;
+pub mod contents;
 pub mod damage;
 pub mod load;
 pub mod native;

@@ -4,7 +4,6 @@
 //! open -> session -> fuse -> fs -> shown (which archives), loaded (their trees)
 //! ```
 
-mod acl;
 mod attr;
 pub mod fs;
 mod fuse;

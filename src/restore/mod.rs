@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod bookmark;
+mod conflicts;
 pub mod estimate;
 pub mod files;
 pub mod image;

@@ -1,11 +1,14 @@
 //! One typed file per outside program or kernel facility.
 
+pub mod acl;
 pub mod background;
 pub mod blockdev;
 pub mod borg;
+pub mod directory;
 pub mod file_id;
 pub mod holders;
 pub mod identity;
+pub mod inode;
 mod loop_info;
 pub mod loopdev;
 pub mod mount_log;

@@ -13,5 +13,6 @@ mod inside;
 mod read_only;
 mod refused;
 mod restore;
+mod states;
 mod verify;
 mod writable;

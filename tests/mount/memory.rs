@@ -32,6 +32,7 @@ pub fn item(path: &[u8], mode: u32) -> Item {
         xattrs: Vec::new(),
         acl_access: None,
         acl_default: None,
+        flags: 0,
         damaged: false,
         part: false,
     }

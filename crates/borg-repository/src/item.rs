@@ -45,6 +45,8 @@ pub struct Item {
     pub acl_access: Option<Box<[u8]>>,
     /// The default ACL of a directory, in the same form.
     pub acl_default: Option<Box<[u8]>>,
+    /// File flags, with the numbers of BSD (`UF_NODUMP` is 1).
+    pub flags: u32,
     /// `check --repair` put zeros where chunks were lost.
     pub damaged: bool,
     /// A checkpoint's part of a file, not a file of its own.
@@ -72,6 +74,7 @@ impl Item {
             xattrs: Vec::new(),
             acl_access: None,
             acl_default: None,
+            flags: 0,
             damaged: false,
             part: false,
         }

@@ -169,6 +169,7 @@ fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -
             b"xattrs" => item.xattrs = pairs(reader)?,
             b"acl_access" => item.acl_access = bytes(reader)?.map(Into::into),
             b"acl_default" => item.acl_default = bytes(reader)?.map(Into::into),
+            b"bsdflags" => item.flags = u32::try_from(number(reader)?).unwrap_or(0),
             b"chunks_healthy" => {
                 if C::KEPT {
                     list(reader, |chunk| chunks.put_healthy(chunk))?;

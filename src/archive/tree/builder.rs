@@ -77,8 +77,15 @@ impl TreeBuilder {
     }
 
     pub fn add(&mut self, item: Item) {
-        if !item.part && self.try_add(&item).is_none() {
-            self.tree.left_out.add(item.raw.as_deref().unwrap_or(item.path.as_bytes()));
+        if item.part {
+            return;
+        }
+        let path = item.raw.as_deref().unwrap_or(item.path.as_bytes());
+        if leads_out(path) || item.source.as_deref().is_some_and(|to| !is_symlink(&item) && leads_out(to)) {
+            self.tree.misplaced.add(path);
+        }
+        if self.try_add(&item).is_none() {
+            self.tree.left_out.add(path);
         }
     }
 
@@ -175,7 +182,14 @@ impl TreeBuilder {
             }
             let children = &mut sorted[starts[directory] as usize..starts[directory + 1] as usize];
             let first = tree.entries.len();
-            take_last_of_each_name(children, &tree.texts, &mut tree.entries);
+            let kind = |entry: &Entry| Kind::of(tree.nodes[entry.node as usize].kind);
+            let mut hide = |hidden: &Entry, shown: &Entry| {
+                // What is below the directory would go where the link leads.
+                if (kind(hidden) == Kind::Directory) != (kind(shown) == Kind::Directory) {
+                    tree.misplaced.add(stretch(&tree.texts, hidden.name));
+                }
+            };
+            take_last_of_each_name(children, &tree.texts, &mut tree.entries, &mut hide);
             let mut directories = 0;
             for entry in &tree.entries[first..] {
                 let child = &mut tree.nodes[entry.node as usize];
@@ -310,7 +324,8 @@ impl TreeBuilder {
         if xattrs.len() < item.xattrs.len() {
             self.tree.unheld.add(item.path.as_bytes());
         }
-        if xattrs.is_empty() && item.acl_access.is_none() && item.acl_default.is_none() {
+        let has_acl = item.acl_access.is_some() || item.acl_default.is_some();
+        if xattrs.is_empty() && !has_acl && item.flags == 0 {
             return Some(0);
         }
         let first = u32::try_from(self.tree.xattrs.len()).ok()?;
@@ -321,7 +336,8 @@ impl TreeBuilder {
         let acl_access = self.keep_if_any(item.acl_access.as_deref())?;
         let acl_default = self.keep_if_any(item.acl_default.as_deref())?;
         let count = xattrs.len() as u32;
-        self.tree.extras.push(ExtraRecord { acl_access, acl_default, first, count });
+        let flags = item.flags;
+        self.tree.extras.push(ExtraRecord { acl_access, acl_default, first, count, flags, unused: 0 });
         u32::try_from(self.tree.extras.len()).ok()
     }
 
@@ -374,15 +390,33 @@ impl TreeBuilder {
     }
 }
 
-/// Appends `children` to `entries`, sorted by name; of several of one name the last one.
-fn take_last_of_each_name(children: &mut [Entry], texts: &[u8], entries: &mut Vec<Entry>) {
+fn is_symlink(item: &Item) -> bool {
+    FileType::from_mode(item.mode) == Some(FileType::Symlink)
+}
+
+/// Whether a path of the archive leads out of it.
+fn leads_out(path: &[u8]) -> bool {
+    path.first() == Some(&b'/') || path.split(|byte| *byte == b'/').any(|name| name == b"..")
+}
+
+/// Appends `children` to `entries`, sorted by name; of several of one name the last one, and `hide` gets each of the
+/// others with it.
+fn take_last_of_each_name(
+    children: &mut [Entry],
+    texts: &[u8],
+    entries: &mut Vec<Entry>,
+    hide: &mut dyn FnMut(&Entry, &Entry),
+) {
     let name = |entry: &Entry| stretch(texts, entry.name);
     // Stable, so that the last one of a name stays the last.
     children.sort_by(|a, b| name(a).cmp(name(b)));
     let first = entries.len();
     for entry in children {
         match entries[first..].last_mut() {
-            Some(last) if name(last) == name(entry) => *last = *entry,
+            Some(last) if name(last) == name(entry) => {
+                hide(last, entry);
+                *last = *entry;
+            }
             _ => entries.push(*entry),
         }
     }

@@ -21,10 +21,12 @@ pub struct Meta<'a> {
     pub made_up: bool,
 }
 
-/// Extended attributes and POSIX ACLs (as borg's text), of those few that have any.
+/// Extended attributes, POSIX ACLs (as borg's text) and file flags, of those few that have any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
     pub xattrs: Vec<Xattr>,
     pub acl_access: Option<Box<[u8]>>,
     pub acl_default: Option<Box<[u8]>>,
+    /// File flags, with BSD's numbers.
+    pub flags: u32,
 }

@@ -103,10 +103,12 @@ pub struct Tree {
     left_out: LeftOut,
     /// Files with xattrs that Linux cannot hold.
     unheld: LeftOut,
+    /// Items that no backup makes: they would lie elsewhere than their path says.
+    misplaced: LeftOut,
 }
 
 /// How many arrays a tree is.
-pub const SECTIONS: usize = 12;
+pub const SECTIONS: usize = 14;
 
 impl Tree {
     pub const ROOT: NodeId = 0;
@@ -143,12 +145,12 @@ impl Tree {
         Some(Node { meta, body, nlink: record.nlink })
     }
 
-    /// Whether any node has xattrs or ACLs.
+    /// Whether any node has xattrs, ACLs or flags.
     pub fn has_extras(&self) -> bool {
         !self.extras.is_empty()
     }
 
-    /// The xattrs and ACLs of a node.
+    /// The xattrs, ACLs and flags of a node.
     pub fn extra(&self, id: NodeId) -> Option<Extra> {
         let number = self.nodes.get(id as usize)?.extra.checked_sub(1)?;
         let record = self.extras.get(number as usize)?;
@@ -158,6 +160,7 @@ impl Tree {
             xattrs: xattrs.iter().map(|x| (self.text(x.name).into(), self.text(x.value).into())).collect(),
             acl_access: owned(record.acl_access),
             acl_default: owned(record.acl_default),
+            flags: record.flags,
         })
     }
 
@@ -213,6 +216,12 @@ impl Tree {
         &self.unheld
     }
 
+    /// Items that no backup makes: links out of the archive, and files or links in whose place the archive has a
+    /// directory, too.
+    pub fn misplaced(&self) -> &LeftOut {
+        &self.misplaced
+    }
+
     /// The sum of the sizes of all files that are shown, in bytes.
     pub fn total_size(&self) -> u64 {
         let shown = self.nodes.iter().filter(|n| Kind::of(n.kind) == Kind::File && n.nlink > 0);
@@ -236,6 +245,7 @@ impl Tree {
     pub fn sections(&self) -> [&[u8]; SECTIONS] {
         let [count, names] = self.left_out.sections();
         let [more, files] = self.unheld.sections();
+        let [misplaced, paths] = self.misplaced.sections();
         [
             self.nodes.as_bytes(),
             self.entries.as_bytes(),
@@ -249,6 +259,8 @@ impl Tree {
             names,
             more,
             files,
+            misplaced,
+            paths,
         ]
     }
 
@@ -256,7 +268,7 @@ impl Tree {
     /// has, or there is no memory for it.
     pub fn with_lengths(lengths: [usize; SECTIONS]) -> Option<Self> {
         let [nodes, entries, contents, neighbours, owners, extras, xattrs, texts, rest @ ..] = lengths;
-        let [count, names, more, files] = rest;
+        let [count, names, more, files, misplaced, paths] = rest;
         Some(Tree {
             nodes: zeroed(nodes)?,
             entries: zeroed(entries)?,
@@ -268,12 +280,14 @@ impl Tree {
             texts: zeroed(texts)?,
             left_out: LeftOut::with_lengths(count, names)?,
             unheld: LeftOut::with_lengths(more, files)?,
+            misplaced: LeftOut::with_lengths(misplaced, paths)?,
         })
     }
 
     pub fn sections_mut(&mut self) -> [&mut [u8]; SECTIONS] {
         let [count, names] = self.left_out.sections_mut();
         let [more, files] = self.unheld.sections_mut();
+        let [misplaced, paths] = self.misplaced.sections_mut();
         [
             self.nodes.as_mut_bytes(),
             self.entries.as_mut_bytes(),
@@ -287,6 +301,8 @@ impl Tree {
             names,
             more,
             files,
+            misplaced,
+            paths,
         ]
     }
 

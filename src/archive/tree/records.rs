@@ -139,6 +139,8 @@ pub struct ExtraRecord {
     /// The first of its xattrs, and how many there are.
     pub first: u32,
     pub count: u32,
+    pub flags: u32,
+    pub unused: u32,
 }
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

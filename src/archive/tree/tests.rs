@@ -20,6 +20,7 @@ fn item(path: &str, kind: u32, size: u64) -> Item {
         xattrs: vec![],
         acl_access: None,
         acl_default: None,
+        flags: 0,
         damaged: false,
         part: false,
     }

@@ -1,7 +1,6 @@
 //! What is in the repository, read by ourselves.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -128,15 +127,8 @@ impl NativeCatalog {
         &self.shared.repository
     }
 
-    /// What has the byte `at` of the item number `item` of `archive`, whose items were read or are
-    /// remembered: where it stands in the item's content, and its chunk (`None`: zeros).
-    pub fn chunk_at(&self, archive: &Archive, item: u32, at: u64) -> Option<(Range<u64>, Option<Chunk>)> {
-        let lists = self.listed(archive);
-        let span = lists.span(item, at)?;
-        Some((span.start..span.end, lists.chunk(&span)))
-    }
-
-    fn listed(&self, archive: &Archive) -> Arc<Lists> {
+    /// The chunk lists of `archive`, if its items were read or are remembered.
+    pub fn lists(&self, archive: &Archive) -> Arc<Lists> {
         lock(&self.lists).get(&archive.id).cloned().unwrap_or_default()
     }
 }
@@ -228,7 +220,7 @@ impl Catalog for NativeCatalog {
             return;
         };
         let (archive, view, tree, lists) =
-            (archive.clone(), view.clone(), Arc::clone(tree), self.listed(archive));
+            (archive.clone(), view.clone(), Arc::clone(tree), self.lists(archive));
         // The mount does not wait for it.
         let save = move || {
             if let Err(e) = saved.save(&archive.id, &view, &tree, &lists) {
@@ -248,7 +240,7 @@ impl Catalog for NativeCatalog {
         Arc::new(ChunkLayout {
             shared: Arc::clone(&self.shared),
             tree: Arc::clone(tree),
-            lists: self.listed(archive),
+            lists: self.lists(archive),
         })
     }
 
@@ -258,7 +250,7 @@ impl Catalog for NativeCatalog {
         tree: Arc<Tree>,
         sink: Arc<dyn CacheSink>,
     ) -> Arc<dyn ContentSource> {
-        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.listed(archive), sink))
+        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.lists(archive), sink))
     }
 
     fn shut_down(&self) {

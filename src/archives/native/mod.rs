@@ -19,4 +19,5 @@ mod single_flight;
 mod source;
 
 pub use catalog::NativeCatalog;
+pub use lists::Lists;
 pub use opening::{NotOpened, find_passphrase};

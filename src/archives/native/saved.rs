@@ -22,7 +22,7 @@ const SUFFIX: &str = "catalog";
 /// What the name of a file begins with until it is complete.
 const UNFINISHED: &str = ".tmp";
 /// To be counted up when what the arrays mean changes between two versions of the program.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 /// What a process that was killed left is removed when it is as old as this.
 const STALE: Duration = Duration::from_secs(3600);
 const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;

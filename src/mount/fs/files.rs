@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::{FileSystem, Place};
 use crate::archive::tree::{Body, Content, ContentId, Extra, LARGEST_XATTR, NodeId, Tree};
 use crate::archives::source::{FRAME, ReadError};
-use crate::mount::acl;
 use crate::mount::loaded::LoadedArchive;
+use crate::tools::acl;
 use borg_repository::Xattr;
 
 impl FileSystem {
@@ -105,7 +105,7 @@ impl FileSystem {
         let Some(extra) = loaded.tree.extra(node) else {
             return Ok(Vec::new());
         };
-        let Extra { xattrs, acl_access, acl_default } = extra;
+        let Extra { xattrs, acl_access, acl_default, .. } = extra;
         let acl = |name: &[u8], text: &Option<Box<[u8]>>| {
             let value = acl::encode(text.as_ref()?, &self.rules.owners)?;
             (value.len() <= LARGEST_XATTR).then_some(())?;

@@ -60,7 +60,7 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
             options.refuse_unless_for(&[Kind::Image])?;
             Ok(Job::Image(opened, image, to))
         }
-        Some(Found::Other(path)) => Err(not_restorable(&path)),
+        Some(Found::Other(path)) => Err(is_no_target(&path, to)),
         Some(Found::Directory(_)) | None => {
             options.refuse_unless_for(&[Kind::Files])?;
             Ok(Job::Files(opened, to))
@@ -84,7 +84,8 @@ fn in_volume(request: &Request<'_>) -> Kind {
     if request.to.is_some() { Kind::VolumeFiles } else { Kind::VolumeList }
 }
 
-fn not_restorable(path: &ItemPath) -> Error {
-    Error::usage(format!("{path} is neither a file nor a directory"))
-        .hint("`borg-offsite-backup extract` restores links and devices")
+/// A link or a device keeps its name.
+fn is_no_target(path: &ItemPath, to: &Path) -> Error {
+    Error::usage(format!("{path} is neither a file nor a directory, so it goes into a directory only"))
+        .hint(format!("create the directory, or write `--to {}/`", to.display()))
 }

@@ -25,13 +25,13 @@ use request::Request;
 
 /// Restore a volume, a disk image or files from an archive, or files from a volume in it (VOLUME:/PATH).
 #[derive(Args)]
-#[command(override_usage = "borg-offsite-backup restore [OPTIONS] ::ARCHIVE PATH... --to TARGET")]
+#[command(override_usage = "borg-offsite-backup restore [OPTIONS] ::ARCHIVE [PATH...] --to TARGET")]
 pub struct Restore {
     /// The archive.
     #[arg(value_name = "::ARCHIVE")]
     archive: String,
-    /// Paths as `list` prints them. For a volume, its name is enough.
-    #[arg(value_name = "PATH", required = true)]
+    /// Paths as `list` prints them; without one, everything. For a volume, its name is enough.
+    #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     /// Where to restore to: a block device or a file for an image, a directory for files.
     #[arg(long, value_name = "TARGET", required_unless_present = "list")]
@@ -49,10 +49,7 @@ impl Restore {
         match job::decide(&request, &borg)? {
             Job::List(places) => volume::list(&borg, &request, places),
             Job::Copy(places, to) => volume::copy(&borg, console, &request, places, to),
-            Job::Files(opened, to) => {
-                let strict = config.fail_on_warnings;
-                files::run(&borg, console, &request, &opened.archived, to, strict)
-            }
+            Job::Files(opened, to) => files::run(&borg, &config, console, &request, &opened.archived, to),
             Job::Image(opened, image, to) => {
                 image::run(&borg, console, &request, &opened.archived, &image, to)
             }

@@ -33,7 +33,7 @@ pub struct Options {
     /// Create the ZFS volume that TARGET names, like the one that was archived.
     #[arg(long, conflicts_with = "dry_run")]
     pub create: bool,
-    /// Only estimate what would be fetched and written, and how long it would take.
+    /// Only estimate what would be fetched, written and deleted, and how long it would take.
     #[arg(long)]
     pub dry_run: bool,
     /// Write everything, even what is already right.
@@ -48,6 +48,24 @@ pub struct Options {
     /// Replace files that exist, or a target of another size than the image.
     #[arg(long)]
     pub overwrite: bool,
+    /// Delete what the archive does not have in the directories that are restored. Lists it and asks first. What the
+    /// configuration excludes from backups stays.
+    #[arg(long)]
+    pub delete: bool,
+    /// Take a file to be right if its size and its time are, without reading it.
+    #[arg(long)]
+    pub trust_times: bool,
+    /// Change large files where they are, with `--overwrite`, instead of replacing them: this takes no space, but if
+    /// the restore breaks off, the file is a mixture of old and new bytes.
+    #[arg(long, requires = "overwrite")]
+    pub in_place: bool,
+    /// Restore damaged files with zeros in the place of what is lost, and name the ranges. Exits with 3.
+    #[arg(long)]
+    pub salvage: bool,
+    /// A directory, file or device that may have the same bytes, such as an older copy or a snapshot: these are not
+    /// fetched. Can be given several times.
+    #[arg(long, value_name = "PATH")]
+    pub seed: Vec<std::path::PathBuf>,
     /// Restore owners by number instead of by name.
     #[arg(long)]
     pub numeric_ids: bool,
@@ -69,9 +87,14 @@ struct Rule {
 use Kind::{Files, Image, VolumeFiles, VolumeList};
 
 /// Every job takes the options that are not here.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 16] = [
     Rule { option: "--create", is_given: |o| o.create, jobs: &[Image] },
-    Rule { option: "--dry-run", is_given: |o| o.dry_run, jobs: &[Image] },
+    Rule { option: "--dry-run", is_given: |o| o.dry_run, jobs: &[Image, Files] },
+    Rule { option: "--delete", is_given: |o| o.delete, jobs: &[Files] },
+    Rule { option: "--trust-times", is_given: |o| o.trust_times, jobs: &[Files] },
+    Rule { option: "--in-place", is_given: |o| o.in_place, jobs: &[Files] },
+    Rule { option: "--salvage", is_given: |o| o.salvage, jobs: &[Files] },
+    Rule { option: "--seed", is_given: |o| !o.seed.is_empty(), jobs: &[Files] },
     Rule { option: "--full", is_given: |o| o.full, jobs: &[Image] },
     Rule { option: "--no-verify", is_given: |o| o.no_verify, jobs: &[Image] },
     Rule { option: "--numeric-ids", is_given: |o| o.numeric_ids, jobs: &[Image, Files] },

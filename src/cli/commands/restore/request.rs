@@ -38,6 +38,6 @@ impl<'a> Request<'a> {
 
     /// Whether only files go there.
     pub fn is_for_directory(&self) -> bool {
-        self.paths.len() > 1 || self.to.is_some_and(|to| to.as_os_str().as_bytes().ends_with(b"/"))
+        self.paths.len() != 1 || self.to.is_some_and(|to| to.as_os_str().as_bytes().ends_with(b"/"))
     }
 }

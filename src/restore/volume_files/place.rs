@@ -43,26 +43,6 @@ pub fn put(from: &File, to: &File, overwrite: bool) -> io::Result<()> {
     })
 }
 
-/// How many names there are in `dir` and below; links are followed by nobody. `None` where a directory keeps its
-/// names from its own owner.
-pub fn count(dir: &Path) -> io::Result<Option<u64>> {
-    let (mut open, mut names) = (vec![dir.to_owned()], 0);
-    while let Some(dir) = open.pop() {
-        let entries = match std::fs::read_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            names += 1;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    Ok(Some(names))
-}
-
 /// What there is to do about one name: in which directory it is, and to which it goes.
 enum Step<'a> {
     Free(&'a OwnedFd, &'a OwnedFd, &'a CStr),

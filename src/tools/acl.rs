@@ -3,7 +3,7 @@
 //! The format is the kernel's (linux/posix_acl_xattr.h): a version, then entries of tag (u16),
 //! permissions (u16) and id (u32), all little-endian, in the order of the tags.
 
-use crate::tools::owners::Owners;
+use super::owners::Owners;
 
 const VERSION: u32 = 2;
 const UNDEFINED_ID: u32 = u32::MAX;

@@ -1,0 +1,204 @@
+//! Borg's patterns (`borg help patterns`): which paths of an archive they match.
+
+use regex::bytes::Regex;
+
+/// Patterns that exclude paths from a backup.
+#[derive(Debug, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+#[derive(Debug)]
+enum Pattern {
+    /// Of the path with a `/` at its end.
+    Glob(Regex),
+    /// Of a part of the path.
+    Expression(Regex),
+    /// The path, and what is below it.
+    Prefix(Vec<u8>),
+    Full(Vec<u8>),
+}
+
+/// Any byte, also one that is no UTF-8.
+const ANY: &str = "(?s-u:.)";
+/// A character, or a byte that is none.
+const ONE: &str = r"(?:(?s:.)|(?-u:[\x80-\xff]))";
+const ANY_IN_NAME: &str = "(?-u:[^/])";
+const ONE_IN_NAME: &str = r"(?:[^/]|(?-u:[\x80-\xff]))";
+/// Any directories, or none.
+const DIRECTORIES: &str = "(?:(?-u:[^/])*/)*";
+
+impl Patterns {
+    /// Patterns as `borg create --exclude` takes them: `fm:` where no style is named.
+    ///
+    /// # Errors
+    /// The first one that we cannot match as borg does.
+    pub fn parse(texts: &[String]) -> Result<Self, &str> {
+        texts.iter().map(|text| Pattern::parse(text).ok_or(&**text)).collect::<Result<_, _>>().map(Patterns)
+    }
+
+    /// Whether one of them matches `path`, which has no `/` before it. A directory that matches is excluded with all
+    /// that is in it.
+    pub fn match_path(&self, path: &[u8]) -> bool {
+        let with_slash = [path, b"/"].concat();
+        self.0.iter().any(|pattern| match pattern {
+            Pattern::Glob(regex) => regex.is_match(&with_slash),
+            Pattern::Expression(regex) => regex.is_match(path),
+            Pattern::Prefix(prefix) => with_slash.starts_with(prefix),
+            Pattern::Full(full) => path == *full,
+        })
+    }
+
+    /// Whether one of them matches `path` or a directory that it is in.
+    pub fn exclude(&self, path: &[u8]) -> bool {
+        !self.0.is_empty()
+            && memchr::memchr_iter(b'/', path).chain([path.len()]).any(|end| self.match_path(&path[..end]))
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Self> {
+        let is_style = |style: &str| style.len() == 2 && style.bytes().all(|b| b.is_ascii_lowercase());
+        let (style, rest) = text.split_once(':').filter(|(style, _)| is_style(style)).unwrap_or(("fm", text));
+        let clean = normal(rest);
+        let is_directory = rest.ends_with('/');
+        match style {
+            "fm" => {
+                let below = if is_directory { "/*/" } else { "/*" };
+                glob(format!("{clean}{below}").trim_start_matches('/'), false)
+            }
+            "sh" => {
+                let below = if is_directory { "/**/*/" } else { "/**/*" };
+                glob(format!("{clean}{below}").trim_start_matches('/'), true)
+            }
+            "re" => Some(Pattern::Expression(Regex::new(rest).ok()?)),
+            "pp" => Some(Pattern::Prefix(match &*clean {
+                "" => Vec::new(),
+                clean => format!("{clean}/").into_bytes(),
+            })),
+            "pf" => Some(Pattern::Full(clean.into_bytes())),
+            _ => None,
+        }
+    }
+}
+
+/// The path without `/` at its ends, `//` and `.`.
+fn normal(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    names.join("/")
+}
+
+/// With `in_names`, `*` and `?` do not match a `/`, but `**/` does.
+fn glob(pattern: &str, in_names: bool) -> Option<Pattern> {
+    let mut regex = String::from("^");
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        rest = &rest[first.len_utf8()..];
+        match first {
+            '*' if in_names && rest.starts_with("*/") => {
+                rest = &rest[2..];
+                regex.push_str(DIRECTORIES);
+            }
+            '*' => regex.push_str(&format!("{}*", if in_names { ANY_IN_NAME } else { ANY })),
+            '?' => regex.push_str(if in_names { ONE_IN_NAME } else { ONE }),
+            '[' => match class(rest) {
+                Some((class, after)) => {
+                    regex.push_str(&class);
+                    rest = after;
+                }
+                None => regex.push_str(r"\["),
+            },
+            other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex.push('$');
+    Some(Pattern::Glob(Regex::new(&regex).ok()?))
+}
+
+/// `!a-z]…` as a class of characters, and what comes after it; `None` when there is no end to it.
+fn class(rest: &str) -> Option<(String, &str)> {
+    let (negated, members) = match rest.strip_prefix('!') {
+        Some(members) => (true, members),
+        None => (false, rest),
+    };
+    // A `]` that comes first is one of them.
+    let first = members.starts_with(']').into();
+    let end = members[first..].find(']')? + first;
+    let mut class = String::from(if negated { "[^" } else { "[" });
+    for member in members[..end].chars() {
+        if member != '-' && (member.is_ascii_punctuation() || member == '^') {
+            class.push('\\');
+        }
+        class.push(member);
+    }
+    class.push(']');
+    Some((class, &members[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `borg.patterns` of borg 1.4.5 says.
+    #[test]
+    fn each_style_matches_what_borg_matches() {
+        for (pattern, path, expected) in [
+            ("fm:*/.cache", "home/me/.cache", true),
+            ("fm:*/.cache", "home/me/.cache/x", true),
+            ("fm:*/.cache", ".cache", false),
+            ("*/.cache", "home/.cache", true),
+            ("var/cache/*/*", "var/cache/a/b/c", true),
+            ("var/cache/*/*", "var/cache/a", false),
+            ("tmp/*", "tmp", false),
+            ("tmp/*", "tmp/x", true),
+            ("tmp/", "tmp", false),
+            ("tmp/", "tmp/x", true),
+            ("**/node_modules", "a/node_modules", true),
+            ("**/node_modules", "a/b/node_modules/x", true),
+            ("fm:*.pyc", "a/b.pyc", true),
+            ("fm:[!a]x", "bx", true),
+            ("fm:[!a]x", "ax", false),
+            ("fm:a?c", "a/c", true),
+            ("sh:a?c", "a/c", false),
+            ("sh:**/*.o", "x.o", true),
+            ("sh:**/*.o", "a/b/x.o", true),
+            ("sh:a/*.o", "a/b/x.o", false),
+            ("sh:home/*/x", "home/me/x/below", true),
+            ("re:^a.*z$", "abz", true),
+            ("re:b", "abc", true),
+            ("fm:/", "tmp", true),
+            ("pp:/", "tmp", true),
+            ("sh:tmp/", "tmp", false),
+            ("pp:/home/me", "home/me/x", true),
+            ("pp:home/me", "home/men", false),
+            ("pf:home/me", "home/me", true),
+            ("pf:home/me", "home/me/x", false),
+        ] {
+            let patterns = Patterns::parse(&[pattern.to_owned()][..]).map_err(str::to_owned).unwrap();
+            assert_eq!(patterns.match_path(path.as_bytes()), expected, "{pattern} {path}");
+        }
+        let bytes = Patterns::parse(&["fm:*/a?b".to_owned()][..]).map_err(str::to_owned).unwrap();
+        assert!(bytes.match_path(b"x\xff/a\xfeb"));
+    }
+
+    #[test]
+    fn what_is_in_an_excluded_directory_is_excluded() {
+        let texts = ["re:/node_modules$".to_owned()];
+        let patterns = Patterns::parse(&texts).unwrap();
+        assert!(!patterns.match_path(b"a/node_modules/x") && patterns.exclude(b"a/node_modules/x"));
+        assert!(!patterns.exclude(b"a/node") && !Patterns::default().exclude(b"a"));
+    }
+
+    #[test]
+    fn what_we_cannot_match_as_borg_does_is_named() {
+        for pattern in ["re:(?=x)", "xx:a", "re:("] {
+            assert_eq!(Patterns::parse(&["a".to_owned(), pattern.to_owned()][..]).unwrap_err(), pattern);
+        }
+        assert!(Patterns::parse(&["C:/x".to_owned(), "abc:x".to_owned()]).is_ok());
+    }
+}

@@ -1,0 +1,168 @@
+//! The bytes of the files of one archive, chunk by chunk.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, Request};
+
+use super::native::{Lists, NativeCatalog};
+use crate::archive::name::Archive;
+use crate::error::{Error, Kind, Result};
+use crate::process::interrupt;
+use crate::process::memory::Budget;
+
+/// A stretch of a file that one chunk has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it stands in the file, in bytes.
+    pub range: Range<u64>,
+    /// `None`: nothing but zeros.
+    pub chunk: Option<Chunk>,
+}
+
+impl Piece {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// The files of one archive, by the numbers of their items.
+pub struct Contents {
+    catalog: Arc<NativeCatalog>,
+    lists: Arc<Lists>,
+    archive: Archive,
+    /// Files that `borg check --repair` changed, as they were before.
+    healthy: HashMap<u32, Vec<Piece>>,
+}
+
+impl Contents {
+    /// Of an archive whose items were read or are remembered.
+    pub fn new(catalog: Arc<NativeCatalog>, archive: &Archive) -> Self {
+        Contents { lists: catalog.lists(archive), catalog, archive: archive.clone(), healthy: HashMap::new() }
+    }
+
+    /// The same, but a file that `borg check --repair` changed has the chunks that it had before: those that came back
+    /// can be read, and the others are missing, instead of being zeros.
+    ///
+    /// # Errors
+    /// When the archive's metadata cannot be read.
+    pub fn salvaging(mut self) -> Result<Self> {
+        let mut healthy = HashMap::new();
+        self.repaired(|item, lists| drop(healthy.insert(item, self.pieces_of(&lists.healthy))))?;
+        self.healthy = healthy;
+        Ok(self)
+    }
+
+    fn pieces_of(&self, chunks: &[Chunk]) -> Vec<Piece> {
+        let mut at = 0;
+        let piece = |chunk: &Chunk| {
+            let range = at..at + u64::from(chunk.size);
+            at = range.end;
+            Piece { range, chunk: (!self.catalog.repository().is_zero(chunk)).then_some(*chunk) }
+        };
+        chunks.iter().map(piece).collect()
+    }
+
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The piece of `item` that has the byte `offset`.
+    pub fn at(&self, item: u32, offset: u64) -> Option<Piece> {
+        if let Some(pieces) = self.healthy.get(&item) {
+            let n = pieces.partition_point(|piece| piece.range.end <= offset);
+            return pieces.get(n).cloned();
+        }
+        let span = self.lists.span(item, offset)?;
+        Some(Piece { range: span.start..span.end, chunk: self.lists.chunk(&span) })
+    }
+
+    /// The pieces of `item`, which has `size` bytes, one after the other.
+    pub fn pieces(&self, item: u32, size: u64) -> impl Iterator<Item = Result<Piece>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            if at >= size {
+                return None;
+            }
+            let piece = self.at(item, at).filter(|piece| piece.range.start == at);
+            at = piece.as_ref().map_or(size, |piece| piece.range.end);
+            Some(piece.ok_or_else(|| self.is_short(at)))
+        })
+    }
+
+    /// The archive's list of chunks has no byte `at` of a file.
+    pub fn is_short(&self, at: u64) -> Error {
+        Error::failed(format!("the archive {} has no byte {at} of a file", self.archive.name))
+    }
+
+    /// Whether each of the chunks holds these bytes, which are as long.
+    pub fn are(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
+        let listed: Vec<_> = pieces.iter().map(|(chunk, bytes)| (chunk.id, *bytes)).collect();
+        self.catalog.repository().are(&listed)
+    }
+
+    /// Asks for a chunk; it is on its way from now on.
+    pub fn request(&self, chunk: &Chunk) -> Request {
+        self.catalog.repository().request_chunk(chunk)
+    }
+
+    /// The bytes of what was asked for, authenticated, in the same order.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; [`Kind::Disconnected`] when the connection is gone.
+    pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
+        let received = self.catalog.repository().receive_all(requests);
+        received.into_iter().map(|bytes| bytes.map_err(|e| self.message(e))).collect()
+    }
+
+    /// As [`Contents::receive`]; for what is damaged the reason, so that the others can be had.
+    ///
+    /// # Errors
+    /// When the connection is gone, or something of this machine fails.
+    pub fn receive_what_is_right(&self, requests: Vec<Request>) -> Result<Vec<Result<Vec<u8>, Error>>> {
+        let received = self.catalog.repository().receive_all(requests);
+        received
+            .into_iter()
+            .map(|bytes| match bytes {
+                Err(e) if e.is_damage() => Ok(Err(self.message(e))),
+                bytes => bytes.map(Ok).map_err(|e| self.message(e)),
+            })
+            .collect()
+    }
+
+    /// Gives the chunk lists of each item that `borg check --repair` changed to `each`.
+    ///
+    /// # Errors
+    /// When the archive's metadata cannot be read.
+    pub fn repaired(&self, mut each: impl FnMut(u32, &ChunkLists)) -> Result<()> {
+        let to_error = || Error::failed(format!("cannot read the archive {}", self.archive.name));
+        let id = Id::from_hex(&self.archive.id).ok_or_else(|| to_error().because("its id is none"))?;
+        let repository = self.catalog.repository();
+        let meta = repository.archive(&id).map_err(|e| to_error().because(e))?;
+        let take = |item: Item, lists: &ChunkLists| {
+            if let (true, Ok(number)) = (item.damaged, u32::try_from(item.number)) {
+                each(number, lists);
+            }
+        };
+        let memory = Budget::of_free_memory();
+        repository.items(&meta, || memory.check(), take).map_err(|e| to_error().because(e))
+    }
+
+    fn message(&self, e: Unreadable) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
+        let kind = if matches!(e, Unreadable::Gone(_)) { Kind::Disconnected } else { Kind::Failed };
+        let hint = match e {
+            Unreadable::Io { .. } if !e.is_damage() => "that is this machine's, and no damage of the backup",
+            Unreadable::NotFound(_) => "the archive was deleted meanwhile, or the repository is damaged",
+            Unreadable::Gone(_) => "the connection to the server is gone",
+            _ => "`borg-offsite-backup check --verify-data` tells more",
+        };
+        Error::new(kind, format!("cannot read a chunk of the archive {}", self.archive.name))
+            .because(e)
+            .hint(hint)
+    }
+}

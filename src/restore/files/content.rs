@@ -1,0 +1,252 @@
+//! The bytes of the archive's files, and whether a file here has them.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::archive::tree::ContentId;
+use crate::archives::archived::Archived;
+use crate::archives::batches;
+use crate::archives::contents::{Contents, Piece};
+use crate::archives::reader::Reader;
+use crate::archives::source::ReadError;
+use crate::error::{Error, Kind, Result};
+use crate::process::interrupt;
+use crate::tools::target::runs::is_zero;
+
+/// Memory for what streams pass by, in bytes.
+const STREAMED: u64 = 128 << 20;
+/// Bytes of a stream that are taken at once.
+const STEP: u64 = 4 << 20;
+/// Files up to this size are compared several at once, in bytes.
+pub const SMALL: u64 = 1 << 20;
+
+/// Where the bytes of the archive's files come from.
+pub enum Content {
+    Chunks(Contents),
+    /// Only borg can read it.
+    Stream(Stream),
+}
+
+pub struct Stream {
+    reader: Reader,
+    archive: String,
+}
+
+/// A file of the archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub content: ContentId,
+    /// Number of the item that has its bytes.
+    pub item: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Memory that is used again.
+#[derive(Default)]
+pub struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    /// The bytes `range` of `file`; `None` where it is shorter, or they cannot be read.
+    pub fn read<'b>(&'b mut self, n: usize, file: &File, range: &Range<u64>) -> Option<&'b [u8]> {
+        if self.0.len() <= n {
+            self.0.resize_with(n + 1, Vec::new);
+        }
+        let length = usize::try_from(range.end - range.start).ok()?;
+        let buffer = &mut self.0[n];
+        buffer.resize(length, 0);
+        file.read_exact_at(buffer, range.start).ok()?;
+        Some(&self.0[n])
+    }
+
+    /// What was read there last.
+    pub fn get(&self, n: usize) -> &[u8] {
+        self.0.get(n).map_or(&[], |buffer| buffer)
+    }
+}
+
+impl Content {
+    /// Of an archive; with `salvage` what `borg check --repair` missed is lost, and not zeros.
+    ///
+    /// # Errors
+    /// When the archive's metadata cannot be read, or there is no memory.
+    pub fn of(archived: &Archived, salvage: bool) -> Result<Self> {
+        Ok(match archived.contents() {
+            Some(contents) if salvage && archived.tree.contents().any(|content| content.damaged) => {
+                Content::Chunks(contents.salvaging()?)
+            }
+            Some(contents) => Content::Chunks(contents),
+            None => {
+                let archive = archived.archive.name.clone();
+                Content::Stream(Stream { reader: archived.reader(STREAMED)?, archive })
+            }
+        })
+    }
+
+    /// Whether each of the files has the bytes that are wanted of it.
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn are_same(&self, files: &[(&File, Wanted)], buffers: &mut Buffers) -> Result<Vec<bool>> {
+        let contents = match self {
+            Content::Chunks(contents) => contents,
+            Content::Stream(stream) => {
+                return files.iter().map(|(file, wanted)| stream.is_same(file, *wanted, buffers)).collect();
+            }
+        };
+        let mut same = vec![true; files.len()];
+        let mut small: Vec<(usize, Piece)> = Vec::new();
+        for (n, (file, wanted)) in files.iter().enumerate() {
+            if wanted.size > SMALL {
+                same[n] = first_difference(contents, file, *wanted, &mut Buffers::default())?.is_none();
+                continue;
+            }
+            for piece in contents.pieces(wanted.item, wanted.size) {
+                let piece = piece?;
+                match buffers.read(small.len(), file, &piece.range) {
+                    Some(bytes) if piece.chunk.is_some() || is_zero(bytes) => small.push((n, piece)),
+                    _ => same[n] = false,
+                }
+            }
+        }
+        let listed: Vec<_> = small
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (n, piece))| Some((*n, (piece.chunk?, buffers.get(at)))))
+            .collect();
+        let pieces: Vec<_> = listed.iter().map(|(_, piece)| *piece).collect();
+        for ((n, _), is_right) in listed.iter().zip(contents.are(&pieces)) {
+            same[*n] &= is_right;
+        }
+        Ok(same)
+    }
+}
+
+/// The first piece that `file` does not have.
+fn first_difference(
+    contents: &Contents,
+    file: &File,
+    wanted: Wanted,
+    buffers: &mut Buffers,
+) -> Result<Option<Piece>> {
+    let mut found = None;
+    each_batch(contents, wanted, |batch| {
+        let right = which_are_right(contents, file, &batch, buffers);
+        found = batch.into_iter().zip(right).find(|(_, is_right)| !is_right).map(|(piece, _)| piece);
+        Ok(found.is_none())
+    })?;
+    Ok(found)
+}
+
+/// Gives the pieces of a file to `each`, some at once, until it returns false.
+///
+/// # Errors
+/// When the list of chunks ends before the file; those of `each`; on a signal.
+pub fn each_batch(
+    contents: &Contents,
+    wanted: Wanted,
+    mut each: impl FnMut(Vec<Piece>) -> Result<bool>,
+) -> Result<()> {
+    let mut pieces = contents.pieces(wanted.item, wanted.size).peekable();
+    while pieces.peek().is_some() {
+        interrupt::check()?;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < batches::CHUNKS && bytes < batches::BYTES {
+            let Some(piece) = pieces.next().transpose()? else { break };
+            bytes += piece.chunk.map_or(0, |_| piece.length());
+            batch.push(piece);
+        }
+        if !each(batch)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Which of the pieces `file` has. Their bytes are in `buffers` then, each at the number of its piece.
+pub fn which_are_right(
+    contents: &Contents,
+    file: &File,
+    pieces: &[Piece],
+    buffers: &mut Buffers,
+) -> Vec<bool> {
+    let mut right = vec![false; pieces.len()];
+    let mut to_hash = Vec::new();
+    for (n, piece) in pieces.iter().enumerate() {
+        match piece.chunk {
+            None => right[n] = is_hole(file, &piece.range, buffers),
+            Some(chunk) => to_hash.extend(buffers.read(n, file, &piece.range).map(|_| (n, chunk))),
+        }
+    }
+    let listed: Vec<_> = to_hash.iter().map(|(n, chunk)| (*chunk, buffers.get(*n))).collect();
+    for ((n, _), is_right) in to_hash.iter().zip(contents.are(&listed)) {
+        right[*n] = is_right;
+    }
+    right
+}
+
+/// Whether `range` of `file` is nothing but zeros. Long ones are read part by part.
+fn is_hole(file: &File, range: &Range<u64>, buffers: &mut Buffers) -> bool {
+    let last = batches::CHUNKS;
+    let mut at = range.start;
+    while at < range.end {
+        let end = range.end.min(at + STEP);
+        if !buffers.read(last, file, &(at..end)).is_some_and(is_zero) {
+            return false;
+        }
+        at = end;
+    }
+    true
+}
+
+impl Stream {
+    fn is_same(&self, file: &File, wanted: Wanted, buffers: &mut Buffers) -> Result<bool> {
+        let mut same = file.metadata().is_ok_and(|meta| meta.len() == wanted.size);
+        if same {
+            self.each(wanted, |at, bytes| {
+                let here = buffers.read(0, file, &(at..at + bytes.len() as u64));
+                same = here.is_some_and(|here| here == bytes);
+                Ok(same)
+            })?;
+        }
+        Ok(same)
+    }
+
+    /// Gives the bytes of a file to `each`, with where they stand, until it returns false.
+    ///
+    /// # Errors
+    /// When they do not come, and those of `each`.
+    pub fn each(&self, wanted: Wanted, mut each: impl FnMut(u64, &[u8]) -> Result<bool>) -> Result<()> {
+        let mut at = 0;
+        while at < wanted.size {
+            interrupt::check()?;
+            let end = wanted.size.min(at + STEP);
+            let bytes = self.reader.read(wanted.content, at..end).map_err(|e| self.message(e))?;
+            if !each(at, &bytes)? {
+                return Ok(());
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn message(&self, e: ReadError) -> Error {
+        if let Err(interrupted) = interrupt::check() {
+            return interrupted;
+        }
+        let kind = match e {
+            ReadError::Disconnected(_) => Kind::Disconnected,
+            ReadError::Incomplete(_) => Kind::Damaged,
+            _ => Kind::Failed,
+        };
+        Error::new(kind, format!("cannot read the archive {}", self.archive)).because(e)
+    }
+}
+
+/// A file of this machine that is read beside.
+pub fn regular(file: io::Result<File>) -> Option<File> {
+    let file = file.ok()?;
+    file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+}

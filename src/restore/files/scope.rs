@@ -1,0 +1,153 @@
+//! Which part of an archive is restored.
+
+use std::collections::{BTreeMap, HashSet};
+
+use borg_repository::ItemPath;
+
+use crate::archive::tree::{Body, NodeId, Tree};
+
+/// What of a directory is chosen.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    /// Only what is chosen in these of its names. The directory itself is not.
+    Below(BTreeMap<Box<[u8]>, Scope>),
+}
+
+/// A name in a directory, of which something is chosen.
+pub struct Child<'a> {
+    pub name: &'a [u8],
+    pub node: NodeId,
+    pub scope: &'a Scope,
+}
+
+/// How much is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Files, directories, links and whatever else there is; each name counts.
+    pub entries: u64,
+    /// Of these, those that are no directories.
+    pub files: u64,
+    /// Of all files; each file counts once.
+    pub bytes: u64,
+}
+
+impl Scope {
+    /// These paths with all that is in them; everything where there is none.
+    pub fn new(paths: &[ItemPath]) -> Self {
+        let mut scope = Scope::Below(BTreeMap::new());
+        paths.iter().for_each(|path| scope.add(&mut path.components()));
+        if paths.is_empty() { Scope::All } else { scope }
+    }
+
+    fn add(&mut self, names: &mut dyn Iterator<Item = &[u8]>) {
+        let Scope::Below(children) = self else { return };
+        match names.next() {
+            None => *self = Scope::All,
+            Some(name) => children.entry(name.into()).or_insert(Scope::Below(BTreeMap::new())).add(names),
+        }
+    }
+
+    pub fn is_all(&self) -> bool {
+        *self == Scope::All
+    }
+
+    /// What is chosen in a directory: files in the order of the archive, so that their bytes come in the order in
+    /// which it has them, and then directories.
+    pub fn children<'a>(&'a self, tree: &'a Tree, directory: NodeId) -> Vec<Child<'a>> {
+        let mut chosen: Vec<Child<'_>> = match self {
+            Scope::All => match tree.node(directory).map(|node| node.body) {
+                Some(Body::Directory { children, .. }) => {
+                    children.iter().map(|(name, node)| Child { name, node, scope: self }).collect()
+                }
+                _ => Vec::new(),
+            },
+            Scope::Below(children) => {
+                let children = children.iter().map(|(name, scope)| (&**name, scope));
+                let child = |(name, scope)| Some(Child { name, node: tree.child(directory, name)?, scope });
+                children.filter_map(child).collect()
+            }
+        };
+        chosen.sort_by_key(|child| match tree.node(child.node).map(|node| node.body) {
+            Some(Body::File(content)) => (1, content),
+            Some(Body::Directory { .. }) => (2, 0),
+            _ => (0, 0),
+        });
+        chosen
+    }
+
+    /// How much of `tree` is chosen.
+    pub fn size(&self, tree: &Tree) -> Size {
+        let mut size = Size::default();
+        let mut linked = HashSet::new();
+        let mut open = vec![(Tree::ROOT, self)];
+        while let Some((directory, scope)) = open.pop() {
+            for child in scope.children(tree, directory) {
+                size.entries += u64::from(child.scope.is_all());
+                let Some(node) = tree.node(child.node) else { continue };
+                size.files += u64::from(!matches!(node.body, Body::Directory { .. }));
+                match node.body {
+                    Body::Directory { .. } => open.push((child.node, child.scope)),
+                    Body::File(content) if node.nlink < 2 || linked.insert(child.node) => {
+                        size.bytes += tree.content(content).map_or(0, |content| content.size);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use borg_repository::Item;
+
+    use super::*;
+    use crate::archive::tree::{TreeBuilder, View};
+
+    fn path(text: &str) -> ItemPath {
+        ItemPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn tree() -> Tree {
+        let mut builder = TreeBuilder::new(View::default(), 0);
+        for (number, name) in ["a/z", "a/b/c", "a/b/d", "a/c", "e"].iter().enumerate() {
+            let item =
+                Item { number: number as u64, size: 10, ..Item::new(path(name), libc::S_IFREG | 0o644) };
+            builder.add(item);
+        }
+        builder.add(Item { source: Some(b"e"[..].into()), ..Item::new(path("f"), libc::S_IFREG | 0o644) });
+        builder.finish()
+    }
+
+    #[test]
+    fn a_path_within_another_adds_nothing() {
+        assert_eq!(Scope::new(&[path("a"), path("a/b")]), Scope::new(&[path("a/b"), path("a")]));
+        assert_eq!(Scope::new(&[]), Scope::All);
+        assert_eq!(Scope::new(&[path("a/b"), ItemPath::root()]), Scope::All);
+    }
+
+    #[test]
+    fn only_what_was_chosen_counts_and_links_count_their_bytes_once() {
+        let tree = tree();
+        let size = |paths: &[&str]| {
+            let size = Scope::new(&paths.iter().map(|p| path(p)).collect::<Vec<_>>()).size(&tree);
+            (size.entries, size.bytes)
+        };
+        assert_eq!(size(&[]), (8, 50));
+        assert_eq!(size(&["a/b"]), (3, 20));
+        assert_eq!(size(&["a/b/c", "f"]), (2, 20));
+        assert_eq!(size(&["no"]), (0, 0));
+    }
+
+    #[test]
+    fn files_come_in_the_order_of_the_archive_before_directories() {
+        let tree = tree();
+        let scope = Scope::new(&[path("a")]);
+        let children = scope.children(&tree, Tree::ROOT);
+        assert_eq!(children.iter().map(|c| c.name).collect::<Vec<_>>(), [b"a"]);
+        let below = children[0].scope.children(&tree, children[0].node);
+        assert_eq!(below.iter().map(|c| c.name).collect::<Vec<_>>(), [&b"z"[..], b"c", b"b"]);
+    }
+}
