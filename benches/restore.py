@@ -73,7 +73,7 @@ def parse():
 def measure(lab, table, what, rounds, device, image, stored):
     places = random.Random(1).sample(range(lab.options.image_mib * MIB // PIECE), int(lab.options.image_mib * CHANGED))
     for _ in range(rounds):
-        for way in ["ours", "extract"]:
+        for way in ["ours", "borg extract"]:
             change(device, places)
             drop_page_cache()
             lab.warm()

@@ -10,6 +10,7 @@ mod files;
 mod handed;
 mod images;
 mod inside;
+mod native;
 mod read_only;
 mod refused;
 mod restore;

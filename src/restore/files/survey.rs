@@ -22,7 +22,7 @@ use super::seeds::Beside;
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::archives::batches;
 use crate::archives::progress::{Meter, Step};
-use crate::archives::workers::{self, Failure};
+use crate::archives::workers::Failure;
 use crate::error::{Error, Result};
 use crate::restore::attributes::{Attributes, mtime};
 use crate::restore::conflicts::Conflicts;
@@ -33,6 +33,8 @@ use crate::tools::inode::Inode;
 pub const DEEPEST: usize = 1000;
 /// Memory for the stack of that, in bytes; it is taken as it is used.
 pub const STACK: usize = 64 << 20;
+/// Files that are looked at side by side: a disk answers several reads at once.
+const READERS: usize = 8;
 /// Files that wait for a look.
 const QUEUE: usize = 256;
 
@@ -85,7 +87,7 @@ impl Survey {
         let (looks, queue) = bounded(QUEUE);
         let shared = Shared { plan, meter: &meter, conflicts: Mutex::default(), missing: Mutex::default() };
         let mut survey = std::thread::scope(|scope| {
-            for _ in 0..workers::count() {
+            for _ in 0..READERS {
                 let queue = queue.clone();
                 scope.spawn(|| failure.note(shared.work(queue, &failure)));
             }
