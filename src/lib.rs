@@ -7,7 +7,7 @@
 //! cli                       the command line; the one place that prints and picks exit codes
 //! restore | verify | device | mount | backup    none knows another
 //! archives                  which archives there are, their trees, the bytes of their files
-//! tools                     one typed file per outside program
+//! tools                     one typed file per outside program; tools/fuse: what all FUSE file systems share
 //! config | process | archive | directories | error | escape | progress
 //! ```
 //!

@@ -9,28 +9,28 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyXattr, Request, SessionACL,
+    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, INodeNo, InitFlags, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyOpen, ReplyXattr, Request,
 };
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::MsFlags;
 
 use crate::error::{Error, Result};
-use crate::tools::mounts;
+use crate::tools::fuse::answer::{self, ROOT};
+use crate::tools::fuse::mounted::{Access, FuseMount, FuseOptions, NEEDS_FUSE};
 
-/// Nothing changes while it is mounted.
-const TTL: Duration = Duration::from_secs(24 * 3600);
+/// The type under which it stands in the mount table.
+const FUSE_TYPE: &str = "fuse.borg-offsite-backup-volumes";
 /// borg reads one file after the other; the second thread answers what is asked meanwhile.
 const THREADS: usize = 2;
 /// In KiB. borg takes 8 MiB at a time and then works on them; by the next time they shall be there.
 const READ_AHEAD: u32 = 16 * 1024;
-const ROOT: u64 = 1;
 
 thread_local! {
     /// A new one for each request would cost as much as the reading.
@@ -139,22 +139,16 @@ impl Tree {
 
 impl Filesystem for Tree {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let _ = config.add_capabilities(InitFlags::FUSE_ASYNC_READ & config.capabilities());
+        answer::ask_for(InitFlags::FUSE_ASYNC_READ, config);
         Ok(())
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.find(parent.0, name) {
-            Some(node) => reply.entry(&TTL, &node.attr, Generation(0)),
-            None => reply.error(fuser::Errno::ENOENT),
-        }
+        answer::entry(self.find(parent.0, name).map(|node| &node.attr), reply);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.node(ino) {
-            Some(node) => reply.attr(&TTL, &node.attr),
-            None => reply.error(fuser::Errno::ENOENT),
-        }
+        answer::attributes(self.node(ino).map(|node| &node.attr), reply);
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -175,7 +169,7 @@ impl Filesystem for Tree {
     ) {
         BUFFER.with_borrow_mut(|bytes| match Tree::read(self, ino, offset, size, bytes) {
             Ok(()) => reply.data(bytes),
-            Err(e) => reply.error(fuser::Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))),
+            Err(e) => reply.error(answer::errno(e)),
         });
     }
 
@@ -227,31 +221,14 @@ fn directory(inode: u64, time: u64) -> FileAttr {
     attr(inode, FileType::Directory, 0o755, 0, time)
 }
 
-fn attr(inode: u64, kind: FileType, perm: u16, size: u64, time: u64) -> FileAttr {
-    let time = UNIX_EPOCH + Duration::from_nanos(time);
-    FileAttr {
-        ino: INodeNo(inode),
-        size,
-        blocks: size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        kind,
-        perm,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
+fn attr(inode: u64, kind: FileType, permissions: u16, size: u64, time: u64) -> FileAttr {
+    answer::attributes_of_root(inode, kind, permissions, size, UNIX_EPOCH + Duration::from_nanos(time))
 }
 
-/// A tree that is mounted.
+/// A tree that is mounted. Dropped, it is unmounted.
 pub struct Mounted {
-    dir: PathBuf,
-    session: Option<BackgroundSession>,
+    mount: FuseMount,
+    up: bool,
 }
 
 impl Mounted {
@@ -260,13 +237,21 @@ impl Mounted {
     /// # Errors
     /// When FUSE is not there.
     pub fn new(tree: Tree, dir: &Path) -> Result<Mounted> {
-        let session = attach(tree, dir).map_err(|e| {
+        let options = FuseOptions {
+            name: "volumes",
+            kind: FUSE_TYPE,
+            flags: MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC,
+            access: Access::Owner,
+            permissions: false,
+            threads: THREADS,
+            read_ahead: Some(READ_AHEAD),
+        };
+        let mount = FuseMount::new(tree, dir, &options).map_err(|e| {
             Error::failed(format!("cannot mount the volumes at {}", dir.display()))
                 .because(e)
-                .hint("it needs FUSE: `modprobe fuse` if there is no /dev/fuse")
+                .hint(NEEDS_FUSE)
         })?;
-        mounts::raise_read_ahead(dir, READ_AHEAD);
-        Ok(Mounted { dir: dir.to_owned(), session: Some(session) })
+        Ok(Mounted { mount, up: true })
     }
 
     /// # Errors
@@ -277,13 +262,11 @@ impl Mounted {
 
     /// Afterwards no device is open any more.
     fn unmount(&mut self) -> Result<()> {
-        let Some(session) = self.session.take() else { return Ok(()) };
-        umount2(&self.dir, MntFlags::UMOUNT_NOFOLLOW)
-            .or_else(|_| {
-                umount2(&self.dir, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_FORCE | MntFlags::MNT_DETACH)
-            })
-            .map_err(|e| Error::failed(format!("cannot unmount {}", self.dir.display())).because(e))?;
-        session.join().map_err(|e| Error::failed("the file system of the volumes failed").because(e))
+        if !std::mem::take(&mut self.up) {
+            return Ok(());
+        }
+        self.mount.unmount_by_force()?;
+        self.mount.end().map_err(|e| Error::failed("the file system of the volumes failed").because(e))
     }
 }
 
@@ -293,19 +276,6 @@ impl Drop for Mounted {
             tracing::error!("{}", e.chain());
         }
     }
-}
-
-fn attach(tree: Tree, dir: &Path) -> io::Result<BackgroundSession> {
-    let kind = "fuse.borg-offsite-backup-volumes";
-    let device = mounts::mount_fuse("volumes", kind, MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC, &[], dir)?;
-    let mut config = Config::default();
-    config.mount_options = vec![MountOption::RO];
-    config.n_threads = Some(THREADS);
-    config.clone_fd = true;
-    let session = fuser::Session::from_fd(tree, device, SessionACL::Owner, config);
-    session.and_then(fuser::Session::spawn).inspect_err(|_| {
-        let _ = umount2(dir, MntFlags::MNT_DETACH);
-    })
 }
 
 #[cfg(test)]

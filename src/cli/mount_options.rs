@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::mount::open::Request;
-use crate::mount::session::Access;
+use crate::tools::fuse::mounted::Access;
 
 const KNOWN: [&str; 21] = [
     "allow_other",

@@ -22,7 +22,7 @@ use super::filesystem::Mode;
 use super::found_archive::{Find, Serve};
 use super::origin::Origin;
 use super::overlay::Overlay;
-use super::writable::{self, Shown};
+use super::writable::{self, MountedOverlay};
 use crate::archive::choice::Wanted;
 use crate::archive::naming;
 use crate::archive::volumes;
@@ -285,7 +285,8 @@ fn volumes_in(mount: &Path) -> Vec<String> {
 fn show_changes(attachment: &Attachment, base: File) -> Result<File> {
     let dir = attachment.changes_dir();
     make_dir(&dir)?;
-    background::start(|| Ok(((), Some(Shown::new(overlay(attachment, base)?, &dir)?))), Shown::wait)?;
+    let mount = || Ok(((), Some(MountedOverlay::new(overlay(attachment, base)?, &dir)?)));
+    background::start(mount, MountedOverlay::wait)?;
     let path = dir.join(writable::NAME);
     let opened = File::options().read(true).write(true).open(&path);
     opened.map_err(|e| Error::failed(format!("cannot open {}", path.display())).because(e))

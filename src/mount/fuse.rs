@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::attr::Attr;
 use super::fs::FileSystem;
+use crate::tools::fuse::answer::{self, errno};
 
 /// Threads that wait for sources. Each waits for one read; the kernel asks for 64 at most at once.
 const WORKERS: usize = 32;
@@ -144,8 +145,7 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_CACHE_SYMLINKS;
-        // Each only makes it faster, so an old kernel does without.
-        let _ = config.add_capabilities(wanted & config.capabilities());
+        answer::ask_for(wanted, config);
         let _ = config.set_max_background(BACKGROUND);
         Ok(())
     }
@@ -304,9 +304,8 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        const BLOCK: u32 = 4096;
         let (bytes, entries) = self.fs.totals();
-        reply.statfs(bytes.div_ceil(u64::from(BLOCK)), 0, 0, entries, 0, BLOCK, 255, BLOCK);
+        answer::statfs(bytes, entries, reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -356,28 +355,19 @@ fn give_xattr(value: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
     }
 }
 
-fn errno(e: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(e as i32)
-}
-
 fn translate(attr: &Attr) -> FileAttr {
+    let permissions = (attr.mode & 0o7777) as u16;
     FileAttr {
-        ino: INodeNo(attr.ino),
-        size: attr.size,
         blocks: attr.data.div_ceil(512),
         atime: time(attr.atime),
         mtime: time(attr.mtime),
         ctime: time(attr.ctime),
-        crtime: UNIX_EPOCH,
-        kind: file_type(attr.mode),
-        perm: (attr.mode & 0o7777) as u16,
         nlink: attr.nlink,
         uid: attr.uid,
         gid: attr.gid,
         // Linux's dev_t has its low 32 bits in FUSE's order.
         rdev: attr.rdev as u32,
-        blksize: 4096,
-        flags: 0,
+        ..answer::attributes_of_root(attr.ino, file_type(attr.mode), permissions, attr.size, UNIX_EPOCH)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fs::{FileSystem, Rules};
 use super::loaded::MOST_BYTES;
-use super::session::{Access, Guards, Session, Settings};
+use super::session::{Guards, Session, Settings};
 use super::shown::{ChooseLatest, ShownArchives};
 use crate::archive::choice::Wanted;
 use crate::archive::filter::ArchiveFilter;
@@ -20,6 +20,7 @@ use crate::archives::storage::Storage;
 use crate::archives::streams::Limits;
 use crate::error::{Kind, Result};
 use crate::tools::borg::Borg;
+use crate::tools::fuse::mounted::Access;
 use crate::tools::owners::{Owners, Ownership};
 
 /// A read that nobody answered for this long fails: a far seek in a large image over a slow line

@@ -1,19 +1,18 @@
 //! A mount from its beginning to its end.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select, tick};
-use fuser::{Config, MountOption, SessionACL};
 use nix::mount::MsFlags;
 
 use super::fs::FileSystem;
 use super::fuse::{Adapter, Opened};
 use crate::archives::source::Catalog;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::process::interrupt;
+use crate::tools::fuse::mounted::{Access, FuseMount, FuseOptions, Unmounted};
 use crate::tools::mounts;
 
 /// Threads that take requests from the kernel. Two are enough for the processor, a cold cache file
@@ -21,16 +20,10 @@ use crate::tools::mounts;
 const THREADS: usize = 4;
 /// In KiB. Larger requests, fewer of them: about a third more throughput.
 const READ_AHEAD: u32 = 1024;
-
-/// Who besides the one who mounted may look into the mount.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Access {
-    #[default]
-    Owner,
-    /// And root.
-    Root,
-    Everyone,
-}
+/// The time between two looks at the mount table.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the kernel may take to let go of a mount that nobody uses.
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// What the kernel shall not do in the mount; that it is read-only, without devices and setuid, goes
 /// without saying.
@@ -72,9 +65,8 @@ pub struct Settings {
 
 /// A mount that is up. Dropped, it is taken down.
 pub struct Session {
-    dir: PathBuf,
+    mount: FuseMount,
     catalog: Arc<dyn Catalog>,
-    ended: Receiver<std::io::Result<()>>,
     /// Of the file system in it.
     device: Option<u64>,
     opened: Opened,
@@ -95,25 +87,27 @@ impl Session {
         let to_error = |e: std::io::Error| cannot_mount(dir, settings, e);
         let adapter = Adapter::new(fs, settings.deadline).map_err(to_error)?;
         let opened = adapter.opened();
-        let session = attach(adapter, dir, settings).map_err(to_error)?;
-        let background = session.spawn().map_err(to_error)?;
-        let (tell, ended) = bounded(1);
-        let wait = move || {
-            let _ = tell.send(background.join());
+        let options = FuseOptions {
+            name: &settings.name,
+            kind: mounts::FUSE_TYPE,
+            flags: MsFlags::MS_RDONLY | settings.guards.flags(),
+            access: settings.access,
+            permissions: settings.permissions,
+            threads: THREADS,
+            read_ahead: Some(READ_AHEAD),
         };
-        let mut session = Session { dir: dir.to_owned(), catalog, ended, device: None, opened, up: true };
-        std::thread::Builder::new().name("session".into()).spawn(wait).map_err(to_error)?;
-        session.device = std::fs::metadata(dir).ok().map(|meta| meta.dev());
-        mounts::raise_read_ahead(dir, READ_AHEAD);
+        let mount = FuseMount::new(adapter, dir, &options).map_err(to_error)?;
+        let device = std::fs::metadata(dir).ok().map(|meta| meta.dev());
+        let session = Session { mount, catalog, device, opened, up: true };
         session.check(settings.guards)?;
         Ok(session)
     }
 
     /// What was to protect does: a kernel or a fusermount3 that does not know it may have passed over it.
     fn check(&self, wanted: Guards) -> Result<()> {
-        let found = mounts::guards(&self.dir)?;
+        let found = mounts::guards(self.mount.dir())?;
         let Some(missing) = wanted.names().find(|name| !found.contains(name)) else { return Ok(()) };
-        let error = Error::failed(format!("cannot mount at {} with {missing}", self.dir.display()));
+        let error = Error::failed(format!("cannot mount at {} with {missing}", self.mount.dir().display()));
         Err(if nix::unistd::geteuid().is_root() {
             error.because("this kernel does not know it (nosymfollow: from Linux 5.10 on)")
         } else {
@@ -126,36 +120,36 @@ impl Session {
     /// # Errors
     /// When the kernel ended it in another way, or it cannot be unmounted.
     pub fn wait(mut self) -> Result<()> {
-        let look = tick(Duration::from_millis(100));
-        // Without /proc the kernel has to say it.
+        // Without /proc only the kernel says it.
         let table = mounts::Watch::new().ok();
         // It may have been unmounted before the watch began.
         let mut gone = self.is_gone();
         let ended = loop {
-            select! {
-                recv(self.ended) -> ended => break ended.unwrap_or(Ok(())),
-                recv(look) -> _ => {
-                    if interrupt::requested() {
-                        return self.close();
-                    }
-                    let was_gone = gone;
-                    // Before Linux 5.8 a table that changes while it is read may lack a line: it is
-                    // read twice.
-                    if gone || table.as_ref().is_some_and(mounts::Watch::has_changed) {
-                        gone = self.is_gone();
-                    }
-                    // The kernel keeps it for a process with a mount table of its own from before,
-                    // which will never unmount it.
-                    if was_gone && gone && self.opened.is_none() {
-                        tracing::info!("{} was unmounted, and nothing is open in it: the mount ends", self.dir.display());
-                        break Ok(());
-                    }
-                },
+            if let Some(ended) = self.mount.end_within(PAUSE) {
+                break ended;
+            }
+            if interrupt::requested() {
+                return self.close();
+            }
+            let was_gone = gone;
+            // Before Linux 5.8 a table that changes while it is read may lack a line: it is
+            // read twice.
+            if gone || table.as_ref().is_some_and(mounts::Watch::has_changed) {
+                gone = self.is_gone();
+            }
+            // The kernel keeps it for a process with a mount table of its own from before,
+            // which will never unmount it.
+            if was_gone && gone && self.opened.is_none() {
+                let dir = self.mount.dir().display();
+                tracing::info!("{dir} was unmounted, and nothing is open in it: the mount ends");
+                break Ok(());
             }
         };
         self.up = false;
         self.catalog.shut_down();
-        ended.map_err(|e| Error::failed(format!("the mount at {} ended", self.dir.display())).because(e))
+        ended.map_err(|e| {
+            Error::failed(format!("the mount at {} ended", self.mount.dir().display())).because(e)
+        })
     }
 
     /// Whether it was unmounted.
@@ -181,20 +175,13 @@ impl Session {
             self.catalog.shut_down();
             return Ok(());
         }
-        let result = match mounts::unmount(&self.dir, false) {
-            Err(e) if e.kind() == Kind::Busy => {
-                tracing::warn!("{} is in use: what is open in it fails from here on", self.dir.display());
-                mounts::unmount(&self.dir, true)
-            }
-            Ok(()) => {
-                // Until the kernel has let go: then nothing of it is left.
-                let _ = self.ended.recv_timeout(Duration::from_secs(10));
-                Ok(())
-            }
-            result => result,
-        };
+        let unmounted = self.mount.unmount();
+        if matches!(unmounted, Ok(Unmounted::Entirely)) {
+            // Afterwards nothing of it is left.
+            let _ = self.mount.end_within(RELEASE);
+        }
         self.catalog.shut_down();
-        result
+        unmounted.map(|_| ())
     }
 }
 
@@ -204,60 +191,6 @@ impl Drop for Session {
             tracing::error!("{}", e.chain());
         }
     }
-}
-
-/// Root mounts by itself, so that the mount stands under its own type in the table; everybody else
-/// goes through fusermount3, which does the same.
-fn attach(adapter: Adapter, dir: &Path, settings: &Settings) -> std::io::Result<fuser::Session<Adapter>> {
-    let config = config(settings);
-    if !nix::unistd::geteuid().is_root() {
-        return fuser::Session::new(adapter, dir, &config);
-    }
-    let mut options = Vec::new();
-    if settings.access != Access::Owner {
-        options.push("allow_other");
-    }
-    if settings.permissions {
-        options.push("default_permissions");
-    }
-    let device = mounts::mount_fuse(
-        &settings.name,
-        mounts::FUSE_TYPE,
-        MsFlags::MS_RDONLY | settings.guards.flags(),
-        &options,
-        dir,
-    )?;
-    fuser::Session::from_fd(adapter, device, config.acl, config).inspect_err(|_| {
-        let _ = mounts::unmount(dir, true);
-    })
-}
-
-fn config(settings: &Settings) -> Config {
-    let mut options = vec![
-        MountOption::RO,
-        MountOption::NoSuid,
-        MountOption::NoDev,
-        // A comma would end the option.
-        MountOption::FSName(settings.name.replace(',', "_")),
-        MountOption::Subtype("borg-offsite-backup".into()),
-    ];
-    if settings.permissions {
-        options.push(MountOption::DefaultPermissions);
-    }
-    options.extend(settings.guards.names().map(|name| match name {
-        "noexec" => MountOption::NoExec,
-        other => MountOption::CUSTOM(other.into()),
-    }));
-    let mut config = Config::default();
-    config.mount_options = options;
-    config.acl = match settings.access {
-        Access::Owner => SessionACL::Owner,
-        Access::Root => SessionACL::RootAndOwner,
-        Access::Everyone => SessionACL::All,
-    };
-    config.n_threads = Some(THREADS);
-    config.clone_fd = true;
-    config
 }
 
 fn cannot_mount(dir: &Path, settings: &Settings, e: std::io::Error) -> Error {

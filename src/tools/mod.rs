@@ -1,4 +1,4 @@
-//! One typed file per outside program or kernel facility.
+//! One typed file per outside program or kernel facility; `fuse` has what all our FUSE file systems share.
 
 pub mod acl;
 pub mod background;
@@ -6,6 +6,7 @@ pub mod blockdev;
 pub mod borg;
 pub mod directory;
 pub mod file_id;
+pub mod fuse;
 pub mod holders;
 pub mod identity;
 pub mod inode;

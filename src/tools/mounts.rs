@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -160,38 +160,6 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
         }
         Err(e) => Err(to_error(Kind::Failed).because(e)),
     }
-}
-
-/// Makes the kernel read `kib` KiB ahead in what is mounted at `dir`. A mount may ask for no more
-/// than 128; only root may set more, and it is no loss when it cannot be done.
-pub fn raise_read_ahead(dir: &Path, kib: u32) {
-    let Ok(meta) = std::fs::metadata(dir) else { return };
-    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    let _ = std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), kib.to_string());
-}
-
-/// Mounts a FUSE of this process at `dir`, as only root can; what serves it takes the requests from what
-/// is returned. `name` and `kind` are what the mount table shows, `options` those of FUSE, such as
-/// `allow_other`.
-///
-/// # Errors
-/// When there is no FUSE, or the kernel refuses.
-pub fn mount_fuse(
-    name: &str,
-    kind: &str,
-    flags: MsFlags,
-    options: &[&str],
-    dir: &Path,
-) -> io::Result<OwnedFd> {
-    let device = File::options().read(true).write(true).open("/dev/fuse")?;
-    let mut data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-    for option in options {
-        data.push(',');
-        data.push_str(option);
-    }
-    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    nix::mount::mount(Some(name), dir, Some(kind), flags, Some(&*data))?;
-    Ok(device.into())
 }
 
 /// Which of `noexec` and `nosymfollow` are set on what is mounted at `dir`.
