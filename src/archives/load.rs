@@ -8,9 +8,10 @@ use super::source::Catalog;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, TreeBuilder, View};
 use crate::error::Result;
+use crate::progress::{Monitor, Progress};
 
-/// The tree of `archive` as `view` shows it: remembered, or made of its items and remembered. `progress` gets the number of
-/// items that were read.
+/// The tree of `archive` as `view` shows it: remembered, or made of its items and remembered. `monitor` hears how many items
+/// were read.
 ///
 /// # Errors
 /// When the archive cannot be read.
@@ -18,7 +19,7 @@ pub fn tree(
     catalog: &dyn Catalog,
     archive: &Archive,
     view: &View,
-    progress: &dyn Fn(u64),
+    monitor: &dyn Monitor,
 ) -> Result<Arc<Tree>> {
     if let Some(tree) = catalog.remembered(archive, view) {
         return Ok(Arc::new(tree));
@@ -27,7 +28,7 @@ pub fn tree(
     let mut items = 0;
     catalog.items(archive, &mut |item| {
         items += 1;
-        progress(items);
+        monitor.progress(Progress::entries("files", items));
         builder.add(item);
     })?;
     let tree = Arc::new(builder.finish());

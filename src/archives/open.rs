@@ -15,6 +15,7 @@ use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
+use crate::progress::Silent;
 use crate::tools::borg::Borg;
 
 /// Where the bytes come from.
@@ -93,7 +94,7 @@ impl Archives {
     /// # Errors
     /// When it cannot be read.
     pub fn tree(&self, archive: &Archive, view: &View) -> Result<Arc<Tree>> {
-        load::tree(&*self.catalog, archive, view, &|_| ())
+        load::tree(&*self.catalog, archive, view, &Silent)
     }
 
     /// The reader of the repository; `None` where only borg can read it.

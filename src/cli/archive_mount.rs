@@ -7,6 +7,7 @@ use crate::archive::name::Archive;
 use crate::device::found_archive::{FoundArchive, Mount, Serve};
 use crate::error::Result;
 use crate::mount::open::{self, Found, Request};
+use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 
 /// Finds an archive for an attachment.
@@ -27,8 +28,8 @@ impl FoundArchive for Found {
         &self.name
     }
 
-    fn read(self: Box<Self>, progress: &dyn Fn(u64)) -> Result<Mount> {
-        let opened = Found::read(*self, progress)?;
+    fn read(self: Box<Self>, monitor: &dyn Monitor) -> Result<Mount> {
+        let opened = Found::read(*self, monitor)?;
         Ok(Box::new(move |dir: &Path| {
             let session = opened.mount(dir)?;
             Ok(Box::new(move || session.wait()) as Serve)

@@ -30,6 +30,7 @@ use crate::archives::damage;
 use crate::directories::{self, ARCHIVES_DIR};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
+use crate::progress::Monitor;
 use crate::tools::background;
 use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::loopdev::{self, Setup};
@@ -66,12 +67,12 @@ pub enum Then {
     Qube(String),
 }
 
-/// Attaches an image of an archive that `find` finds. `progress` gets the number of entries of the archive that were read. Must be called
-/// while there is only one thread. What was made is gone again when this fails.
+/// Attaches an image of an archive that `find` finds. `monitor` hears how many entries of the archive were read. Must be
+/// called while there is only one thread. If this fails, it removes what it made.
 ///
 /// # Errors
 /// When the user is not root, there is no such archive or image, or one of the steps fails.
-pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, progress: &dyn Fn(u64)) -> Result<Attachment> {
+pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, monitor: &dyn Monitor) -> Result<Attachment> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::usage("only root can make a device of an image")
             .hint("without root, `mount` shows the image as a file, which can be copied"));
@@ -82,7 +83,7 @@ pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, progress: &dyn Fn(
     let new_changes = request.keep_changes.as_ref().filter(|file| !file.exists());
     let attachment = Attachment::begin(&request.said)?;
     let id = attachment.id.clone();
-    build(attachment, borg, request, find, progress).inspect_err(|_| {
+    build(attachment, borg, request, find, monitor).inspect_err(|_| {
         let left = Attachment::all().unwrap_or_default().into_iter().find(|a| a.id == id);
         if let Some(Err(e)) = left.map(|left| detach::take_down(&left)) {
             tracing::error!("{}; `borg-offsite-backup cleanup` tries again", e.chain());
@@ -109,11 +110,10 @@ fn build(
     borg: &Borg,
     request: &Request,
     find: Find<'_>,
-    progress: &dyn Fn(u64),
+    monitor: &dyn Monitor,
 ) -> Result<Attachment> {
     let wait = |(serve, _preflight): (Serve, Preflight)| serve();
-    let mut attachment =
-        background::start(|| mount_archive(borg, request, attachment, find, progress), wait)?;
+    let mut attachment = background::start(|| mount_archive(borg, request, attachment, find, monitor), wait)?;
     interrupt::check()?;
     let (path, mut file) = open_image(&attachment, &request.image)?;
     attachment.path = path.as_os_str().to_owned();
@@ -175,7 +175,7 @@ fn mount_archive(
     request: &Request,
     mut attachment: Attachment,
     find: Find<'_>,
-    progress: &dyn Fn(u64),
+    monitor: &dyn Monitor,
 ) -> Result<(Attachment, Option<(Serve, Preflight)>)> {
     let reached = borg.preflight("attach an image of it", Need::Repository, false)?;
     let found = find(borg, &request.archive)?;
@@ -194,7 +194,7 @@ fn mount_archive(
             return Ok((attachment, None));
         }
     }
-    let mount = found.read(progress)?;
+    let mount = found.read(monitor)?;
     interrupt::check()?;
     let dir = attachment.archive_dir();
     directories::make_private(Path::new(ARCHIVES_DIR))?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::archive::choice::Wanted;
 use crate::archive::name::Archive;
 use crate::error::Result;
+use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 
 /// Finds an archive in the repository.
@@ -23,9 +24,9 @@ pub trait FoundArchive {
     /// Under which its mount stands in the mount table.
     fn mount_name(&self) -> &str;
 
-    /// Reads it. `progress` gets the number of entries that were read.
+    /// Reads it. `monitor` hears how many entries were read.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn read(self: Box<Self>, progress: &dyn Fn(u64)) -> Result<Mount>;
+    fn read(self: Box<Self>, monitor: &dyn Monitor) -> Result<Mount>;
 }

@@ -15,6 +15,7 @@ use super::detach;
 use super::found_archive::Find;
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
+use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 
 /// A volume, and which of its file systems is meant.
@@ -44,12 +45,12 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Attaches the volume and mounts it for us alone. `progress` is told how many entries of the
+    /// Attaches the volume and mounts it for us alone. `monitor` hears how many entries of the
     /// archive were read. Must be called while there is only one thread.
     ///
     /// # Errors
     /// As [`attach::attach`].
-    pub fn open(borg: &Borg, volume: &Volume, find: Find<'_>, progress: &dyn Fn(u64)) -> Result<Inside> {
+    pub fn open(borg: &Borg, volume: &Volume, find: Find<'_>, monitor: &dyn Monitor) -> Result<Inside> {
         let request = Request {
             archive: volume.archive.clone(),
             said: volume.said.clone(),
@@ -63,7 +64,7 @@ impl Inside {
             then: Then::LookInside,
             in_host: volume.in_host,
         };
-        let attachment = attach::attach(borg, &request, find, progress)?;
+        let attachment = attach::attach(borg, &request, find, monitor)?;
         let root = attachment.inside_dir();
         Ok(Inside { attachment: Some(attachment), root })
     }

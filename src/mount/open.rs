@@ -19,6 +19,7 @@ use crate::archives::source::Catalog;
 use crate::archives::storage::Storage;
 use crate::archives::streams::Limits;
 use crate::error::{Kind, Result};
+use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 use crate::tools::fuse::mounted::Access;
 use crate::tools::owners::{Owners, Ownership};
@@ -67,13 +68,13 @@ pub struct Opened {
     settings: Settings,
 }
 
-/// Reads what is to be shown from the repository; `progress` is told how many entries of the
+/// Reads what is to be shown from the repository; `monitor` hears how many entries of the
 /// archive were read.
 ///
 /// # Errors
 /// When the repository or the archive cannot be read, or there is no such archive.
-pub fn open(borg: &Borg, request: Request, progress: &dyn Fn(u64)) -> Result<Opened> {
-    find(borg, request)?.read(progress)
+pub fn open(borg: &Borg, request: Request, monitor: &dyn Monitor) -> Result<Opened> {
+    find(borg, request)?.read(monitor)
 }
 
 /// What is to be mounted, found in the repository, but not read yet.
@@ -156,14 +157,14 @@ impl Found {
     ///
     /// # Errors
     /// As [`open`].
-    pub fn read(self, progress: &dyn Fn(u64)) -> Result<Opened> {
+    pub fn read(self, monitor: &dyn Monitor) -> Result<Opened> {
         let Found { archives, list, cache, rules, settings, .. } = self;
         let catalog = Arc::clone(archives.catalog());
         let source = archives.source();
         let (fs, what) = match self.archive {
             Some(archive) => {
                 let name = archive.name.clone();
-                (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, progress)?, name)
+                (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, monitor)?, name)
             }
             None => {
                 let what = match list.len() {

@@ -8,6 +8,7 @@ use borg_offsite_backup::archives::cache::{Cache, Limits};
 use borg_offsite_backup::archives::source::{Catalog, FRAME};
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
 use borg_offsite_backup::mount::shown::ShownArchives;
+use borg_offsite_backup::progress::Silent;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
 use borg_repository::Item;
 use borg_repository::ItemPath;
@@ -156,7 +157,7 @@ fn file_system(model: &Model, view: View) -> FileSystem {
         for_everyone: false,
         tree_memory: 1 << 30,
     };
-    FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &|_| {}).unwrap()
+    FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &Silent).unwrap()
 }
 
 fn find(fs: &FileSystem, path: &[u8]) -> Result<u64, Errno> {
@@ -337,7 +338,7 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
             tree_memory: 1 << 30,
         };
         let cache = Arc::new(Cache::new(&limits).unwrap());
-        let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &|_| {}).unwrap();
+        let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &Silent).unwrap();
         let ino = find(&fs, b"f").unwrap();
         assert_eq!(fs.open(ino).is_ok(), allowed);
     }

@@ -14,6 +14,7 @@ use borg_offsite_backup::archives::storage::Remembered;
 use borg_offsite_backup::archives::streams::Limits;
 use borg_offsite_backup::config::Config;
 use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
+use borg_offsite_backup::progress::Silent;
 use borg_offsite_backup::tools::borg::Borg;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
 use borg_repository::ItemPath;
@@ -46,7 +47,7 @@ fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let archive = only_archive(catalog);
-    let fs = FileSystem::of_archive(Arc::clone(catalog) as _, cache, rules, archive, &|_| {}).unwrap();
+    let fs = FileSystem::of_archive(Arc::clone(catalog) as _, cache, rules, archive, &Silent).unwrap();
     for (path, bytes) in files {
         let ino = path.split(|b| *b == b'/').fold(ROOT, |ino, name| fs.lookup(ino, name).unwrap().ino);
         assert!(fs.read(ino, 0, bytes.len() as u32 + 1).unwrap() == *bytes, "{}", path.escape_ascii());

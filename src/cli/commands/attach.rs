@@ -18,7 +18,6 @@ use crate::device::attachment::Attachment;
 use crate::device::detach;
 use crate::device::filesystem::{self, Mode};
 use crate::error::{Error, Result};
-use crate::progress::{Monitor, Progress};
 use crate::tools::blockdev;
 use crate::tools::borg::Borg;
 use crate::tools::mount_point;
@@ -76,9 +75,7 @@ impl Attach {
         let request = self.request(borg.local())?;
         let console = globals.console();
         let display = Display::new(console);
-        let attachment = attach::attach(&borg, &request, &archive_mount::find, &|entries| {
-            display.progress(Progress::entries("files", entries))
-        });
+        let attachment = attach::attach(&borg, &request, &archive_mount::find, &display);
         display.clear();
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());

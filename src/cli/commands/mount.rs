@@ -24,7 +24,6 @@ use crate::mount::fs::Summary;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
-use crate::progress::{Monitor, Progress};
 use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::mount_log::Log;
 use crate::tools::mount_point;
@@ -133,8 +132,7 @@ impl Mount {
         let point = mount_point::mount_point(dir, borg.local())?;
         let reached = borg.preflight("mount it", Need::Repository, false)?;
         let display = Display::new(console);
-        let opened =
-            open::open(borg, request, &|entries| display.progress(Progress::entries("files", entries)));
+        let opened = open::open(borg, request, &display);
         display.clear();
         let opened = opened?;
         let session = opened.mount(&point)?;

@@ -25,6 +25,7 @@ use crate::archives::cache::Cache;
 use crate::archives::load;
 use crate::archives::source::Catalog;
 use crate::error::{Error, Result};
+use crate::progress::{Monitor, Silent};
 use crate::tools::mounts::{MARK, MARK_INO};
 use crate::tools::owners::Owners;
 use borg_repository::ItemPath;
@@ -84,7 +85,7 @@ enum Place {
 }
 
 impl FileSystem {
-    /// Shows `archive` itself, loaded at once. `progress` is told how many entries were read.
+    /// Shows `archive` itself, loaded at once. `monitor` hears how many entries were read.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -93,11 +94,11 @@ impl FileSystem {
         cache: Arc<Cache>,
         rules: Rules,
         archive: Archive,
-        progress: &dyn Fn(u64),
+        monitor: &dyn Monitor,
     ) -> Result<Self> {
         let fs = Self::new(catalog, cache, rules, ShownArchives::single(archive), true);
         let slot = fs.archives.slot(0).ok_or_else(|| Error::failed("there is no archive to be shown"))?;
-        let loaded = fs.load(0, &slot.archive, progress)?;
+        let loaded = fs.load(0, &slot.archive, monitor)?;
         if loaded.tree.is_empty() && !fs.rules.view.paths.is_empty() {
             let paths: Vec<_> = fs.rules.view.paths.iter().map(|p| p.to_string()).collect();
             let name = &slot.archive.name;
@@ -346,7 +347,7 @@ impl FileSystem {
         if let Some(loaded) = self.loaded.get(n) {
             return Ok(loaded);
         }
-        let loaded = self.load(n, &slot.archive, &|_| {}).map_err(|e| {
+        let loaded = self.load(n, &slot.archive, &Silent).map_err(|e| {
             let name = slot.archive.name.as_bytes().escape_ascii();
             tracing::error!("cannot show the archive {name}: {}", e.chain());
             Errno::EIO
@@ -361,8 +362,8 @@ impl FileSystem {
         Ok(loaded)
     }
 
-    fn load(&self, n: usize, archive: &Archive, progress: &dyn Fn(u64)) -> Result<Arc<LoadedArchive>> {
-        let tree = load::tree(&*self.catalog, archive, &self.rules.view, progress)?;
+    fn load(&self, n: usize, archive: &Archive, monitor: &dyn Monitor) -> Result<Arc<LoadedArchive>> {
+        let tree = load::tree(&*self.catalog, archive, &self.rules.view, monitor)?;
         say_what_is_left_out(archive, &tree);
         let reader = load::reader(&*self.catalog, archive, &tree, Arc::clone(&self.cache), n as u32);
         Ok(Arc::new(LoadedArchive { tree, reader, links: OnceLock::new() }))

@@ -15,7 +15,7 @@ use crate::cli::progress::Display;
 use crate::cli::units::size;
 use crate::device::inside::{Entry, Inside, Volume};
 use crate::error::{Error, Result};
-use crate::progress::{Monitor, Progress, Total};
+use crate::progress::{Monitor, Progress, Silent, Total};
 use crate::restore::volume_files;
 use crate::tools::borg::Borg;
 
@@ -58,7 +58,7 @@ fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Insid
         partition: request.options.partition,
         in_host: request.options.in_host,
     };
-    Ok((Inside::open(borg, &volume, &archive_mount::find, &|_| ())?, paths))
+    Ok((Inside::open(borg, &volume, &archive_mount::find, &Silent)?, paths))
 }
 
 /// The volume, and the paths in it.
