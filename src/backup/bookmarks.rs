@@ -9,8 +9,8 @@ use crate::tools::zfs::{self, Mark};
 const PREFIX: &str = "borg-offsite-backup";
 
 /// A short name of a repository, so that the bookmarks for one are not taken for those of another.
-pub fn repository_tag(repository: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
+pub fn repository_tag(repository: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, repository);
     digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn a_bookmark_is_known_by_its_repository_and_archive() {
-        let tag = repository_tag("/srv/backup");
+        let tag = repository_tag(b"/srv/backup");
         let name = format!("tank/a b#{}", suffix(&tag, "2026-11-24"));
         assert_eq!(archive_of(&name, &tag), Some("2026-11-24"));
-        assert_eq!(archive_of(&name, &repository_tag("/srv/other")), None);
+        assert_eq!(archive_of(&name, &repository_tag(b"/srv/other")), None);
         for foreign in ["tank/a#2026-11-24", "tank/a#borg-offsite-backup-", "tank/a"] {
             assert_eq!(archive_of(foreign, &tag), None, "{foreign}");
         }

@@ -52,7 +52,7 @@ impl<'a> Planned<'a> {
 
     /// Names the repository in bookmarks.
     pub fn tag(&self) -> String {
-        bookmarks::repository_tag(self.borg.repository())
+        bookmarks::repository_tag(self.borg.repository().as_bytes())
     }
 
     /// An error that comes after the archive `name` is complete.

@@ -1,6 +1,7 @@
 //! What runs leave for those after them.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDateTime;
@@ -64,7 +65,11 @@ pub struct LastRun {
 /// Where it is kept for the configuration `config`.
 pub fn file(config: &Path) -> Option<PathBuf> {
     let config = std::path::absolute(config).ok()?;
-    Some(directories::cache_dir().ok()?.join(format!("telemetry-{}.json", tag(&config.to_string_lossy()))))
+    Some(directories::cache_dir().ok()?.join(file_name(&config)))
+}
+
+fn file_name(config: &Path) -> String {
+    format!("telemetry-{}.json", tag(config.as_os_str().as_bytes()))
 }
 
 impl RunHistory {
@@ -192,4 +197,18 @@ impl RunHistory {
 pub fn seconds(time: &str) -> Option<f64> {
     let time = NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
     Some(time.and_utc().timestamp_micros() as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn each_configuration_has_a_file_of_its_own() {
+        let name = |config: &[u8]| file_name(Path::new(OsStr::from_bytes(config)));
+        assert_eq!(name(b"/etc/borg-offsite-backup.json"), "telemetry-398766b5.json");
+        assert_ne!(name(b"/etc/\xfe.json"), name(b"/etc/\xff.json"));
+    }
 }
