@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use borg_offsite_backup::backup::volumes::{Content, Mounted, Shown, Tree};
+use borg_offsite_backup::backup::volumes::{MountedVolumes, StagedContent, StagedFile, VolumeTree};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 
 /// As large as borg's reads.
@@ -32,9 +32,9 @@ fn main() {
     let device = Loop::new(&image);
     let shown = work.path().join("shown");
     std::fs::create_dir(&shown).unwrap();
-    let content = Content::Device(File::open(&device.0).unwrap(), mib << 20);
-    let file = Shown { path: "volume".into(), inode: 7, time: 1, content };
-    let mounted = Mounted::new(Tree::new(vec![file]), &shown).unwrap();
+    let content = StagedContent::Device(File::open(&device.0).unwrap(), mib << 20);
+    let file = StagedFile { path: "volume".into(), inode: 7, time: 1, content };
+    let mounted = MountedVolumes::new(VolumeTree::new(vec![file]), &shown).unwrap();
     let ways = [device.0.clone(), shown.join("volume")];
     report("read", rounds, || ways.each_ref().map(|way| cost(|| read(way))));
     for compression in ["none", "auto,zstd"] {

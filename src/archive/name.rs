@@ -1,9 +1,10 @@
 //! An archive and its name.
 
 use chrono::{NaiveDate, NaiveDateTime};
+use serde::Deserialize;
 
 /// An archive as in `borg list --json`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Archive {
     pub name: String,
     /// 64 hex digits; pins the archive even when another takes its name.

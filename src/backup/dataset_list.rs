@@ -1,6 +1,6 @@
 //! The dataset list, made of what is backed up.
 
-use super::plan::{Plan, Source};
+use super::plan::{Plan, PlanSource};
 use super::snapshot_set::SnapshotSet;
 use crate::archive::datasets::{Datasets, Described, Snapshot};
 use crate::error::Result;
@@ -14,9 +14,9 @@ pub fn dataset_list(plan: &Plan, set: &SnapshotSet, name: &str) -> Result<Vec<u8
     let mut datasets = Vec::new();
     for entry in &plan.entries {
         match &entry.source {
-            Source::Live => {}
-            Source::Filesystem(dataset) => datasets.push(describe(dataset, entry.path.to_string(), set)?),
-            Source::Volumes(volumes) => {
+            PlanSource::Live => {}
+            PlanSource::Filesystem(dataset) => datasets.push(describe(dataset, entry.path.to_string(), set)?),
+            PlanSource::Volumes(volumes) => {
                 for volume in volumes {
                     datasets.push(describe(volume, format!("{}/{}", entry.path, volume.name), set)?);
                 }

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::planned::Planned;
 use super::snapshot_set::SnapshotSet;
 use super::times::{self, Times};
-use super::volumes::{Content, Shown, Tree};
+use super::volumes::{StagedContent, StagedFile, VolumeTree};
 use crate::archive::volumes;
 use crate::error::Result;
 use crate::tools::zfs::{self, Dataset, DatasetKind, Mark, names};
@@ -24,7 +24,7 @@ use crate::tools::zfs::{self, Dataset, DatasetKind, Mark, names};
 pub struct Frozen<'a> {
     planned: &'a Planned<'a>,
     /// Until it is staged. It has devices of the set open, so it goes first.
-    tree: Option<Tree>,
+    tree: Option<VolumeTree>,
     set: SnapshotSet,
     times: Times,
     bookmarks: Vec<Mark>,
@@ -58,7 +58,7 @@ impl<'a> Frozen<'a> {
     }
 
     /// The volumes and the dataset list, as borg will see them.
-    fn show(&mut self, devices: Vec<(File, u64)>, name: &str) -> Result<Tree> {
+    fn show(&mut self, devices: Vec<(File, u64)>, name: &str) -> Result<VolumeTree> {
         let plan = &self.planned.plan;
         let mut files = Vec::new();
         let inodes = Inodes::of(plan);
@@ -68,15 +68,15 @@ impl<'a> Frozen<'a> {
                 true => times::fresh(mark),
                 false => self.times.time(volume.guid, mark, &self.bookmarks),
             };
-            let content = Content::Device(device, size);
-            files.push(Shown { path: volume.name.clone(), inode: inodes.inode(volume), time, content });
+            let content = StagedContent::Device(device, size);
+            files.push(StagedFile { path: volume.name.clone(), inode: inodes.inode(volume), time, content });
         }
         // borg leaves the newest file of a run out of its files cache: let it be this one.
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
-        let content = Content::Bytes(dataset_list::dataset_list(plan, &self.set, name)?);
+        let content = StagedContent::Bytes(dataset_list::dataset_list(plan, &self.set, name)?);
         let time = now().max(newest + 1);
-        files.push(Shown { path: volumes::DATASET_LIST.to_owned(), inode: u64::MAX, time, content });
-        Ok(Tree::new(files))
+        files.push(StagedFile { path: volumes::DATASET_LIST.to_owned(), inode: u64::MAX, time, content });
+        Ok(VolumeTree::new(files))
     }
 
     pub fn snapshots(&self) -> &SnapshotSet {
@@ -84,8 +84,8 @@ impl<'a> Frozen<'a> {
     }
 
     /// What is to be mounted at `dev/zvol`; empty the second time.
-    pub fn tree(&mut self) -> Tree {
-        self.tree.take().unwrap_or_else(|| Tree::new(Vec::new()))
+    pub fn tree(&mut self) -> VolumeTree {
+        self.tree.take().unwrap_or_else(|| VolumeTree::new(Vec::new()))
     }
 
     /// Removes snapshots and clones, of which nothing may be open. A bookmark of each dataset stays for
@@ -108,17 +108,17 @@ impl<'a> Frozen<'a> {
 }
 
 /// What a dry run shows of the volumes.
-pub fn rehearsed(plan: &Plan) -> Tree {
+pub fn rehearsed(plan: &Plan) -> VolumeTree {
     let inodes = Inodes::of(plan);
     let shown = plan.volumes().map(|volume| {
         let size = match volume.kind {
             DatasetKind::Volume { size, .. } => size,
             DatasetKind::Filesystem { .. } => 0,
         };
-        let content = Content::Unread(size);
-        Shown { path: volume.name.clone(), inode: inodes.inode(volume), time: now(), content }
+        let content = StagedContent::Unread(size);
+        StagedFile { path: volume.name.clone(), inode: inodes.inode(volume), time: now(), content }
     });
-    Tree::new(shown.collect())
+    VolumeTree::new(shown.collect())
 }
 
 /// How many datasets there are in each pool.

@@ -53,7 +53,7 @@ pub use hooks::Hooks;
 pub use job::{IfExists, Options};
 pub use leftovers::{Cleanup, Leftover, cleanup};
 pub use monitor::{Beside, Event, Monitor};
-pub use plan::{Entry, Plan, Source};
+pub use plan::{Plan, PlanEntry, PlanSource};
 pub use report::{Outcome, Report};
 pub use retention::Retention;
 pub use selection::{LeftOut, matches};

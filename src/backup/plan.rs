@@ -17,7 +17,7 @@ use crate::tools::zfs::Dataset;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Each path once, what contains others before what it contains.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PlanEntry>,
     /// Datasets that are selected, and cannot be in the archive.
     pub left_out: Vec<LeftOut>,
     /// Globs that match no dataset.
@@ -31,14 +31,14 @@ pub struct Plan {
 
 /// One place in the archive and what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct PlanEntry {
     /// Where it is in the archive; on this machine, with a `/` before it.
     pub path: ItemPath,
-    pub source: Source,
+    pub source: PlanSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum PlanSource {
     /// The file system, or directory or file of one, as it is while borg reads it.
     Live,
     /// A ZFS file system as it was at one moment.
@@ -60,16 +60,16 @@ impl Plan {
         let mut volumes = Vec::new();
         for (dataset, place) in places {
             match place {
-                Some(place) => entries.push(Entry::of(&place, Source::Filesystem(dataset))?),
+                Some(place) => entries.push(PlanEntry::of(&place, PlanSource::Filesystem(dataset))?),
                 None => volumes.push(dataset),
             }
         }
         // Also without volumes: the dataset list is there.
         if !volumes.is_empty() || !entries.is_empty() {
-            entries.push(Entry { path: path(volumes::DIRECTORY)?, source: Source::Volumes(volumes) });
+            entries.push(PlanEntry { path: path(volumes::DIRECTORY)?, source: PlanSource::Volumes(volumes) });
         }
         for listed in &config.filesystems_to_backup {
-            entries.push(Entry::of(listed, Source::Live)?);
+            entries.push(PlanEntry::of(listed, PlanSource::Live)?);
         }
         // A path is a prefix of what it contains, so it comes first. Of two of one path the dataset
         // stays: it is all of one moment.
@@ -87,7 +87,7 @@ impl Plan {
 
     /// How many file systems, or directories of them, are in the archive.
     pub fn file_systems(&self) -> usize {
-        self.entries.iter().filter(|e| !matches!(e.source, Source::Volumes(_))).count()
+        self.entries.iter().filter(|e| !matches!(e.source, PlanSource::Volumes(_))).count()
     }
 
     /// The places that the archive holds, as marks have them.
@@ -101,9 +101,9 @@ impl Plan {
         for entry in &self.entries {
             let place = entry.host().into_os_string().into_vec();
             match &entry.source {
-                Source::Live => held.push((place, entry.host().display().to_string())),
-                Source::Filesystem(dataset) => held.push((place, entry_name(entry, dataset))),
-                Source::Volumes(volumes) => held.extend(volumes.iter().map(|volume| {
+                PlanSource::Live => held.push((place, entry.host().display().to_string())),
+                PlanSource::Filesystem(dataset) => held.push((place, entry_name(entry, dataset))),
+                PlanSource::Volumes(volumes) => held.extend(volumes.iter().map(|volume| {
                     let place = [&place, &b"/"[..], volume.name.as_bytes()].concat();
                     (place, volume.name.clone())
                 })),
@@ -115,7 +115,7 @@ impl Plan {
     /// All datasets that are in the archive.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
         let filesystems = self.entries.iter().filter_map(|entry| match &entry.source {
-            Source::Filesystem(dataset) => Some(dataset),
+            PlanSource::Filesystem(dataset) => Some(dataset),
             _ => None,
         });
         filesystems.chain(self.volumes())
@@ -124,7 +124,7 @@ impl Plan {
     /// Of these the volumes.
     pub fn volumes(&self) -> impl Iterator<Item = &Dataset> {
         self.entries.iter().flat_map(|entry| match &entry.source {
-            Source::Volumes(volumes) => &volumes[..],
+            PlanSource::Volumes(volumes) => &volumes[..],
             _ => &[],
         })
     }
@@ -145,10 +145,10 @@ impl Plan {
         })
     }
 
-    fn roots_where(&self, reaches: impl Fn(&Entry, &Entry) -> bool) -> Vec<&ItemPath> {
+    fn roots_where(&self, reaches: impl Fn(&PlanEntry, &PlanEntry) -> bool) -> Vec<&ItemPath> {
         let covers =
-            |outer: &Entry, inner: &Entry| inner.path.is_within(&outer.path) && reaches(outer, inner);
-        let mut roots: Vec<&Entry> = Vec::new();
+            |outer: &PlanEntry, inner: &PlanEntry| inner.path.is_within(&outer.path) && reaches(outer, inner);
+        let mut roots: Vec<&PlanEntry> = Vec::new();
         for entry in &self.entries {
             if !roots.iter().any(|root| covers(root, entry)) {
                 roots.push(entry);
@@ -158,13 +158,13 @@ impl Plan {
     }
 }
 
-impl Entry {
-    fn of(listed: &Path, source: Source) -> Result<Entry> {
+impl PlanEntry {
+    fn of(listed: &Path, source: PlanSource) -> Result<PlanEntry> {
         let refused = || Error::usage(format!("cannot back up {}", listed.display()));
         let path = ItemPath::new(listed.as_os_str().as_bytes())
             .filter(|_| listed.is_absolute())
             .ok_or_else(|| refused().hint("a file system is listed by its absolute path, without `..`"))?;
-        Ok(Entry { path, source })
+        Ok(PlanEntry { path, source })
     }
 
     /// Where it is on this machine.
@@ -177,14 +177,14 @@ impl Entry {
     /// For messages.
     pub fn name(&self) -> String {
         match &self.source {
-            Source::Live => self.host().display().to_string(),
-            Source::Filesystem(dataset) => format!("the dataset {}", dataset.name),
-            Source::Volumes(_) => "the volumes".to_owned(),
+            PlanSource::Live => self.host().display().to_string(),
+            PlanSource::Filesystem(dataset) => format!("the dataset {}", dataset.name),
+            PlanSource::Volumes(_) => "the volumes".to_owned(),
         }
     }
 }
 
-fn entry_name(entry: &Entry, dataset: &Dataset) -> String {
+fn entry_name(entry: &PlanEntry, dataset: &Dataset) -> String {
     format!("{} ({})", entry.host().display(), dataset.name)
 }
 

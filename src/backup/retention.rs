@@ -20,7 +20,7 @@ const AT_ONCE: usize = 500;
 pub enum Retention {
     /// The rules (`("daily", 7)`), and the archives that none of them keeps, the newest first: those
     /// that are gone, and those that are damaged, which borg cannot delete.
-    Pruned { keeps: Rules, removed: Vec<String>, damaged: Vec<String> },
+    Pruned { keeps: KeepRules, removed: Vec<String>, damaged: Vec<String> },
     /// It is none of the days of `prune_on_days`.
     NotToday,
     /// All keep_* are 0: borg refuses that, and it hardly means "keep none".
@@ -119,9 +119,9 @@ fn delete_one_by_one(
 }
 
 /// `keep_*`, as `borg prune --keep-*` takes it.
-pub type Rules = [(&'static str, i32); 3];
+pub type KeepRules = [(&'static str, i32); 3];
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config) -> KeepRules {
     [("daily", config.keep_daily), ("weekly", config.keep_weekly), ("monthly", config.keep_monthly)]
 }
 
@@ -156,7 +156,12 @@ fn is_dated(identity: &Identity, listed: &Listed) -> bool {
 
 /// The names of all that is ours and that nothing keeps. Days, weeks and months begin when they do in
 /// `zone`.
-fn superfluous<Z: TimeZone>(rules: &Rules, identity: &Identity, listed: &[Listed], zone: &Z) -> Vec<String>
+fn superfluous<Z: TimeZone>(
+    rules: &KeepRules,
+    identity: &Identity,
+    listed: &[Listed],
+    zone: &Z,
+) -> Vec<String>
 where
     Z::Offset: std::fmt::Display,
 {
@@ -171,7 +176,7 @@ where
 
 /// As `borg prune` chooses them among `archives`, which are sorted, the newest first. (Like 1.2 and later,
 /// it keeps the oldest as long as a rule finds less than it may keep.)
-fn kept<'a, Z: TimeZone>(rules: &Rules, archives: &[&'a Archive], zone: &Z) -> Vec<&'a str>
+fn kept<'a, Z: TimeZone>(rules: &KeepRules, archives: &[&'a Archive], zone: &Z) -> Vec<&'a str>
 where
     Z::Offset: std::fmt::Display,
 {

@@ -13,9 +13,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use super::plan::{Entry, Plan, Source};
+use super::plan::{Plan, PlanEntry, PlanSource};
 use super::snapshot_set::SnapshotSet;
-use super::volumes::{Mounted, Tree};
+use super::volumes::{MountedVolumes, VolumeTree};
 use crate::directories::RUN_DIR;
 use crate::error::{Error, Kind, Result};
 
@@ -31,7 +31,7 @@ const HARMLESS: MsFlags =
 pub struct Stage {
     /// In the order in which they were made.
     mounts: Vec<PathBuf>,
-    volumes: Option<Mounted>,
+    volumes: Option<MountedVolumes>,
 }
 
 /// Sees that each listed directory of `plan` is there and is what it seems.
@@ -39,7 +39,7 @@ pub struct Stage {
 /// # Errors
 /// When one is missing, leads through a symbolic link, or holds the staged tree.
 pub fn check(plan: &Plan) -> Result<()> {
-    for entry in plan.entries.iter().filter(|entry| entry.source == Source::Live) {
+    for entry in plan.entries.iter().filter(|entry| entry.source == PlanSource::Live) {
         let source = &entry.host();
         let to_error = |kind| Error::new(kind, format!("cannot back up {}", source.display()));
         let real = fs::canonicalize(source).map_err(|e| {
@@ -67,7 +67,7 @@ impl Stage {
     ///
     /// # Errors
     /// When the kernel refuses the namespace or one of the mounts; what was made is undone.
-    pub fn new(plan: &Plan, set: Option<&SnapshotSet>, volumes: Tree) -> Result<Stage> {
+    pub fn new(plan: &Plan, set: Option<&SnapshotSet>, volumes: VolumeTree) -> Result<Stage> {
         private_namespace()?;
         let mut stage = Stage { mounts: Vec::new(), volumes: None };
         let mut volumes = Some(volumes);
@@ -77,15 +77,16 @@ impl Stage {
         for entry in &plan.entries {
             let target = stage.mount_point(entry)?;
             match (&entry.source, set) {
-                (Source::Filesystem(dataset), Some(set)) => {
+                (PlanSource::Filesystem(dataset), Some(set)) => {
                     stage.mount_snapshot(&set.snapshot_of(&dataset.name), &target)?;
                 }
-                (Source::Live | Source::Filesystem(_), _) if entry.host().exists() => {
+                (PlanSource::Live | PlanSource::Filesystem(_), _) if entry.host().exists() => {
                     stage.bind(entry, &target)?
                 }
-                (Source::Live | Source::Filesystem(_), _) => {}
-                (Source::Volumes(_), _) => {
-                    stage.volumes = volumes.take().map(|tree| Mounted::new(tree, &target)).transpose()?;
+                (PlanSource::Live | PlanSource::Filesystem(_), _) => {}
+                (PlanSource::Volumes(_), _) => {
+                    stage.volumes =
+                        volumes.take().map(|tree| MountedVolumes::new(tree, &target)).transpose()?;
                 }
             }
         }
@@ -101,7 +102,7 @@ impl Stage {
     }
 
     fn unmount(&mut self) -> Result<()> {
-        let mut result = self.volumes.take().map_or(Ok(()), Mounted::close);
+        let mut result = self.volumes.take().map_or(Ok(()), MountedVolumes::close);
         while let Some(dir) = self.mounts.pop() {
             let undone = umount2(&dir, MntFlags::UMOUNT_NOFOLLOW)
                 .or_else(|_| umount2(&dir, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH));
@@ -115,7 +116,7 @@ impl Stage {
         result
     }
 
-    fn bind(&mut self, entry: &Entry, target: &Path) -> Result<()> {
+    fn bind(&mut self, entry: &PlanEntry, target: &Path) -> Result<()> {
         let to_error = |e: nix::Error| {
             Error::failed(format!("cannot stage {} at {}", entry.name(), target.display())).because(e)
         };
@@ -137,7 +138,7 @@ impl Stage {
     }
 
     /// The place of `entry` in the tree; it is made where it is missing.
-    fn mount_point(&mut self, entry: &Entry) -> Result<PathBuf> {
+    fn mount_point(&mut self, entry: &PlanEntry) -> Result<PathBuf> {
         let host = entry.host();
         let target = staged(&host);
         let to_error = |e: io::Error| {
@@ -152,7 +153,7 @@ impl Stage {
             return Ok(target);
         }
         // Of a dataset the place is a directory, whatever stands there on the host.
-        let is_dir = entry.source != Source::Live || host.is_dir();
+        let is_dir = entry.source != PlanSource::Live || host.is_dir();
         match make_place(&host, is_dir) {
             // It is below a mount that is not listed itself: `/` and /boot/efi, but not /boot.
             Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -195,14 +196,14 @@ impl Stage {
 }
 
 /// A device, a link or an empty directory: what a `/dev` has below what is mounted over it.
-struct Node {
+struct StagedNode {
     name: std::ffi::OsString,
     like: fs::Metadata,
     link: Option<PathBuf>,
 }
 
 /// What is in `dir`; `None` if there is anything with content.
-fn only_nodes(dir: &Path) -> io::Result<Option<Vec<Node>>> {
+fn only_nodes(dir: &Path) -> io::Result<Option<Vec<StagedNode>>> {
     let mut nodes = Vec::new();
     for entry in fs::read_dir(dir)? {
         let (entry, like) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
@@ -212,12 +213,12 @@ fn only_nodes(dir: &Path) -> io::Result<Option<Vec<Node>>> {
             return Ok(None);
         }
         let link = if kind.is_symlink() { Some(fs::read_link(&entry)?) } else { None };
-        nodes.push(Node { name: entry.file_name().unwrap_or_default().to_owned(), like, link });
+        nodes.push(StagedNode { name: entry.file_name().unwrap_or_default().to_owned(), like, link });
     }
     Ok(Some(nodes))
 }
 
-impl Node {
+impl StagedNode {
     fn make_in(&self, dir: &Path) -> io::Result<()> {
         let path = dir.join(&self.name);
         if let Some(target) = &self.link {
@@ -255,7 +256,7 @@ fn staged(host: &Path) -> PathBuf {
     Path::new(ROOT).join(host.strip_prefix("/").unwrap_or(host))
 }
 
-fn leads_away(entry: &Entry) -> Error {
+fn leads_away(entry: &PlanEntry) -> Error {
     Error::usage(format!("cannot back up {} at {}", entry.name(), entry.host().display()))
         .because("a symbolic link in the archive leads away from there")
         .hint("set its mount point to where it leads; nothing was backed up")

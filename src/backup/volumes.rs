@@ -38,16 +38,16 @@ thread_local! {
 }
 
 /// A regular file to be shown.
-pub struct Shown {
+pub struct StagedFile {
     /// Relative, `/` between its parts.
     pub path: String,
     pub inode: u64,
     /// Of its last change, in nanoseconds since 1970.
     pub time: u64,
-    pub content: Content,
+    pub content: StagedContent,
 }
 
-pub enum Content {
+pub enum StagedContent {
     Bytes(Vec<u8>),
     /// A device of so many bytes.
     Device(File, u64),
@@ -55,39 +55,40 @@ pub enum Content {
     Unread(u64),
 }
 
-impl Content {
+impl StagedContent {
     fn size(&self) -> u64 {
         match self {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Device(_, size) | Content::Unread(size) => *size,
+            StagedContent::Bytes(bytes) => bytes.len() as u64,
+            StagedContent::Device(_, size) | StagedContent::Unread(size) => *size,
         }
     }
 }
 
-struct Node {
+struct VolumeNode {
     parent: u64,
     name: String,
     attr: FileAttr,
-    content: Option<Content>,
+    content: Option<StagedContent>,
 }
 
 /// The tree of the files, a directory for each part of their paths.
-pub struct Tree {
-    nodes: Vec<Node>,
+pub struct VolumeTree {
+    nodes: Vec<VolumeNode>,
     read: Arc<AtomicU64>,
 }
 
-impl Tree {
-    pub fn new(files: Vec<Shown>) -> Tree {
+impl VolumeTree {
+    pub fn new(files: Vec<StagedFile>) -> VolumeTree {
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
-        let root = Node { parent: ROOT, name: String::new(), attr: directory(ROOT, newest), content: None };
-        let mut tree = Tree { nodes: vec![root], read: Arc::default() };
+        let root =
+            VolumeNode { parent: ROOT, name: String::new(), attr: directory(ROOT, newest), content: None };
+        let mut tree = VolumeTree { nodes: vec![root], read: Arc::default() };
         for file in files {
             let (above, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
             let parent = above.split('/').filter(|part| !part.is_empty()).fold(ROOT, |parent, part| {
                 tree.find(parent, OsStr::new(part)).map(|node| node.attr.ino.0).unwrap_or_else(|| {
                     let inode = ROOT + tree.nodes.len() as u64;
-                    tree.nodes.push(Node {
+                    tree.nodes.push(VolumeNode {
                         parent,
                         name: part.to_owned(),
                         attr: directory(inode, newest),
@@ -97,7 +98,7 @@ impl Tree {
                 })
             });
             let attr = attr(file.inode, FileType::RegularFile, 0o600, file.content.size(), file.time);
-            tree.nodes.push(Node { parent, name: name.to_owned(), attr, content: Some(file.content) });
+            tree.nodes.push(VolumeNode { parent, name: name.to_owned(), attr, content: Some(file.content) });
         }
         tree
     }
@@ -107,11 +108,11 @@ impl Tree {
         Arc::clone(&self.read)
     }
 
-    fn find(&self, parent: u64, name: &OsStr) -> Option<&Node> {
+    fn find(&self, parent: u64, name: &OsStr) -> Option<&VolumeNode> {
         self.nodes.iter().skip(1).find(|node| node.parent == parent && OsStr::new(&node.name) == name)
     }
 
-    fn node(&self, inode: INodeNo) -> Option<&Node> {
+    fn node(&self, inode: INodeNo) -> Option<&VolumeNode> {
         self.nodes.iter().find(|node| node.attr.ino == inode)
     }
 
@@ -121,23 +122,23 @@ impl Tree {
         let content = content.ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let length = content.size().saturating_sub(offset).min(u64::from(size)) as usize;
         match content {
-            Content::Bytes(all) => {
+            StagedContent::Bytes(all) => {
                 bytes.clear();
                 bytes.extend(all.iter().skip(offset as usize).take(length));
                 Ok(())
             }
-            Content::Device(device, _) => {
+            StagedContent::Device(device, _) => {
                 bytes.resize(length, 0);
                 device.read_exact_at(bytes, offset)?;
                 self.read.fetch_add(length as u64, Ordering::Relaxed);
                 Ok(())
             }
-            Content::Unread(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            StagedContent::Unread(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
     }
 }
 
-impl Filesystem for Tree {
+impl Filesystem for VolumeTree {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         answer::ask_for(InitFlags::FUSE_ASYNC_READ, config);
         Ok(())
@@ -167,7 +168,7 @@ impl Filesystem for Tree {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        BUFFER.with_borrow_mut(|bytes| match Tree::read(self, ino, offset, size, bytes) {
+        BUFFER.with_borrow_mut(|bytes| match VolumeTree::read(self, ino, offset, size, bytes) {
             Ok(()) => reply.data(bytes),
             Err(e) => reply.error(answer::errno(e)),
         });
@@ -226,17 +227,17 @@ fn attr(inode: u64, kind: FileType, permissions: u16, size: u64, time: u64) -> F
 }
 
 /// A tree that is mounted. Dropped, it is unmounted.
-pub struct Mounted {
+pub struct MountedVolumes {
     mount: FuseMount,
     up: bool,
 }
 
-impl Mounted {
+impl MountedVolumes {
     /// Mounts `tree` at `dir`, for root only.
     ///
     /// # Errors
     /// When FUSE is not there.
-    pub fn new(tree: Tree, dir: &Path) -> Result<Mounted> {
+    pub fn new(tree: VolumeTree, dir: &Path) -> Result<MountedVolumes> {
         let options = FuseOptions {
             name: "volumes",
             kind: FUSE_TYPE,
@@ -251,7 +252,7 @@ impl Mounted {
                 .because(e)
                 .hint(NEEDS_FUSE)
         })?;
-        Ok(Mounted { mount, up: true })
+        Ok(MountedVolumes { mount, up: true })
     }
 
     /// # Errors
@@ -270,7 +271,7 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
+impl Drop for MountedVolumes {
     fn drop(&mut self) {
         if let Err(e) = self.unmount() {
             tracing::error!("{}", e.chain());
@@ -284,15 +285,15 @@ mod tests {
 
     use super::*;
 
-    fn label(path: &str, inode: u64, content: Content) -> Shown {
-        Shown { path: path.into(), inode, time: 1_764_000_000_000_000_007, content }
+    fn label(path: &str, inode: u64, content: StagedContent) -> StagedFile {
+        StagedFile { path: path.into(), inode, time: 1_764_000_000_000_000_007, content }
     }
 
     #[test]
     fn directories_are_made_once_and_files_keep_their_inode_size_and_time() {
-        let tree = Tree::new(vec![
-            label("tank/a b/v", u64::MAX, Content::Unread(1 << 40)),
-            label("tank/w", 99, Content::Bytes(b"xyz".to_vec())),
+        let tree = VolumeTree::new(vec![
+            label("tank/a b/v", u64::MAX, StagedContent::Unread(1 << 40)),
+            label("tank/w", 99, StagedContent::Bytes(b"xyz".to_vec())),
         ]);
         let tank = tree.find(ROOT, OsStr::new("tank")).unwrap().attr.ino.0;
         let directory = tree.find(tank, OsStr::new("a b")).unwrap().attr.ino.0;
@@ -307,10 +308,10 @@ mod tests {
     fn reads_end_where_the_volume_ends_and_are_counted() {
         let mut device = tempfile::tempfile().unwrap();
         device.write_all(&[7; 5000]).unwrap();
-        let tree = Tree::new(vec![
-            label("v", 9, Content::Device(device.try_clone().unwrap(), 5000)),
-            label("short", 10, Content::Device(device, 6000)),
-            label("m", 11, Content::Bytes(b"abc".to_vec())),
+        let tree = VolumeTree::new(vec![
+            label("v", 9, StagedContent::Device(device.try_clone().unwrap(), 5000)),
+            label("short", 10, StagedContent::Device(device, 6000)),
+            label("m", 11, StagedContent::Bytes(b"abc".to_vec())),
         ]);
         let read = |inode, offset, size| {
             let mut bytes = vec![1; 10];

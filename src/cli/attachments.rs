@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::device::attachment::{Attachment, State};
+use crate::device::attachment::{Attachment, AttachmentState};
 
 /// As `attach --json` and `attached --json` print it.
 pub fn as_json(attachment: &Attachment) -> Value {
     let lossy = |text: &Option<std::ffi::OsString>| text.as_ref().map(|t| t.to_string_lossy().into_owned());
     let (state, why) = match attachment.state() {
-        State::Up => ("up", None),
-        State::Starting => ("starting", None),
-        State::Dead(why) => ("dead", Some(why)),
+        AttachmentState::Up => ("up", None),
+        AttachmentState::Starting => ("starting", None),
+        AttachmentState::Dead(why) => ("dead", Some(why)),
     };
     json!({
         "device": lossy(&attachment.device),
@@ -60,9 +60,9 @@ pub fn line(attachment: &Attachment) -> String {
         line.push_str(&format!("  in the qube {qube}"));
     }
     match attachment.state() {
-        State::Up => {}
-        State::Starting => line.push_str("  (starting)"),
-        State::Dead(why) => line.push_str(&format!("  (dead: {why})")),
+        AttachmentState::Up => {}
+        AttachmentState::Starting => line.push_str("  (starting)"),
+        AttachmentState::Dead(why) => line.push_str(&format!("  (dead: {why})")),
     }
     line
 }

@@ -18,11 +18,11 @@ const SHOWN_WARNINGS: u64 = 20;
 pub struct BackupEvents {
     console: Console,
     display: Display,
-    state: Mutex<State>,
+    state: Mutex<ReportState>,
     has_stdout: bool,
 }
 
-struct State {
+struct ReportState {
     /// Bytes.
     expected: Option<u64>,
     warnings: u64,
@@ -30,7 +30,7 @@ struct State {
 
 impl BackupEvents {
     pub fn new(console: Console) -> Self {
-        let state = Mutex::new(State { expected: None, warnings: 0 });
+        let state = Mutex::new(ReportState { expected: None, warnings: 0 });
         BackupEvents { console, display: Display::new(console), state, has_stdout: true }
     }
 
@@ -48,7 +48,7 @@ impl BackupEvents {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReportState> {
         self.state.lock()
     }
 
@@ -56,13 +56,13 @@ impl BackupEvents {
         self.console.step(label, text);
     }
 
-    fn progress(&self, state: &State, progress: &Progress) {
+    fn progress(&self, state: &ReportState, progress: &Progress) {
         let total = state.expected.map_or(Total::Unknown, Total::About);
         let report = progress::Progress::bytes("archive", progress.original_size, total);
         self.display.progress(report.with_subject(&progress.path));
     }
 
-    fn warn(&self, state: &mut State, text: &str) {
+    fn warn(&self, state: &mut ReportState, text: &str) {
         state.warnings += 1;
         if state.warnings <= SHOWN_WARNINGS {
             self.console.warn(text);

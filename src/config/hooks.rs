@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::json::Node;
+use super::json::JsonNode;
 use super::reader::Reader;
 
 /// For what may dump a database.
@@ -42,7 +42,7 @@ impl Hooks {
 
 impl Reader {
     /// A list, or an object with the list and its deadline.
-    pub(super) fn hook(&mut self, value: &Node<'_>, deadline: Duration) -> Option<Hook> {
+    pub(super) fn hook(&mut self, value: &JsonNode<'_>, deadline: Duration) -> Option<Hook> {
         if value.kind() == "a list" {
             return Some(Hook { command: self.arguments(value)?, deadline });
         }
@@ -60,7 +60,7 @@ impl Reader {
         }
     }
 
-    fn arguments(&mut self, value: &Node<'_>) -> Option<Vec<String>> {
+    fn arguments(&mut self, value: &JsonNode<'_>) -> Option<Vec<String>> {
         let Some(list) = value.list() else {
             let expected = "a list, [\"program\", \"argument\", …]";
             return self.wrong(value.at(), expected, format!("this is {}", value.kind()));

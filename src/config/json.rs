@@ -10,7 +10,7 @@ use super::diagnosis::Mistake;
 
 /// One value, or one key, of a text that is known to be JSON.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub struct JsonNode<'a> {
     whole: &'a str,
     raw: &'a str,
 }
@@ -19,16 +19,16 @@ pub struct Node<'a> {
 ///
 /// # Errors
 /// The first place where it is not, and what was expected there.
-pub fn parse(text: &str) -> Result<Node<'_>, Mistake> {
+pub fn parse(text: &str) -> Result<JsonNode<'_>, Mistake> {
     // This parse finds the mistakes, and refuses what nests deeper than 128 levels; after it the
     // ones that borrow their text cannot fail.
     serde_json::from_str::<serde_json::Value>(text).map_err(|e| explain(text, &e))?;
-    Ok(Node { whole: text, raw: text.trim_matches(WHITESPACE) })
+    Ok(JsonNode { whole: text, raw: text.trim_matches(WHITESPACE) })
 }
 
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-impl<'a> Node<'a> {
+impl<'a> JsonNode<'a> {
     /// Where it begins, in bytes from the beginning of the text.
     pub fn at(&self) -> usize {
         self.raw.as_ptr() as usize - self.whole.as_ptr() as usize
@@ -72,19 +72,19 @@ impl<'a> Node<'a> {
         serde_json::from_str(self.raw).ok()
     }
 
-    pub fn list(&self) -> Option<Vec<Node<'a>>> {
+    pub fn list(&self) -> Option<Vec<JsonNode<'a>>> {
         let items: Vec<&RawValue> = serde_json::from_str(self.raw).ok()?;
         Some(items.into_iter().map(|item| self.part(item)).collect())
     }
 
     /// Keys and values in the order of the text, duplicates included.
-    pub fn object(&self) -> Option<Vec<(Node<'a>, Node<'a>)>> {
+    pub fn object(&self) -> Option<Vec<(JsonNode<'a>, JsonNode<'a>)>> {
         let Pairs(pairs) = serde_json::from_str(self.raw).ok()?;
         Some(pairs.into_iter().map(|(k, v)| (self.part(k), self.part(v))).collect())
     }
 
-    fn part(&self, raw: &'a RawValue) -> Node<'a> {
-        Node { whole: self.whole, raw: raw.get() }
+    fn part(&self, raw: &'a RawValue) -> JsonNode<'a> {
+        JsonNode { whole: self.whole, raw: raw.get() }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::hooks::{self, Hook};
-use super::json::{self, Node};
+use super::json::{self, JsonNode};
 use super::model::{Config, Dataset, Selection};
 use super::reader::Reader;
 
@@ -17,7 +17,7 @@ pub struct Key {
     /// What the pages say, with backticks and links as Markdown has them.
     pub doc: &'static str,
     /// Puts the value into the configuration.
-    pub(super) read: fn(&mut Reader, &Node<'_>, &mut Config),
+    pub(super) read: fn(&mut Reader, &JsonNode<'_>, &mut Config),
     /// The value, as it may stand in the file.
     pub value: fn(&Config) -> Value,
 }

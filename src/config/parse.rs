@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::diagnosis::{Diagnosis, Mistake};
-use super::json::{self, Node};
+use super::json::{self, JsonNode};
 use super::keys::{self, KEYS, Readers, key};
 use super::model::Config;
 use super::reader::{Entries, Reader};
@@ -41,7 +41,7 @@ fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
 }
 
 impl Reader {
-    fn config(&mut self, file: &Path, root: &Node<'_>) -> Option<Config> {
+    fn config(&mut self, file: &Path, root: &JsonNode<'_>) -> Option<Config> {
         let Some(pairs) = root.object() else {
             return self.wrong(root.at(), "an object, `{ … }`", format!("this is {}", root.kind()));
         };

@@ -1,7 +1,7 @@
 //! Reads values of a configuration, and collects the mistakes in them.
 
 use super::diagnosis::Mistake;
-use super::json::Node;
+use super::json::JsonNode;
 use super::nearest::nearest;
 
 /// Collects the mistakes while values are read; a value that is wrong reads as `None`.
@@ -13,10 +13,10 @@ pub(super) struct Reader {
 }
 
 /// The keys and values of the configuration; `null` counts as absent.
-pub(super) struct Entries<'a>(Vec<(String, Node<'a>, Node<'a>)>);
+pub(super) struct Entries<'a>(Vec<(String, JsonNode<'a>, JsonNode<'a>)>);
 
 impl<'a> Entries<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<&JsonNode<'a>> {
         self.0.iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
     }
 
@@ -49,7 +49,7 @@ impl Reader {
     /// The entries of an object whose keys are `known`, and what was meant by those that are not.
     pub(super) fn entries<'a>(
         &mut self,
-        pairs: Vec<(Node<'a>, Node<'a>)>,
+        pairs: Vec<(JsonNode<'a>, JsonNode<'a>)>,
         known: &[&'static str],
         is_create_only: impl Fn(&str) -> bool,
     ) -> (Entries<'a>, Vec<&'static str>) {
@@ -75,7 +75,7 @@ impl Reader {
         (Entries(entries), meant)
     }
 
-    pub(super) fn text(&mut self, value: &Node<'_>) -> Option<String> {
+    pub(super) fn text(&mut self, value: &JsonNode<'_>) -> Option<String> {
         match value.string() {
             Some(text) if text.is_empty() => self.wrong(value.at(), "a text", "this is empty"),
             Some(text) if text.contains(char::is_control) => {
@@ -87,7 +87,7 @@ impl Reader {
     }
 
     /// A text that becomes a part of an address or an argument.
-    pub(super) fn word(&mut self, value: &Node<'_>, expected: &str, forbidden: &str) -> Option<String> {
+    pub(super) fn word(&mut self, value: &JsonNode<'_>, expected: &str, forbidden: &str) -> Option<String> {
         let text = self.text(value)?;
         if text.starts_with('-') {
             return self.wrong(value.at(), expected, "it may not begin with `-`");
@@ -99,12 +99,12 @@ impl Reader {
         }
     }
 
-    pub(super) fn boolean(&mut self, value: &Node<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, value: &JsonNode<'_>) -> Option<bool> {
         let boolean = value.boolean();
         boolean.or_else(|| self.wrong(value.at(), "`true` or `false`", format!("this is {}", value.kind())))
     }
 
-    pub(super) fn integer(&mut self, value: &Node<'_>, min: i32, expected: &str) -> Option<i32> {
+    pub(super) fn integer(&mut self, value: &JsonNode<'_>, min: i32, expected: &str) -> Option<i32> {
         let number = value.integer().and_then(|n| i32::try_from(n).ok()).filter(|n| *n >= min);
         number.or_else(|| {
             let note = match value.kind() {
@@ -118,8 +118,8 @@ impl Reader {
     /// The items of a list, each read by `item`.
     pub(super) fn items<T>(
         &mut self,
-        value: &Node<'_>,
-        mut item: impl FnMut(&mut Self, &Node<'_>) -> Option<T>,
+        value: &JsonNode<'_>,
+        mut item: impl FnMut(&mut Self, &JsonNode<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
         match value.list() {
             Some(list) => Some(list.iter().filter_map(|node| item(self, node)).collect()),

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::json::Node;
+use super::json::JsonNode;
 use super::reader::Reader;
 
 impl Reader {
     /// How many archives are kept.
-    pub(super) fn keep(&mut self, value: &Node<'_>) -> Option<i32> {
+    pub(super) fn keep(&mut self, value: &JsonNode<'_>) -> Option<i32> {
         self.integer(value, -1, "-1 (all), 0 or more")
     }
 
-    pub(super) fn seconds(&mut self, value: &Node<'_>) -> Option<Duration> {
+    pub(super) fn seconds(&mut self, value: &JsonNode<'_>) -> Option<Duration> {
         let seconds = self.integer(value, 1, "seconds, 1 or more")?;
         Some(Duration::from_secs(seconds.unsigned_abs().into()))
     }
 
     /// Days of the month.
-    pub(super) fn days(&mut self, value: &Node<'_>) -> Option<Vec<u8>> {
+    pub(super) fn days(&mut self, value: &JsonNode<'_>) -> Option<Vec<u8>> {
         if value.list().is_some_and(|days| days.is_empty()) {
             let note = "leave the key out to prune after each backup";
             return self.wrong(value.at(), "at least one day of the month", note);

@@ -3,14 +3,14 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::compression;
-use super::json::Node;
+use super::json::JsonNode;
 use super::model::{Dataset, Selection};
 use super::reader::Reader;
 
 const PATTERN_STYLES: [&str; 5] = ["fm", "sh", "re", "pp", "pf"];
 
 impl Reader {
-    pub(super) fn filesystems(&mut self, value: &Node<'_>) -> Option<Vec<PathBuf>> {
+    pub(super) fn filesystems(&mut self, value: &JsonNode<'_>) -> Option<Vec<PathBuf>> {
         let mut seen: Vec<PathBuf> = Vec::new();
         self.items(value, |reader, node| {
             let path = reader.filesystem(node)?;
@@ -22,7 +22,7 @@ impl Reader {
         })
     }
 
-    fn filesystem(&mut self, value: &Node<'_>) -> Option<PathBuf> {
+    fn filesystem(&mut self, value: &JsonNode<'_>) -> Option<PathBuf> {
         let text = self.text(value)?;
         let path = Path::new(&text);
         if path.is_relative() {
@@ -35,11 +35,11 @@ impl Reader {
         Some(path.components().collect())
     }
 
-    pub(super) fn patterns(&mut self, value: &Node<'_>) -> Option<Vec<String>> {
+    pub(super) fn patterns(&mut self, value: &JsonNode<'_>) -> Option<Vec<String>> {
         self.items(value, Self::pattern)
     }
 
-    fn pattern(&mut self, value: &Node<'_>) -> Option<String> {
+    fn pattern(&mut self, value: &JsonNode<'_>) -> Option<String> {
         let pattern = self.text(value)?;
         let style = pattern.split_once(':').map(|(style, _)| style);
         match style {
@@ -54,11 +54,11 @@ impl Reader {
         }
     }
 
-    pub(super) fn datasets(&mut self, value: &Node<'_>) -> Option<Vec<Dataset>> {
+    pub(super) fn datasets(&mut self, value: &JsonNode<'_>) -> Option<Vec<Dataset>> {
         self.items(value, Self::dataset)
     }
 
-    fn dataset(&mut self, value: &Node<'_>) -> Option<Dataset> {
+    fn dataset(&mut self, value: &JsonNode<'_>) -> Option<Dataset> {
         if value.kind() == "a string" {
             return Some(Dataset { name: self.dataset_name(value)?, selection: Selection::Only });
         }
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    fn dataset_name(&mut self, value: &Node<'_>) -> Option<String> {
+    fn dataset_name(&mut self, value: &JsonNode<'_>) -> Option<String> {
         let name = self.text(value)?;
         if name.starts_with(['/', '-']) || name.ends_with('/') || name.contains(['@', '#']) {
             let note = "written as `zfs list` shows it: pool/path/name";
@@ -93,7 +93,7 @@ impl Reader {
         Some(name)
     }
 
-    pub(super) fn compression(&mut self, value: &Node<'_>) -> Option<String> {
+    pub(super) fn compression(&mut self, value: &JsonNode<'_>) -> Option<String> {
         let spec = self.text(value)?;
         if !compression::is_plausible(&spec) {
             return self.wrong(value.at(), "a compression that borg knows", compression::SYNTAX);

@@ -50,7 +50,7 @@ pub struct Attachment {
 
 /// How an attachment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum AttachmentState {
     Up,
     /// A live process makes it just now.
     Starting,
@@ -158,18 +158,22 @@ impl Attachment {
         loopdev::marked(&mark).into_iter().filter(|(_, found)| *found == mark).map(|(path, _)| path).collect()
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> AttachmentState {
         if self.device.is_none() {
             let (pid, since) = self.maker;
             let alive = started(pid) == Some(since);
-            return if alive { State::Starting } else { State::Dead("it was killed while it was made") };
+            return if alive {
+                AttachmentState::Starting
+            } else {
+                AttachmentState::Dead("it was killed while it was made")
+            };
         }
         if self.devices().is_empty() {
-            return State::Dead("its device is gone");
+            return AttachmentState::Dead("its device is gone");
         }
         match self.stands_on().iter().all(|dir| is_live(dir)) {
-            true => State::Up,
-            false => State::Dead("the process that serves it was killed"),
+            true => AttachmentState::Up,
+            false => AttachmentState::Dead("the process that serves it was killed"),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::attachment::{Attachment, Lock, State};
+use super::attachment::{Attachment, AttachmentState, Lock};
 use crate::archive::choice::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::tools::{holders, loopdev, mount_point, mounts, qubes};
@@ -63,7 +63,8 @@ impl Named {
             },
             Named::All => true,
         };
-        let found: Vec<_> = all.into_iter().filter(|a| meant(a) && a.state() != State::Starting).collect();
+        let found: Vec<_> =
+            all.into_iter().filter(|a| meant(a) && a.state() != AttachmentState::Starting).collect();
         match self {
             Named::Place(place) if found.is_empty() => Err(not_attached(&place.display().to_string())),
             Named::Archive(said, _) if found.is_empty() => {
@@ -95,7 +96,7 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
     if let Some(dir) = &attachment.mounted {
         unmount_of(Path::new(dir), &devices)?;
     }
-    if let Some(file) = attachment.changes.as_ref().filter(|_| attachment.state() == State::Up) {
+    if let Some(file) = attachment.changes.as_ref().filter(|_| attachment.state() == AttachmentState::Up) {
         flush(&devices, Path::new(file))?;
     }
     for device in &devices {
@@ -212,7 +213,7 @@ pub fn clear_dead(dry_run: bool) -> Result<Vec<(Attachment, Result<()>)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Vec::new());
     }
-    let dead = Attachment::all()?.into_iter().filter(|a| matches!(a.state(), State::Dead(_)));
+    let dead = Attachment::all()?.into_iter().filter(|a| matches!(a.state(), AttachmentState::Dead(_)));
     Ok(dead
         .map(|a| {
             if dry_run {

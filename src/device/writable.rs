@@ -34,13 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PR_SET_IO_FLUSHER: libc::c_int = 57;
 const VOLUME: u64 = 2;
 
-struct Volume {
+struct OverlayFileSystem {
     overlay: Arc<Overlay>,
     /// A full disk is told once.
     message: AtomicBool,
 }
 
-impl Volume {
+impl OverlayFileSystem {
     fn answer(&self, result: io::Result<()>, reply: ReplyEmpty) {
         match result {
             Ok(()) => reply.ok(),
@@ -65,7 +65,7 @@ impl Volume {
     }
 }
 
-impl Filesystem for Volume {
+impl Filesystem for OverlayFileSystem {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         answer::ask_for(InitFlags::FUSE_ASYNC_READ | InitFlags::FUSE_ASYNC_DIO, config);
         Ok(())
@@ -166,7 +166,7 @@ impl MountedOverlay {
         // SAFETY: it only sets a flag of this thread and of those that it makes.
         unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
         let overlay = Arc::new(overlay);
-        let volume = Volume { overlay: Arc::clone(&overlay), message: AtomicBool::new(false) };
+        let volume = OverlayFileSystem { overlay: Arc::clone(&overlay), message: AtomicBool::new(false) };
         let options = FuseOptions {
             name: "changes",
             kind: mounts::FUSE_TYPE,

@@ -26,10 +26,10 @@ pub struct LoadedArchive {
 /// The loaded archives, by number, that used last at the front.
 pub struct LoadedArchives {
     most: u64,
-    state: Mutex<State>,
+    state: Mutex<LoadedTrees>,
 }
 
-struct State {
+struct LoadedTrees {
     archives: LruCache<usize, Arc<LoadedArchive>>,
     /// Of all of `archives`.
     bytes: u64,
@@ -40,7 +40,7 @@ struct State {
 impl LoadedArchives {
     /// Keeps trees of up to `most` bytes.
     pub fn new(most: u64) -> Self {
-        let state = State { archives: LruCache::unbounded(), bytes: 0, handles: HashMap::new() };
+        let state = LoadedTrees { archives: LruCache::unbounded(), bytes: 0, handles: HashMap::new() };
         LoadedArchives { most, state: Mutex::new(state) }
     }
 
@@ -97,12 +97,12 @@ impl LoadedArchives {
         unwanted
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LoadedTrees> {
         self.state.lock()
     }
 }
 
-impl State {
+impl LoadedTrees {
     fn trim(&mut self, most: u64) -> Vec<usize> {
         let mut dropped = Vec::new();
         while self.bytes > most {

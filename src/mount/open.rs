@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use super::fs::{FileSystem, Rules};
+use super::fs::{FileSystem, Presentation};
 use super::loaded::MOST_BYTES;
 use super::session::{Guards, Session, Settings};
 use super::shown::{ChooseLatest, ShownArchives};
@@ -86,7 +86,7 @@ pub struct Found {
     archives: Archives,
     list: Vec<Archive>,
     cache: Arc<Cache>,
-    rules: Rules,
+    presentation: Presentation,
     settings: Settings,
 }
 
@@ -112,7 +112,7 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let options = Options { source: request.source, filter, limits, remembered: storage.remembered };
     let archives = Archives::open(borg, options)?;
     let list = archives.list()?;
-    let rules = Rules {
+    let presentation = Presentation {
         view: request.view,
         owners: Owners::new(request.ownership),
         allow_damaged_files: request.allow_damaged_files,
@@ -131,7 +131,7 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let permissions = !request.ignore_permissions;
     let (access, guards) = (request.access, request.guards);
     let settings = Settings { name: name.clone(), access, permissions, guards, deadline };
-    Ok(Found { archive, name, archives, list, cache, rules, settings })
+    Ok(Found { archive, name, archives, list, cache, presentation, settings })
 }
 
 /// What `::latest` means, for the link in a mount of all archives. Where that cannot be said there is no link.
@@ -158,13 +158,13 @@ impl Found {
     /// # Errors
     /// As [`open`].
     pub fn read(self, monitor: &dyn Monitor) -> Result<Opened> {
-        let Found { archives, list, cache, rules, settings, .. } = self;
+        let Found { archives, list, cache, presentation, settings, .. } = self;
         let catalog = Arc::clone(archives.catalog());
         let source = archives.source();
         let (fs, what) = match self.archive {
             Some(archive) => {
                 let name = archive.name.clone();
-                (FileSystem::of_archive(Arc::clone(&catalog), cache, rules, archive, monitor)?, name)
+                (FileSystem::of_archive(Arc::clone(&catalog), cache, presentation, archive, monitor)?, name)
             }
             None => {
                 let what = match list.len() {
@@ -172,7 +172,7 @@ impl Found {
                     n => format!("{n} archives"),
                 };
                 let shown = ShownArchives::of(list, latest_for_links(archives));
-                (FileSystem::of_archives(Arc::clone(&catalog), cache, rules, shown), what)
+                (FileSystem::of_archives(Arc::clone(&catalog), cache, presentation, shown), what)
             }
         };
         Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })

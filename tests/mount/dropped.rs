@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits};
 use borg_offsite_backup::archives::source::Catalog;
-use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
+use borg_offsite_backup::mount::fs::{FileSystem, Presentation, ROOT};
 use borg_offsite_backup::mount::shown::ShownArchives;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
 
@@ -23,7 +23,7 @@ fn file_system() -> (FileSystem, Arc<AtomicU64>) {
         catalog.archives.push((archive(name, n), vec![file], bytes));
     }
     let (archives, read) = (catalog.archives().unwrap(), Arc::clone(&catalog.read));
-    let rules = Rules {
+    let presentation = Presentation {
         view: View::default(),
         owners: Owners::new(Ownership::default()),
         allow_damaged_files: false,
@@ -34,7 +34,7 @@ fn file_system() -> (FileSystem, Arc<AtomicU64>) {
     let limits = Limits { memory: 1 << 20, scratch: 0, dir: std::env::temp_dir() };
     let shown = ShownArchives::of(archives, Box::new(|_| Ok(None)));
     let cache = Arc::new(Cache::new(&limits).unwrap());
-    (FileSystem::of_archives(Arc::new(catalog), cache, rules, shown), read)
+    (FileSystem::of_archives(Arc::new(catalog), cache, presentation, shown), read)
 }
 
 fn file_in(fs: &FileSystem, archive: &str) -> u64 {

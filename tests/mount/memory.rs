@@ -47,11 +47,11 @@ pub fn archive(name: &str, order: u32) -> Archive {
 }
 
 /// An archive, its items, and the bytes of its files by their path.
-pub type Volume = (Archive, Vec<Item>, HashMap<Vec<u8>, Vec<u8>>);
+pub type ArchiveContents = (Archive, Vec<Item>, HashMap<Vec<u8>, Vec<u8>>);
 
 #[derive(Default)]
 pub struct MemoryCatalog {
-    pub archives: Vec<Volume>,
+    pub archives: Vec<ArchiveContents>,
     ended: Arc<AtomicBool>,
     pub fetched: Arc<AtomicU64>,
     /// How often the items of an archive were read.
@@ -59,7 +59,7 @@ pub struct MemoryCatalog {
 }
 
 impl MemoryCatalog {
-    fn find(&self, wanted: &Archive) -> Option<&Volume> {
+    fn find(&self, wanted: &Archive) -> Option<&ArchiveContents> {
         self.archives.iter().find(|(a, ..)| a == wanted)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use borg_offsite_backup::archive::tree::View;
 use borg_offsite_backup::archives::cache::{Cache, Limits};
 use borg_offsite_backup::archives::source::{Catalog, FRAME};
-use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
+use borg_offsite_backup::mount::fs::{FileSystem, Presentation, ROOT};
 use borg_offsite_backup::mount::shown::ShownArchives;
 use borg_offsite_backup::progress::Silent;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
@@ -149,7 +149,7 @@ fn file_system(model: &Model, view: View) -> FileSystem {
     let catalog: Arc<dyn Catalog> = Arc::new(catalog);
     let limits = Limits { memory: 3 * FRAME, scratch: 8 << 20, dir: std::env::temp_dir() };
     let cache = Arc::new(Cache::new(&limits).unwrap());
-    let rules = Rules {
+    let presentation = Presentation {
         view,
         owners: Owners::new(Ownership::default()),
         allow_damaged_files: false,
@@ -157,7 +157,7 @@ fn file_system(model: &Model, view: View) -> FileSystem {
         for_everyone: false,
         tree_memory: 1 << 30,
     };
-    FileSystem::of_archive(catalog, cache, rules, archive("x", 1), &Silent).unwrap()
+    FileSystem::of_archive(catalog, cache, presentation, archive("x", 1), &Silent).unwrap()
 }
 
 fn find(fs: &FileSystem, path: &[u8]) -> Result<u64, Errno> {
@@ -293,7 +293,7 @@ fn every_archive_is_a_directory_and_each_has_its_own_bytes() {
     let archives = catalog.archives().unwrap();
     let fetched = Arc::clone(&catalog.fetched);
     let limits = Limits { memory: 1 << 20, scratch: 1 << 20, dir: std::env::temp_dir() };
-    let rules = Rules {
+    let presentation = Presentation {
         view: View::default(),
         owners: Owners::new(Ownership::default()),
         allow_damaged_files: false,
@@ -303,7 +303,7 @@ fn every_archive_is_a_directory_and_each_has_its_own_bytes() {
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let archives = ShownArchives::of(archives, Box::new(|all| Ok(all.last().cloned())));
-    let fs = FileSystem::of_archives(Arc::new(catalog), cache, rules, archives);
+    let fs = FileSystem::of_archives(Arc::new(catalog), cache, presentation, archives);
     let expected: Vec<&[u8]> = vec![b".", b"..", b"2026-01-01", b"2026-01-02", b"other", b"latest"];
     assert_eq!(names_of(&fs), expected);
     assert!(!fs.is_ready(fs.lookup(ROOT, b"other").unwrap().ino), "listing loads nothing");
@@ -329,7 +329,7 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
         catalog.archives.push((archive("x", 1), vec![file], HashMap::new()));
         let limits = Limits { memory: 1 << 20, scratch: 0, dir: std::env::temp_dir() };
         let owners = Owners::new(Ownership::default());
-        let rules = Rules {
+        let presentation = Presentation {
             view: View::default(),
             owners,
             allow_damaged_files: allowed,
@@ -338,7 +338,8 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
             tree_memory: 1 << 30,
         };
         let cache = Arc::new(Cache::new(&limits).unwrap());
-        let fs = FileSystem::of_archive(Arc::new(catalog), cache, rules, archive("x", 1), &Silent).unwrap();
+        let fs =
+            FileSystem::of_archive(Arc::new(catalog), cache, presentation, archive("x", 1), &Silent).unwrap();
         let ino = find(&fs, b"f").unwrap();
         assert_eq!(fs.open(ino).is_ok(), allowed);
     }

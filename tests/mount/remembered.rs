@@ -13,7 +13,7 @@ use borg_offsite_backup::archives::source::Catalog;
 use borg_offsite_backup::archives::storage::Remembered;
 use borg_offsite_backup::archives::streams::Limits;
 use borg_offsite_backup::config::Config;
-use borg_offsite_backup::mount::fs::{FileSystem, ROOT, Rules};
+use borg_offsite_backup::mount::fs::{FileSystem, Presentation, ROOT};
 use borg_offsite_backup::progress::Silent;
 use borg_offsite_backup::tools::borg::Borg;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
@@ -37,7 +37,7 @@ fn only_archive(catalog: &NativeCatalog) -> Archive {
 /// Mounts the archive without a kernel and holds all files to their bytes.
 fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<u8>>) {
     let limits = CacheLimits { memory: 1 << 20, scratch: 0, dir: PathBuf::new() };
-    let rules = Rules {
+    let presentation = Presentation {
         view,
         owners: Owners::new(Ownership::default()),
         allow_damaged_files: false,
@@ -47,7 +47,7 @@ fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<
     };
     let cache = Arc::new(Cache::new(&limits).unwrap());
     let archive = only_archive(catalog);
-    let fs = FileSystem::of_archive(Arc::clone(catalog) as _, cache, rules, archive, &Silent).unwrap();
+    let fs = FileSystem::of_archive(Arc::clone(catalog) as _, cache, presentation, archive, &Silent).unwrap();
     for (path, bytes) in files {
         let ino = path.split(|b| *b == b'/').fold(ROOT, |ino, name| fs.lookup(ino, name).unwrap().ino);
         assert!(fs.read(ino, 0, bytes.len() as u32 + 1).unwrap() == *bytes, "{}", path.escape_ascii());

@@ -34,12 +34,12 @@ const ATTEMPTS: u32 = 10;
 pub struct Local {
     files: Files,
     config: Config,
-    state: Mutex<Arc<State>>,
+    state: Mutex<Arc<RepositoryState>>,
     open: Mutex<LruCache<u32, Arc<File>>>,
 }
 
 /// Where objects were when the repository was looked at.
-struct State {
+struct RepositoryState {
     index: Option<Index>,
     /// What was written after the index; `None` for what was deleted.
     since: HashMap<Id, Option<Place>>,
@@ -74,13 +74,13 @@ impl Local {
         Ok(Local { files, config, state, open: Mutex::new(LruCache::new(open_segments())) })
     }
 
-    fn state(&self) -> Arc<State> {
+    fn state(&self) -> Arc<RepositoryState> {
         Arc::clone(&self.state.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
     /// Reads the state anew if it is no longer `old`, or if that `cannot_be_read`; `false` when nothing
     /// has changed.
-    fn renew(&self, old: &Arc<State>, cannot_be_read: bool) -> Result<bool> {
+    fn renew(&self, old: &Arc<RepositoryState>, cannot_be_read: bool) -> Result<bool> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if !Arc::ptr_eq(&state, old) {
             return Ok(true);
@@ -116,7 +116,13 @@ impl Local {
 
     /// Reads the entry of `id` into `buffer`, which is only ever made longer; returns the length
     /// of the object.
-    fn get_from(&self, state: &State, id: Id, length: Option<u32>, buffer: &mut Vec<u8>) -> Result<usize> {
+    fn get_from(
+        &self,
+        state: &RepositoryState,
+        id: Id,
+        length: Option<u32>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<usize> {
         let place = state.find(&id).map_err(Error::io(INDEX))?.ok_or(Error::NotFound(id))?;
         let at = || format!("object {id}, segment {}, offset {}", place.segment, place.offset);
         let thought = length.unwrap_or(0).min(segment::LARGEST_OBJECT as u32) as usize + PUT_HEADER;
@@ -230,7 +236,7 @@ fn fill(file: &File, place: Place, buffer: &mut Vec<u8>, from: usize, to: usize)
     Ok(at)
 }
 
-impl State {
+impl RepositoryState {
     fn find(&self, id: &Id) -> io::Result<Option<Place>> {
         match (self.since.get(id), &self.index) {
             (Some(place), _) => Ok(*place),
@@ -304,7 +310,7 @@ impl Files {
         Ok(segments)
     }
 
-    fn state(&self) -> Result<State> {
+    fn state(&self) -> Result<RepositoryState> {
         for _ in 0..ATTEMPTS {
             match self.try_state() {
                 Ok(state) => return Ok(state),
@@ -315,7 +321,7 @@ impl Files {
         Err(Error::NoRepository(format!("{} changes while it is read", self.dir.display())))
     }
 
-    fn try_state(&self) -> Result<State, Interrupted> {
+    fn try_state(&self) -> Result<RepositoryState, Interrupted> {
         let seen = self.seen().map_err(Error::io(self.listing()))?;
         let index = match seen.index {
             Some(n) => Index::open(&self.dir, n).map_err(Error::io(format!("read index.{n}")))?,
@@ -326,7 +332,7 @@ impl Files {
             _ => 0,
         };
         let since = self.replay(first)?;
-        Ok(State { index, since, seen })
+        Ok(RepositoryState { index, since, seen })
     }
 
     /// What the committed segments from `first` on put and deleted.

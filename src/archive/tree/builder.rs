@@ -12,7 +12,7 @@ use super::masters::{Master, Masters};
 use super::neighbours::neighbours;
 use super::paths::{names, split};
 use super::records::{
-    ContentRecord, Entry, ExtraRecord, Kind, NodeRecord, Owner, Place, Text, XattrRecord, stretch,
+    ContentRecord, ExtraRecord, Kind, NameRecord, NodeRecord, Owner, Place, Text, XattrRecord, stretch,
     stretch_if_any,
 };
 use super::stripped::Stripped;
@@ -25,7 +25,7 @@ pub struct TreeBuilder {
     view: View,
     tree: Tree,
     /// Each name with the directory that it is in, in the order of the archive.
-    links: Vec<(NodeId, Entry)>,
+    links: Vec<(NodeId, NameRecord)>,
     /// Directories that are shown, by the directory that they are in and their name.
     directories: HashTable<(NodeId, Text, NodeId)>,
     /// What the archive says of directories above those that are asked for.
@@ -116,7 +116,7 @@ impl TreeBuilder {
             let (directories, name) = split(showable(shown).filter(|shown| !shown.is_empty())?);
             let parent = self.parent(directories)?;
             let name = if item.raw.is_some() { self.keep(name)? } else { place.name };
-            self.links.push((parent, Entry { name, node }));
+            self.links.push((parent, NameRecord { name, node }));
             if self.view.strip_components > 0 {
                 let all = item.path.as_bytes();
                 self.stripped.note(&all[..all.len() - shown.len() - 1]);
@@ -167,7 +167,7 @@ impl TreeBuilder {
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
-        let mut sorted = vec![Entry { name: Text::NONE, node: 0 }; self.links.len()];
+        let mut sorted = vec![NameRecord { name: Text::NONE, node: 0 }; self.links.len()];
         let mut free = starts.clone();
         for (parent, entry) in self.links {
             let at = &mut free[parent as usize];
@@ -182,8 +182,8 @@ impl TreeBuilder {
             }
             let children = &mut sorted[starts[directory] as usize..starts[directory + 1] as usize];
             let first = tree.entries.len();
-            let kind = |entry: &Entry| Kind::of(tree.nodes[entry.node as usize].kind);
-            let mut hide = |hidden: &Entry, shown: &Entry| {
+            let kind = |entry: &NameRecord| Kind::of(tree.nodes[entry.node as usize].kind);
+            let mut hide = |hidden: &NameRecord, shown: &NameRecord| {
                 // What is below the directory would go where the link leads.
                 if (kind(hidden) == Kind::Directory) != (kind(shown) == Kind::Directory) {
                     tree.misplaced.add(stretch(&tree.texts, hidden.name));
@@ -276,7 +276,7 @@ impl TreeBuilder {
     fn add_directory_in(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let text = self.keep(name)?;
         let node = self.new_directory(parent)?;
-        self.links.push((parent, Entry { name: text, node }));
+        self.links.push((parent, NameRecord { name: text, node }));
         let (texts, hasher) = (&self.tree.texts, &self.hasher);
         let hash =
             |(above, name, _): &(NodeId, Text, NodeId)| hasher.hash_one((*above, stretch(texts, *name)));
@@ -402,12 +402,12 @@ fn leads_out(path: &[u8]) -> bool {
 /// Appends `children` to `entries`, sorted by name; of several of one name the last one, and `hide` gets each of the
 /// others with it.
 fn take_last_of_each_name(
-    children: &mut [Entry],
+    children: &mut [NameRecord],
     texts: &[u8],
-    entries: &mut Vec<Entry>,
-    hide: &mut dyn FnMut(&Entry, &Entry),
+    entries: &mut Vec<NameRecord>,
+    hide: &mut dyn FnMut(&NameRecord, &NameRecord),
 ) {
-    let name = |entry: &Entry| stretch(texts, entry.name);
+    let name = |entry: &NameRecord| stretch(texts, entry.name);
     // Stable, so that the last one of a name stays the last.
     children.sort_by(|a, b| name(a).cmp(name(b)));
     let first = entries.len();

@@ -24,7 +24,9 @@ pub use view::View;
 use borg_repository::ItemPath;
 
 use super::left_out::LeftOut;
-use records::{ContentRecord, Entry, ExtraRecord, Kind, Neighbours, NodeRecord, Owner, Text, XattrRecord};
+use records::{
+    ContentRecord, ExtraRecord, Kind, NameRecord, Neighbours, NodeRecord, Owner, Text, XattrRecord,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Number of a node in its tree; the root is node 0.
@@ -52,7 +54,7 @@ pub enum Body<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Children<'a> {
     tree: &'a Tree,
-    entries: &'a [Entry],
+    entries: &'a [NameRecord],
 }
 
 impl PartialEq for Children<'_> {
@@ -90,7 +92,7 @@ pub struct Node<'a> {
 pub struct Tree {
     nodes: Vec<NodeRecord>,
     /// The names in all directories: those of one directory stand together.
-    entries: Vec<Entry>,
+    entries: Vec<NameRecord>,
     contents: Vec<ContentRecord>,
     /// Of contents whose path the archive has more than once; sorted.
     neighbours: Vec<Neighbours>,

@@ -92,7 +92,7 @@ pub struct NodeRecord {
 /// A name in a directory.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Entry {
+pub struct NameRecord {
     pub name: Text,
     pub node: u32,
 }

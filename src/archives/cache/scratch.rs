@@ -40,7 +40,7 @@ pub struct Scratch {
 }
 
 struct Index {
-    frames: LruCache<Key, Entry>,
+    frames: LruCache<Key, StoredFrame>,
     /// Slots that hold nothing.
     free: Vec<u32>,
     /// For each slot ever used the pages that it has on disk.
@@ -50,7 +50,7 @@ struct Index {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct StoredFrame {
     slot: u32,
     len: u32,
     write: u64,
@@ -98,7 +98,7 @@ impl Scratch {
             return;
         }
         let mut index = self.lock();
-        let entry = Entry { slot, len: bytes.len() as u32, write };
+        let entry = StoredFrame { slot, len: bytes.len() as u32, write };
         if let Some(old) = index.frames.put(key, entry) {
             index.free.push(old.slot);
         }
@@ -194,7 +194,7 @@ impl Scratch {
         Some(sealed)
     }
 
-    fn open(&self, key: Key, entry: Entry, range: Range<usize>, out: &mut Vec<u8>) -> Option<()> {
+    fn open(&self, key: Key, entry: StoredFrame, range: Range<usize>, out: &mut Vec<u8>) -> Option<()> {
         if range.is_empty() {
             return Some(());
         }

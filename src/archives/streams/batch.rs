@@ -33,11 +33,11 @@ type Files = HashMap<ContentId, Arc<[u8]>>;
 pub struct Batches {
     context: Arc<Context>,
     directories: Directories,
-    state: Mutex<State>,
+    state: Mutex<BatchState>,
 }
 
 #[derive(Default)]
-struct State {
+struct BatchState {
     /// Under way, by each of their files.
     batches: HashMap<ContentId, Arc<Batch>>,
     /// Files that once came wrong in a batch: they are fetched by themselves.
@@ -136,7 +136,7 @@ impl Batches {
         }
     }
 
-    fn members(&self, state: &mut State, id: ContentId) -> Result<Vec<ContentId>, ReadError> {
+    fn members(&self, state: &mut BatchState, id: ContentId) -> Result<Vec<ContentId>, ReadError> {
         let ahead = state.walk.step(id);
         if state.alone.contains(&id) {
             return Ok(vec![id]);
@@ -158,7 +158,7 @@ impl Batches {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BatchState> {
         self.state.lock()
     }
 }

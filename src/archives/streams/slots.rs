@@ -20,12 +20,12 @@ pub trait Evictable: Send + Sync {
 
 /// All slots of a mount.
 pub struct Slots {
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
     changed: Condvar,
     limit: usize,
 }
 
-struct State {
+struct SlotState {
     used: usize,
     ending: bool,
     tenants: Vec<Weak<dyn Evictable>>,
@@ -36,7 +36,7 @@ pub struct Slot(Arc<Slots>);
 
 impl Slots {
     pub fn new(limit: usize) -> Arc<Self> {
-        let state = State { used: 0, ending: false, tenants: Vec::new() };
+        let state = SlotState { used: 0, ending: false, tenants: Vec::new() };
         Arc::new(Slots { state: Mutex::new(state), changed: Condvar::new(), limit: limit.max(1) })
     }
 
@@ -104,7 +104,7 @@ impl Slots {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock()
     }
 }

@@ -196,8 +196,8 @@ fn a_dataset_takes_the_place_of_a_listed_directory() {
         ..config(&["/boot", "/boot/efi"])
     };
     let plan = Plan::new(&config, &[filesystem("tank/boot", "/boot")], &[]).unwrap();
-    let live = plan.entries.iter().filter(|e| e.source == Source::Live);
-    assert_eq!(live.map(Entry::host).collect::<Vec<_>>(), [Path::new("/boot/efi")]);
+    let live = plan.entries.iter().filter(|e| e.source == PlanSource::Live);
+    assert_eq!(live.map(PlanEntry::host).collect::<Vec<_>>(), [Path::new("/boot/efi")]);
     assert_eq!(names(&plan), ["tank/boot"]);
 }
 

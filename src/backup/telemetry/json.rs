@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use super::run_history::{Entry, LastRun, RunHistory};
+use super::run_history::{ArchiveRecord, LastRun, RunHistory};
 
 impl RunHistory {
     pub fn json(&self) -> Value {
@@ -28,7 +28,7 @@ fn run(run: &LastRun) -> Value {
     })
 }
 
-fn archive(entry: &Entry) -> Value {
+fn archive(entry: &ArchiveRecord) -> Value {
     let statistics = entry.made.map(|made| made.statistics);
     json!({
         "archive": entry.name,

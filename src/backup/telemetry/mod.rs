@@ -63,12 +63,10 @@ impl Telemetry {
         let _preflight = borg.preflight("list the archives", Need::Reading, false)?;
         self.history.of(borg.repository(), &dataset(config));
         let doing = "list the archives";
-        let listed: Listed = read(doing, &borg.list_all(&[], doing, lock_wait)?.stdout)?;
+        let listed: ArchiveList = read(doing, &borg.list_all(&[], doing, lock_wait)?.stdout)?;
         self.history.modified = seconds(&listed.repository.last_modified);
-        let archives = listed.archives.into_iter();
-        let archives = archives.map(|a| Archive { name: a.name, id: a.id, start: a.start }).collect();
         let identity = identity::of(config);
-        let ours = whose::ours(&identity, &borg.with_origins(archives, lock_wait)?);
+        let ours = whose::ours(&identity, &borg.with_origins(listed.archives, lock_wait)?);
         self.history.holds(|| plan(config).map(|plan| plan.places()).unwrap_or_default());
         self.history.exist(&ours, &identity);
         let Some(name) = self.history.newest_without_figures().map(str::to_owned) else { return Ok(()) };
@@ -139,16 +137,9 @@ fn read<T: serde::de::DeserializeOwned>(doing: &str, json: &[u8]) -> Result<T> {
 
 /// `borg list --json`
 #[derive(Deserialize)]
-struct Listed {
-    archives: Vec<Entry>,
+struct ArchiveList {
+    archives: Vec<Archive>,
     repository: Repository,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    name: String,
-    id: String,
-    start: String,
 }
 
 #[derive(Deserialize)]

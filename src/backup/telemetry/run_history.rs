@@ -26,14 +26,14 @@ pub struct RunHistory {
     /// When the repository last changed.
     pub modified: Option<f64>,
     /// Those that exist, as far as is known.
-    pub archives: Vec<Entry>,
+    pub archives: Vec<ArchiveRecord>,
     /// When a backup was last complete.
     pub last_success: Option<f64>,
     pub last_run: Option<LastRun>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ArchiveRecord {
     pub name: String,
     pub id: String,
     pub start: f64,
@@ -105,7 +105,7 @@ impl RunHistory {
         let entry = |Listed { archive, origin }: &Listed| {
             let known = self.archives.iter().find(|known| known.id == archive.id);
             let label = known.map(|known| known.dataset.clone()).filter(|label| !label.is_empty());
-            Entry {
+            ArchiveRecord {
                 name: archive.name.clone(),
                 id: archive.id.clone(),
                 start: seconds(&archive.start).unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::super::archived::Statistics;
-use super::run_history::{Entry, Made, RunHistory};
+use super::run_history::{ArchiveRecord, Made, RunHistory};
 
 /// All of them are gauges: the newest run replaces what the one before it said.
 struct Metric {
@@ -33,9 +33,10 @@ pub fn render(history: &RunHistory, took: Duration) -> String {
 fn metrics(history: &RunHistory, took: Duration) -> Vec<Metric> {
     let dataset = || ("dataset", history.dataset.clone());
     let plain = |value: Option<f64>| value.map(|value| (vec![dataset()], value)).into_iter().collect();
-    let each = |value: fn(&Entry) -> Option<f64>| {
-        let sample =
-            |a: &Entry| Some((vec![("archive", a.name.clone()), ("dataset", a.dataset.clone())], value(a)?));
+    let each = |value: fn(&ArchiveRecord) -> Option<f64>| {
+        let sample = |a: &ArchiveRecord| {
+            Some((vec![("archive", a.name.clone()), ("dataset", a.dataset.clone())], value(a)?))
+        };
         history.archives.iter().filter_map(sample).collect::<Vec<Sample>>()
     };
     let metric = |name, help, samples| Metric { name, help, samples };

@@ -7,7 +7,7 @@ use crate::cli::attachments::{as_json, line};
 use crate::cli::console;
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
-use crate::device::attachment::{Attachment, State};
+use crate::device::attachment::{Attachment, AttachmentState};
 use crate::error::Result;
 
 /// List what is attached.
@@ -32,7 +32,7 @@ impl Attached {
         for attachment in &all {
             console::print(&line(attachment))?;
         }
-        if all.iter().any(|a| matches!(a.state(), State::Dead(_))) {
+        if all.iter().any(|a| matches!(a.state(), AttachmentState::Dead(_))) {
             globals.console().say("`borg-offsite-backup cleanup` removes dead attachments");
         }
         Ok(Exit::Done)

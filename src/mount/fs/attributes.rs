@@ -12,7 +12,7 @@ use crate::mount::loaded::LoadedArchive;
 impl FileSystem {
     /// The attributes of what is in no archive.
     pub(super) fn plain(&self, ino: u64, mode: u32, nlink: u32, size: u64, time: i64) -> Attr {
-        let rules = &self.rules.owners.rules;
+        let rules = &self.presentation.owners.rules;
         Attr {
             ino,
             size,
@@ -34,12 +34,12 @@ impl FileSystem {
     /// kernel must ask each time, or it lets them in by what it keeps.
     pub(super) fn directory_attr(&self, n: usize) -> Result<Attr, Errno> {
         let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
-        if let Some(attr) = slot.root.get().filter(|_| self.rules.for_everyone) {
+        if let Some(attr) = slot.root.get().filter(|_| self.presentation.for_everyone) {
             return Ok(Attr { lifetime: FOR_A_MOMENT, ..attr.clone() });
         }
         let time = slot.archive.start_ns();
         let attr = self.plain(self.ino(n, Tree::ROOT), libc::S_IFDIR | 0o755, 2, 0, time);
-        let lifetime = if self.rules.for_everyone { Duration::ZERO } else { FOR_A_MOMENT };
+        let lifetime = if self.presentation.for_everyone { Duration::ZERO } else { FOR_A_MOMENT };
         Ok(Attr { lifetime, ..attr })
     }
 
@@ -57,20 +57,20 @@ impl FileSystem {
             }
             _ => (0, 0),
         };
-        if meta.made_up && self.rules.for_everyone {
+        if meta.made_up && self.presentation.for_everyone {
             // Nobody knows what it protected.
             let attr = self.plain(self.ino(n, id), libc::S_IFDIR | 0o700, node.nlink, size, meta.mtime);
-            let own = self.rules.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
+            let own = self.presentation.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
             return Ok(Attr { uid: own, lifetime: FOR_EVER, ..attr });
         }
         Ok(Attr {
             ino: self.ino(n, id),
             size,
             data,
-            mode: meta.mode & !self.rules.owners.rules.umask,
+            mode: meta.mode & !self.presentation.owners.rules.umask,
             nlink: node.nlink,
-            uid: self.rules.owners.uid(meta.user, meta.uid),
-            gid: self.rules.owners.gid(meta.group, meta.gid),
+            uid: self.presentation.owners.uid(meta.user, meta.uid),
+            gid: self.presentation.owners.gid(meta.group, meta.gid),
             rdev: meta.rdev,
             atime: meta.atime,
             mtime: meta.mtime,

@@ -8,7 +8,7 @@ use crate::mount::attr::Attr;
 use crate::mount::shown::LATEST;
 
 /// One name of a directory.
-pub struct Entry<'a> {
+pub struct DirectoryEntry<'a> {
     pub name: &'a [u8],
     pub attr: Attr,
 }
@@ -20,7 +20,7 @@ impl FileSystem {
         &self,
         ino: u64,
         from: u64,
-        each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
+        each: &mut dyn FnMut(DirectoryEntry<'_>, u64) -> bool,
     ) -> Result<(), Errno> {
         let place = self.place(ino).ok_or(Errno::ENOENT)?;
         let above = match place {
@@ -30,7 +30,7 @@ impl FileSystem {
         };
         let dots: [(&[u8], u64); 2] = [(b".", ino), (b"..", above)];
         for (next, (name, ino)) in (1..).zip(dots).skip(from as usize) {
-            if !each(Entry { name, attr: self.attr(ino)? }, next) {
+            if !each(DirectoryEntry { name, attr: self.attr(ino)? }, next) {
                 return Ok(());
             }
         }
@@ -45,7 +45,7 @@ impl FileSystem {
         n: usize,
         node: NodeId,
         from: u64,
-        each: &mut dyn FnMut(Entry<'_>, u64) -> bool,
+        each: &mut dyn FnMut(DirectoryEntry<'_>, u64) -> bool,
     ) -> Result<(), Errno> {
         let loaded = self.loaded(n)?;
         let Body::Directory { children, .. } = loaded.tree.node(node).ok_or(Errno::ENOENT)?.body else {
@@ -53,7 +53,7 @@ impl FileSystem {
         };
         let skip = from.saturating_sub(2);
         for (next, (name, child)) in (skip + 3..).zip(children.iter().skip(skip as usize)) {
-            if !each(Entry { name, attr: self.node_attr(n, &loaded, child)? }, next) {
+            if !each(DirectoryEntry { name, attr: self.node_attr(n, &loaded, child)? }, next) {
                 return Ok(());
             }
         }
@@ -62,7 +62,11 @@ impl FileSystem {
 
     /// The directories of all archives, each numbered by the archive's number: others come and go while
     /// they are listed.
-    fn directories(&self, from: u64, each: &mut dyn FnMut(Entry<'_>, u64) -> bool) -> Result<(), Errno> {
+    fn directories(
+        &self,
+        from: u64,
+        each: &mut dyn FnMut(DirectoryEntry<'_>, u64) -> bool,
+    ) -> Result<(), Errno> {
         if from >= LAST {
             return Ok(());
         }
@@ -73,12 +77,15 @@ impl FileSystem {
         for n in self.archives.shown(from.saturating_sub(2) as usize) {
             let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
             let name = slot.archive.name.as_bytes();
-            if !each(Entry { name, attr: self.directory_attr(n)? }, n as u64 + 3) {
+            if !each(DirectoryEntry { name, attr: self.directory_attr(n)? }, n as u64 + 3) {
                 return Ok(());
             }
         }
         if let Some((_, turns)) = self.archives.latest() {
-            each(Entry { name: LATEST.as_bytes(), attr: self.attr(LATEST_INO + u64::from(turns))? }, LAST);
+            each(
+                DirectoryEntry { name: LATEST.as_bytes(), attr: self.attr(LATEST_INO + u64::from(turns))? },
+                LAST,
+            );
         }
         Ok(())
     }

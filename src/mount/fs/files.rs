@@ -20,7 +20,7 @@ impl FileSystem {
         let Some(Place::In(n, node)) = self.place(ino) else { return Err(Errno::EISDIR) };
         let loaded = self.loaded(n)?;
         let (_, content) = content(&loaded, node)?;
-        if content.damaged && !self.rules.allow_damaged_files {
+        if content.damaged && !self.presentation.allow_damaged_files {
             tracing::warn!(
                 "{}: chunks of it are lost and were replaced by zeros; -o allow_damaged_files opens it",
                 content.path().escape_ascii()
@@ -107,7 +107,7 @@ impl FileSystem {
         };
         let Extra { xattrs, acl_access, acl_default, .. } = extra;
         let acl = |name: &[u8], text: &Option<Box<[u8]>>| {
-            let value = acl::encode(text.as_ref()?, &self.rules.owners)?;
+            let value = acl::encode(text.as_ref()?, &self.presentation.owners)?;
             (value.len() <= LARGEST_XATTR).then_some(())?;
             Some((name.into(), value.into()))
         };

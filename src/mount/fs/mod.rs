@@ -11,7 +11,7 @@ mod attributes;
 mod directories;
 mod files;
 
-pub use directories::Entry;
+pub use directories::DirectoryEntry;
 
 use super::attr::Attr;
 use super::links::Depths;
@@ -49,7 +49,7 @@ pub struct Summary {
 }
 
 /// How the archives are shown.
-pub struct Rules {
+pub struct Presentation {
     pub view: View,
     pub owners: Owners,
     /// Files in which borg put zeros for lost chunks can be opened.
@@ -66,7 +66,7 @@ pub struct Rules {
 pub struct FileSystem {
     catalog: Arc<dyn Catalog>,
     cache: Arc<Cache>,
-    rules: Rules,
+    presentation: Presentation,
     archives: Arc<ShownArchives>,
     loaded: LoadedArchives,
     /// The archive is the root itself, not a directory in it.
@@ -92,15 +92,15 @@ impl FileSystem {
     pub fn of_archive(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
-        rules: Rules,
+        presentation: Presentation,
         archive: Archive,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
-        let fs = Self::new(catalog, cache, rules, ShownArchives::single(archive), true);
+        let fs = Self::new(catalog, cache, presentation, ShownArchives::single(archive), true);
         let slot = fs.archives.slot(0).ok_or_else(|| Error::failed("there is no archive to be shown"))?;
         let loaded = fs.load(0, &slot.archive, monitor)?;
-        if loaded.tree.is_empty() && !fs.rules.view.paths.is_empty() {
-            let paths: Vec<_> = fs.rules.view.paths.iter().map(|p| p.to_string()).collect();
+        if loaded.tree.is_empty() && !fs.presentation.view.paths.is_empty() {
+            let paths: Vec<_> = fs.presentation.view.paths.iter().map(|p| p.to_string()).collect();
             let name = &slot.archive.name;
             return Err(Error::usage(format!("there is no {} in the archive {name}", paths.join(", ")))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is")));
@@ -114,30 +114,30 @@ impl FileSystem {
     pub fn of_archives(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
-        rules: Rules,
+        presentation: Presentation,
         archives: ShownArchives,
     ) -> Self {
-        Self::new(catalog, cache, rules, archives, false)
+        Self::new(catalog, cache, presentation, archives, false)
     }
 
     fn new(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
-        rules: Rules,
+        presentation: Presentation,
         archives: ShownArchives,
         single: bool,
     ) -> Self {
         let archives = Arc::new(archives);
         let looks = Looks::new(Arc::clone(&catalog), Arc::clone(&archives));
-        let loaded = LoadedArchives::new(rules.tree_memory);
-        FileSystem { catalog, cache, rules, archives, loaded, single, looks }
+        let loaded = LoadedArchives::new(presentation.tree_memory);
+        FileSystem { catalog, cache, presentation, archives, loaded, single, looks }
     }
 
     /// What is in the archive that is shown by itself.
     pub fn summary(&self) -> Option<Summary> {
         let loaded = self.loaded.get(0).filter(|_| self.single)?;
         // Names of hard links may lead to contents that are not shown.
-        let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.rules.view.shows(&path));
+        let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.presentation.view.shows(&path));
         let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.directory));
         let images = images.map(|c| (c.path(), c.size));
         let volumes = images.filter(|(path, _)| volumes::name_of(path).is_some() && shows(path)).collect();
@@ -146,7 +146,9 @@ impl FileSystem {
 
     /// The id of the archive that is shown, if nothing is left out and nothing is made up.
     fn whole_archive(&self) -> Option<String> {
-        let whole = self.single && self.rules.view == View::default() && !self.rules.allow_damaged_files;
+        let whole = self.single
+            && self.presentation.view == View::default()
+            && !self.presentation.allow_damaged_files;
         self.archives.slot(0).filter(|_| whole).map(|slot| slot.archive.id.clone())
     }
 
@@ -194,7 +196,7 @@ impl FileSystem {
     /// then: the kernel asks again.
     pub fn enter(&self, ino: u64, was_ready: bool) -> Result<(), Errno> {
         let Some(Place::In(n, Tree::ROOT)) = self.place(ino).filter(|_| !self.single) else { return Ok(()) };
-        if !self.rules.for_everyone || was_ready {
+        if !self.presentation.for_everyone || was_ready {
             return Ok(());
         }
         self.loaded(n)?;
@@ -298,11 +300,11 @@ impl FileSystem {
     }
 
     fn link_target<'a>(&self, loaded: &LoadedArchive, node: NodeId, target: &'a [u8]) -> Cow<'a, [u8]> {
-        if !self.rules.transform_symlinks {
+        if !self.presentation.transform_symlinks {
             return Cow::Borrowed(target);
         }
         let links = loaded.links.get_or_init(|| Depths::of(&loaded.tree));
-        Cow::Owned(links.target(node, target, self.rules.view.strip_components))
+        Cow::Owned(links.target(node, target, self.presentation.view.strip_components))
     }
 
     /// To be called when a file or directory was opened: its archive stays loaded until it is closed.
@@ -363,7 +365,7 @@ impl FileSystem {
     }
 
     fn load(&self, n: usize, archive: &Archive, monitor: &dyn Monitor) -> Result<Arc<LoadedArchive>> {
-        let tree = load::tree(&*self.catalog, archive, &self.rules.view, monitor)?;
+        let tree = load::tree(&*self.catalog, archive, &self.presentation.view, monitor)?;
         say_what_is_left_out(archive, &tree);
         let reader = load::reader(&*self.catalog, archive, &tree, Arc::clone(&self.cache), n as u32);
         Ok(Arc::new(LoadedArchive { tree, reader, links: OnceLock::new() }))

@@ -154,16 +154,9 @@ fn filter_arguments(mut command: Command, filter: &ArchiveFilter) -> Command {
 fn archives_of(json: &[u8]) -> serde_json::Result<Vec<Archive>> {
     #[derive(Deserialize)]
     struct List {
-        archives: Vec<Entry>,
+        archives: Vec<Archive>,
     }
-    #[derive(Deserialize)]
-    struct Entry {
-        name: String,
-        id: String,
-        start: String,
-    }
-    let list: List = serde_json::from_slice(json)?;
-    Ok(list.archives.into_iter().map(|e| Archive { name: e.name, id: e.id, start: e.start }).collect())
+    serde_json::from_slice(json).map(|list: List| list.archives)
 }
 
 #[cfg(test)]

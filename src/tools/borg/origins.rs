@@ -218,10 +218,10 @@ fn is_of_one_archive(error: &Error) -> bool {
 fn message(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
     #[derive(Deserialize)]
     struct List {
-        archives: Vec<Entry>,
+        archives: Vec<ArchiveDetails>,
     }
     #[derive(Deserialize)]
-    struct Entry {
+    struct ArchiveDetails {
         id: String,
         #[serde(default)]
         hostname: String,
@@ -231,9 +231,9 @@ fn message(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
         command_line: Value,
     }
     let list: List = serde_json::from_slice(json)?;
-    let origin = |entry: Entry| {
-        let origin = Origin::new(entry.hostname, &entry.comment, &words(&entry.command_line));
-        (entry.id, origin)
+    let origin = |details: ArchiveDetails| {
+        let origin = Origin::new(details.hostname, &details.comment, &words(&details.command_line));
+        (details.id, origin)
     };
     Ok(list.archives.into_iter().map(origin).collect())
 }

@@ -24,11 +24,11 @@ const READ: Duration = Duration::from_secs(60);
 pub struct Server {
     words: Vec<OsString>,
     path: String,
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     ended: bool,
     running: Vec<Weak<Mutex<Child>>>,
 }

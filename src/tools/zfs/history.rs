@@ -100,7 +100,7 @@ impl History {
     }
 
     fn add(&mut self, line: &str, pool: &str, ours: &str) -> io::Result<()> {
-        let Some(entry) = Entry::parse(line) else { return Ok(()) };
+        let Some(entry) = HistoryRecord::parse(line) else { return Ok(()) };
         if let Some((dataset, name)) = entry.of.split_once('@') {
             if entry.is("snapshot", pool) && name.starts_with(ours) {
                 self.taken.insert((entry.txg, dataset.to_owned()));
@@ -118,7 +118,7 @@ impl History {
 }
 
 /// `2026-11-27.04:45:43 [txg:32] clone swap tank/v/%recv (126) parent=v`
-struct Entry<'a> {
+struct HistoryRecord<'a> {
     txg: u64,
     /// What was done, and the pool: `clone swap tank`.
     doing: &'a str,
@@ -126,15 +126,15 @@ struct Entry<'a> {
     of: &'a str,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> HistoryRecord<'a> {
     /// `None` for what is no entry of the kernel's about a dataset below the uppermost.
-    fn parse(line: &'a str) -> Option<Entry<'a>> {
+    fn parse(line: &'a str) -> Option<HistoryRecord<'a>> {
         let (_, rest) = line.split_once(" [txg:")?;
         let (txg, rest) = rest.split_once("] ")?;
         // No name has a bracket.
         let (rest, _) = rest.split_once(" (")?;
         let (doing, of) = rest.split_once('/')?;
-        Some(Entry { txg: txg.parse().ok()?, doing, of })
+        Some(HistoryRecord { txg: txg.parse().ok()?, doing, of })
     }
 
     /// Whether it is this operation in `pool`, or in one of another name: `clone tank`, and not `clone swap tank`.

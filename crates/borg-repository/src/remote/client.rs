@@ -34,12 +34,12 @@ struct Sending {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     /// Something was answered, or the connection is dead.
     changed: Condvar,
 }
 
-struct State {
+struct ConnectionState {
     waiting: HashMap<u64, Waiting>,
     /// Bytes of answers that are thought to be on their way.
     bytes: usize,
@@ -66,7 +66,8 @@ impl Client {
     /// # Errors
     /// When no thread can be started.
     pub fn new(connection: Connection) -> Result<Self> {
-        let state = State { waiting: HashMap::new(), bytes: 0, arrived: Instant::now(), dead: None };
+        let state =
+            ConnectionState { waiting: HashMap::new(), bytes: 0, arrived: Instant::now(), dead: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let taking = Arc::clone(&shared);
         let messages = Messages::new(connection.reader);
@@ -114,7 +115,7 @@ impl Client {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -164,7 +165,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Whether nothing came for `stall`, since `began`.
     fn has_stalled(&self, began: Instant, stall: Duration) -> bool {
         self.arrived.max(began).elapsed() > stall
