@@ -30,12 +30,12 @@ fn main() {
     let image = work.path().join("image");
     fill(&image, mib << 20);
     let device = Loop::new(&image);
-    let shown = work.path().join("shown");
-    std::fs::create_dir(&shown).unwrap();
+    let mount_point = work.path().join("shown");
+    std::fs::create_dir(&mount_point).unwrap();
     let content = StagedContent::Device(File::open(&device.0).unwrap(), mib << 20);
     let file = StagedFile { path: "volume".into(), inode: 7, time: 1, content };
-    let mounted = MountedVolumes::new(VolumeTree::new(vec![file]), &shown).unwrap();
-    let ways = [device.0.clone(), shown.join("volume")];
+    let mounted = MountedVolumes::new(VolumeTree::new(vec![file]), &mount_point).unwrap();
+    let ways = [device.0.clone(), mount_point.join("volume")];
     report("read", rounds, || ways.each_ref().map(|way| cost(|| read(way))));
     for compression in ["none", "auto,zstd"] {
         let what = format!("borg create, {compression}");
@@ -96,8 +96,9 @@ fn create(work: &Path, path: &Path, compression: &str) -> Cost {
 fn cost(work: impl FnOnce()) -> Cost {
     std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
     let processor = || {
-        let of = |who| getrusage(who).map(|usage: Usage| [usage.user_time(), usage.system_time()]).unwrap();
-        let times = [of(UsageWho::RUSAGE_SELF), of(UsageWho::RUSAGE_CHILDREN)];
+        let times_of =
+            |who| getrusage(who).map(|usage: Usage| [usage.user_time(), usage.system_time()]).unwrap();
+        let times = [times_of(UsageWho::RUSAGE_SELF), times_of(UsageWho::RUSAGE_CHILDREN)];
         let micros = times.iter().flatten().map(|t| t.tv_sec() * 1_000_000 + t.tv_usec()).sum::<i64>();
         Duration::from_micros(micros as u64)
     };
@@ -109,15 +110,15 @@ fn cost(work: impl FnOnce()) -> Cost {
 /// Runs both ways in turns, the device node first, and tells their medians.
 fn report(what: &str, rounds: u64, mut both: impl FnMut() -> [Cost; 2]) {
     let rounds: Vec<[Cost; 2]> = (0..rounds).map(|_| both()).collect();
-    let median = |of: &dyn Fn(&[Cost; 2]) -> Duration| {
-        let mut times: Vec<f64> = rounds.iter().map(|round| of(round).as_secs_f64()).collect();
+    let median = |figure: &dyn Fn(&[Cost; 2]) -> Duration| {
+        let mut times: Vec<f64> = rounds.iter().map(|round| figure(round).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    for (name, of) in
+    for (name, figure) in
         [("time", (|cost| cost.wall) as fn(&Cost) -> Duration), ("processor", |cost| cost.processor)]
     {
-        let (device, file) = (median(&|r| of(&r[0])), median(&|r| of(&r[1])));
+        let (device, file) = (median(&|r| figure(&r[0])), median(&|r| figure(&r[1])));
         println!("{what:28} {name:10} device {device:7.2} s   file {file:7.2} s   {:.3}x", file / device);
     }
 }

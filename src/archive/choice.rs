@@ -135,7 +135,7 @@ impl Shelf<'_> {
     fn latest(&self, back: usize, origin: &mut dyn FnMut(&Archive) -> Result<Origin>) -> Result<Chosen> {
         let offered = |archive: &&Archive| {
             !is_checkpoint(&archive.name)
-                && is_beside(&archive.name).is_none_or(|of| self.named(of).is_none())
+                && is_beside(&archive.name).is_none_or(|name| self.named(name).is_none())
         };
         let found: Vec<&Archive> = self.archives.iter().filter(offered).collect();
         if found.is_empty() {
@@ -144,8 +144,8 @@ impl Shelf<'_> {
                 Error::new(Kind::NotFound, nothing).hint("`borg-offsite-backup create` makes the first one")
             );
         }
-        let said = if back == 0 { "::latest".to_owned() } else { format!("::latest~{back}") };
-        let archive = self.last(found, back, &said, origin)?;
+        let label = if back == 0 { "::latest".to_owned() } else { format!("::latest~{back}") };
+        let archive = self.last(found, back, &label, origin)?;
         Ok(self.chosen(archive, None))
     }
 
@@ -155,7 +155,7 @@ impl Shelf<'_> {
         &self,
         mut found: Vec<&'a Archive>,
         back: usize,
-        said: &str,
+        label: &str,
         origin: &mut dyn FnMut(&Archive) -> Result<Origin>,
     ) -> Result<&'a Archive> {
         // Of two that were begun in the same second the later one in the list is the newer.
@@ -177,16 +177,16 @@ impl Shelf<'_> {
         let from: Vec<&Archive> = match (ours.is_empty(), makers.as_slice()) {
             (false, _) => ours,
             (true, [_]) => others.iter().map(|(archive, _)| *archive).collect(),
-            (true, makers) => return Err(self.several(said, makers)),
+            (true, makers) => return Err(self.several(label, makers)),
         };
         from.get(back).copied().ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("there is no archive {said} in {}", self.repository))
+            Error::new(Kind::NotFound, format!("there is no archive {label} in {}", self.repository))
                 .hint(format!("there are {} to count back from", from.len()))
         })
     }
 
-    fn several(&self, said: &str, makers: &[(&Archive, &Origin)]) -> Error {
-        let what = format!("`{said}` may mean archives of several machines in {}", self.repository);
+    fn several(&self, label: &str, makers: &[(&Archive, &Origin)]) -> Error {
+        let what = format!("`{label}` may mean archives of several machines in {}", self.repository);
         let error = Error::usage(what);
         let error = makers.iter().take(SHOWN).fold(error, |error, (archive, origin)| {
             error.hint(format!("{}: its last is {}", origin.maker(), archive.name))
@@ -226,30 +226,30 @@ mod tests {
 
     /// Archives begun a day after another from 2026-01-01 on, each with the host that made it; on noon,
     /// which is the same day nearly everywhere.
-    fn archives(of: &[(&str, &str)]) -> Vec<(Archive, Origin)> {
+    fn archives(names: &[(&str, &str)]) -> Vec<(Archive, Origin)> {
         let make = |(i, (name, host)): (usize, &(&str, &str))| {
             let start = format!("2026-01-{:02}T12:00:00.000000", i + 1);
             let archive = Archive { name: name.to_string(), id: format!("{i:064}"), start };
             (archive, Origin::new(host.to_string(), "", &[]))
         };
-        of.iter().enumerate().map(make).collect()
+        names.iter().enumerate().map(make).collect()
     }
 
     fn us() -> Identity {
         Identity { hosts: vec!["us".into()], ..Identity::default() }
     }
 
-    fn find_as(said: &str, all: &[(Archive, Origin)], identity: &Identity) -> Result<Chosen> {
+    fn find_as(word: &str, all: &[(Archive, Origin)], identity: &Identity) -> Result<Chosen> {
         let archives: Vec<Archive> = all.iter().map(|(archive, _)| archive.clone()).collect();
         let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
         let shelf = Shelf { archives: &archives, repository: "/srv/backup", identity, today };
-        Wanted::parse(said)
+        Wanted::parse(word)
             .unwrap()
             .find(&shelf, &mut |archive| Ok(all.iter().find(|(a, _)| a == archive).unwrap().1.clone()))
     }
 
-    fn name(said: &str, all: &[(Archive, Origin)]) -> String {
-        find_as(said, all, &us()).unwrap().archive.name
+    fn name(word: &str, all: &[(Archive, Origin)]) -> String {
+        find_as(word, all, &us()).unwrap().archive.name
     }
 
     #[test]
@@ -326,8 +326,8 @@ mod tests {
             archives(&[("2026-01-01", "us"), ("2026-01-02.checkpoint", "us"), ("x.checkpoint.1", "us")]);
         assert_eq!(name("::latest", &all), "2026-01-01");
         assert_eq!(name("::2026-01-02.checkpoint", &all), "2026-01-02.checkpoint");
-        for said in ["::2026-01-02", "::2026-01-03"] {
-            assert_eq!(find_as(said, &all, &us()).unwrap_err().kind(), Kind::NotFound, "{said}");
+        for word in ["::2026-01-02", "::2026-01-03"] {
+            assert_eq!(find_as(word, &all, &us()).unwrap_err().kind(), Kind::NotFound, "{word}");
         }
         assert_eq!(find_as("::latest", &all[1..], &us()).unwrap_err().kind(), Kind::NotFound);
     }
@@ -335,10 +335,10 @@ mod tests {
     #[test]
     fn what_stands_beside_an_archive_is_told_and_taken_by_its_full_name_alone() {
         let all = archives(&[("2026-01-01", "us"), ("2026-01-01.beside", "us")]);
-        for said in ["::latest", "::2026-01-01"] {
-            let chosen = find_as(said, &all, &us()).unwrap();
+        for word in ["::latest", "::2026-01-01"] {
+            let chosen = find_as(word, &all, &us()).unwrap();
             assert_eq!(chosen.archive.name, "2026-01-01");
-            assert!(chosen.note.unwrap().contains("2026-01-01.beside is beside it"), "{said}");
+            assert!(chosen.note.unwrap().contains("2026-01-01.beside is beside it"), "{word}");
         }
         assert_eq!(name("::latest", &all[1..]), "2026-01-01.beside");
         assert_eq!(name("::2026-01-01.beside", &all), "2026-01-01.beside");
@@ -348,10 +348,10 @@ mod tests {
     fn a_suffix_is_understood_in_a_date() {
         let all = archives(&[("2026-01-01", "them"), ("2026-01-01-media", "us"), ("2026-01-02", "them")]);
         let identity = Identity { suffix: Some("media".into()), ..us() };
-        let of = |said| find_as(said, &all, &identity).unwrap();
-        assert_eq!(of("::2026-01-01").archive.name, "2026-01-01-media");
-        assert_eq!(of("::2026-01-02").archive.name, "2026-01-02");
-        assert_eq!(of("::2026-01-02").note.as_deref(), Some("2026-01-02 was made by host them"));
+        let find = |word| find_as(word, &all, &identity).unwrap();
+        assert_eq!(find("::2026-01-01").archive.name, "2026-01-01-media");
+        assert_eq!(find("::2026-01-02").archive.name, "2026-01-02");
+        assert_eq!(find("::2026-01-02").note.as_deref(), Some("2026-01-02 was made by host them"));
     }
 
     #[test]

@@ -121,8 +121,8 @@ mod tests {
     fn what_a_newer_version_wrote_is_not_guessed_at() {
         let json =
             br#"{"version": 2, "tool": "borg-offsite-backup 9", "archive": "", "run": "", "datasets": []}"#;
-        let said = Datasets::from_json(json).unwrap_err().chain();
-        assert!(said.contains("version 2, made by borg-offsite-backup 9"), "{said}");
+        let error = Datasets::from_json(json).unwrap_err().chain();
+        assert!(error.contains("version 2, made by borg-offsite-backup 9"), "{error}");
         assert!(Datasets::from_json(b"{}").is_err());
     }
 }

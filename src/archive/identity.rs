@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn two_machines_of_one_name_differ_and_a_machine_that_was_renamed_does_not() {
-        let of = |machine| made_by("dom0", Some(mark(Some(machine), None)));
+        let origin = |machine| made_by("dom0", Some(mark(Some(machine), None)));
         let us = identity(Some("0f"), "dom0");
-        assert!(us.made(&of("0f")) && !us.made(&of("1e")));
+        assert!(us.made(&origin("0f")) && !us.made(&origin("1e")));
         assert!(us.made(&made_by("old-name", Some(mark(Some("0f"), None)))));
     }
 

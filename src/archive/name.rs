@@ -69,9 +69,9 @@ fn numbered(name: &str, end: &str, number: usize) -> String {
 }
 
 fn without_number<'a>(name: &'a str, end: &str) -> Option<&'a str> {
-    let (of, number) = name.rsplit_once(end)?;
+    let (stem, number) = name.rsplit_once(end)?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (number.is_empty() || number.strip_prefix('-').is_some_and(is_number)).then_some(of)
+    (number.is_empty() || number.strip_prefix('-').is_some_and(is_number)).then_some(stem)
 }
 
 #[cfg(test)]

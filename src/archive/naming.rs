@@ -5,19 +5,19 @@ use borg_repository::ItemPath;
 use super::volumes;
 use crate::error::{Error, Result};
 
-/// The paths that `said` may stand for, the likeliest first: as it was said (a leading `/` is
-/// forgiven), and as the name of a volume (`tank/qubes/work/private`).
+/// The paths that `wanted` may stand for, the likeliest first: as it is written (a leading `/` is
+/// ignored), and as the name of a volume (`tank/qubes/work/private`).
 ///
 /// # Errors
 /// When it is no path that an archive can hold, or is empty.
-pub fn candidates(said: &[u8]) -> Result<[ItemPath; 2]> {
-    let label = said.escape_ascii();
+pub fn candidates(wanted: &[u8]) -> Result<[ItemPath; 2]> {
+    let label = wanted.escape_ascii();
     let path = |bytes: &[u8]| {
         ItemPath::new(bytes)
             .filter(|path| !path.is_root())
             .ok_or_else(|| Error::usage(format!("`{label}` is no path that an archive can hold")))
     };
-    let listed = path(said)?;
+    let listed = path(wanted)?;
     let volume = path(&volumes::path_of(listed.as_bytes()))?;
     Ok([listed, volume])
 }
@@ -28,9 +28,9 @@ mod tests {
 
     #[test]
     fn a_volume_is_named_by_its_path_or_by_its_name() {
-        let said = |text: &str| candidates(text.as_bytes()).unwrap().map(|path| path.to_string());
-        assert_eq!(said("tank/v"), ["tank/v", "dev/zvol/tank/v"]);
-        assert_eq!(said("/dev/zvol/tank/v")[0], "dev/zvol/tank/v");
+        let paths = |text: &str| candidates(text.as_bytes()).unwrap().map(|path| path.to_string());
+        assert_eq!(paths("tank/v"), ["tank/v", "dev/zvol/tank/v"]);
+        assert_eq!(paths("/dev/zvol/tank/v")[0], "dev/zvol/tank/v");
         for no in ["", "/", "a/../b"] {
             assert!(candidates(no.as_bytes()).is_err(), "{no}");
         }

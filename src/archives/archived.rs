@@ -100,24 +100,24 @@ impl Archived {
         Ok(self.archives.catalog().origin(&self.archive)?.unread)
     }
 
-    /// What `said` (as [`naming::candidates`] takes it) is in the archive.
+    /// Finds `wanted`, as [`naming::candidates`] takes it, in the archive.
     ///
     /// # Errors
     /// [`Kind::NotFound`] when it is not there.
-    pub fn find(&self, said: &[u8]) -> Result<Found> {
-        let candidates = naming::candidates(said)?;
+    pub fn find(&self, wanted: &[u8]) -> Result<Found> {
+        let candidates = naming::candidates(wanted)?;
         let found = candidates.into_iter().find_map(|path| Some((self.tree.find(&path)?, path)));
         let name = &self.archive.name;
         let (node, path) = found.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("there is no {} in the archive {name}", said.escape_ascii()))
+            Error::new(Kind::NotFound, format!("there is no {} in the archive {name}", wanted.escape_ascii()))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is"))
         })?;
         self.at(node, path)
     }
 
-    /// The node of what `said` names, be it damaged.
-    pub fn has(&self, said: &[u8]) -> Option<NodeId> {
-        naming::candidates(said).ok()?.into_iter().find_map(|path| self.tree.find(&path))
+    /// The node of what `wanted` names, even if it is damaged.
+    pub fn has(&self, wanted: &[u8]) -> Option<NodeId> {
+        naming::candidates(wanted).ok()?.into_iter().find_map(|path| self.tree.find(&path))
     }
 
     /// What the archive says of its ZFS datasets; `None` when it says nothing.

@@ -18,9 +18,9 @@ pub enum Place {
 }
 
 /// `a:/b:/c` as a volume and a path in it, in each way.
-fn splits(said: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let colons = memchr::memmem::find_iter(said, b":/").filter(|at| *at > 0);
-    colons.map(|at| (&said[..at], &said[at + 1..]))
+fn splits(word: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let colons = memchr::memmem::find_iter(word, b":/").filter(|at| *at > 0);
+    colons.map(|at| (&word[..at], &word[at + 1..]))
 }
 
 /// What each of `words` names in `archived`: the archive is asked first, and only what it does not have may be
@@ -29,26 +29,26 @@ fn splits(said: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// # Errors
 /// [`crate::error::Kind::NotFound`] when it is neither.
 pub fn places(archived: &Archived, words: &[Vec<u8>]) -> Result<Vec<Place>> {
-    words.iter().map(|said| place(archived, said)).collect()
+    words.iter().map(|word| place(archived, word)).collect()
 }
 
-fn place(archived: &Archived, said: &[u8]) -> Result<Place> {
-    if archived.has(said).is_some() {
+fn place(archived: &Archived, word: &[u8]) -> Result<Place> {
+    if archived.has(word).is_some() {
         return Ok(Place::Archive);
     }
     let is_file = |volume: &[u8]| {
         let node = archived.has(volume).and_then(|node| archived.tree.node(node));
         matches!(node.map(|node| node.body), Some(Body::File(_)))
     };
-    for (volume, path) in splits(said) {
+    for (volume, path) in splits(word) {
         if is_file(volume) {
             return Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() });
         }
     }
-    match splits(said).next() {
+    match splits(word).next() {
         // It says which volumes there are.
         Some((volume, path)) => Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() }),
-        None => archived.find(said).map(|_| Place::Archive),
+        None => archived.find(word).map(|_| Place::Archive),
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_path_in_a_volume_may_begin_at_each_colon() {
-        let split = |said: &'static str| splits(said.as_bytes()).collect::<Vec<_>>();
+        let split = |text: &'static str| splits(text.as_bytes()).collect::<Vec<_>>();
         assert_eq!(split("v:/a:/b"), [(&b"v"[..], &b"/a:/b"[..]), (b"v:/a", b"/b")]);
         assert_eq!(split("tank/v:/"), [(&b"tank/v"[..], &b"/"[..])]);
         for no in ["tank/v", "tank:v", ":/x"] {

@@ -215,8 +215,8 @@ fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) 
             continue;
         }
         comment = "--comment=".into();
-        if let Some(said) = value.or_else(|| words.next().map(OsString::as_os_str)) {
-            comment.push(said);
+        if let Some(text) = value.or_else(|| words.next().map(OsString::as_os_str)) {
+            comment.push(text);
             comment.push(" ");
         }
     }
@@ -236,18 +236,19 @@ fn tell(line: &Line, monitor: &dyn Monitor) {
 
 /// The error of a failed `create`, with what only `create` knows besides.
 fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
-    let said = |wanted: &dyn Fn(Option<&str>, &str) -> bool| {
+    let any_message = |wanted: &dyn Fn(Option<&str>, &str) -> bool| {
         lines.iter().any(|l| matches!(l, Line::Message { id, text, .. } if wanted(id.as_deref(), text)))
     };
-    if said(&|id, _| id == Some("Archive.AlreadyExists")) {
+    if any_message(&|id, _| id == Some("Archive.AlreadyExists")) {
         return exists_already(borg.repository(), name);
     }
     let error = borg::explain(borg, &format!("make the archive {name}"), ended, lines);
-    if said(&|_, text| text.starts_with("re.error: ") || text.starts_with("re.PatternError: ")) {
+    if any_message(&|_, text| text.starts_with("re.error: ") || text.starts_with("re.PatternError: ")) {
         return error.hint("a `re:` pattern in exclude_patterns is not a valid regular expression");
     }
-    if said(&|id, text| id == Some("Repository.InsufficientFreeSpaceError") || text.contains("No space left"))
-    {
+    if any_message(&|id, text| {
+        id == Some("Repository.InsufficientFreeSpaceError") || text.contains("No space left")
+    }) {
         return error
             .hint(format!(
                 "a disk is full: the one of {}, or the one with borg's cache on this machine",

@@ -110,7 +110,7 @@ impl<'a> Frozen<'a> {
 /// What a dry run shows of the volumes.
 pub fn rehearsed(plan: &Plan) -> VolumeTree {
     let inodes = Inodes::of(plan);
-    let shown = plan.volumes().map(|volume| {
+    let files = plan.volumes().map(|volume| {
         let size = match volume.kind {
             DatasetKind::Volume { size, .. } => size,
             DatasetKind::Filesystem { .. } => 0,
@@ -118,7 +118,7 @@ pub fn rehearsed(plan: &Plan) -> VolumeTree {
         let content = StagedContent::Unread(size);
         StagedFile { path: volume.name.clone(), inode: inodes.inode(volume), time: now(), content }
     });
-    VolumeTree::new(shown.collect())
+    VolumeTree::new(files.collect())
 }
 
 /// How many datasets there are in each pool.

@@ -92,8 +92,8 @@ impl<'a> Hooks<'a> {
         interrupted: impl Fn() -> bool,
     ) -> Result<()> {
         let failed = |why: String| Error::failed(format!("{key} failed: {why}"));
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&said);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
         let program = &hook.command[0];
         let command = Command::new(program).args(&hook.command[1..]).seeing(&self.mounts).die_with_parent();
         let command = SECRETS.iter().fold(command, |command, name| command.env_remove(name));
@@ -114,8 +114,8 @@ impl<'a> Hooks<'a> {
                 format!("`{program}` took longer than {} s and was stopped", hook.deadline.as_secs())
             }
         };
-        let said = said.lock();
-        Err(said.iter().fold(failed(why), |error, line| error.hint(format!("it said: {line}"))))
+        let lines = lines.lock();
+        Err(lines.iter().fold(failed(why), |error, line| error.hint(format!("it said: {line}"))))
     }
 }
 

@@ -92,21 +92,21 @@ pub enum Event<'a> {
     },
     /// There is no machine-id: archives are known by the host's name alone.
     NoMachineId,
-    /// The archive gets the name `name`, since `of` must not be removed.
+    /// The archive gets the name `name`, since `existing` must not be removed.
     Beside {
         name: &'a str,
-        of: &'a str,
+        existing: &'a str,
         why: Beside<'a>,
     },
-    /// The archive of today is `name`: `of` is gone, and could not be made again.
+    /// The archive of today is `name`: `due` is gone, and could not be made again.
     Misnamed {
         name: &'a str,
-        of: &'a str,
+        due: &'a str,
     },
     /// An earlier run left its archive beside that of the day.
     StandsBeside {
         name: &'a str,
-        of: &'a str,
+        daily: &'a str,
     },
     Pruning,
     Pruned(&'a Retention),

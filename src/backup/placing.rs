@@ -80,7 +80,7 @@ impl<'a> Placing<'a> {
     fn keep_whole(&mut self, archived: Archived, whole: Archive, again: &Archived) -> Result<Archived> {
         let name = std::mem::replace(&mut self.placed.name, whole.name);
         self.delete_after(&Archive { name: name.clone(), id: again.id.clone(), start: again.start.clone() })?;
-        self.tell(Event::Misnamed { name: &self.placed.name, of: &name });
+        self.tell(Event::Misnamed { name: &self.placed.name, due: &name });
         self.placed.misnamed = Some(name);
         Ok(archived)
     }
@@ -101,11 +101,11 @@ impl<'a> Placing<'a> {
 
     /// Makes the archive under a name of its own; the one of today stays as it is.
     fn make_beside(&mut self, why: Beside<'_>, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
-        let of = self.placed.name.clone();
-        let name = self.existing.free(|n| beside(&of, n));
-        self.tell(Event::Beside { name: &name, of: &of, why });
+        let existing = self.placed.name.clone();
+        let name = self.existing.free(|n| beside(&existing, n));
+        self.tell(Event::Beside { name: &name, existing: &existing, why });
         let archived = make(self.archiver, &name, monitor)?;
-        (self.placed.name, self.placed.kept) = (name, Some(of));
+        (self.placed.name, self.placed.kept) = (name, Some(existing));
         Ok(archived)
     }
 

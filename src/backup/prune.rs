@@ -77,12 +77,12 @@ fn warn_of_unreadable(job: &Job<'_>, existing: &Existing) -> u64 {
 pub fn tell_unfinished(job: &Job<'_>, report: &Report) {
     let ours = report.archives.iter().flatten().map(|listed| listed.archive.name.as_str());
     for name in ours.filter(|name| *name != report.name) {
-        let is_of_a_day = |of: &&str| job.identity.day_of(of).is_some();
+        let is_of_a_day = |name: &&str| job.identity.day_of(name).is_some();
         if is_in_the_making(name).filter(is_of_a_day).is_some() {
             job.tell(Event::Unfinished { name });
         }
-        if let Some(of) = is_beside(name).filter(is_of_a_day) {
-            job.tell(Event::StandsBeside { name, of });
+        if let Some(daily) = is_beside(name).filter(is_of_a_day) {
+            job.tell(Event::StandsBeside { name, daily });
         }
     }
 }

@@ -226,9 +226,9 @@ where
 /// Whether it is the remainder of an archive of ours that was interrupted. Its successor stands.
 fn is_unfinished(identity: &Identity, listed: &Listed) -> bool {
     let name = &listed.archive.name;
-    let of = name.split(".checkpoint").next().unwrap_or_default();
-    let of = of.split('.').next().unwrap_or_default();
-    is_checkpoint(name) && identity.day_of(of).is_some() && identity.made(&listed.origin)
+    let finished = name.split(".checkpoint").next().unwrap_or_default();
+    let day = finished.split('.').next().unwrap_or_default();
+    is_checkpoint(name) && identity.day_of(day).is_some() && identity.made(&listed.origin)
 }
 
 /// UTC.

@@ -32,7 +32,9 @@ pub fn name(attachment: &Attachment) -> String {
     let image = format!("{} of {}", attachment.path.display(), attachment.archive);
     match &attachment.device {
         Some(device) => format!("{} ({image})", device.display()),
-        None if attachment.archive.is_empty() => format!("the unfinished attachment of {}", attachment.said),
+        None if attachment.archive.is_empty() => {
+            format!("the unfinished attachment of {}", attachment.archive_argument)
+        }
         None => image,
     }
 }

@@ -142,15 +142,15 @@ impl Monitor for BackupEvents {
                 "/etc/machine-id cannot be read: archives of this machine are known by its host name alone; \
                  `systemd-machine-id-setup` makes one",
             ),
-            Event::Beside { name, of, why } => self.console.warn(&beside(name, of, why)),
-            Event::Misnamed { name, of } => self.console.warn(&format!(
-                "{name} is the backup of today: it holds everything, while {of} could not be made again, since \
+            Event::Beside { name, existing, why } => self.console.warn(&beside(name, existing, why)),
+            Event::Misnamed { name, due } => self.console.warn(&format!(
+                "{name} is the backup of today: it holds everything, while {due} could not be made again, since \
                  not everything could be read the second time"
             )),
-            Event::StandsBeside { name, of } => {
+            Event::StandsBeside { name, daily } => {
                 self.step(
                     "kept",
-                    &format!("{name}, beside {of}; `borg-offsite-backup delete` removes either"),
+                    &format!("{name}, beside {daily}; `borg-offsite-backup delete` removes either"),
                 );
             }
             Event::Pruned(retention) if retention.is_a_warning() => {
@@ -221,14 +221,16 @@ fn not_pruned(retention: &Retention) -> String {
     }
 }
 
-fn beside(name: &str, of: &str, why: Beside<'_>) -> String {
+fn beside(name: &str, existing: &str, why: Beside<'_>) -> String {
     match why {
         Beside::Holds(what) => format!(
-            "{of} is not replaced, since it holds {}, which this backup does not; the new archive is {name}",
+            "{existing} is not replaced, since it holds {}, which this backup does not; the new archive is {name}",
             what.join(", ")
         ),
         Beside::Unread => {
-            format!("{of} is not replaced, since not everything could be read; the new archive is {name}")
+            format!(
+                "{existing} is not replaced, since not everything could be read; the new archive is {name}"
+            )
         }
     }
 }

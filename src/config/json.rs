@@ -114,20 +114,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 /// From serde_json's error to the mistake that a person made.
 fn explain(text: &str, error: &serde_json::Error) -> Mistake {
-    let said = error.to_string();
-    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(what, _)| what);
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
     let at = offset(text, error.line(), error.column());
     let content = text.trim_end_matches(WHITESPACE);
     if content.is_empty() {
         return Mistake::new(0, "expected `{`", "the file is empty");
     }
-    if said.starts_with("EOF") {
-        return at_the_end(content.len(), said);
+    if message.starts_with("EOF") {
+        return at_the_end(content.len(), message);
     }
-    if said.contains("escape") || said.contains("control character") || said.contains("unicode") {
-        return inside_a_string(text, at, said);
+    if message.contains("escape") || message.contains("control character") || message.contains("unicode") {
+        return inside_a_string(text, at, message);
     }
-    foreign(text, at).or_else(|| comma(text, at, said)).unwrap_or_else(|| token(text, at, said))
+    foreign(text, at).or_else(|| comma(text, at, message)).unwrap_or_else(|| token(text, at, message))
 }
 
 /// What other languages have and JSON has not.
@@ -141,13 +141,13 @@ fn foreign(text: &str, at: usize) -> Option<Mistake> {
 }
 
 /// A comma that is missing, or one too many.
-fn comma(text: &str, at: usize, said: &str) -> Option<Mistake> {
+fn comma(text: &str, at: usize, message: &str) -> Option<Mistake> {
     let rest = &text[at..];
     let before = text[..at].trim_end_matches(WHITESPACE);
-    if matches!(said, "expected `,` or `}`" | "expected `,` or `]`")
+    if matches!(message, "expected `,` or `}`" | "expected `,` or `]`")
         && !rest.starts_with(['}', ']', ':', '='])
     {
-        return Some(Mistake::new(at, said, missing_comma(text, at, before.len())));
+        return Some(Mistake::new(at, message, missing_comma(text, at, before.len())));
     }
     let (last, expected) = match rest.as_bytes().first() {
         Some(b'}') => ("`}`", "expected another key"),
@@ -158,11 +158,11 @@ fn comma(text: &str, at: usize, said: &str) -> Option<Mistake> {
     before.ends_with(',').then(|| Mistake::new(before.len() - 1, expected, note))
 }
 
-fn token(text: &str, at: usize, said: &str) -> Mistake {
-    let (at, expected, note) = match said {
+fn token(text: &str, at: usize, message: &str) -> Mistake {
+    let (at, expected, note) = match message {
         "key must be a string" => (at, "expected `\"`", "a key in double quotes goes here"),
-        "expected `,` or `}`" | "expected `,` or `]`" => (at, said, "this is neither"),
-        "expected `:`" => (at, said, "a colon is missing between key and value"),
+        "expected `,` or `}`" | "expected `,` or `]`" => (at, message, "this is neither"),
+        "expected `:`" => (at, message, "a colon is missing between key and value"),
         "trailing characters" => (at, "expected the end of the file", "this follows the closing bracket"),
         "recursion limit exceeded" => (at, "expected a simpler configuration", "this is nested too deeply"),
         "invalid number" | "number out of range" => {
@@ -172,13 +172,13 @@ fn token(text: &str, at: usize, said: &str) -> Mistake {
             let at = start_of_word(text, at);
             (at, "expected a value", value_note(&text[at..]))
         }
-        _ => return Mistake::new(at, format!("expected JSON: {said}"), "this is none"),
+        _ => return Mistake::new(at, format!("expected JSON: {message}"), "this is none"),
     };
     Mistake::new(at, expected, note)
 }
 
-fn at_the_end(end: usize, said: &str) -> Mistake {
-    let (expected, note) = match said {
+fn at_the_end(end: usize, message: &str) -> Mistake {
+    let (expected, note) = match message {
         "EOF while parsing an object" => ("expected `}`", "the file ends here, within an object"),
         "EOF while parsing a list" => ("expected `]`", "the file ends here, within a list"),
         "EOF while parsing a string" => ("expected `\"`", "the file ends here, within a string"),
@@ -187,11 +187,11 @@ fn at_the_end(end: usize, said: &str) -> Mistake {
     Mistake::new(end, expected, note)
 }
 
-fn inside_a_string(text: &str, at: usize, said: &str) -> Mistake {
+fn inside_a_string(text: &str, at: usize, message: &str) -> Mistake {
     if text[at..].starts_with(['\n', '\r']) {
         return Mistake::new(at, "expected `\"`", "a string ends on the line where it begins");
     }
-    if said.contains("control character") {
+    if message.contains("control character") {
         return Mistake::new(at, "expected a character", "write control characters as \\t, \\n or \\u00XX");
     }
     Mistake::new(at, "expected an escape", "in a string, a backslash is written `\\\\`")

@@ -41,7 +41,7 @@ use crate::tools::{mounts, qubes};
 pub struct Request {
     pub archive: Wanted,
     /// As the person wrote it.
-    pub said: String,
+    pub archive_argument: String,
     /// As `list` prints it, or the name of a volume.
     pub image: Vec<u8>,
     pub writable: bool,
@@ -81,7 +81,7 @@ pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, monitor: &dyn Moni
     naming::candidates(&request.image)?;
     interrupt::heed()?;
     let new_changes = request.keep_changes.as_ref().filter(|file| !file.exists());
-    let attachment = Attachment::begin(&request.said)?;
+    let attachment = Attachment::begin(&request.archive_argument)?;
     let id = attachment.id.clone();
     build(attachment, borg, request, find, monitor).inspect_err(|_| {
         let left = Attachment::all().unwrap_or_default().into_iter().find(|a| a.id == id);
@@ -217,16 +217,16 @@ fn live_mount(name: &str, archive_id: &str) -> Result<Option<PathBuf>> {
 
 /// The image, opened, and its path in the archive. A link in the archive leads nowhere: else it could
 /// lead to a file of this machine.
-fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> {
+fn open_image(attachment: &Attachment, wanted: &[u8]) -> Result<(ItemPath, File)> {
     let mount = Path::new(&attachment.mount);
     let root = File::open(mount)
         .map_err(|e| Error::failed(format!("cannot look into {}", mount.display())).because(e))?;
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let label = said.escape_ascii();
+    let label = wanted.escape_ascii();
     let archive = &attachment.archive;
-    for path in naming::candidates(said)? {
+    for path in naming::candidates(wanted)? {
         let to_error =
             |e: std::io::Error| Error::failed(format!("cannot open {path} of {archive}")).because(e);
         let file = match openat2(&root, path.as_os_str(), how) {
@@ -236,7 +236,7 @@ fn open_image(attachment: &Attachment, said: &[u8]) -> Result<(ItemPath, File)> 
             Err(e @ Errno::EIO) => {
                 return Err(to_error(e.into()).hint(damage::REPAIRED).hint(format!(
                     "`borg-offsite-backup verify {} {path}` names the bytes",
-                    attachment.said
+                    attachment.archive_argument
                 )));
             }
             Err(e) => return Err(to_error(e.into())),

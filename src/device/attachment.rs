@@ -27,8 +27,9 @@ pub struct Attachment {
     pub id: String,
     /// Of the process that makes it, and when that started; it is none of ours when it is done.
     maker: (u32, u64),
-    /// What the person called the archive: `::latest`.
-    pub said: String,
+    /// The archive as the person wrote it: `::latest`.
+    #[serde(rename = "said")]
+    pub archive_argument: String,
     pub archive: String,
     pub archive_id: String,
     pub repository: String,
@@ -63,7 +64,7 @@ impl Attachment {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn begin(said: &str) -> Result<Attachment> {
+    pub fn begin(archive_argument: &str) -> Result<Attachment> {
         let dir = Path::new(ATTACHED_DIR);
         directories::make_private(dir)?;
         let made = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(dir);
@@ -74,7 +75,7 @@ impl Attachment {
         let attachment = Attachment {
             id,
             maker: (maker, started(maker).unwrap_or_default()),
-            said: said.to_owned(),
+            archive_argument: archive_argument.to_owned(),
             ..Attachment::default()
         };
         attachment.save()?;

@@ -31,11 +31,11 @@ impl Named {
     ///
     /// # Errors
     /// When an archive is written wrongly.
-    pub fn parse(said: &Path, today: chrono::NaiveDate) -> Result<Named> {
-        let Some(text) = said.to_str().filter(|text| text.starts_with("::")) else {
-            return match mount_point::absolute(said) {
+    pub fn parse(argument: &Path, today: chrono::NaiveDate) -> Result<Named> {
+        let Some(text) = argument.to_str().filter(|text| text.starts_with("::")) else {
+            return match mount_point::absolute(argument) {
                 Ok(place) => Ok(Named::Place(place)),
-                Err(_) => Err(not_attached(&said.display().to_string())),
+                Err(_) => Err(not_attached(&argument.display().to_string())),
             };
         };
         let name = match Wanted::parse(text)? {
@@ -56,10 +56,12 @@ impl Named {
             |place: &Path, dir: &Option<std::ffi::OsString>| dir.as_deref() == Some(place.as_os_str());
         let meant = |a: &Attachment| match self {
             Named::Place(place) => is_at(place, &a.device) || is_at(place, &a.mounted),
-            Named::Archive(said, name) => match name {
+            Named::Archive(argument, name) => match name {
                 // A date may have been taken to mean an archive of another name.
-                Some(name) => a.archive == *name || said[2..] == **name && a.said == *said,
-                None => a.said == *said,
+                Some(name) => {
+                    a.archive == *name || argument[2..] == **name && a.archive_argument == *argument
+                }
+                None => a.archive_argument == *argument,
             },
             Named::All => true,
         };
@@ -67,8 +69,8 @@ impl Named {
             all.into_iter().filter(|a| meant(a) && a.state() != AttachmentState::Starting).collect();
         match self {
             Named::Place(place) if found.is_empty() => Err(not_attached(&place.display().to_string())),
-            Named::Archive(said, _) if found.is_empty() => {
-                Err(see_attached(format!("nothing of {said} is attached")))
+            Named::Archive(argument, _) if found.is_empty() => {
+                Err(see_attached(format!("nothing of {argument} is attached")))
             }
             _ => Ok(found),
         }

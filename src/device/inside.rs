@@ -53,7 +53,7 @@ impl Inside {
     pub fn open(borg: &Borg, volume: &Volume, find: Find<'_>, monitor: &dyn Monitor) -> Result<Inside> {
         let request = Request {
             archive: volume.archive.clone(),
-            said: volume.said.clone(),
+            archive_argument: volume.said.clone(),
             image: volume.image.clone(),
             // So that its journal is replayed, and no file is missing that was safe.
             writable: true,

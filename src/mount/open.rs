@@ -171,8 +171,8 @@ impl Found {
                     1 => "1 archive".to_owned(),
                     n => format!("{n} archives"),
                 };
-                let shown = ShownArchives::of(list, latest_for_links(archives));
-                (FileSystem::of_archives(Arc::clone(&catalog), cache, presentation, shown), what)
+                let shown_archives = ShownArchives::of(list, latest_for_links(archives));
+                (FileSystem::of_archives(Arc::clone(&catalog), cache, presentation, shown_archives), what)
             }
         };
         Ok(Opened { fs: Arc::new(fs), what, source, catalog, settings })

@@ -155,10 +155,10 @@ impl Child {
     pub(super) fn wait_patiently(&mut self, give_up: impl Fn() -> bool) -> Result<Option<Ended>> {
         let mut stall = self.stall.take();
         let steps = self.stderr.as_ref().map(|listener| Arc::clone(&listener.steps));
-        let said = || steps.as_ref().map_or(0, |steps| steps.load(Ordering::Relaxed));
+        let lines = || steps.as_ref().map_or(0, |steps| steps.load(Ordering::Relaxed));
         let (pid, mut stalled) = (self.id(), false);
         let ended = self.wait_unless(|| {
-            stalled = stall.as_mut().is_some_and(|stall| stall.is_over(pid, said()));
+            stalled = stall.as_mut().is_some_and(|stall| stall.is_over(pid, lines()));
             stalled || interrupt::requested() || give_up()
         })?;
         if ended.is_some() {

@@ -92,15 +92,15 @@ fn close_inherited() -> std::io::Result<()> {
 /// What the background half says. A signal that asks us to end, where it is heeded, is passed on
 /// to it, since its end is then ours.
 fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>> {
-    let mut said = Vec::new();
-    let mut message: Option<Instant> = None;
+    let mut message = Vec::new();
+    let mut signalled: Option<Instant> = None;
     loop {
         if interrupt::requested() {
-            let signal = match message {
+            let signal = match signalled {
                 None => Some(Signal::SIGTERM),
                 Some(at) => (at.elapsed() > GRACE).then_some(Signal::SIGKILL),
             };
-            message = message.or_else(|| Some(Instant::now()));
+            signalled = signalled.or_else(|| Some(Instant::now()));
             signal.map(|signal| kill(child, signal));
         }
         let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
@@ -109,8 +109,8 @@ fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>
         }
         let mut piece = [0; 4096];
         match read.read(&mut piece)? {
-            0 => return Ok(said),
-            len => said.extend_from_slice(&piece[..len]),
+            0 => return Ok(message),
+            len => message.extend_from_slice(&piece[..len]),
         }
     }
 }

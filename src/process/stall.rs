@@ -26,7 +26,7 @@ pub struct Stall {
 #[derive(Default, Clone, Copy, PartialEq)]
 struct Doings {
     /// Lines on standard error.
-    said: u64,
+    lines: u64,
     /// Read and written, in bytes.
     moved: u64,
     /// On a processor, in seconds.
@@ -42,14 +42,14 @@ impl Stall {
     }
 
     /// Whether the process `pid`, which has said so many lines, did nothing for the limit.
-    pub(super) fn is_over(&mut self, pid: u32, said: u64) -> bool {
+    pub(super) fn is_over(&mut self, pid: u32, lines: u64) -> bool {
         if self.looked.elapsed() < (self.limit / LOOKS).min(RARELY) {
             return false;
         }
-        let (time, now) = (self.looked.elapsed().as_secs_f64(), doings(pid, said));
+        let (time, now) = (self.looked.elapsed().as_secs_f64(), doings(pid, lines));
         self.looked = Instant::now();
         let last = std::mem::replace(&mut self.last, now);
-        let got_on = now.said != last.said
+        let got_on = now.lines != last.lines
             || now.moved != last.moved
             || now.worked - last.worked >= time * WORKING
             || now.paused;
@@ -65,7 +65,7 @@ impl Stall {
     }
 }
 
-fn doings(pid: u32, said: u64) -> Doings {
+fn doings(pid: u32, lines: u64) -> Doings {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     let count = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
     let moved = ["rchar:", "wchar:"].iter().filter_map(|name| count(name)).sum();
@@ -76,7 +76,7 @@ fn doings(pid: u32, said: u64) -> Doings {
     // SAFETY: it only asks for a number.
     let second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64;
     let paused = fields.first().is_some_and(|state| *state == "T");
-    Doings { said, moved, worked: (ticks(11) + ticks(12)) as f64 / second, paused }
+    Doings { lines, moved, worked: (ticks(11) + ticks(12)) as f64 / second, paused }
 }
 
 #[cfg(test)]

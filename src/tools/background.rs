@@ -51,8 +51,8 @@ pub fn start<T: Serialize + DeserializeOwned, S>(
     serve: impl FnOnce(S) -> Result<()>,
 ) -> Result<T> {
     match daemon::split()? {
-        Half::Foreground { ready: Some(said), .. } => {
-            let answer: Result<T, Answer> = serde_json::from_slice(&said)
+        Half::Foreground { ready: Some(message), .. } => {
+            let answer: Result<T, Answer> = serde_json::from_slice(&message)
                 .map_err(|e| Error::failed("the process of the mount cannot be understood").because(e))?;
             Ok(answer?)
         }

@@ -127,9 +127,9 @@ fn parse_partitions(text: &[u8]) -> Vec<Partition> {
     text.lines().filter_map(partition).collect()
 }
 
-fn to_error(what: &str, device: &Path, said: &[Vec<u8>]) -> Error {
-    let said = String::from_utf8_lossy(&said.join(&b' ')).into_owned();
-    Error::failed(format!("cannot {what} {}", device.display())).because(said)
+fn to_error(what: &str, device: &Path, stderr: &[Vec<u8>]) -> Error {
+    let stderr = String::from_utf8_lossy(&stderr.join(&b' ')).into_owned();
+    Error::failed(format!("cannot {what} {}", device.display())).because(stderr)
 }
 
 #[cfg(test)]

@@ -153,10 +153,10 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
             if output.ended == Ended::Code(0) {
                 return Ok(());
             }
-            let said = output.stderr.join(&b' ');
-            let said = String::from_utf8_lossy(&said).into_owned();
-            let kind = if said.contains("busy") { Kind::Busy } else { Kind::Failed };
-            Err(to_error(kind).because(said))
+            let message = output.stderr.join(&b' ');
+            let message = String::from_utf8_lossy(&message).into_owned();
+            let kind = if message.contains("busy") { Kind::Busy } else { Kind::Failed };
+            Err(to_error(kind).because(message))
         }
         Err(e) => Err(to_error(Kind::Failed).because(e)),
     }
@@ -193,9 +193,9 @@ pub fn mount_device(device: &Path, kind: &str, options: &str, dir: &Path) -> Res
     if output.ended == Ended::Code(0) {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr.join(&b' ')).trim().to_owned();
+    let message = String::from_utf8_lossy(&output.stderr.join(&b' ')).trim().to_owned();
     Err(Error::failed(format!("cannot mount the {kind} on {} at {}", device.display(), dir.display()))
-        .because(said))
+        .because(message))
 }
 
 /// The id of the archive that the mount of ours at `dir` shows, if it shows all of it.

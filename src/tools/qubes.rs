@@ -181,13 +181,13 @@ fn start(qube: &str) -> Result<()> {
     }
 }
 
-fn no_qube(qube: &str, said: &[Vec<u8>]) -> Error {
-    failed(format!("cannot start the qube {qube}"), said)
+fn no_qube(qube: &str, stderr: &[Vec<u8>]) -> Error {
+    failed(format!("cannot start the qube {qube}"), stderr)
         .hint("`bridge_vm` in the configuration names the qube with the network; `qvm-ls` shows all")
 }
 
-fn failed(what: String, said: &[Vec<u8>]) -> Error {
-    let lines: Vec<_> = said.iter().map(|line| String::from_utf8_lossy(line)).collect();
+fn failed(what: String, stderr: &[Vec<u8>]) -> Error {
+    let lines: Vec<_> = stderr.iter().map(|line| String::from_utf8_lossy(line)).collect();
     Error::failed(what).because(if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") })
 }
 

@@ -222,11 +222,11 @@ pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Res
 }
 
 /// What borg found to be wrong, if it did.
-fn complaint(ended: Ended, said: &[Vec<u8>]) -> Option<String> {
+fn complaint(ended: Ended, stderr: &[Vec<u8>]) -> Option<String> {
     if ended == Ended::Code(0) {
         return None;
     }
-    said.iter().find_map(|line| match Line::parse(line) {
+    stderr.iter().find_map(|line| match Line::parse(line) {
         // borg up to 1.2.4 says so of each pattern that did match.
         Line::Message { text, .. } if text.contains("never matched") => None,
         // The words of ssh, such as a banner.

@@ -47,7 +47,7 @@ pub struct TreeBuilder {
 struct Directory {
     text: Text,
     /// Under which path it was last shown, and as which node.
-    shown: Option<(Box<[u8]>, NodeId)>,
+    visible: Option<(Box<[u8]>, NodeId)>,
 }
 
 impl TreeBuilder {
@@ -60,7 +60,7 @@ impl TreeBuilder {
             directories: HashTable::new(),
             above: Vec::new(),
             stripped: Stripped::default(),
-            last: Directory { text: Text::NONE, shown: None },
+            last: Directory { text: Text::NONE, visible: None },
             directory_paths: HashMap::new(),
             masters: Masters::default(),
             repeated: Vec::new(),
@@ -112,14 +112,14 @@ impl TreeBuilder {
             Some(source) if kind != Kind::Symlink => self.masters.find(&self.tree.texts, source)?,
             _ => self.inode(kind, item, place)?,
         };
-        if let Some(shown) = self.view.shown(&item.path) {
-            let (directories, name) = split(showable(shown).filter(|shown| !shown.is_empty())?);
+        if let Some(visible) = self.view.visible_part(&item.path) {
+            let (directories, name) = split(showable(visible).filter(|visible| !visible.is_empty())?);
             let parent = self.parent(directories)?;
             let name = if item.raw.is_some() { self.keep(name)? } else { place.name };
             self.links.push((parent, NameRecord { name, node }));
             if self.view.strip_components > 0 {
                 let all = item.path.as_bytes();
-                self.stripped.note(&all[..all.len() - shown.len() - 1]);
+                self.stripped.note(&all[..all.len() - visible.len() - 1]);
             }
         }
         Some(())
@@ -127,7 +127,7 @@ impl TreeBuilder {
 
     fn add_directory(&mut self, item: &Item) -> Option<()> {
         let all = item.path.as_bytes();
-        let Some(shown) = self.view.shown(&item.path) else {
+        let Some(visible) = self.view.visible_part(&item.path) else {
             if all.iter().filter(|b| **b == b'/').count() < self.view.strip_components {
                 self.stripped.modes.insert(all.into(), item.mode);
             }
@@ -136,9 +136,9 @@ impl TreeBuilder {
             }
             return Some(());
         };
-        let id = self.directory(showable(shown)?)?;
+        let id = self.directory(showable(visible)?)?;
         if self.view.strip_components > 0 {
-            self.stripped.note(&all[..all.len() - shown.len() - 1]);
+            self.stripped.note(&all[..all.len() - visible.len() - 1]);
         }
         self.describe(id, item)
     }
@@ -146,8 +146,8 @@ impl TreeBuilder {
     /// Gives the directories above what is asked for, where they are shown, what the archive says of them.
     fn describe_above(&mut self) {
         for item in mem::take(&mut self.above) {
-            let shown = View { paths: Vec::new(), ..self.view.clone() };
-            let known = shown.shown(&item.path).and_then(|path| self.known_directory(path));
+            let unfiltered = View { paths: Vec::new(), ..self.view.clone() };
+            let known = unfiltered.visible_part(&item.path).and_then(|path| self.known_directory(path));
             // Where it cannot be kept the directory stays as one that the archive does not have.
             let _ = known.and_then(|id| self.describe(id, &item));
         }
@@ -240,11 +240,11 @@ impl TreeBuilder {
 
     /// The directory in which what is added is shown.
     fn parent(&mut self, directories: &[u8]) -> Option<NodeId> {
-        match &self.last.shown {
+        match &self.last.visible {
             Some((path, id)) if **path == *directories => Some(*id),
             _ => {
                 let id = self.directory(directories)?;
-                self.last.shown = Some((directories.into(), id));
+                self.last.visible = Some((directories.into(), id));
                 Some(id)
             }
         }

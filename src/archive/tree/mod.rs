@@ -226,8 +226,8 @@ impl Tree {
 
     /// The sum of the sizes of all files that are shown, in bytes.
     pub fn total_size(&self) -> u64 {
-        let shown = self.nodes.iter().filter(|n| Kind::of(n.kind) == Kind::File && n.nlink > 0);
-        let sizes = shown.filter_map(|n| self.contents.get(n.body[0] as usize)).map(|c| c.size);
+        let files = self.nodes.iter().filter(|n| Kind::of(n.kind) == Kind::File && n.nlink > 0);
+        let sizes = files.filter_map(|n| self.contents.get(n.body[0] as usize)).map(|c| c.size);
         sizes.fold(0, u64::saturating_add)
     }
 

@@ -168,9 +168,9 @@ fn two_ways_to_write_one_path_are_two_items_with_their_own_bytes_and_links() {
     let items =
         || vec![file("d/f", 1), raw("d/f", "./d/f", 2), link("plain", "d/f"), link("dotted", "./d/f")];
     let t = tree(View::default(), items());
-    let shown = content(&t, "d/f");
-    assert_eq!((shown.path(), shown.directory, shown.name), (b"./d/f".to_vec(), &b"./d"[..], &b"f"[..]));
-    assert_eq!((shown.size, shown.before, shown.after), (2, 0, 0));
+    let found = content(&t, "d/f");
+    assert_eq!((found.path(), found.directory, found.name), (b"./d/f".to_vec(), &b"./d"[..], &b"f"[..]));
+    assert_eq!((found.size, found.before, found.after), (2, 0, 0));
     assert_eq!((content(&t, "plain").size, content(&t, "dotted").size), (1, 2));
 }
 

@@ -14,11 +14,11 @@ pub struct View {
 impl View {
     /// Whether what is at `path`, which is no directory, is shown.
     pub fn shows(&self, path: &ItemPath) -> bool {
-        self.shown(path).is_some_and(|shown| !shown.is_empty())
+        self.visible_part(path).is_some_and(|part| !part.is_empty())
     }
 
     /// The path under which `path` is shown, if it is.
-    pub(super) fn shown<'a>(&self, path: &'a ItemPath) -> Option<&'a [u8]> {
+    pub(super) fn visible_part<'a>(&self, path: &'a ItemPath) -> Option<&'a [u8]> {
         if !self.paths.is_empty() && !self.paths.iter().any(|p| path.is_within(p)) {
             return None;
         }

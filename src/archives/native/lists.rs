@@ -247,10 +247,10 @@ mod tests {
         b.add(0, &[chunk(2, 5), chunk(1, 5), chunk(1, 6)], |_| false).unwrap();
         a.finish();
         b.finish();
-        let of = |lists: &Lists, at| lists.number(&lists.span(0, at).unwrap(), &numbers).unwrap();
-        assert_eq!([of(&a, 0), of(&a, 5), of(&a, 0)], [0, 1, 0]);
-        assert_eq!([of(&b, 0), of(&b, 5)], [1, 0]);
-        assert_eq!(of(&b, 10), 2, "another size is another chunk");
+        let number_of = |lists: &Lists, at| lists.number(&lists.span(0, at).unwrap(), &numbers).unwrap();
+        assert_eq!([number_of(&a, 0), number_of(&a, 5), number_of(&a, 0)], [0, 1, 0]);
+        assert_eq!([number_of(&b, 0), number_of(&b, 5)], [1, 0]);
+        assert_eq!(number_of(&b, 10), 2, "another size is another chunk");
     }
 
     #[test]

@@ -307,9 +307,9 @@ mod tests {
             ("top", 1),
         ]);
         let directories = Directories::new(&tree);
-        let of = |id| directories.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
-        assert_eq!(of(0), [0, 3]);
-        assert_eq!(of(6), [6]);
+        let siblings_of = |id| directories.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
+        assert_eq!(siblings_of(0), [0, 3]);
+        assert_eq!(siblings_of(6), [6]);
     }
 
     #[test]

@@ -117,8 +117,8 @@ fn metrics(history: &RunHistory, took: Duration) -> Vec<Metric> {
     ]
 }
 
-fn size(made: Option<Made>, of: fn(&Statistics) -> u64) -> Option<f64> {
-    made.map(|made| of(&made.statistics) as f64)
+fn size(made: Option<Made>, figure: fn(&Statistics) -> u64) -> Option<f64> {
+    made.map(|made| figure(&made.statistics) as f64)
 }
 
 fn escaped(value: &str) -> String {

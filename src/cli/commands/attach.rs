@@ -108,7 +108,7 @@ impl Attach {
         };
         Ok(Request {
             archive: Wanted::parse(&self.archive)?,
-            said: self.archive.clone(),
+            archive_argument: self.archive.clone(),
             image: self.path.as_bytes().to_vec(),
             writable: self.writable,
             keep_changes,
@@ -122,14 +122,14 @@ impl Attach {
 
     fn tell(&self, console: Console, attachment: &Attachment, device: &Path) {
         let what = self.path.display();
-        let of = &attachment.archive;
+        let archive = &attachment.archive;
         let label = device.display();
         let how = match (&self.keep_changes, self.writable) {
             (Some(file), _) => format!("writable, changes stay in {}", file.display()),
             (None, true) => "writable, changes are thrown away".to_owned(),
             (None, false) => "read-only".to_owned(),
         };
-        console.say(&format!("{what} of {of} is at {label} ({how})."));
+        console.say(&format!("{what} of {archive} is at {label} ({how})."));
         match (&self.mount, &self.to_qube) {
             (Some(dir), _) => {
                 console.say(&format!("Its files:   {}", dir.display()));

@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn the_mode_tells_where_the_key_is() {
-        let of = |args: &[&str]| key(&args.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(of(&["init", "-e", "keyfile-blake2"]), Some(Key::File));
-        assert_eq!(of(&["init", "--encryption=repokey", "-v"]), Some(Key::Repository));
-        assert_eq!(of(&["init", "-eauthenticated"]), Some(Key::Repository));
-        assert_eq!(of(&["init", "--encryption", "none"]), Some(Key::None));
-        assert_eq!(of(&["init"]), None);
+        let key_of = |args: &[&str]| key(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(key_of(&["init", "-e", "keyfile-blake2"]), Some(Key::File));
+        assert_eq!(key_of(&["init", "--encryption=repokey", "-v"]), Some(Key::Repository));
+        assert_eq!(key_of(&["init", "-eauthenticated"]), Some(Key::Repository));
+        assert_eq!(key_of(&["init", "--encryption", "none"]), Some(Key::None));
+        assert_eq!(key_of(&["init"]), None);
     }
 }

@@ -294,13 +294,13 @@ mod tests {
 
     #[test]
     fn only_who_needs_the_configured_repository_is_made_to_reach_it() {
-        let of = |args: &[&str]| need(args[0], &args.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(of(&["list", "::a"]), Some(Need::Reading));
-        assert_eq!(of(&["list", "--bypass-lock", "::a"]), Some(Need::Repository));
-        assert_eq!(of(&["delete", "::a"]), Some(Need::Repository));
-        assert_eq!(of(&["init", "-e", "none"]), Some(Need::Place));
+        let need_of = |args: &[&str]| need(args[0], &args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(need_of(&["list", "::a"]), Some(Need::Reading));
+        assert_eq!(need_of(&["list", "--bypass-lock", "::a"]), Some(Need::Repository));
+        assert_eq!(need_of(&["delete", "::a"]), Some(Need::Repository));
+        assert_eq!(need_of(&["init", "-e", "none"]), Some(Need::Place));
         for args in [&["help", "patterns"][..], &["list", "--help"], &["list", "--rsh=my ssh"], &["serve"]] {
-            assert_eq!(of(args), None, "{args:?}");
+            assert_eq!(need_of(args), None, "{args:?}");
         }
     }
 

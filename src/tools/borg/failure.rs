@@ -30,9 +30,9 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
     match id.unwrap_or_default() {
         "PassphraseWrong" => wrong_passphrase(borg, doing, &key_of(borg)),
         "NoPassphraseFailure" | "PasscommandFailure" => {
-            failed(Kind::Failed, "no passphrase could be had").because(said(lines, ended))
+            failed(Kind::Failed, "no passphrase could be had").because(summary(lines, ended))
         }
-        "KeyfileNotFoundError" | "RepoKeyNotFoundError" => no_key(borg, doing).because(said(lines, ended)),
+        "KeyfileNotFoundError" | "RepoKeyNotFoundError" => no_key(borg, doing).because(summary(lines, ended)),
         "LockTimeout" | "LockError" | "LockErrorT" | "LockFailed" => locked(borg, failed, lines, ended),
         "PathNotAllowed" => not_allowed(borg, doing),
         "Repository.DoesNotExist" => no_repository(borg, doing),
@@ -43,29 +43,30 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
         "Archive.DoesNotExist" => failed(Kind::NotFound, "the archive is not there any more")
             .hint("`borg-offsite-backup list` shows those that are"),
         "ConnectionClosed" | "ConnectionClosedWithHint" | "ConnectionBrokenWithHint" => {
-            connection_closed(borg, doing).because(said(lines, ended))
+            connection_closed(borg, doing).because(summary(lines, ended))
         }
         _ if over_quota(lines) => {
             failed(Kind::Failed, &format!("the storage quota of {repository} is reached"))
-                .because(said(lines, ended))
+                .because(summary(lines, ended))
                 .hint("`borg-offsite-backup delete` and `prune` remove archives, but free no space;")
                 .hint("`borg-offsite-backup compact` after them does; or the server's owner raises the quota")
         }
-        _ if broke_off(lines) => connection_closed(borg, doing).because(said(lines, ended)),
+        _ if broke_off(lines) => connection_closed(borg, doing).because(summary(lines, ended)),
         "IntegrityError" | "IntegrityErrorBase" | "Repository.ObjectNotFound" | "DecompressionError" => {
-            failed(Kind::Damaged, &format!("the data in {repository} is damaged")).because(said(lines, ended))
+            failed(Kind::Damaged, &format!("the data in {repository} is damaged"))
+                .because(summary(lines, ended))
         }
         "ArchiveTAMInvalid" => not_authentic(doing),
         "MandatoryFeatureUnsupported" => {
             failed(Kind::Failed, &format!("{repository} was written by a newer borg"))
-                .because(said(lines, ended))
+                .because(summary(lines, ended))
                 .hint("install a borg that knows this feature")
         }
         _ if missing_key_file(lines, borg) => {
             failed(Kind::Failed, &format!("there is no key file {}", borg.key_file().display()))
                 .hint("put the key that you saved there, mode 0600, or set BORG_KEY_FILE")
         }
-        _ => failed(Kind::Failed, &format!("borg failed on {repository}")).because(said(lines, ended)),
+        _ => failed(Kind::Failed, &format!("borg failed on {repository}")).because(summary(lines, ended)),
     }
 }
 
@@ -150,7 +151,7 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     let repository = borg.repository();
     if lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "LockFailed")) {
         return failed(Kind::Failed, &format!("{repository} cannot be locked"))
-            .because(said(lines, ended))
+            .because(summary(lines, ended))
             .hint("borg must be able to write in the repository's directory; without a lock work `list`, `info`,")
             .hint("`extract`, `diff`, `export-tar`, and without `--source stream` `mount`, `restore` and `verify`");
     }
@@ -158,7 +159,7 @@ fn locked(borg: &Borg, failed: impl Fn(Kind, &str) -> Error, lines: &[Line], end
     let error = failed(Kind::Busy, &format!("{repository} is locked"));
     let error = if holders.is_empty() {
         error
-            .because(said(lines, ended))
+            .because(summary(lines, ended))
             .hint("who holds it is written in the repository's lock.roster and lock.exclusive, on the server")
     } else {
         let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
@@ -198,16 +199,16 @@ fn key_of(borg: &Borg) -> String {
 }
 
 /// What borg said, short: its errors, else the last lines that are no progress.
-fn said(lines: &[Line], ended: Ended) -> Error {
+fn summary(lines: &[Line], ended: Ended) -> Error {
     let text = |wanted: fn(Level) -> bool| -> Vec<&str> {
-        let of = |line| match line {
+        let relevant = |line| match line {
             &Line::Message { level, ref text, .. } if wanted(level) => {
                 // Of a Python traceback the exception itself is what a person can use.
                 text.lines().rev().find(|l| l.contains("Error:")).or_else(|| text.lines().next())
             }
             _ => None,
         };
-        lines.iter().filter_map(of).filter(|l| !l.trim().is_empty()).collect()
+        lines.iter().filter_map(relevant).filter(|l| !l.trim().is_empty()).collect()
     };
     let mut message = text(|level| level >= Level::Warning);
     let skip = message.len().saturating_sub(4);

@@ -93,17 +93,17 @@ impl Guess {
             self.at += 1;
             return Ok(true);
         }
-        let said = match self.asked {
+        let passphrase = match self.asked {
             ASKED_AT_MOST => None,
             _ => terminal::ask_secret(question)?,
         };
-        let Some(said) = said else {
+        let Some(passphrase) = passphrase else {
             self.is_wrong = true;
             return Ok(false);
         };
         self.asked += 1;
-        secret::guard_in_place(&said);
-        self.tried.push(said.into());
+        secret::guard_in_place(&passphrase);
+        self.tried.push(passphrase.into());
         self.at += 1;
         Ok(true)
     }

@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn blocks_stand_where_the_target_has_its_pages() {
-        let of = |length, at| blocks(length, at).collect::<Vec<_>>();
-        assert_eq!(of(5000, 4095), [0..1, 1..4097, 4097..5000]);
-        assert_eq!(of(4097, 8192), [0..4096, 4096..4097]);
-        assert!(of(0, 3).is_empty());
+        let blocks_of = |length, at| blocks(length, at).collect::<Vec<_>>();
+        assert_eq!(blocks_of(5000, 4095), [0..1, 1..4097, 4097..5000]);
+        assert_eq!(blocks_of(4097, 8192), [0..4096, 4096..4097]);
+        assert!(blocks_of(0, 3).is_empty());
         assert_eq!(runs(&[0; 9000], &[0; 9000], 1), []);
     }
 

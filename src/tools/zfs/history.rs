@@ -54,12 +54,12 @@ impl History {
     /// When `zpool` fails, or the log is longer than anybody's.
     pub fn read(pool: &str, ours: &str) -> Result<History> {
         let to_error = || Error::failed(format!("cannot read the log of the pool {pool}"));
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&said);
-        let lock = |said: &Mutex<Vec<String>>| said.lock().join("; ");
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&messages);
+        let lock = |messages: &Mutex<Vec<String>>| messages.lock().join("; ");
         let mut child = Command::new("zpool").args(["history", "-i", pool]).spawn(move |line| {
-            let mut said = sink.lock();
-            said.push(String::from_utf8_lossy(line).into_owned());
+            let mut messages = sink.lock();
+            messages.push(String::from_utf8_lossy(line).into_owned());
         })?;
         let stdout = child.stdout().ok_or_else(to_error)?;
         let found = parse(BufReader::new(TimedPipe::new(stdout, PATIENCE)), pool, ours);
@@ -67,7 +67,9 @@ impl History {
         let ended = if found.is_ok() { child.wait_or_interrupt()? } else { child.stop() };
         match found {
             Ok(history) if ended == Ended::Code(0) => Ok(history),
-            Ok(_) => Err(to_error().because(format!("`zpool history` ended with {ended}: {}", lock(&said)))),
+            Ok(_) => {
+                Err(to_error().because(format!("`zpool history` ended with {ended}: {}", lock(&messages))))
+            }
             Err(e) => Err(to_error().because(e)),
         }
     }
@@ -90,7 +92,7 @@ impl History {
         let since = |txg: u64| txg >= then;
         let any_name = self.renamed.iter().any(|txg| since(*txg));
         let replaced =
-            self.replaced.iter().any(|(txg, of)| since(*txg) && (any_name || of == was || of == is));
+            self.replaced.iter().any(|(txg, name)| since(*txg) && (any_name || name == was || name == is));
         match replaced {
             true => not(
                 "other blocks were put into it (`zfs receive -F`, `zfs rollback`), as the log of its pool tells",
@@ -101,7 +103,7 @@ impl History {
 
     fn add(&mut self, line: &str, pool: &str, ours: &str) -> io::Result<()> {
         let Some(entry) = HistoryRecord::parse(line) else { return Ok(()) };
-        if let Some((dataset, name)) = entry.of.split_once('@') {
+        if let Some((dataset, name)) = entry.object.split_once('@') {
             if entry.is("snapshot", pool) && name.starts_with(ours) {
                 self.taken.insert((entry.txg, dataset.to_owned()));
             }
@@ -109,8 +111,8 @@ impl History {
             self.renamed.push(entry.txg);
         } else if !HARMLESS.iter().any(|harmless| entry.is(harmless, pool)) {
             // `tank/v/%recv` and `tank/v/%rollback` become `tank/v`.
-            let of = entry.of.split_once("/%").map_or(entry.of, |(of, _)| of);
-            self.replaced.push((entry.txg, of.to_owned()));
+            let dataset = entry.object.split_once("/%").map_or(entry.object, |(dataset, _)| dataset);
+            self.replaced.push((entry.txg, dataset.to_owned()));
         }
         let kept = self.taken.len() + self.replaced.len() + self.renamed.len();
         if kept > MOST { Err(io::Error::other("it is too long")) } else { Ok(()) }
@@ -123,7 +125,7 @@ struct HistoryRecord<'a> {
     /// What was done, and the pool: `clone swap tank`.
     doing: &'a str,
     /// The dataset or snapshot, without its pool.
-    of: &'a str,
+    object: &'a str,
 }
 
 impl<'a> HistoryRecord<'a> {
@@ -133,14 +135,14 @@ impl<'a> HistoryRecord<'a> {
         let (txg, rest) = rest.split_once("] ")?;
         // No name has a bracket.
         let (rest, _) = rest.split_once(" (")?;
-        let (doing, of) = rest.split_once('/')?;
-        Some(HistoryRecord { txg: txg.parse().ok()?, doing, of })
+        let (doing, object) = rest.split_once('/')?;
+        Some(HistoryRecord { txg: txg.parse().ok()?, doing, object })
     }
 
     /// Whether it is this operation in `pool`, or in one of another name: `clone tank`, and not `clone swap tank`.
     fn is(&self, operation: &str, pool: &str) -> bool {
-        let of = self.doing.strip_prefix(operation).and_then(|rest| rest.strip_prefix(' '));
-        of.is_some_and(|of| of == pool || !of.contains(' '))
+        let named = self.doing.strip_prefix(operation).and_then(|rest| rest.strip_prefix(' '));
+        named.is_some_and(|named| named == pool || !named.contains(' '))
     }
 }
 

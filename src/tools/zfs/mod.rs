@@ -243,23 +243,23 @@ pub fn destroy(name: &str) -> Result<()> {
     let mut tries = 0;
     loop {
         let output = Command::new("zfs").args(["destroy", name]).finish(PATIENCE)?;
-        let Some(said) = failure(&output) else { return Ok(()) };
-        if said.contains("does not exist") || said.contains("could not find any snapshots") {
+        let Some(message) = failure(&output) else { return Ok(()) };
+        if message.contains("does not exist") || message.contains("could not find any snapshots") {
             return Ok(());
         }
         tries += 1;
-        if !said.contains("busy") {
-            return Err(Error::failed(format!("cannot destroy {name}")).because(said));
+        if !message.contains("busy") {
+            return Err(Error::failed(format!("cannot destroy {name}")).because(message));
         }
         if tries == BUSY_TRIES {
-            return Err(busy(name, said));
+            return Err(busy(name, message));
         }
         std::thread::sleep(BUSY_PAUSE);
     }
 }
 
-fn busy(name: &str, said: String) -> Error {
-    let mut error = Error::new(Kind::Busy, format!("cannot destroy {name}")).because(said);
+fn busy(name: &str, message: String) -> Error {
+    let mut error = Error::new(Kind::Busy, format!("cannot destroy {name}")).because(message);
     let device = std::fs::canonicalize(device_link(name)).ok();
     for user in device.iter().flat_map(|device| holders::below(device)) {
         error = error.hint(format!("held by {user}"));
@@ -304,7 +304,7 @@ fn run(args: &[&str], doing: &str) -> Result<Vec<u8>> {
     let output = Command::new("zfs").args(args).output()?;
     match failure(&output) {
         None => Ok(output.stdout),
-        Some(said) => Err(Error::failed(format!("cannot {doing}")).because(said)),
+        Some(message) => Err(Error::failed(format!("cannot {doing}")).because(message)),
     }
 }
 
@@ -312,8 +312,8 @@ fn failure(output: &Output) -> Option<String> {
     if output.ended == Ended::Code(0) {
         return None;
     }
-    let said = String::from_utf8_lossy(&output.stderr.join(&b"; "[..])).into_owned();
-    Some(if said.is_empty() { format!("zfs ended: {}", output.ended) } else { said })
+    let message = String::from_utf8_lossy(&output.stderr.join(&b"; "[..])).into_owned();
+    Some(if message.is_empty() { format!("zfs ended: {}", output.ended) } else { message })
 }
 
 fn parse_all<T>(bytes: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {

@@ -254,8 +254,8 @@ mod tests {
             (altered(9, 40, &[0]), "end is that of another"),
         ];
         for (bytes, why) in cases {
-            let said = read(&bytes).unwrap_err();
-            assert!(said.contains(why), "{said} instead of {why}");
+            let error = read(&bytes).unwrap_err();
+            assert!(error.contains(why), "{error} instead of {why}");
         }
     }
 

@@ -59,8 +59,8 @@ pub fn lists_every_hole() -> bool {
 /// # Errors
 /// When `zfs` fails, or writes what we do not understand.
 pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&said);
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&messages);
     let mut child = Command::new("zfs")
         .args(["send", "-i", &from.name, &to.name])
         .spawn(move |line| lock(&sink).push(String::from_utf8_lossy(line).into_owned()))?;
@@ -71,14 +71,14 @@ pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     let found = stream::changes(stream, Span { from: from.guid, to: to.guid }, size);
     interrupt::check()?;
     let ended = if found.is_ok() { child.wait_or_interrupt()? } else { child.stop() };
-    let said = lock(&said).join("; ");
+    let messages = lock(&messages).join("; ");
     match found {
         Ok(changes) if ended == Ended::Code(0) => Ok(changes),
-        Err(why) if said.is_empty() => {
+        Err(why) if messages.is_empty() => {
             Err(to_error().because(format!("its stream has an unknown form: {why}")))
         }
-        _ if said.is_empty() => Err(to_error().because(format!("`zfs send` ended with {ended}"))),
-        _ => Err(to_error().because(said)),
+        _ if messages.is_empty() => Err(to_error().because(format!("`zfs send` ended with {ended}"))),
+        _ => Err(to_error().because(messages)),
     }
 }
 

@@ -186,21 +186,21 @@ fn arguments(reader: &mut Reader<'_>) -> Result<Vec<String>, Stop> {
 
 impl Exception {
     fn into_error(self) -> Error {
-        let said = self.arguments.join(", ");
+        let message = self.arguments.join(", ");
         let first = self.arguments.first().map(String::as_str);
         match self.class.as_str() {
             "ObjectNotFound" => match first.and_then(Id::from_hex) {
                 Some(id) => Error::NotFound(id),
-                None => Error::Refused { class: self.class, message: said },
+                None => Error::Refused { class: self.class, message },
             },
-            "IntegrityError" => Error::integrity(format!("the server says: {said}")),
-            "PathNotAllowed" => Error::NotAllowed(said),
+            "IntegrityError" => Error::integrity(format!("the server says: {message}")),
+            "PathNotAllowed" => Error::NotAllowed(message),
             "DoesNotExist" | "InvalidRepository" => {
-                Error::NoRepository(format!("the server says {}: {said}", self.class))
+                Error::NoRepository(format!("the server says {}: {message}", self.class))
             }
             "AtticRepository" => Error::unsupported("a repository of Attic"),
-            "InvalidRPCMethod" => Error::unsupported(format!("the server does not know the call {said}")),
-            _ => Error::Refused { class: self.class, message: said },
+            "InvalidRPCMethod" => Error::unsupported(format!("the server does not know the call {message}")),
+            _ => Error::Refused { class: self.class, message },
         }
     }
 }
