@@ -40,8 +40,8 @@ impl Chunks {
     }
 
     /// As [`Contents::are`].
-    pub fn are(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
-        self.contents.are(pieces)
+    pub fn matches(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
+        self.contents.matches(pieces)
     }
 
     /// As [`Contents::request`].

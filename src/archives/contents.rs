@@ -98,9 +98,9 @@ impl Contents {
     }
 
     /// Whether each of the chunks holds these bytes, which are as long.
-    pub fn are(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
+    pub fn matches(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
         let listed: Vec<_> = pieces.iter().map(|(chunk, bytes)| (chunk.id, *bytes)).collect();
-        self.catalog.repository().are(&listed)
+        self.catalog.repository().matches(&listed)
     }
 
     /// Asks for a chunk; it is on its way from now on.

@@ -75,7 +75,7 @@ impl Survey<'_> {
             }
         }
         let listed: Vec<_> = read.iter().map(|(n, chunk)| (*chunk, &*buffers[*n])).collect();
-        for ((n, _), right) in read.iter().zip(pieces.chunks().are(&listed)) {
+        for ((n, _), right) in read.iter().zip(pieces.chunks().matches(&listed)) {
             if right {
                 verdicts[*n] = Verdict::Right;
             }

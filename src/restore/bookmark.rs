@@ -70,7 +70,7 @@ fn may_differ(changes: Changes, image: &Image, target: &Target) -> Result<(Vec<R
             if is_in_doubt {
                 let bytes = target.read(&mut buffer, &piece.range)?;
                 read += bytes.len() as u64;
-                if chunks.are(&[(chunk, bytes)]) == [true] {
+                if chunks.matches(&[(chunk, bytes)]) == [true] {
                     continue;
                 }
             }

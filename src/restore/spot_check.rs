@@ -56,7 +56,7 @@ pub fn look(chunks: &Chunks, target: &Target, may_differ: &[Range<u64>]) -> Resu
         let bytes = target.read(&mut buffer, &range)?;
         looked.read += bytes.len() as u64;
         let is_right = match piece.chunk {
-            Some(chunk) => chunks.are(&[(chunk, bytes)]) == [true],
+            Some(chunk) => chunks.matches(&[(chunk, bytes)]) == [true],
             None => is_zero(bytes),
         };
         if !is_right {

@@ -189,10 +189,9 @@ impl Repository {
         self.zeros.is_zero(|plain| self.format.id_of(plain), chunk)
     }
 
-    /// Tells of each of several pieces of plain bytes whether it is what the chunk of this id
-    /// holds; nothing is fetched for it. Several at once are faster, as with
-    /// [`Repository::receive_all`].
-    pub fn are(&self, pieces: &[(Id, &[u8])]) -> Vec<bool> {
+    /// Whether each of these pieces of plain bytes is what the chunk of its id holds. Fetches
+    /// nothing. Several at once are faster, as with [`Repository::receive_all`].
+    pub fn matches(&self, pieces: &[(Id, &[u8])]) -> Vec<bool> {
         self.format.check(pieces).iter().map(Result::is_ok).collect()
     }
 

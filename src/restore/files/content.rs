@@ -117,7 +117,7 @@ impl Content {
             .filter_map(|(at, (n, piece))| Some((*n, (piece.chunk?, buffers.get(at)))))
             .collect();
         let pieces: Vec<_> = listed.iter().map(|(_, piece)| *piece).collect();
-        for ((n, _), is_right) in listed.iter().zip(contents.are(&pieces)) {
+        for ((n, _), is_right) in listed.iter().zip(contents.matches(&pieces)) {
             same[*n] &= is_right;
         }
         Ok(same)
@@ -181,7 +181,7 @@ pub fn which_are_right(
         }
     }
     let listed: Vec<_> = to_hash.iter().map(|(n, chunk)| (*chunk, buffers.get(*n))).collect();
-    for ((n, _), is_right) in to_hash.iter().zip(contents.are(&listed)) {
+    for ((n, _), is_right) in to_hash.iter().zip(contents.matches(&listed)) {
         right[*n] = is_right;
     }
     right
