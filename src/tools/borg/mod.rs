@@ -1,7 +1,8 @@
 //! borg: the repository it works on, the environment it gets, and the calls that we make of it.
 //!
 //! ```text
-//! preflight, origins     what is in the way, and where archives come from
+//! preflight -> obstacle  what is in the way
+//! origins                where archives come from
 //! calls -> failure       our own calls, and what a failure means
 //! commands               borg with its environment
 //! tries, places, unlocked, remote_path
@@ -18,6 +19,7 @@ mod failure;
 mod foreign;
 mod lock;
 mod log;
+mod obstacle;
 mod origins;
 mod passphrase;
 mod places;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Mark, PATIENCE};
+use super::command::PATIENCE;
+use super::listing::Mark;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, TimedPipe, interrupt};
 

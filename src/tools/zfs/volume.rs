@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::command::{PATIENCE, run};
+use super::listing::Mark;
 use super::stream::{self, Changes, Span};
-use super::{Mark, PATIENCE, run};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, TimedPipe, interrupt};
 
