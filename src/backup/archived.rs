@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What borg counted; sizes in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,16 @@ pub struct Statistics {
     /// Regular files.
     #[serde(rename = "nfiles")]
     pub files: u64,
+}
+
+impl Statistics {
+    /// The members of JSON objects that describe an archive; null if `statistics` are unknown.
+    pub(super) fn members(statistics: Option<Statistics>) -> impl Iterator<Item = (String, Value)> {
+        let names = ["original_size", "compressed_size", "deduplicated_size", "files"];
+        let figures = statistics.map(|s| [s.original_size, s.compressed_size, s.deduplicated_size, s.files]);
+        let member = move |(n, name): (usize, &str)| (name.to_owned(), figures.map(|all| all[n]).into());
+        names.into_iter().enumerate().map(member)
+    }
 }
 
 /// An archive that stands.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::archived::Statistics;
 use super::report::{Outcome, Report};
 use crate::error::{Error, Result};
 
@@ -12,10 +13,6 @@ pub(super) fn numbers(report: &Report) -> Map<String, Value> {
         "host": nix::unistd::gethostname().unwrap_or_default().to_string_lossy(),
         "repository": report.repository,
         "archive": report.name,
-        "original_size": report.statistics.original_size,
-        "compressed_size": report.statistics.compressed_size,
-        "deduplicated_size": report.statistics.deduplicated_size,
-        "files": report.statistics.files,
         "warnings": report.warnings,
         "changed": report.changed,
         "caches": report.caches,
@@ -24,10 +21,12 @@ pub(super) fn numbers(report: &Report) -> Map<String, Value> {
         "kept": report.kept,
         "seconds": Map::from_iter(seconds),
     });
-    match answer {
+    let mut answer = match answer {
         Value::Object(answer) => answer,
         _ => Map::new(),
-    }
+    };
+    answer.extend(Statistics::members(Some(report.statistics)));
+    answer
 }
 
 /// What became of the backup: `outcome`, and `error` with its hints where there is one.

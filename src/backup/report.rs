@@ -69,7 +69,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(name: String) -> Report {
+    /// Of a run that has not done anything yet.
+    pub fn new(name: String) -> Report {
         Report {
             repository: String::new(),
             name,

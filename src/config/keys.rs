@@ -301,7 +301,7 @@ pub fn key(name: &str) -> Option<&'static Key> {
 }
 
 /// A configuration in which no key is set.
-pub(super) fn defaults() -> Config {
+pub fn defaults() -> Config {
     let (mut config, mut reader) = (Config::default(), Reader::default());
     for key in &KEYS {
         if let Some(value) = key.default.and_then(|default| json::parse(default).ok()) {

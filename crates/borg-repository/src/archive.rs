@@ -3,8 +3,9 @@
 use super::crypto::Crypto;
 use super::error::{Error, Result};
 use super::id::Id;
-use super::msgpack::{Reader, Stop, Token, each_field, text};
-use super::tam::{Authenticity, Context, Tam};
+use super::msgpack::{Reader, Stop, Token, text};
+use super::signed::Signed;
+use super::tam::{Authenticity, Context};
 
 /// What an archive says of itself.
 #[derive(Debug, Clone)]
@@ -39,76 +40,43 @@ impl Archive {
     /// `Integrity` when they are no archive, `Unsupported` for an unknown version.
     #[doc(hidden)]
     pub fn parse(id: Id, packed: &[u8], crypto: &Crypto) -> Result<Self> {
-        let parts = Parts::read(packed).map_err(|stop| match stop {
-            Stop::More => Error::integrity(format!("the archive {id} is truncated")),
-            Stop::Broken(why) => Error::integrity(format!("the archive {id} is broken: {why}")),
-        })?;
-        if parts.version != Some(1) {
-            return Err(Error::unsupported(format!("an archive of version {:?}", parts.version)));
-        }
-        let authenticity = match &parts.tam {
-            Some(tam) => tam.judge(packed, Context::Archive, crypto),
-            None => Authenticity::Missing,
-        };
-        Ok(Archive {
+        let mut archive = Archive {
             id,
-            name: parts.name,
-            time: parts.time,
-            hostname: parts.hostname,
-            username: parts.username,
-            comment: parts.comment,
-            command_line: parts.command_line,
-            chunker: parts.chunker,
-            authenticity,
-            items: parts.items,
-        })
-    }
-}
-
-#[derive(Default)]
-struct Parts<'a> {
-    version: Option<i64>,
-    name: Vec<u8>,
-    time: String,
-    hostname: String,
-    username: String,
-    comment: String,
-    command_line: Vec<String>,
-    chunker: String,
-    items: Vec<Id>,
-    tam: Option<Tam<'a>>,
-}
-
-impl<'a> Parts<'a> {
-    fn read(packed: &'a [u8]) -> Result<Self, Stop> {
-        let mut reader = Reader::new(packed);
-        let mut parts = Parts::default();
-        each_field(&mut reader, |name, reader| {
-            match name {
-                b"version" => match reader.token()? {
-                    Token::Int(n) => parts.version = Some(n),
-                    _ => return Err(Stop::Broken("its version is not a number")),
-                },
-                b"name" => match reader.token()? {
-                    Token::Bytes(name) => parts.name = name.to_vec(),
-                    _ => return Err(Stop::Broken("its name is not a string")),
-                },
-                b"time" => parts.time = text(reader)?,
-                b"hostname" => parts.hostname = text(reader)?,
-                b"username" => parts.username = text(reader)?,
-                b"comment" => parts.comment = text(reader)?,
-                b"cmdline" => parts.command_line = words(reader)?,
-                b"chunker_params" => parts.chunker = chunker(reader)?,
-                b"items" => parts.items = ids(reader)?,
-                b"tam" => parts.tam = Some(Tam::read(reader)?),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        if reader.remaining() > 0 {
-            return Err(Stop::Broken("there is data behind its end"));
+            name: Vec::new(),
+            time: String::new(),
+            hostname: String::new(),
+            username: String::new(),
+            comment: String::new(),
+            command_line: Vec::new(),
+            chunker: String::new(),
+            authenticity: Authenticity::Missing,
+            items: Vec::new(),
+        };
+        let what = format!("the archive {id}");
+        let signed = Signed::read(packed, &what, |field, reader| archive.read_field(field, reader))?;
+        if signed.version != Some(1) {
+            return Err(Error::unsupported(format!("an archive of version {:?}", signed.version)));
         }
-        Ok(parts)
+        archive.authenticity = signed.authenticity(Context::Archive, crypto);
+        Ok(archive)
+    }
+
+    fn read_field(&mut self, field: &[u8], reader: &mut Reader<'_>) -> Result<(), Stop> {
+        match field {
+            b"name" => match reader.token()? {
+                Token::Bytes(name) => self.name = name.to_vec(),
+                _ => return Err(Stop::Broken("its name is not a string")),
+            },
+            b"time" => self.time = text(reader)?,
+            b"hostname" => self.hostname = text(reader)?,
+            b"username" => self.username = text(reader)?,
+            b"comment" => self.comment = text(reader)?,
+            b"cmdline" => self.command_line = words(reader)?,
+            b"chunker_params" => self.chunker = chunker(reader)?,
+            b"items" => self.items = ids(reader)?,
+            _ => reader.skip()?,
+        }
+        Ok(())
     }
 }
 
@@ -125,40 +93,36 @@ fn ids(reader: &mut Reader<'_>) -> Result<Vec<Id>, Stop> {
     Ok(ids)
 }
 
-/// Texts; what else there may be says nothing to us.
+/// The texts of a list. Values of other types are left out.
 fn words(reader: &mut Reader<'_>) -> Result<Vec<String>, Stop> {
-    let Token::Array(count) = reader.peek()? else {
-        reader.skip()?;
-        return Ok(Vec::new());
-    };
-    reader.token()?;
     let mut words = Vec::new();
-    for _ in 0..count {
-        if let Token::Bytes(word) = reader.peek()? {
+    each_value(reader, |value| {
+        if let Token::Bytes(word) = value {
             words.push(String::from_utf8_lossy(word).into_owned());
         }
-        reader.skip()?;
-    }
+    })?;
     Ok(words)
 }
 
-/// The list as borg takes it on the command line; of old archives it is four numbers.
+/// The list as borg takes it on the command line; in old archives it is four numbers.
 fn chunker(reader: &mut Reader<'_>) -> Result<String, Stop> {
-    let Token::Array(count) = reader.peek()? else {
-        reader.skip()?;
-        return Ok(String::new());
-    };
-    reader.token()?;
     let mut parts = Vec::new();
-    for _ in 0..count {
-        match reader.peek()? {
-            Token::Bytes(name) => parts.push(String::from_utf8_lossy(name).into_owned()),
-            Token::Int(n) => parts.push(n.to_string()),
-            _ => {}
-        }
-        reader.skip()?;
-    }
+    each_value(reader, |value| match value {
+        Token::Bytes(name) => parts.push(String::from_utf8_lossy(name).into_owned()),
+        Token::Int(n) => parts.push(n.to_string()),
+        _ => {}
+    })?;
     Ok(parts.join(","))
+}
+
+/// Gives each value of the list that comes next to `each`. Anything but a list counts as an empty one.
+fn each_value(reader: &mut Reader<'_>, mut each: impl FnMut(Token<'_>)) -> Result<(), Stop> {
+    let Token::Array(count) = reader.peek()? else { return reader.skip() };
+    reader.token()?;
+    (0..count).try_for_each(|_| {
+        each(reader.peek()?);
+        reader.skip()
+    })
 }
 
 #[cfg(test)]

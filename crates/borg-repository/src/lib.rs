@@ -36,7 +36,7 @@
 //! repository                             the whole: archives, items, chunks
 //! borg1, behind the trait in format      what the bytes of an object mean
 //! manifest | archive | items | security  what is in a repository
-//! tam
+//! signed, tam                            whether someone with the key wrote it
 //! key | crypto | compression             from an object to its plain bytes
 //! cached                                 objects of a server, kept on disk
 //! local | remote, behind store           from an id to an object: a directory, a server
@@ -69,6 +69,7 @@ mod repository;
 pub mod secret;
 mod security;
 mod segment;
+mod signed;
 mod store;
 mod tam;
 mod zeros;

@@ -4,7 +4,8 @@ use super::crypto::Crypto;
 use super::error::{Error, Result};
 use super::id::Id;
 use super::msgpack::{Reader, Stop, Token, each_field, text};
-use super::tam::{Authenticity, Context, Tam};
+use super::signed::Signed;
+use super::tam::{Authenticity, Context};
 
 /// What borg 2 begins its manifests with.
 const BORG_2: [u8; 4] = [0xc1; 4];
@@ -43,14 +44,20 @@ impl Manifest {
         if packed.starts_with(&BORG_2) {
             return Err(Error::unsupported("a repository of borg 2"));
         }
-        let parts = Parts::read(packed).map_err(|stop| match stop {
-            Stop::More => Error::integrity("the manifest is truncated"),
-            Stop::Broken(why) => Error::integrity(format!("the manifest is broken: {why}")),
+        let (mut archives, mut timestamp, mut features) = (Vec::new(), String::new(), Vec::new());
+        let signed = Signed::read(packed, "the manifest", |field, reader| match field {
+            b"archives" => each_field(reader, |name, reader| {
+                archives.push(entry(name, reader)?);
+                Ok(())
+            }),
+            b"timestamp" => text(reader).map(|text| timestamp = text),
+            b"config" => each_field(reader, |name, reader| match name {
+                b"feature_flags" => mandatory_features(&mut features, reader),
+                _ => reader.skip(),
+            }),
+            _ => reader.skip(),
         })?;
-        let authenticity = match &parts.tam {
-            Some(tam) => tam.judge(packed, Context::Manifest, crypto),
-            None => Authenticity::Missing,
-        };
+        let authenticity = signed.authenticity(Context::Manifest, crypto);
         match authenticity {
             Authenticity::Authenticated => {}
             Authenticity::Wrong => return Err(Error::integrity("the manifest is not authentic")),
@@ -62,55 +69,13 @@ impl Manifest {
             }
             Authenticity::Missing | Authenticity::Unknown => {}
         }
-        if !matches!(parts.version, Some(1 | 2)) {
-            return Err(Error::unsupported(format!("a manifest of version {:?}", parts.version)));
+        if !matches!(signed.version, Some(1 | 2)) {
+            return Err(Error::unsupported(format!("a manifest of version {:?}", signed.version)));
         }
-        if !parts.features.is_empty() {
-            return Err(Error::unsupported(format!("the repository needs {}", parts.features.join(", "))));
+        if !features.is_empty() {
+            return Err(Error::unsupported(format!("the repository needs {}", features.join(", "))));
         }
-        Ok(Manifest { archives: parts.archives, timestamp: parts.timestamp, authenticity })
-    }
-}
-
-/// The manifest before it is trusted.
-#[derive(Default)]
-struct Parts<'a> {
-    version: Option<i64>,
-    archives: Vec<ManifestEntry>,
-    timestamp: String,
-    /// Features that a reader must know.
-    features: Vec<String>,
-    tam: Option<Tam<'a>>,
-}
-
-impl<'a> Parts<'a> {
-    fn read(packed: &'a [u8]) -> Result<Self, Stop> {
-        let mut reader = Reader::new(packed);
-        let mut parts = Parts::default();
-        each_field(&mut reader, |name, reader| {
-            match name {
-                b"version" => match reader.token()? {
-                    Token::Int(n) => parts.version = Some(n),
-                    _ => return Err(Stop::Broken("its version is not a number")),
-                },
-                b"archives" => each_field(reader, |name, reader| {
-                    parts.archives.push(entry(name, reader)?);
-                    Ok(())
-                })?,
-                b"timestamp" => parts.timestamp = text(reader)?,
-                b"config" => each_field(reader, |name, reader| match name {
-                    b"feature_flags" => features(&mut parts.features, reader),
-                    _ => reader.skip(),
-                })?,
-                b"tam" => parts.tam = Some(Tam::read(reader)?),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        if reader.remaining() > 0 {
-            return Err(Stop::Broken("there is data behind its end"));
-        }
-        Ok(parts)
+        Ok(Manifest { archives, timestamp, authenticity })
     }
 }
 
@@ -131,8 +96,8 @@ fn entry(name: &[u8], reader: &mut Reader<'_>) -> Result<ManifestEntry, Stop> {
     Ok(ManifestEntry { name: name.to_vec(), id, time })
 }
 
-/// The mandatory features for reading; borg 1.x knows none.
-fn features(found: &mut Vec<String>, reader: &mut Reader<'_>) -> Result<(), Stop> {
+/// The features that a reader must know; borg 1.x has none.
+fn mandatory_features(found: &mut Vec<String>, reader: &mut Reader<'_>) -> Result<(), Stop> {
     each_field(reader, |operation, reader| match operation {
         b"read" => each_field(reader, |kind, reader| match kind {
             b"mandatory" => {

@@ -1,34 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Dataset as Wanted, Hooks, Selection};
+use crate::config::{Dataset as Wanted, Selection, keys};
 use crate::tools::zfs::{DatasetKind, Mountpoint};
 
 pub fn config(paths: &[&str]) -> Config {
     Config {
-        file: "/etc/x.conf".into(),
-        backup_server: None,
-        backup_user: None,
-        remote_path: None,
         backup_path: "/srv/backup".into(),
-        bridge_vm: None,
-        ssh_from: None,
-        datasets_to_backup: vec![],
         filesystems_to_backup: paths.iter().map(PathBuf::from).collect(),
-        exclude_patterns: vec![],
-        keep_daily: 7,
-        keep_weekly: 4,
-        keep_monthly: 12,
-        compression: "auto,zstd".into(),
-        prune_on_days: None,
-        compact_after_prune: false,
-        keep_bookmarks: true,
-        fail_on_warnings: false,
-        exclude_caches: true,
-        stall_limit: std::time::Duration::from_secs(3600),
-        archive_suffix: None,
-        earlier_host_names: vec![],
-        hooks: Hooks::default(),
+        ..keys::defaults()
     }
 }
 

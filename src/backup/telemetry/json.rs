@@ -3,6 +3,7 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
+use super::super::archived::Statistics;
 use super::run_history::{ArchiveRecord, LastRun, RunHistory};
 
 impl RunHistory {
@@ -29,17 +30,14 @@ fn run(run: &LastRun) -> Value {
 }
 
 fn archive(entry: &ArchiveRecord) -> Value {
-    let statistics = entry.made.map(|made| made.statistics);
-    json!({
-        "archive": entry.name,
-        "id": entry.id,
-        "start": time(entry.start),
-        "end": entry.made.map(|made| time(made.end)),
-        "original_size": statistics.map(|s| s.original_size),
-        "compressed_size": statistics.map(|s| s.compressed_size),
-        "deduplicated_size": statistics.map(|s| s.deduplicated_size),
-        "files": statistics.map(|s| s.files),
-    })
+    let members = [
+        ("archive".to_owned(), entry.name.clone().into()),
+        ("id".to_owned(), entry.id.clone().into()),
+        ("start".to_owned(), time(entry.start).into()),
+        ("end".to_owned(), entry.made.map(|made| time(made.end)).into()),
+    ];
+    let statistics = Statistics::members(entry.made.map(|made| made.statistics));
+    members.into_iter().chain(statistics).collect()
 }
 
 /// Of seconds since 1970.

@@ -212,34 +212,13 @@ mod tests {
     use crate::backup::{Retention, Statistics};
 
     fn report() -> Report {
-        Report {
-            repository: "/srv/backup".into(),
-            name: "2026-11-24".into(),
-            label: String::new(),
-            places: vec![],
-            outcome: Ok(Outcome::Made(Ok(Retention::NotToday))),
-            made: None,
-            archives: None,
-            statistics: Statistics {
-                original_size: 96_100_000_000,
-                compressed_size: 50_000_000_000,
-                deduplicated_size: 1_300_000_000,
-                files: 200_000,
-            },
-            warnings: 0,
-            changed: 0,
-            caches: 0,
-            unread: 0,
-            missing: vec![],
-            is_unmarked: false,
-            kept: None,
-            misnamed: None,
-            preparing: Duration::ZERO,
-            staging: Duration::ZERO,
-            archiving: Duration::ZERO,
-            pruning: Duration::ZERO,
-            total: Duration::from_secs(372),
-        }
+        let statistics = Statistics {
+            original_size: 96_100_000_000,
+            compressed_size: 50_000_000_000,
+            deduplicated_size: 1_300_000_000,
+            files: 200_000,
+        };
+        Report { statistics, total: Duration::from_secs(372), ..Report::new("2026-11-24".into()) }
     }
 
     #[test]

@@ -139,32 +139,14 @@ pub(super) fn home() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys;
 
     fn config(server: Option<&str>, user: Option<&str>, path: &str) -> Config {
         Config {
-            file: "x".into(),
             backup_server: server.map(str::to_owned),
             backup_user: user.map(str::to_owned),
             backup_path: path.to_owned(),
-            remote_path: None,
-            bridge_vm: None,
-            ssh_from: None,
-            datasets_to_backup: vec![],
-            filesystems_to_backup: vec![],
-            exclude_patterns: vec![],
-            keep_daily: 7,
-            keep_weekly: 4,
-            keep_monthly: 12,
-            compression: "auto,zstd".into(),
-            prune_on_days: None,
-            compact_after_prune: false,
-            keep_bookmarks: true,
-            fail_on_warnings: false,
-            exclude_caches: true,
-            stall_limit: Duration::from_secs(3600),
-            archive_suffix: None,
-            earlier_host_names: vec![],
-            hooks: crate::config::Hooks::default(),
+            ..keys::defaults()
         }
     }
 
