@@ -1,4 +1,4 @@
-//! An archive that was opened to take something out of it.
+//! An archive that is open for reading.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::error::{Error, Kind, Result};
 use crate::tools::borg::Borg;
 use borg_repository::ItemPath;
 
-/// No list of datasets is longer, in bytes: some 400 a dataset.
+/// The longest dataset list that is read, in bytes. A dataset takes about 400.
 const MANIFEST: u64 = 16 << 20;
 
-/// An archive, its files, and what gives their bytes.
+/// An archive, its tree, and the source of its bytes.
 pub struct Archived {
     pub archive: Archive,
     pub tree: Arc<Tree>,
@@ -43,24 +43,24 @@ pub enum Found {
     Other(ItemPath),
 }
 
-/// A regular file of an archive.
+/// A regular file in an archive.
 pub struct Image {
     pub archive: Archive,
-    /// As the archive has it.
+    /// As the archive spells it.
     pub path: ItemPath,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
     pub bytes: Bytes,
 }
 
-/// What gives an image's bytes.
+/// Where the bytes of an image come from.
 pub enum Bytes {
     Chunks(Chunks),
     Stream(Streamed),
 }
 
 impl Archived {
-    /// Opens the archive. Whoever gives it bytes ends when it is dropped.
+    /// Opens the archive. Dropping it ends the processes that serve its bytes.
     ///
     /// # Errors
     /// When the repository or the archive cannot be read, or there is no such archive.
@@ -73,7 +73,7 @@ impl Archived {
         Ok(Archived { archive, tree, archives })
     }
 
-    /// The reader of the repository; `None` where only borg can read it.
+    /// The native reader; `None` if only borg can read the repository.
     pub fn native(&self) -> Option<&Arc<NativeCatalog>> {
         self.archives.native()
     }
@@ -115,15 +115,15 @@ impl Archived {
         self.at(node, path)
     }
 
-    /// The node of what `wanted` names, even if it is damaged.
+    /// The node that `wanted` names, even if it is damaged.
     pub fn has(&self, wanted: &[u8]) -> Option<NodeId> {
         naming::candidates(wanted).ok()?.into_iter().find_map(|path| self.tree.find(&path))
     }
 
-    /// What the archive says of its ZFS datasets; `None` when it says nothing.
+    /// The dataset list in the archive; `None` if it has none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the list cannot be read.
     pub fn datasets(&self) -> Result<Option<Datasets>> {
         match self.find(&volumes::path_of(volumes::DATASET_LIST.as_bytes())) {
             Ok(Found::Image(file)) => Datasets::from_json(&file.read(MANIFEST)?).map(Some),
@@ -178,7 +178,7 @@ impl Drop for Archived {
 }
 
 impl Image {
-    /// All its bytes, if they are not more than `most`.
+    /// All its bytes. An image of more than `most` bytes is an error.
     fn read(&self, most: u64) -> Result<Vec<u8>> {
         if self.size > most {
             return Err(Error::failed(format!("{} is too long: {} bytes", self.name(), self.size)));

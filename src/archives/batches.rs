@@ -4,13 +4,13 @@ use crossbeam_channel::Receiver;
 
 use super::workers;
 
-/// Chunks of a batch. BLAKE2 hashes four side by side in less than half the time of one by one; twice as many, so
-/// that a long one is not hashed alone for long.
+/// Chunks in a batch. BLAKE2 hashes four at once in less than half the time of four one by one. A
+/// batch has twice as many, so that a long chunk is not hashed alone for long.
 pub const CHUNKS: usize = 8;
-/// A batch has no more bytes than this, unless it is one chunk.
+/// The bytes in a batch, unless one chunk alone has more.
 pub const BYTES: u64 = 16 << 20;
 
-/// `first` and what else waits in `queue`, but not more than a fair share, so that no other thread is idle.
+/// `first` and more from `queue`, but no more than a fair share, so that no thread is idle.
 pub fn share<T>(first: T, queue: &Receiver<T>) -> Vec<T> {
     let share = (queue.len() / workers::count()).min(CHUNKS - 1);
     std::iter::once(first).chain(queue.try_iter().take(share)).collect()

@@ -1,4 +1,4 @@
-//! The chunks that make an image.
+//! An image as a list of chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 pub use super::contents::Piece;
 
-/// An image as its chunks.
+/// The chunks of an image.
 pub struct Chunks {
     contents: Arc<Contents>,
     /// Number of the item that has the bytes.
@@ -29,7 +29,7 @@ impl Chunks {
         self.contents.at(self.item, offset)
     }
 
-    /// The pieces that `range` meets.
+    /// The pieces that overlap `range`.
     pub fn meeting(&self, range: &Range<u64>) -> impl Iterator<Item = Piece> {
         let (mut at, end) = (range.start, range.end.min(self.size));
         std::iter::from_fn(move || {
@@ -65,7 +65,7 @@ impl Chunks {
         self.contents.receive_what_is_right(requests)
     }
 
-    /// Gives the bytes to `each`, chunk by chunk, one after the other.
+    /// Gives the bytes to `each`, one chunk after the other.
     ///
     /// # Errors
     /// As [`Chunks::receive`].
@@ -80,7 +80,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Where zeros stand since `borg check --repair` missed chunks.
+    /// The ranges that `borg check --repair` filled with zeros, because their chunks were lost.
     ///
     /// # Errors
     /// When the archive's metadata cannot be read.
@@ -95,7 +95,7 @@ impl Chunks {
     }
 }
 
-/// Gives the pieces of an image out, in their order, to any number of threads.
+/// Hands out the pieces of an image in order, to any number of threads.
 pub struct Pieces<'a> {
     chunks: &'a Chunks,
     next: Mutex<u64>,
@@ -110,10 +110,10 @@ impl<'a> Pieces<'a> {
         self.chunks
     }
 
-    /// The next pieces that stand together, a batch at most; none at the end.
+    /// The next consecutive pieces, at most a batch; none at the end.
     ///
     /// # Errors
-    /// When the archive's list of chunks ends before the image.
+    /// When the list of chunks is shorter than the image.
     pub fn take(&self) -> Result<Vec<Piece>> {
         let mut next = self.next.lock();
         let mut pieces = Vec::new();

@@ -1,4 +1,4 @@
-//! Which bytes of a file are lost, and why.
+//! The lost bytes of a file, and the reason.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use crate::archive::ranges;
 use crate::error::Error;
 
 pub const REPAIRED: &str = "`borg check --repair` put zeros in the place of chunks that were lost";
-/// Ranges of a file that are told at most.
+/// The most ranges that are kept for a file.
 const MOST_RANGES: usize = 10_000;
-/// Ranges and files that are told to people at most.
+/// The most ranges and files that a message names.
 const SHOWN: usize = 20;
 
-/// A file of which bytes are lost.
+/// A file that lost bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Damaged {
     #[serde(serialize_with = "text")]
     pub path: ItemPath,
-    /// Sorted and apart from each other.
+    /// Sorted, without overlaps.
     #[serde(serialize_with = "pairs")]
     pub ranges: Vec<Range<u64>>,
     pub why: String,
@@ -52,7 +52,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// `error`, with a hint for each of the first files.
+/// Adds a hint to `error` for each of the first files.
 pub fn named(error: Error, damaged: &[Damaged]) -> Error {
     let error = damaged
         .iter()
@@ -64,7 +64,7 @@ pub fn named(error: Error, damaged: &[Damaged]) -> Error {
     }
 }
 
-/// Where zeros stand for chunks that were lost, in a file that `borg check --repair` has seen.
+/// The ranges that `borg check --repair` filled with zeros.
 pub fn repaired(lists: &ChunkLists) -> Vec<Range<u64>> {
     let mut at = 0;
     let mut ranges = Vec::new();

@@ -1,4 +1,4 @@
-//! An archive that is being opened: its tree, and what reads its files.
+//! The tree of an archive, and the reader of its files.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::archive::tree::{Tree, TreeBuilder, View};
 use crate::error::Result;
 use crate::progress::{Monitor, Progress};
 
-/// The tree of `archive` as `view` shows it: remembered, or made of its items and remembered. `monitor` hears how many items
-/// were read.
+/// The tree of `archive` as `view` shows it. A remembered tree is used; otherwise the tree is made
+/// of the archive's items and remembered. `monitor` receives the number of items that were read.
 ///
 /// # Errors
 /// When the archive cannot be read.
@@ -36,7 +36,7 @@ pub fn tree(
     Ok(tree)
 }
 
-/// What reads the files of `tree`, through `cache`, where the archive has this number.
+/// Makes the reader of the files of `tree`. `number` is the archive's number in `cache`.
 pub fn reader(
     catalog: &dyn Catalog,
     archive: &Archive,

@@ -1,4 +1,4 @@
-//! The archives of a repository, through whichever source can read it.
+//! The archives of a repository, read through the source that can read it.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::tools::borg::Borg;
 
-/// Where the bytes come from.
+/// How the bytes of an archive are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Source {
-    /// Chunks where we can read the repository, else streams.
+    /// The native source if it can read the repository, otherwise streams.
     #[default]
     Auto,
     /// Streams of `borg extract`.
     Stream,
-    /// Chunks, read by ourselves.
+    /// The native source: chunks, read without borg.
     Native,
 }
 
@@ -34,7 +34,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub source: Source,
-    /// Which archives there are.
+    /// Which archives are shown.
     pub filter: ArchiveFilter,
     pub limits: Limits,
     pub remembered: Remembered,
@@ -49,11 +49,11 @@ pub struct Archives {
 }
 
 impl Archives {
-    /// Opens them. What only borg can read streams read, and the log says why; what nobody should read is
-    /// an error.
+    /// Opens the archives. If only borg can read the repository, streams are used, and the log says
+    /// why. If the repository must not be trusted, opening it is an error.
     ///
     /// # Errors
-    /// When the repository cannot be read, or not by the source that was asked for.
+    /// When the repository cannot be read, or `options.source` cannot read it.
     pub fn open(borg: &Borg, options: Options) -> Result<Self> {
         let native = native(borg, &options)?;
         let Options { filter, limits, remembered, .. } = options;
@@ -66,7 +66,7 @@ impl Archives {
         Ok(Archives { borg: borg.clone(), catalog, native })
     }
 
-    /// The archives that there are.
+    /// Lists the archives.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -74,8 +74,8 @@ impl Archives {
         self.catalog.archives()
     }
 
-    /// The archive of `list`, which are all of them, that is `wanted`. The log says which one that is, where it
-    /// was not named exactly.
+    /// Picks the archive that `wanted` names from `list`, which must hold all archives. If the name
+    /// is not exact, the log says which archive was picked.
     ///
     /// # Errors
     /// As [`Wanted::find`].
@@ -89,15 +89,15 @@ impl Archives {
         Ok(chosen.archive)
     }
 
-    /// Which files `archive` has, as `view` shows them.
+    /// The tree of `archive` as `view` shows it.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the archive cannot be read.
     pub fn tree(&self, archive: &Archive, view: &View) -> Result<Arc<Tree>> {
         load::tree(&*self.catalog, archive, view, &Silent)
     }
 
-    /// The reader of the repository; `None` where only borg can read it.
+    /// The native reader; `None` if only borg can read the repository.
     pub fn native(&self) -> Option<&Arc<NativeCatalog>> {
         self.native.as_ref()
     }
@@ -111,13 +111,13 @@ impl Archives {
         if self.native.is_some() { "native" } else { "stream" }
     }
 
-    /// Ends what still runs.
+    /// Stops all processes and threads.
     pub fn shut_down(&self) {
         self.catalog.shut_down();
     }
 }
 
-/// `None`: streams are wanted, or only borg can read the repository.
+/// `None` if streams are wanted, or only borg can read the repository.
 fn native(borg: &Borg, options: &Options) -> Result<Option<NativeCatalog>> {
     if options.source == Source::Stream {
         return Ok(None);

@@ -7,12 +7,12 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::error::Result;
 use crate::tools::borg::Borg;
 
-/// In a directory of this machine a look costs a list of some names.
+/// Looking into a local directory only lists some names.
 const LOCAL: Duration = Duration::from_secs(1);
-/// At a server it costs a new connection.
+/// Looking at a server needs a new connection.
 const REMOTE: Duration = Duration::from_secs(60);
 
-/// When was last looked, and at what.
+/// The time of the last look, and the transaction that it found.
 pub struct Pace {
     every: Duration,
     last: Mutex<Last>,
@@ -24,14 +24,15 @@ struct Last {
 }
 
 impl Pace {
-    /// To be made before the archives are listed. `every` replaces what suits the repository.
+    /// Must be made before the archives are listed. `every` overrides the default interval of the
+    /// repository.
     pub fn new(borg: &Borg, every: Option<Duration>) -> Self {
         let usual = if borg.local().is_some() { LOCAL } else { REMOTE };
         let last = Last { looked: Instant::now(), transaction: borg.transaction() };
         Pace { every: every.unwrap_or(usual), last: Mutex::new(last) }
     }
 
-    /// The same, `every` so often if it is said.
+    /// The same with the interval `every`, if there is one.
     pub fn looking_every(self, every: Option<Duration>) -> Self {
         Pace { every: every.unwrap_or(self.every), ..self }
     }
@@ -40,17 +41,16 @@ impl Pace {
         self.last().looked.elapsed() >= self.every
     }
 
-    /// Lets `list` list the archives, if something may have been committed to the repository since that
-    /// was last done.
+    /// Calls `list` if something may have been committed to the repository since the last call.
     ///
     /// # Errors
-    /// Those of `list`; the next look is not spared then.
+    /// Those of `list`; then the next call does not skip `list`.
     pub fn look<T>(&self, borg: &Borg, list: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
-        // What is committed from here on is seen by the next look.
+        // The next look finds what is committed from now on.
         let transaction = borg.transaction();
         let known = transaction.is_some() && transaction == self.last().transaction;
         let listed = if known { Ok(None) } else { list() };
-        // A look may take longer than the time between two.
+        // A look may take longer than the interval.
         *self.last() = Last { looked: Instant::now(), transaction: transaction.filter(|_| listed.is_ok()) };
         listed
     }

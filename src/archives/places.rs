@@ -1,4 +1,5 @@
-//! What the words of a person name: something in an archive, or in a volume of it (`VOLUME:/PATH`).
+//! What a PATH on the command line names: something in an archive, or in a volume of it
+//! (`VOLUME:/PATH`).
 
 use serde::{Deserialize, Serialize};
 
@@ -6,28 +7,28 @@ use super::archived::Archived;
 use crate::archive::tree::Body;
 use crate::error::Result;
 
-/// Where what a word of a person's names is.
+/// The place that a PATH names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     Archive,
-    /// In a volume of the archive, `/` first.
+    /// A path in a volume of the archive. `path` begins with `/`.
     Volume {
         volume: Vec<u8>,
         path: Vec<u8>,
     },
 }
 
-/// `a:/b:/c` as a volume and a path in it, in each way.
+/// All ways to split `a:/b:/c` into a volume and a path.
 fn splits(word: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let colons = memchr::memmem::find_iter(word, b":/").filter(|at| *at > 0);
     colons.map(|at| (&word[..at], &word[at + 1..]))
 }
 
-/// What each of `words` names in `archived`: the archive is asked first, and only what it does not have may be
+/// The place that each of `words` names. A path in the archive takes precedence over
 /// `VOLUME:/PATH`.
 ///
 /// # Errors
-/// [`crate::error::Kind::NotFound`] when it is neither.
+/// [`crate::error::Kind::NotFound`] when it names neither.
 pub fn places(archived: &Archived, words: &[Vec<u8>]) -> Result<Vec<Place>> {
     words.iter().map(|word| place(archived, word)).collect()
 }
@@ -46,7 +47,7 @@ fn place(archived: &Archived, word: &[u8]) -> Result<Place> {
         }
     }
     match splits(word).next() {
-        // It says which volumes there are.
+        // The error of the missing volume names those that there are.
         Some((volume, path)) => Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() }),
         None => archived.find(word).map(|_| Place::Archive),
     }

@@ -1,17 +1,17 @@
-//! Counts how far work on an image is, and what it did.
+//! Counts the progress and the results of work on an image.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::progress::{self, Progress, Total};
 
-/// What is being done.
+/// A step of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Holding the target against the archive, and writing what differs.
+    /// Comparing the target with the archive, and writing the differences.
     Restore,
-    /// Reading back what was written.
+    /// Reading back the written bytes.
     ReadBack,
-    /// Holding the target against the archive.
+    /// Comparing the target with the archive.
     Compare,
     /// Reading the archive's data.
     Read,
@@ -31,7 +31,7 @@ impl Step {
 /// Receives the progress, from any thread.
 pub type Monitor<'a> = &'a dyn progress::Monitor;
 
-/// Counts one step, whoever works on it.
+/// Counts the progress of one step, for any number of threads.
 pub struct Meter<'a> {
     step: Step,
     done: AtomicU64,
@@ -50,21 +50,21 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// What a restore did, in bytes unless said otherwise.
+/// The results of a restore, in bytes unless another unit is given.
 #[derive(Default)]
 pub struct Counts {
-    /// Were right already.
+    /// Correct before the restore.
     pub right: AtomicU64,
-    /// Read from the target to be held against the archive.
+    /// Read from the target for the comparison.
     pub read: AtomicU64,
-    /// Read of what was proven to be right.
+    /// Read as a sample of what should be unchanged.
     pub sampled: AtomicU64,
     pub written: AtomicU64,
-    /// Made zeros without bytes being sent.
+    /// Zeroed without sending bytes.
     pub zeroed: AtomicU64,
     /// A number of chunks.
     pub fetched_chunks: AtomicU64,
-    /// Over the line, compressed.
+    /// Received, compressed.
     pub fetched: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! A read: from the cache what is there, from the source what is not.
+//! Reads files: takes what the cache has, and gets the rest from the source.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,8 +28,7 @@ impl Shelf {
         })
     }
 
-    /// Appends the bytes `span` to `out` from its start as far as they are there without a gap;
-    /// returns where that ends.
+    /// Appends the bytes at `span` to `out`, up to the first gap. Returns where that gap begins.
     fn take(&self, content: ContentId, span: Range<u64>, out: &mut Vec<u8>) -> u64 {
         let mut at = span.start;
         for piece in self.pieces(content, span.clone()) {
@@ -49,8 +48,8 @@ impl Shelf {
         piece.key.is_none_or(|key| self.cache.has(key))
     }
 
-    /// The whole pieces from `at` on that are not there, up to the next one that is, or the one
-    /// that holds the byte before `end`.
+    /// The whole pieces from `at` on that are missing, up to the next one that is not, or the one
+    /// with the last byte before `end`.
     fn gap(&self, content: ContentId, at: u64, end: u64) -> Option<Range<u64>> {
         let mut pieces = self.pieces(content, at..end);
         let first = pieces.next()?.span;
@@ -87,10 +86,10 @@ impl CacheSink for Shelf {
     }
 }
 
-/// Each content in frames of its own: for sources that know nothing of its inside.
+/// Cuts each content into frames of its own, for sources that cannot look inside a content.
 pub struct Frames {
     tree: Arc<Tree>,
-    /// Number of the archive in the mount.
+    /// The number of the archive in the mount.
     archive: u32,
 }
 
@@ -106,7 +105,7 @@ impl Layout for Frames {
         let frame = at / FRAME;
         let key = Key {
             whole: u64::from(self.archive) << 32 | u64::from(content),
-            // A file of 256 TiB; longer ones are refused when they are opened.
+            // The limit is 256 TiB; opening a longer file is an error.
             frame: u32::try_from(frame).ok()?,
         };
         let span = frame * FRAME..((frame + 1) * FRAME).min(size);
@@ -129,7 +128,7 @@ impl Reader {
         Reader { shelf, source }
     }
 
-    /// The bytes `span` if all of them are in the cache; never blocks on the source.
+    /// The bytes at `span` if all are in the cache. Never waits for the source.
     pub fn cached(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
         let bytes = self.shelf.get(content, span.clone());
         if bytes.is_some() {
@@ -138,10 +137,10 @@ impl Reader {
         bytes
     }
 
-    /// The bytes `span`, which must end within the content: all of them, or an error.
+    /// All bytes at `span`, or an error. `span` must end within the content.
     ///
     /// # Errors
-    /// What the source says.
+    /// Those of the source.
     pub fn read(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
         let mut out = Vec::with_capacity((span.end - span.start) as usize);
         let mut at = span.start;
@@ -150,7 +149,7 @@ impl Reader {
             if at >= span.end {
                 return Ok(out);
             }
-            // Whole pieces: what they cost is paid once.
+            // Whole pieces are fetched, so that their cost is paid only once.
             let gap = self.shelf.gap(content, at, span.end);
             let gap = gap.ok_or_else(|| ReadError::Incomplete(format!("there is no byte {at}")))?;
             let bytes = self.source.fetch(content, gap.clone())?;
@@ -165,8 +164,8 @@ impl Reader {
         }
     }
 
-    /// The next byte from `at` on that is data (or, with `hole`, that is known to be a zero of a
-    /// hole); `None` when there is none before `end`.
+    /// The next byte from `at` on that is data, or with `hole`, that is known to be in a hole;
+    /// `None` if there is none before `end`.
     pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Option<u64> {
         if self.shelf.layout.holes(content) == 0 {
             return if hole || at >= end { None } else { Some(at) };
@@ -175,7 +174,7 @@ impl Reader {
         found.map(|piece| piece.span.start.max(at))
     }
 
-    /// Bytes of a content of `size` bytes that are no hole.
+    /// The bytes of a content of `size` bytes that are not in holes.
     pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
         size.saturating_sub(self.shelf.layout.holes(content))
     }
@@ -189,7 +188,7 @@ mod tests {
     use borg_repository::{Item, ItemPath};
     use parking_lot::Mutex;
 
-    /// Gives zeros, and notes what the cache answered in its place.
+    /// Returns zeros, and records the bytes that the cache should have returned.
     #[derive(Default)]
     struct Noted(Mutex<Vec<Range<u64>>>);
 

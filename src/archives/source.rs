@@ -1,5 +1,5 @@
-//! The seam that carries the mount: what a source of archives promises, and where it puts what it
-//! delivers. A source knows no FUSE and no cache; the cache and the reader know no source.
+//! The interface of sources: what a source promises, and where it puts what it reads. A source
+//! knows neither FUSE nor the cache's inside; the cache and the reader know no source.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,15 +12,15 @@ use crate::archive::origin::Origin;
 use crate::archive::tree::{ContentId, Tree, View};
 use crate::error::Result;
 
-/// What is in the repository.
+/// Lists the archives of a repository and their items.
 pub trait Catalog: Send + Sync {
-    /// The archives that the mount shows, in the order in which it shows them.
+    /// Lists the archives in the order in which the mount shows them.
     ///
     /// # Errors
     /// When the repository cannot be read.
     fn archives(&self) -> Result<Vec<Archive>>;
 
-    /// Where `archive` comes from. What cannot be read says nothing of itself.
+    /// The origin of `archive`. If it cannot be read, it is unknown.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -28,12 +28,12 @@ pub trait Catalog: Send + Sync {
         Ok(Origin::default())
     }
 
-    /// Whether so much time has passed that [`Catalog::look_again`] is worth its cost. Never blocks.
+    /// Whether enough time has passed to call [`Catalog::look_again`]. Never blocks.
     fn is_stale(&self) -> bool {
         false
     }
 
-    /// The archives as they are now; `None` when none has come or gone.
+    /// Lists the archives again; `None` if nothing changed.
     ///
     /// # Errors
     /// As [`Catalog::archives`].
@@ -41,27 +41,27 @@ pub trait Catalog: Send + Sync {
         Ok(None)
     }
 
-    /// Gives every item of `archive` to `each`, in the order of the archive, once.
+    /// Passes every item of `archive` to `each`, once, in the order of the archive.
     ///
     /// # Errors
-    /// When the archive cannot be read to its end, or is no longer the one with this id.
+    /// When the archive cannot be read to its end, or its name now belongs to another archive.
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()>;
 
-    /// The tree of `archive` as `view` shows it, if it is known without reading the archive's items.
+    /// The remembered tree of `archive` as `view` shows it, if there is one. Does not read items.
     fn remembered(&self, _archive: &Archive, _view: &View) -> Option<Tree> {
         None
     }
 
-    /// Told of each tree that was made of [`Catalog::items`], which may be worth remembering.
+    /// Remembers a tree that was made of [`Catalog::items`], if the source can.
     fn remember(&self, _archive: &Archive, _view: &View, _tree: &Arc<Tree>) {}
 
-    /// The tree of `archive` was dropped: what was kept for it can go.
+    /// Called when the tree of `archive` was dropped: frees what the source kept for it.
     fn forget(&self, _archive: &Archive) {}
 
-    /// How the cache keeps the bytes of this archive, which is number `number` of the mount.
+    /// How the cache keeps the bytes of this archive, which has the number `number` in the mount.
     fn layout(&self, archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout>;
 
-    /// The bytes of one archive's files; what passes by is put into `kept`.
+    /// The content source of one archive; it puts all bytes that it comes by into `kept`.
     fn contents(
         &self,
         archive: &Archive,
@@ -69,80 +69,81 @@ pub trait Catalog: Send + Sync {
         sink: Arc<dyn CacheSink>,
     ) -> Arc<dyn ContentSource>;
 
-    /// Ends what still runs (children, threads); reads that wait fail. Called once, at the end.
+    /// Stops children and threads; waiting reads fail. Called once, at the end.
     fn shut_down(&self);
 }
 
-/// The bytes of the files of one archive.
+/// Returns the bytes of the files of one archive.
 pub trait ContentSource: Send + Sync {
-    /// The bytes `span` of `content`: all of them, or an error. Blocks until then, but not for
-    /// ever. `span` must not be empty and must end within the content. Bytes besides those asked
-    /// for that the source comes by are put into the [`CacheSink`] that it was made with, before they
-    /// can be missed: what was passed by once must not have to be passed again.
+    /// All bytes at `span` of `content`, or an error. Blocks until then, but not forever. `span`
+    /// must not be empty and must end within the content. Other bytes that the source comes by go
+    /// into its [`CacheSink`] before a reader can miss them, so that no stream has to pass them
+    /// twice.
     ///
     /// # Errors
-    /// [`ReadError`]; bytes that cannot be vouched for are never returned.
+    /// [`ReadError`]. Bytes that are not certain are never returned.
     fn fetch(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError>;
 
-    /// Told of a read that the cache has answered, so that the source can work ahead of the reader.
-    /// Never blocks.
+    /// Called for a read that the cache has answered, so that the source can read ahead. Never
+    /// blocks.
     fn passed(&self, _content: ContentId, _span: &Range<u64>) {}
 }
 
-/// Where a source puts bytes and looks whether they were had before: the cache, as it sees it.
+/// Where a source puts bytes, and looks for bytes that it had before: the cache, as a source sees
+/// it.
 pub trait CacheSink: Send + Sync {
-    /// `bytes` stand at `offset` of `content`. Only frames that are whole in them are kept.
+    /// Keeps those frames of `content` that `bytes`, at `offset`, cover entirely.
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]);
 
-    /// All of `span`, if it is there.
+    /// All bytes at `span`, if the cache has them.
     fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>>;
 
-    /// Whether the whole content, of `size` bytes, is there.
+    /// Whether the cache has all of the content, which has `size` bytes.
     fn has_all(&self, content: ContentId, size: u64) -> bool;
 
-    /// What was put of `content` cannot be trusted.
+    /// Drops what was put for `content`, because it cannot be trusted.
     fn forget(&self, content: ContentId, size: u64);
 }
 
-/// The unit in which bytes are kept, in bytes; a unit may be shorter.
+/// The size of a frame in bytes; the last one of a content may be shorter.
 pub const FRAME: u64 = 64 * 1024;
 
-/// Which frame of the cache: the number of a whole (a file, or a chunk that files share) in the
-/// mount, and the frame in it.
+/// The name of a frame: the number of a file (or of a chunk that files share) in the mount, and the
+/// number of the frame in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     pub whole: u64,
     pub frame: u32,
 }
 
-/// A stretch of a content that is kept as one frame.
+/// A part of a content that is kept as one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// `None`: nothing but zeros, which nobody has to keep.
+    /// `None` if there are only zeros, which need not be kept.
     pub key: Option<Key>,
-    /// Where it stands in the content.
+    /// The position in the content.
     pub span: Range<u64>,
 }
 
-/// How contents are cut into frames.
+/// How contents are divided into frames.
 pub trait Layout: Send + Sync {
-    /// The piece that holds the byte `at` of `content`; `None` past its end.
+    /// The piece with the byte `at` of `content`; `None` past the end.
     fn piece(&self, content: ContentId, at: u64) -> Option<Piece>;
 
-    /// Bytes of `content` that are known to be in holes; asked for each stat.
+    /// The bytes of `content` that are known to be in holes. Called for every stat.
     fn holes(&self, content: ContentId) -> u64;
 }
 
-/// Why a read failed. The reader of the file sees EIO; the log tells this.
+/// Why a read failed. The reader of the file sees EIO; the log has the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadError {
-    /// The source did not come up with as many bytes as the archive lists.
+    /// The source returned fewer bytes than the archive lists.
     Incomplete(String),
-    /// The archive was deleted or replaced while it was mounted.
+    /// The archive was deleted or replaced during the mount.
     Gone(String),
-    /// Nothing came for as long as a read may wait.
+    /// Nothing arrived for as long as a read may wait.
     Stalled(String),
-    /// The line to the server was cut; on a new one the same read may work.
+    /// The connection dropped; on a new one the read may succeed.
     Disconnected(String),
     /// The source failed; trying again may help.
     Failed(String),

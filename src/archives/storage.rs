@@ -1,4 +1,4 @@
-//! Where archives keep what was read: the cache of a mount, and what outlives it.
+//! Where archives keep what they read: the cache of a mount, and files that outlive it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,37 +6,37 @@ use super::cache::Limits;
 use crate::directories;
 use crate::error::{Error, Result};
 
-/// File contents in memory, in bytes. Little, since the kernel keeps what
-/// was read, too, and pages of the scratch.
+/// File contents in memory, in bytes. A small number, because the kernel also keeps what it read,
+/// and pages of the scratch.
 const MEMORY: u64 = 8 << 20;
-/// The same where there is no scratch file.
+/// The same without a scratch file.
 const MEMORY_ALONE: u64 = 512 << 20;
-/// The scratch file takes at most this, unless more is asked for.
+/// The default limit of the scratch file.
 const SCRATCH: u64 = 64 << 30;
-/// Less than this is not worth a file.
+/// A smaller scratch file is not worth its cost.
 const LEAST_SCRATCH: u64 = 1 << 20;
-/// Directory in that of the cache for chunks.
+/// The subdirectory for chunks.
 const CHUNKS: &str = "chunks";
-/// Directory in that of the cache for lists of files.
+/// The subdirectory for lists of files.
 const CATALOGS: &str = "catalogs";
 
-/// What a source leaves on disk for the next command.
+/// What a source keeps on disk for the next command.
 #[derive(Debug, Clone, Default)]
 pub struct Remembered {
-    /// The directory of lists of files.
+    /// The directory for lists of files.
     pub catalogs: Option<PathBuf>,
-    /// The directory of a server's chunks, and how many bytes it may take.
+    /// The directory for a server's chunks, and its limit in bytes.
     pub chunks: Option<(PathBuf, u64)>,
 }
 
 impl Remembered {
-    /// Lists of files, in the cache directory where there is one.
+    /// Keeps lists of files in the cache directory, if there is one.
     pub fn catalogs() -> Self {
         Remembered { catalogs: directories::cache_dir().ok().map(|dir| dir.join(CATALOGS)), chunks: None }
     }
 }
 
-/// The disk space of a mount.
+/// The disk space that a mount uses.
 #[derive(Debug, Clone)]
 pub struct Storage {
     pub cache: Limits,
@@ -44,8 +44,9 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// In `dir`, or the usual cache directory, with `size` bytes, or half of what is free. The chunks of a server
-    /// (`remote`) outlive the mount only in a directory that the user names, and get half of the space.
+    /// In `dir` or the default cache directory, with `size` bytes or half of the free space. The
+    /// chunks of a server (`remote`) outlive the mount only in a directory that the user names, and
+    /// get half of the space.
     ///
     /// # Errors
     /// When `dir` cannot be used.
@@ -68,7 +69,7 @@ fn cache_limits(dir: Option<&Path>, size: Option<u64>) -> Result<Limits> {
         return Ok(none);
     }
     let made = match dir {
-        // The user's own directory: its mode is the user's affair, the file in it is private.
+        // The user chose the directory and its mode. The file in it is private.
         Some(dir) => Ok(dir.to_owned()),
         None => directories::cache_dir().and_then(|dir| directories::make_private(&dir).map(|()| dir)),
     };
@@ -76,7 +77,7 @@ fn cache_limits(dir: Option<&Path>, size: Option<u64>) -> Result<Limits> {
         Ok(found) => found,
         Err(e) if dir.is_some() => return Err(e),
         Err(e) => {
-            // A rescue system may have no place for it; the restore must go on.
+            // A rescue system may have no cache directory; the restore must continue.
             tracing::warn!("no cache on disk, so far seeks are slow: {}", e.chain());
             return Ok(none);
         }

@@ -1,4 +1,4 @@
-//! An image as a stream of borg: its bytes come from the first to the last.
+//! An image as a stream of borg, from the first byte to the last.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::archive::tree::{ContentId, Tree};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 
-/// Bytes that are taken at once.
+/// The bytes that are read at once.
 const STEP: u64 = 4 << 20;
-/// Bytes that the stream may be ahead of us; its window is 64 MiB.
+/// How many bytes the stream may be ahead of the reader; its window is 64 MiB.
 const AHEAD: u64 = 128 << 20;
 
 /// An image that borg streams.
@@ -39,10 +39,11 @@ impl Streamed {
         Ok(Streamed { reader: Reader::new(shelf, source), content, size, archive })
     }
 
-    /// Gives all bytes to `each`, with where they stand.
+    /// Passes all bytes to `each`, with their positions.
     ///
     /// # Errors
-    /// When they do not come; [`Kind::Disconnected`] when the line is gone; what `each` says.
+    /// When the bytes do not arrive; [`Kind::Disconnected`] when the connection dropped; the errors
+    /// of `each`.
     pub fn each(&self, mut each: impl FnMut(u64, Vec<u8>) -> Result<()>) -> Result<()> {
         let mut at = 0;
         while at < self.size {

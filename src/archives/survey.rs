@@ -1,4 +1,4 @@
-//! Holding a target against the chunks of an image, without fetching any.
+//! Compares a target with the chunks of an image without fetching any.
 
 use std::ops::Range;
 
@@ -12,31 +12,32 @@ use crate::tools::target::buffer::Buffer;
 use crate::tools::target::open::Target;
 use crate::tools::target::runs::is_zero;
 
-/// What of the target is looked at.
+/// Which parts of the target are compared.
 pub struct Survey<'a> {
-    /// `None`: it does not exist yet.
+    /// `None` if the target does not exist yet.
     pub target: Option<&'a Target>,
-    /// [Merged](crate::archive::ranges::merge); what is outside is right. `None`: nothing is known.
+    /// [Merged](crate::archive::ranges::merge); everything else is equal. `None` if nothing is
+    /// known.
     pub may_differ: Option<&'a [Range<u64>]>,
-    /// Nothing is right.
+    /// Everything counts as different.
     pub full: bool,
     pub counts: &'a Counts,
 }
 
-/// How a piece of the image stands on the target.
+/// How the target compares with a piece of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Right,
-    /// It differs, or cannot be told without its bytes.
+    /// It differs, or only the bytes of the chunk can tell.
     Differs,
 }
 
 impl Survey<'_> {
-    /// Looks at pieces until there are no more; each is given to `each`. To be called from as many
-    /// threads as are to share the work.
+    /// Compares pieces until there are no more, and passes each to `each`. Any number of threads
+    /// may call this to share the work.
     ///
     /// # Errors
-    /// When the target cannot be read, on a signal, and what `each` says.
+    /// When the target cannot be read, after a signal, and the errors of `each`.
     pub fn run(
         &self,
         pieces: &Pieces<'_>,
@@ -65,7 +66,7 @@ impl Survey<'_> {
         buffers: &mut [Buffer],
     ) -> Result<Vec<(Piece, Verdict)>> {
         let mut verdicts = Vec::with_capacity(batch.len());
-        // Which buffer has the bytes of which piece.
+        // Which buffer holds the bytes of which piece.
         let mut read = Vec::new();
         for (n, piece) in batch.iter().enumerate() {
             let verdict = self.judge_unhashed(piece, &mut buffers[n])?;
@@ -83,7 +84,7 @@ impl Survey<'_> {
         Ok(batch.into_iter().zip(verdicts).collect())
     }
 
-    /// `None` when the hash will tell: then `buffer` has the target's bytes.
+    /// `None` if the hash must decide: then `buffer` holds the target's bytes.
     fn judge_unhashed(&self, piece: &Piece, buffer: &mut Buffer) -> Result<Option<Verdict>> {
         let open = spans(self.may_differ, &piece.range);
         if open.is_empty() {
@@ -128,7 +129,8 @@ mod tests {
     use crate::tools::target::place::Place;
     use borg_repository::{Chunk, Id};
 
-    /// How a piece is judged without its hash on a target of these bytes; and how many were read.
+    /// The verdict on a piece without its hash, if the target has these bytes; and how many bytes
+    /// were read.
     fn judged(
         bytes: &[u8],
         may_differ: Option<&[Range<u64>]>,
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(judged(&bytes, Some(&some), false, 60..150, false), (right, 0));
         assert_eq!(judged(&bytes, Some(&some), false, 0..100, true), (right, 10));
         assert_eq!(judged(&bytes, Some(&some), false, 100..200, true), (differs, 10));
-        // Only a whole chunk has a hash; of a part the bytes themselves are needed.
+        // Only a whole chunk has a hash; a part needs the bytes themselves.
         assert_eq!(judged(&bytes, Some(&some), false, 100..200, false), (differs, 0));
         assert_eq!(judged(&bytes, Some(&some), false, 150..160, false), (None, 10));
         assert_eq!(judged(&bytes, None, false, 0..100, false), (None, 100));

@@ -1,4 +1,4 @@
-//! Threads that share one piece of work, of which the first error ends all.
+//! Threads that share work; the first error of one stops all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
 
-/// Each holds some chunks.
+/// Each thread holds some chunks.
 const MOST: usize = 8;
 
-/// One for each processor, but no more than eight.
+/// One for each processor, but at most eight.
 pub fn count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
 }
@@ -32,27 +32,27 @@ impl Failure {
         }
     }
 
-    /// Whether there is no sense in going on: another thread failed.
+    /// Whether another thread failed, so that continuing is useless.
     ///
     /// # Errors
-    /// When a signal asked this process to end.
+    /// When a signal asks this process to end.
     pub fn ended(&self) -> Result<bool> {
         interrupt::check()?;
         Ok(self.happened.load(Ordering::Acquire))
     }
 
     /// # Errors
-    /// What was noted first.
+    /// The first error.
     pub fn into_result(self) -> Result<()> {
         let error = self.error.into_inner();
         error.map_or(Ok(()), Err)
     }
 }
 
-/// Runs `work` on [some threads](count), to the end of all of them.
+/// Runs `work` on [some threads](count) and waits for all of them.
 ///
 /// # Errors
-/// The first of theirs.
+/// The first error of a thread.
 pub fn run(work: impl Fn(&Failure) -> Result<()> + Sync) -> Result<()> {
     let failure = Failure::default();
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Frames in memory: least recently used go first, bounded in bytes.
+//! Frames in memory, bounded in bytes; the least recently used go first.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::archives::source::Key;
 
-/// What a frame costs besides its bytes: key, links and allocation, roughly.
+/// What a frame costs besides its bytes: key, links and allocation, approximately.
 const OVERHEAD: u64 = 128;
 
 pub struct Memory {
@@ -53,7 +53,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Frames> {
-        // No code of ours can panic while it holds the lock half-way.
+        // Our code cannot panic while it holds the lock.
         self.frames.lock()
     }
 }

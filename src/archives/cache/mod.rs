@@ -1,10 +1,10 @@
-//! The cache that every source shares: whatever was paid for is kept, in memory up to a number of
-//! bytes, and behind it in an encrypted scratch file on disk.
+//! The cache that all sources share. It keeps what was read: in memory, up to a number of bytes,
+//! and in an encrypted scratch file on disk.
 //!
-//! Frames of 64 KiB are kept (or shorter ones, at the end of a file): large enough for a small
-//! index (a 100 GB image has 1.6 million), small enough for a random read. They go to the scratch
-//! at once, not when they leave the memory: there is no moment in which a frame is in neither, and
-//! a read in such a moment would cost a whole stream.
+//! A frame has 64 KiB (less at the end of a file): enough for a small index (a 100 GB image has 1.6
+//! million frames), and small enough for a random read. Frames go to the scratch at once and not
+//! when they leave memory, so a frame is never in neither; a read in such a moment would cost a
+//! whole stream.
 
 mod memory;
 mod scratch;
@@ -19,18 +19,18 @@ use scratch::Scratch;
 use crate::archives::source::Key;
 use crate::error::Result;
 
-/// How much the cache may take.
+/// The limits of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of file contents in memory.
     pub memory: u64,
     /// Bytes on disk; 0: no scratch file.
     pub scratch: u64,
-    /// Where the scratch file is made (and unlinked at once).
+    /// The directory of the scratch file, which is unlinked at once.
     pub dir: PathBuf,
 }
 
-/// Frames in memory and on disk.
+/// The frames in memory and on disk.
 pub struct Cache {
     memory: Memory,
     scratch: Option<Scratch>,
@@ -47,7 +47,7 @@ impl Cache {
         Ok(Cache { memory: Memory::new(limits.memory), scratch })
     }
 
-    /// Keeps a frame. Never fails: what does not fit is not kept.
+    /// Keeps a frame if there is room. Never fails.
     pub fn put(&self, key: Key, bytes: &[u8]) {
         if self.has(key) {
             return;
@@ -58,8 +58,8 @@ impl Cache {
         self.memory.put(key, Arc::from(bytes));
     }
 
-    /// Appends the bytes `range` of a frame to `out` and returns true; or leaves `out` as it is.
-    /// A range that goes past the end of the frame is a miss.
+    /// Appends the bytes `range` of a frame to `out` and returns true, or leaves `out` unchanged. A
+    /// range that goes past the end of the frame is a miss.
     pub fn read(&self, key: Key, range: Range<usize>, out: &mut Vec<u8>) -> bool {
         if let Some(frame) = self.memory.get(key) {
             return match frame.get(range) {
@@ -70,8 +70,8 @@ impl Cache {
                 None => false,
             };
         }
-        // A small read of a frame on disk costs only its own 4 KiB blocks, and is not worth
-        // pushing another frame out of memory.
+        // A small read of a frame on disk costs only its own 4 KiB blocks, so it pushes no other
+        // frame out of memory.
         self.scratch.as_ref().is_some_and(|scratch| scratch.read(key, range, out))
     }
 
@@ -129,7 +129,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is put, forgotten and evicted: a read gives the bytes that were put, or nothing.
+        /// Whatever is put, forgotten and evicted, a read returns the bytes that were put, or
+        /// nothing.
         #[test]
         fn a_read_is_right_or_a_miss(ops in proptest::collection::vec((0u8..3, 0u64..3, 0u32..12, 0usize..70_000, 0usize..70_000), 1..150)) {
             let cache = Cache::new(&limits(3 * FRAME, 6 * FRAME)).unwrap();

@@ -1,10 +1,10 @@
-//! Frames on disk: a file without a name, each 4 KiB block of it encrypted and authenticated
-//! (AES-256-GCM) under a random key that only this process has. After a crash, or on a stolen
-//! disk, nothing in it can be read; a block that was altered is not served.
+//! Frames on disk: a file without a name. Each block of 4 KiB is encrypted and authenticated
+//! (AES-256-GCM) with a random key that only this process has, so nothing in the file can be read
+//! after a crash or theft, and an altered block is never returned.
 //!
-//! A nonce is the number of the write (never repeated in a process) and the number of the block in
-//! its frame. The authenticated data names content and frame, so that no block can stand in for
-//! another. A full disk makes the file smaller, never the mount fail.
+//! The nonce consists of the number of the write, which is never repeated in a process, and the
+//! number of the block in its frame. The authenticated data name content and frame, so no block can
+//! take the place of another. A full disk shrinks the file; the mount goes on.
 
 use std::fs::File;
 use std::ops::Range;
@@ -24,11 +24,11 @@ use crate::archives::source::{FRAME, Key};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// Bytes that are encrypted together: what a small random read costs.
+/// Bytes that are encrypted together: the cost of a small random read.
 const BLOCK: usize = 4096;
 const TAG: usize = 16;
 const SEALED: usize = BLOCK + TAG;
-/// Bytes from one frame to the next in the file: sixteen sealed blocks, on whole pages.
+/// The size of a slot in the file: sixteen sealed blocks, rounded up to whole pages.
 const STRIDE: u64 = 17 * 4096;
 const PAGE: u64 = 4096;
 
@@ -41,9 +41,9 @@ pub struct Scratch {
 
 struct Index {
     frames: LruCache<Key, StoredFrame>,
-    /// Slots that hold nothing.
+    /// Slots without a frame.
     free: Vec<u32>,
-    /// For each slot ever used the pages that it has on disk.
+    /// The pages on disk of each slot that was ever used.
     pages: Vec<u8>,
     used: u64,
     limit: u64,
@@ -57,10 +57,10 @@ struct StoredFrame {
 }
 
 impl Scratch {
-    /// A file in `dir` that holds at most `limit` bytes of disk.
+    /// Makes a file in `dir` that takes at most `limit` bytes of disk.
     ///
     /// # Errors
-    /// When it cannot be made there.
+    /// When the file cannot be made.
     pub fn new(dir: &Path, limit: u64) -> Result<Self> {
         let to_error = || Error::failed(format!("cannot make the cache file in {}", dir.display()));
         let file = File::options()
@@ -86,7 +86,7 @@ impl Scratch {
             .map_err(|_| to_error().because("the kernel gave no random key"))
     }
 
-    /// Keeps a frame, in place of the least recently used ones where there is no room.
+    /// Keeps a frame, and evicts the least recently used ones if there is no room.
     pub fn put(&self, key: Key, bytes: &[u8]) {
         debug_assert!(bytes.len() as u64 <= FRAME);
         let Some(slot) = self.take_slot(sealed_pages(bytes.len())) else { return };
@@ -104,10 +104,10 @@ impl Scratch {
         }
     }
 
-    /// Appends `range` of the frame to `out`, or leaves `out` as it is and returns false.
+    /// Appends `range` of the frame to `out` and returns true, or leaves `out` unchanged.
     pub fn read(&self, key: Key, range: Range<usize>, out: &mut Vec<u8>) -> bool {
-        // A frame may be evicted and its slot written anew between look-up and read: the tag then
-        // does not match, and a second look tells whether it is so.
+        // Between look-up and read, the frame may be evicted and its slot written again. Then the
+        // tag does not match, and a second look-up shows whether this happened.
         for _ in 0..2 {
             let Some(entry) = self.lock().frames.get(&key).copied() else { return false };
             if range.start > range.end || range.end > entry.len as usize {
@@ -157,11 +157,11 @@ impl Scratch {
         Some(slot)
     }
 
-    /// Gives the disk space of an empty slot back.
+    /// Frees the disk space of an empty slot.
     fn punch(&self, index: &mut Index, slot: u32) {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let offset = (u64::from(slot) * STRIDE) as libc::off_t;
-        // Where the file system cannot punch holes the space is still counted, and used again.
+        // If the file system cannot punch holes, the space still counts, and is used again.
         if fallocate(&self.file, flags, offset, STRIDE as libc::off_t).is_ok() {
             let pages = std::mem::take(&mut index.pages[slot as usize]);
             index.used -= u64::from(pages) * PAGE;
@@ -169,7 +169,7 @@ impl Scratch {
         index.free.push(slot);
     }
 
-    /// After a failed write: gives `slot` and an eighth of the file back, and stays that small.
+    /// After a failed write: frees `slot` and an eighth of the file, and lowers the limit for good.
     fn shrink(&self, slot: u32) {
         let mut index = self.lock();
         self.punch(&mut index, slot);
@@ -233,7 +233,7 @@ impl Index {
         self.frames.pop_lru().map(|(_, entry)| entry.slot)
     }
 
-    /// Takes a slot out of the free ones that still has disk space to give back.
+    /// Takes a free slot that still has disk space to free.
     fn free_with_pages(&mut self) -> Option<u32> {
         let at = self.free.iter().position(|slot| self.pages[*slot as usize] > 0)?;
         Some(self.free.swap_remove(at))
@@ -245,13 +245,13 @@ impl Index {
         }
     }
 
-    /// Bytes of disk that `slot` takes more when it gets `pages` pages.
+    /// The additional bytes of disk that `slot` takes with `pages` pages.
     fn growth(&self, slot: u32, pages: u64) -> u64 {
         pages.saturating_sub(u64::from(self.pages[slot as usize])) * PAGE
     }
 }
 
-/// Pages that a frame of `len` bytes takes on disk: at most 17.
+/// The pages that a frame of `len` bytes takes on disk: at most 17.
 fn sealed_pages(len: usize) -> u64 {
     ((len + len.div_ceil(BLOCK) * TAG) as u64).div_ceil(PAGE)
 }

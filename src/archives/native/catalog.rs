@@ -1,4 +1,4 @@
-//! What is in the repository, read by ourselves.
+//! The archives of a repository, read without borg.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -29,9 +29,9 @@ use crate::process::memory::Budget;
 use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
 use parking_lot::{Mutex, MutexGuard};
 
-/// What makes borg read an archive with a wrong signature.
+/// Makes borg read an archive with a wrong signature.
 const WORKAROUND: &str = "ignore_invalid_archive_tam";
-/// For what the key is that seals lists of files on disk.
+/// The purpose of the key that seals lists of files on disk.
 const SAVED: &[u8] = b"lists of files";
 
 /// A repository of borg 1.x.
@@ -41,25 +41,25 @@ pub struct NativeCatalog {
     lock_wait: Duration,
     server: Option<Arc<Server>>,
     shared: Arc<Shared>,
-    /// The chunk lists of the archives that are loaded, by the archive's id.
+    /// The chunk lists of the loaded archives, by the archive's id.
     lists: Mutex<HashMap<String, Arc<Lists>>>,
     /// Where lists of files are kept for the next mount, if anywhere.
     saved: Option<Arc<Saved>>,
-    /// Archives that are read only since the user said so: each mount must look at them anew.
+    /// Archives that are read only because the user allows it: every mount must check them again.
     doubtful: Mutex<HashSet<String>>,
     saving: Mutex<Vec<JoinHandle<()>>>,
     origins: Mutex<Option<Origins>>,
-    /// The time of the manifest whose archives were last listed.
+    /// The time of the manifest whose archives were listed last.
     listed_at: Mutex<Option<String>>,
     pace: Pace,
 }
 
 impl NativeCatalog {
-    /// Opens the repository of `borg`. Reads fail some time after nothing came for `stall`.
+    /// Opens the repository of `borg`. A read fails if nothing arrives for `stall`.
     ///
     /// # Errors
-    /// [`NotOpened::OnlyBorg`] when only borg can read it; when nobody should read it, it cannot be reached, or the key
-    /// cannot be opened.
+    /// [`NotOpened::OnlyBorg`] when only borg can read it; [`NotOpened::Failed`] when it must not
+    /// be trusted, cannot be reached, or its key cannot be opened.
     pub fn open(
         borg: &Borg,
         filter: ArchiveFilter,
@@ -85,7 +85,7 @@ impl NativeCatalog {
         })
     }
 
-    /// Leaves on disk what the next command can use.
+    /// Keeps on disk what the next command can use.
     pub fn remembering(self, what: Remembered) -> Self {
         let catalog = self.saving_in(what.catalogs);
         match what.chunks {
@@ -94,21 +94,21 @@ impl NativeCatalog {
         }
     }
 
-    /// Lists of files are kept in `dir`, if there is one, for the next mount.
+    /// Keeps lists of files in `dir`, if there is one, for the next mount.
     fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
         let secret = self.shared.repository.derive(SAVED);
         self.saved = dir.zip(secret).map(|(dir, secret)| Arc::new(Saved::new(dir, secret)));
         self
     }
 
-    /// New archives are looked for so often, where anybody asks.
+    /// Sets the interval between two checks for new archives.
     pub fn looking_every(mut self, every: Option<Duration>) -> Self {
         self.pace = self.pace.looking_every(every);
         self
     }
 
-    /// What comes from a server is kept in `dir` for the next mount, encrypted as it is in the
-    /// repository, up to `limit` bytes.
+    /// Keeps what a server sends in `dir` for the next mount, encrypted as in the repository, up to
+    /// `limit` bytes.
     fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
         match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
             (Ok(directory), Some(shared)) => {
@@ -116,13 +116,13 @@ impl NativeCatalog {
                 shared.chunks = Some(directory);
             }
             (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
-            // Nobody else has it yet.
+            // Nobody else has the catalog yet.
             (_, None) => {}
         }
         self
     }
 
-    /// The repository itself.
+    /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.shared.repository
     }
@@ -135,7 +135,7 @@ impl NativeCatalog {
 
 impl Catalog for NativeCatalog {
     fn archives(&self) -> Result<Vec<Archive>> {
-        // It was read a moment ago, and to look again would take a new server.
+        // The list was read a moment ago, and another look would need a new server.
         let manifest = self.shared.repository.manifest();
         let named = manifest.archives.iter().map(|entry| {
             let name = String::from_utf8_lossy(&entry.name).into_owned();
@@ -262,7 +262,7 @@ impl Catalog for NativeCatalog {
             server.end();
         }
         for thread in lock(&self.saving).drain(..) {
-            // It has told what it could not do.
+            // The thread logged its own errors.
             let _ = thread.join();
         }
     }

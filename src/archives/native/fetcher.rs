@@ -1,5 +1,5 @@
-//! The threads that fetch the chunks of an archive: those that a read waits for before those that it may want
-//! next. Whoever waits is answered before the chunk is put into the cache.
+//! The threads that fetch the chunks of an archive. Chunks that a read waits for come before those
+//! that it may want next. Waiting readers get a chunk before the cache does.
 
 use std::sync::{Arc, Weak};
 
@@ -14,11 +14,11 @@ use crate::archives::source::{CacheSink, ReadError};
 use crate::archives::workers;
 use borg_repository::{Error, Request};
 
-/// A chunk that was asked for.
+/// A chunk to be fetched.
 struct Job {
     leader: Leader,
     content: ContentId,
-    /// Where it stands in the content.
+    /// Its position in the content.
     start: u64,
     request: Request,
 }
@@ -37,7 +37,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Starts the threads. They end with the fetcher. What comes on `ahead` has time.
+    /// Starts the threads, which end with the fetcher. Requests from `ahead` are less urgent.
     pub fn start(
         shared: Arc<Shared>,
         lists: Arc<Lists>,
@@ -57,7 +57,7 @@ impl Fetcher {
         fetcher
     }
 
-    /// The plain bytes of the chunk that stands at `span` of `content`, which is not zeros.
+    /// The plain bytes of the chunk at `span` of `content`, which must not be zeros.
     ///
     /// # Errors
     /// When it cannot be read, or the mount is ending.
@@ -74,14 +74,14 @@ impl Fetcher {
             Ok(leader) => {
                 let flight = Arc::clone(&leader.flight);
                 let request = self.shared.repository.request_chunk(&chunk);
-                // The queue is here, too: it cannot be gone.
+                // The queue lives as long as the fetcher, so sending cannot fail.
                 let _ = self.jobs.send(Job { leader, content, start: span.start, request });
                 flight.wait()
             }
         }
     }
 
-    /// The job to fetch a chunk that nobody fetches and that the cache does not have.
+    /// A job for a chunk that nobody fetches yet and that the cache does not have.
     fn unless_there(&self, content: ContentId, span: &Span) -> Option<Job> {
         if self.shared.is_ending() || self.sink.get(content, span.start..span.start + 1).is_some() {
             return None;
@@ -91,7 +91,7 @@ impl Fetcher {
         Some(Job { leader, content, start: span.start, request })
     }
 
-    /// Fetches chunks, answers those who wait, and only then lets the cache keep them.
+    /// Fetches chunks, answers those who wait, and then puts them into the cache.
     fn fetch(&self, jobs: Vec<Job>) {
         let (mut waiting, mut requests) = (Vec::new(), Vec::new());
         for Job { leader, content, start, request } in jobs {
@@ -107,7 +107,7 @@ impl Fetcher {
         }
         for (leader, content, start, bytes) in fetched {
             self.sink.put(content, start, &bytes);
-            // Whoever comes from here on finds it in the cache.
+            // From here on, readers find the chunk in the cache.
             drop(leader);
         }
     }

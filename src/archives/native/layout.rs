@@ -7,7 +7,7 @@ use super::shared::Shared;
 use crate::archive::tree::{ContentId, Tree};
 use crate::archives::source::{Layout, Piece};
 
-/// Each chunk in frames of its own, so that it is kept once, whoever shares it.
+/// Each chunk has frames of its own, so the cache keeps it once for all files that share it.
 pub struct ChunkLayout {
     pub shared: Arc<Shared>,
     pub tree: Arc<Tree>,

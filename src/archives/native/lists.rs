@@ -1,5 +1,5 @@
-//! Which chunks make which file: flat arrays of plain numbers, so that they take little memory, and
-//! can be written to disk and be had again without being parsed.
+//! Which chunks make up which file: flat arrays of numbers, which take little memory and can be
+//! written to disk and loaded again without parsing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,18 +11,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::archive::tree::zeroed;
 use crate::archives::source::{FRAME, Key, Piece};
 
-/// Numbers of chunks in the cache are told from numbers of files by this.
+/// Marks the cache's numbers of chunks, to distinguish them from those of files.
 const CHUNKS: u64 = 1 << 63;
-/// Stands for a chunk of nothing but zeros.
+/// The number of a chunk that consists of zeros.
 const ZEROS: u32 = u32::MAX;
 
-/// Numbers for the chunks of a repository, given when they are first asked for: whichever archive
-/// has a chunk, the cache knows it by one number.
+/// The cache's numbers for the chunks of a repository, given on demand. All archives with a chunk
+/// share its number.
 #[derive(Default)]
 pub struct Numbers(Mutex<HashMap<(Id, u32), u32>>);
 
 impl Numbers {
-    /// `None` when there are too many.
+    /// `None` if there are too many.
     fn of(&self, chunk: &Chunk) -> Option<u32> {
         let mut numbers = self.0.lock();
         let next = u32::try_from(numbers.len()).ok()?;
@@ -33,27 +33,27 @@ impl Numbers {
 /// The chunk lists of one archive, by the number of the item.
 #[derive(Default)]
 pub struct Lists {
-    /// Where in the arrays of places the list of each item begins; that of the next is its end.
+    /// Where the list of each item begins in the arrays of places; it ends where the next begins.
     starts: Vec<u32>,
     /// Where each place ends in its content, in bytes.
     ends: Vec<u64>,
-    /// Which of `chunks` is at each place, or [`ZEROS`].
+    /// The index in `chunks` of each place, or [`ZEROS`].
     chunks_at: Vec<u32>,
     chunks: Vec<Stored>,
-    /// Of those items that have zeros; sorted.
+    /// For the items that have zeros; sorted.
     holes: Vec<Holes>,
-    /// The numbers in the cache of `chunks`, plus 1; 0: not asked for yet.
+    /// The cache's numbers of `chunks`, plus 1; 0 if there is none yet.
     numbers: Vec<AtomicU32>,
 }
 
-/// How many arrays are written to disk.
+/// The number of arrays that are written to disk.
 pub const SECTIONS: usize = 5;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Stored {
     id: [u8; 32],
-    /// Bytes of the object, as far as is known.
+    /// The bytes of the object, if known.
     stored: u32,
 }
 
@@ -65,18 +65,18 @@ struct Holes {
     unused: u32,
 }
 
-/// The stretch of a content that one chunk has.
+/// The part of a content that one chunk holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// Among the chunks of the archive; `None`: zeros.
+    /// The index of the chunk in the archive; `None` for zeros.
     pub chunk: Option<u32>,
     pub start: u64,
     pub end: u64,
 }
 
 impl Lists {
-    /// Adds the list of an item, whose number must be higher than those before; `None` when there
-    /// are too many chunks.
+    /// Adds the list of an item, whose number must be higher than those before; `None` if there are
+    /// too many chunks.
     pub fn add(&mut self, item: u32, chunks: &[Chunk], is_zero: impl Fn(&Chunk) -> bool) -> Option<()> {
         self.reach(item)?;
         let (mut end, mut holes) = (0u64, 0u64);
@@ -97,7 +97,7 @@ impl Lists {
         self.reach(item.checked_add(1)?)
     }
 
-    /// To be called after the last item.
+    /// Must be called after the last item.
     pub fn finish(&mut self) {
         self.starts.shrink_to_fit();
         self.ends.shrink_to_fit();
@@ -106,7 +106,7 @@ impl Lists {
         self.numbers = self.chunks.iter().map(|_| AtomicU32::new(0)).collect();
     }
 
-    /// Lets items up to this one begin here.
+    /// Starts the lists of all items up to this one here.
     fn reach(&mut self, item: u32) -> Option<()> {
         let here = u32::try_from(self.ends.len()).ok()?;
         if self.starts.len() <= item as usize {
@@ -115,12 +115,12 @@ impl Lists {
         Some(())
     }
 
-    /// Bytes of the item's content that are in chunks of nothing but zeros.
+    /// The bytes of the item's content that are in chunks of zeros.
     pub fn holes(&self, item: u32) -> u64 {
         self.holes.binary_search_by_key(&item, |h| h.item).map_or(0, |at| self.holes[at].bytes)
     }
 
-    /// The chunk that has the byte `at` of the item's content.
+    /// The chunk with the byte `at` of the item's content.
     pub fn span(&self, item: u32, at: u64) -> Option<Span> {
         let first = *self.starts.get(item as usize)? as usize;
         let last = *self.starts.get(item as usize + 1)? as usize;
@@ -132,7 +132,7 @@ impl Lists {
         Some(Span { chunk, start, end })
     }
 
-    /// Up to `count` chunks of the item's content, from that with the byte `at` on.
+    /// Up to `count` chunks of the item's content, starting with the one that has the byte `at`.
     pub fn ahead(&self, item: u32, at: u64, count: usize) -> Vec<Span> {
         let next = |at: &u64| self.span(item, *at);
         let first = Some(at).filter(|_| count > 0).as_ref().and_then(next);
@@ -146,7 +146,7 @@ impl Lists {
         Some(Chunk { id: Id(found.id), size, stored: found.stored })
     }
 
-    /// By what number the cache knows the chunk at `span`, unless it is zeros.
+    /// The cache's number of the chunk at `span`, unless it is zeros.
     pub fn number(&self, span: &Span, numbers: &Numbers) -> Option<u32> {
         let known = self.numbers.get(span.chunk? as usize)?;
         if let Some(number) = known.load(Ordering::Relaxed).checked_sub(1) {
@@ -157,7 +157,7 @@ impl Lists {
         Some(number)
     }
 
-    /// The frame in which the byte `at` of the item's content is kept.
+    /// The frame with the byte `at` of the item's content.
     pub fn piece(&self, item: u32, at: u64, numbers: &Numbers) -> Option<Piece> {
         let span = self.span(item, at)?;
         if span.chunk.is_none() {
@@ -170,7 +170,7 @@ impl Lists {
         Some(Piece { key: Some(key), span: start..(start + FRAME).min(span.end) })
     }
 
-    /// The lists as bytes, in the order of this machine.
+    /// The lists as bytes, in the byte order of this machine.
     pub fn sections(&self) -> [&[u8]; SECTIONS] {
         [
             self.starts.as_bytes(),
@@ -181,8 +181,8 @@ impl Lists {
         ]
     }
 
-    /// Lists whose [sections](Lists::sections) have these lengths, to be filled and
-    /// [finished](Lists::finish). `None` when none have.
+    /// Lists whose [sections](Lists::sections) have these lengths; the caller fills them and calls
+    /// [`finish`](Lists::finish). `None` if the lengths are impossible.
     pub fn with_lengths([starts, ends, chunks_at, chunks, holes]: [usize; SECTIONS]) -> Option<Self> {
         Some(Lists {
             starts: zeroed(starts)?,

@@ -1,9 +1,9 @@
-//! Source two: chunks, read through `borg_repository`. One seek costs one chunk.
+//! The native source: chunks, read through `borg_repository`. A seek costs one chunk.
 //!
-//! Chunks are kept by their own number, not by that of the file, so a chunk that files or archives
-//! share is fetched once; chunks of zeros are known by their id and never fetched. A chunk that
-//! several reads want at once is fetched by one of them ([`single_flight`]), and reads that follow each
-//! other are read ahead of ([`readahead`]). The repository is not locked: chunks never change, and one
+//! The cache knows chunks by their own number and not by that of the file, so a chunk that files or
+//! archives share is fetched once. Chunks of zeros are known by their id and never fetched. If
+//! several reads want a chunk at once, one of them fetches it ([`single_flight`]). Sequential reads
+//! are read ahead ([`readahead`]). The repository is not locked: chunks never change, and a chunk
 //! that moved is looked up again.
 
 mod catalog;

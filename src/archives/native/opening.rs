@@ -1,4 +1,4 @@
-//! Opening the repository: in its directory, or behind its server.
+//! Opens the repository in its directory, or behind its server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::tools::borg::{self, Borg, Server, answered_yes, has_workaround};
 
 const DOING: &str = "open the repository";
 
-/// A repository, and what starts its server.
+/// An open repository, and what starts its server.
 pub struct Opened {
     pub repository: Repository,
-    /// `None` for one on this machine.
+    /// `None` for a local repository.
     pub server: Option<Arc<Server>>,
 }
 
@@ -22,7 +22,7 @@ pub struct Opened {
 pub enum NotOpened {
     /// Only borg can read it, for this reason.
     OnlyBorg(String),
-    /// Nobody can, or nobody should.
+    /// Nobody can read it, or nobody should.
     Failed(Error),
 }
 
@@ -32,7 +32,7 @@ impl From<String> for NotOpened {
     }
 }
 
-/// Opens the repository of `borg`. Reads fail some time after nothing came for `stall`.
+/// Opens the repository of `borg`. A read fails if nothing arrives for `stall`.
 pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
     let rules = borg.security_dir().map(|database| rules(borg, database)).transpose()?;
     let server = match borg.local() {
@@ -54,11 +54,11 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
     }
 }
 
-/// Opens the key to learn which passphrase borg is to be given. Whatever else is in the way, borg meets it
-/// itself.
+/// Opens the key to find out which passphrase borg needs. All other obstacles are left for borg to
+/// report.
 ///
 /// # Errors
-/// When none opens it.
+/// When no passphrase opens the key.
 pub fn find_passphrase(borg: &Borg, stall: Duration) -> Result<(), Error> {
     match open(borg, stall) {
         Err(NotOpened::Failed(error)) if borg.passphrase_is_wrong() => Err(error),
@@ -106,7 +106,7 @@ fn to_error(borg: &Borg, e: borg_repository::Error) -> NotOpened {
     }
 }
 
-/// As borg's own failures are told.
+/// Reports failures in the same words as those of borg.
 pub fn message(borg: &Borg, e: borg_repository::Error) -> Error {
     use borg_repository::Error as E;
     if let Err(interrupted) = interrupt::check() {

@@ -1,5 +1,5 @@
-//! Reading ahead: reads that follow each other get the next chunks before they ask; reads that jump
-//! about get nothing that they did not ask for.
+//! Reads ahead: sequential reads get the next chunks before they ask for them; random reads get
+//! only what they ask for.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,36 +13,36 @@ use crate::archive::tree::ContentId;
 use crate::archives::batches;
 use parking_lot::Mutex;
 
-/// Chunks ahead of a reader at most. Each has 2 MiB as a rule, 8 at most.
+/// The most chunks ahead of a reader. A chunk usually has 2 MiB, at most 8.
 pub const CHUNKS: usize = 20;
-/// Reads that start this near to the last one's end follow it: the kernel's own read-ahead does not
-/// come in order.
+/// A read that starts this close to the end of the last one continues it: the kernel's own
+/// readahead arrives out of order.
 const NEAR: u64 = 4 << 20;
-/// Files whose reads are followed at once.
+/// How many files are followed at once.
 const FOLLOWED: usize = 64;
-/// Places in a file from which reads go on at once: a file system in an image is read in its tables,
+/// How many places of a file are followed at once: a file system in an image is read in its tables,
 /// directories and files by turns.
 const HEADS: usize = 8;
 
-/// Follows the readers of an archive's files, and asks for what they may want next.
+/// Follows the readers of an archive's files, and requests what they may want next.
 pub struct Readahead {
     lists: Arc<Lists>,
     readers: Mutex<HashMap<ContentId, Reading>>,
     groups: Sender<Group>,
 }
 
-/// The heads of a file, that which moved last at the end.
+/// The heads of a file, the last moved one at the end.
 #[derive(Default)]
 struct Reading(Vec<Head>);
 
-/// A place in a file from which reads go on.
+/// A place in a file at which reads continue.
 #[derive(Default)]
 struct Head {
-    /// Where they have come to.
+    /// The byte up to which it was read.
     end: u64,
-    /// Bytes that were read in a row. Twice as many are read ahead.
+    /// The bytes that were read in a row. Twice as many are read ahead.
     run: u64,
-    /// Chunks before this byte were asked for.
+    /// All chunks before this byte were requested.
     asked: u64,
 }
 
@@ -51,7 +51,7 @@ impl Readahead {
         Readahead { lists, readers: Mutex::default(), groups }
     }
 
-    /// A read of `span` begins: asks for the chunks after it, if it follows one before.
+    /// A read of `span` begins. If it continues another, the chunks after it are requested.
     pub fn follow(&self, content: ContentId, item: u32, span: &Range<u64>) {
         let mut readers = self.readers.lock();
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
@@ -74,7 +74,7 @@ impl Readahead {
 }
 
 impl Reading {
-    /// The head that a read of `span` moves; a new one, unless it is near one that there is.
+    /// The head that a read of `span` moves; a new one if no head is near.
     fn step(&mut self, span: &Range<u64>) -> &mut Head {
         let Reading(heads) = self;
         let mut head = match heads.iter().position(|head| span.start.abs_diff(head.end) < NEAR) {
@@ -92,8 +92,8 @@ impl Reading {
     }
 }
 
-/// Cuts `spans` into groups of `count`, fewer where they have many bytes. What is left waits for
-/// more to come, unless the content `ends`.
+/// Divides `spans` into groups of `count`, or fewer if they have many bytes. The rest waits for
+/// more spans, unless the content `ends`.
 fn groups(spans: &[Span], count: usize, ends: bool) -> impl Iterator<Item = &[Span]> {
     let mut rest = spans;
     std::iter::from_fn(move || {

@@ -1,6 +1,6 @@
-//! Lists of files from earlier mounts: a file each in the cache directory, encrypted and authenticated
-//! under a key that is derived from the repository's own. Any that is not right is as if there were
-//! none.
+//! Lists of files from earlier mounts: one file each in the cache directory, encrypted and
+//! authenticated with a key that is derived from the repository's own. A file that is not exactly
+//! right is ignored.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -16,10 +16,11 @@ use crate::archive::tree::{self, Tree, View};
 use crate::directories::Private;
 use crate::secret::Secret;
 
-/// Bytes that all files together may have; one that was just written stays whatever it has.
+/// The limit for all files together, in bytes. A file that was just written stays even if it has
+/// more.
 const LIMIT: u64 = 1 << 30;
 const SUFFIX: &str = "catalog";
-/// What the name of a file begins with until it is complete.
+/// The prefix of an incomplete file's name.
 const UNFINISHED: &str = ".tmp";
 /// To be counted up when what the arrays mean changes between two versions of the program.
 const FORM: u32 = 3;
@@ -27,7 +28,7 @@ const FORM: u32 = 3;
 const STALE: Duration = Duration::from_secs(3600);
 const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
 
-/// The directory of them.
+/// The directory of the files.
 pub struct Saved {
     dir: PathBuf,
     secret: Secret<[u8; 32]>,
@@ -35,12 +36,12 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// In `dir`, which is made when something is saved; `secret` opens them.
+    /// In `dir`, which is made when something is saved; `secret` opens the files.
     pub fn new(dir: PathBuf, secret: Zeroizing<[u8; 32]>) -> Self {
         Saved { dir, secret: Secret::new(*secret), limit: LIMIT }
     }
 
-    /// What was saved of the archive of this id as this view shows it.
+    /// The saved list of the archive with this id in this view.
     pub fn load(&self, archive: &str, view: &View) -> Option<(Tree, Lists)> {
         let about = about(archive, view);
         let directory = Private::open(&self.dir).ok()?;
@@ -52,20 +53,20 @@ impl Saved {
         let sections: Vec<&mut [u8]> = tree.sections_mut().into_iter().chain(lists.sections_mut()).collect();
         sealed.read(sections.try_into().ok()?)?;
         lists.finish();
-        // The one that was used last is removed last; where that cannot be told it is no harm.
+        // The file that was used last is removed last. A failure here does no harm.
         let _ = file.set_modified(SystemTime::now());
         Some((tree, lists))
     }
 
-    /// Saves it, in place of what was saved before.
+    /// Saves the list and replaces the earlier one.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn save(&self, archive: &str, view: &View, tree: &Tree, lists: &Lists) -> io::Result<()> {
         let directory = Private::make(&self.dir).map_err(io::Error::other)?;
         let dir = directory.path();
         let about = about(archive, view);
-        // Made with mode 0600.
+        // The file has mode 0600.
         let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&dir)?;
         let sections: Vec<&[u8]> = tree.sections().into_iter().chain(lists.sections()).collect();
         sealed::write(BufWriter::new(file.as_file()), &*self.secret, &about, &sections)?;
@@ -75,7 +76,7 @@ impl Saved {
         Ok(())
     }
 
-    /// The name tells nothing to those who have no key.
+    /// The name reveals nothing without the key.
     fn path(&self, dir: &Path, about: &[u8]) -> PathBuf {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.secret);
         let name: String =
@@ -83,11 +84,11 @@ impl Saved {
         dir.join(name).with_extension(SUFFIX)
     }
 
-    /// Removes those that were not used for longest, except `newest`, until all fit.
+    /// Removes the least recently used files, except `newest`, until all fit.
     fn prune(&self, dir: &Path, newest: &Path) {
         let Ok(entries) = fs::read_dir(dir) else { return };
         let known = |entry: fs::DirEntry| {
-            // Nothing but our own: the directory may have been somebody's.
+            // Removes only our own files: the user may have other files in the directory.
             let name = entry.file_name();
             let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
             name.to_str().filter(|name| ours(name))?;
@@ -115,18 +116,18 @@ impl Saved {
     }
 }
 
-/// Whether a file of ours has this name.
+/// Whether this is the name of one of our files.
 fn is_saved(name: &str) -> bool {
     let digits = name.strip_suffix(SUFFIX).and_then(|name| name.strip_suffix('.'));
     digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// What a file is about: by which program it was written, of which archive, and how it is shown.
+/// The subject of a file: the program that wrote it, the archive and the view.
 fn about(archive: &str, view: &View) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let mut about = format!("{version} {FORM} {archive} {}", view.strip_components).into_bytes();
     for path in &view.paths {
-        // No path holds a NUL.
+        // A path cannot contain a NUL.
         about.push(0);
         about.extend_from_slice(path.as_bytes());
     }
@@ -218,7 +219,7 @@ mod tests {
         let right = files(&saved).remove(0);
         for (archive, view) in [("other", &view), ("id", &part), ("id", &stripped)] {
             assert!(saved.load(archive, view).is_none());
-            // Also where somebody gives it the other's name.
+            // Also if somebody renames one to the other.
             fs::copy(&right, saved.path(&saved.dir, &about(archive, view))).unwrap();
             assert!(saved.load(archive, view).is_none());
         }

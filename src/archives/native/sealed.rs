@@ -1,15 +1,14 @@
-//! Arrays of bytes in an encrypted and authenticated file: what comes out of it is what was put in,
-//! or nothing.
+//! Arrays of bytes in an encrypted and authenticated file. Reading it returns exactly what was
+//! written, or nothing.
 //!
 //! ```text
 //! magic, 8 bytes | salt, 32 | length of each section, 8 each | blocks of each section
 //! ```
 //!
-//! A section is cut into blocks of 1 MiB, the last one shorter, each followed by its tag
-//! (AES-256-GCM). The key is derived from the secret, the salt and what the file is about, so it
-//! seals one file only, and the number of the block in the file can be its nonce; all that stands
-//! before the blocks is authenticated with each. Blocks are opened on all cores, in the memory in
-//! which they are to stay.
+//! A section is divided into blocks of 1 MiB, the last one shorter, each followed by its tag
+//! (AES-256-GCM). The key is derived from the secret, the salt and the subject of the file. It
+//! seals only one file, so the number of a block can be its nonce. Everything before the blocks is
+//! authenticated with each of them. Blocks are opened on all cores, in place.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,7 +19,8 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The order of bytes is that of the machine, so a file of another is none of ours.
+/// Numbers have the machine's byte order, so files of a machine with another order do not count as
+/// ours.
 const MAGIC: u64 = u64::from_le_bytes(*b"BOBcat\0\x01");
 const SALT: usize = 32;
 const TAG: usize = 16;
@@ -28,10 +28,10 @@ const BLOCK: usize = 1 << 20;
 /// Threads that open blocks.
 const THREADS: usize = 4;
 
-/// Writes `sections`, so that they can be read with the same `secret` and `about`.
+/// Writes `sections`. Reading them needs the same `secret` and `about`.
 ///
 /// # Errors
-/// Those of `output`, and when the kernel gives no random bytes.
+/// Those of `output`, and when the kernel has no random bytes.
 pub fn write(mut output: impl Write, secret: &[u8], about: &[u8], sections: &[&[u8]]) -> io::Result<()> {
     let mut salt = [0; SALT];
     let to_error = |_| io::Error::other("the cipher failed");
@@ -51,7 +51,7 @@ pub fn write(mut output: impl Write, secret: &[u8], about: &[u8], sections: &[&[
     output.flush()
 }
 
-/// A file, of which nothing is authentic yet but its length is right.
+/// A file whose length is right; nothing is authenticated yet.
 pub struct Sealed<'a, const N: usize> {
     file: &'a File,
     head: Vec<u8>,
@@ -60,7 +60,7 @@ pub struct Sealed<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Sealed<'a, N> {
-    /// `None` when the file is not of this kind, or cut off.
+    /// `None` if the file is of another kind, or truncated.
     pub fn open(file: &'a File, secret: &[u8], about: &[u8]) -> Option<Self> {
         let mut head = vec![0; size_of::<u64>() + SALT + N * size_of::<u64>()];
         file.read_exact_at(&mut head, 0).ok()?;
@@ -82,8 +82,8 @@ impl<'a, const N: usize> Sealed<'a, N> {
         Some(Sealed { file, head, key, lengths })
     }
 
-    /// Fills `sections`, which must have the [lengths](Sealed::lengths). `None` when any byte of
-    /// the file is not as it was written: then nothing in them is to be used.
+    /// Fills `sections`, which must have the [lengths](Sealed::lengths). `None` if any byte of the
+    /// file was changed: then the sections must not be used.
     pub fn read(&self, sections: [&mut [u8]; N]) -> Option<()> {
         let mut at = self.head.len() as u64;
         let blocks = sections.into_iter().flat_map(|section| section.chunks_mut(BLOCK));

@@ -1,4 +1,4 @@
-//! What all archives of a repository have in common.
+//! What all archives of a repository share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ impl Shared {
         Shared { repository, numbers: Numbers::default(), chunks: None, ending: AtomicBool::new(false) }
     }
 
-    /// Reads fail from here on.
+    /// The mount ends: reads fail from here on.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! A chunk that several reads want at once is fetched for the first of them.
+//! Fetches a chunk once if several reads want it at the same time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub type Bytes = Arc<Vec<u8>>;
 
-/// The fetches under way, by the number of their chunk.
+/// The current fetches, by the number of the chunk.
 #[derive(Default)]
 pub struct SingleFlight(Mutex<HashMap<u32, Arc<Flight>>>);
 
@@ -19,8 +19,8 @@ pub struct Flight {
     changed: Condvar,
 }
 
-/// The duty to fetch a chunk. Until it is dropped nobody else fetches it, and those who want it
-/// wait. Dropped without a result, it fails their reads.
+/// The duty to fetch a chunk. Until it is dropped, nobody else fetches this chunk, and other
+/// readers wait. If it is dropped without a result, their reads fail.
 pub struct Leader {
     flights: Arc<SingleFlight>,
     number: u32,
@@ -28,7 +28,7 @@ pub struct Leader {
 }
 
 impl SingleFlight {
-    /// The duty to fetch `number`; or, where somebody has it, the fetch to wait for.
+    /// The duty to fetch `number`, or the fetch to wait for if somebody else has the duty.
     pub fn claim(self: &Arc<Self>, number: u32) -> Result<Leader, Arc<Flight>> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&number) {
@@ -47,13 +47,13 @@ impl SingleFlight {
 impl Drop for Leader {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.number);
-        // Counts only when there is no result: the fetch panicked, or the mount ends.
+        // Counts only without a result: the fetch panicked, or the mount ends.
         self.flight.finish(Err(ReadError::Failed("the fetch of a chunk broke off".into())));
     }
 }
 
 impl Flight {
-    /// Gives the result to all who wait. The first one counts.
+    /// Gives the result to all who wait. Only the first call counts.
     pub fn finish(&self, result: Result<Bytes, ReadError>) {
         self.result.lock().get_or_insert(result);
         self.changed.notify_all();
@@ -62,7 +62,7 @@ impl Flight {
     /// Waits for the chunk.
     ///
     /// # Errors
-    /// What the leader got.
+    /// The error that the fetch returned.
     pub fn wait(&self) -> Result<Bytes, ReadError> {
         let mut result = self.result.lock();
         self.changed.wait_while(&mut result, |result| result.is_none());

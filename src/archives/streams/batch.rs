@@ -1,8 +1,8 @@
-//! Many small files through one extract: borg gives the files of one call one after the other, in
-//! the order of the archive, and they are cut apart by their listed sizes.
+//! Reads many small files through one extract: borg outputs the files of a call one after the
+//! other, in the order of the archive, and the listed sizes show where each ends.
 //!
-//! If one of them came short, all after it would be cut at the wrong place: so nothing of a batch
-//! is given out before the whole of it has exactly the listed number of bytes.
+//! If a file were too short, all after it would be cut at the wrong place. So nothing of a batch is
+//! used before the whole batch has exactly the listed number of bytes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use crate::archives::source::{FRAME, ReadError};
 use crate::tools::borg;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// Files up to this many bytes come in batches; larger ones have a stream of their own.
+/// Files up to this many bytes come in batches; a larger file has a stream of its own.
 const SMALL: u64 = 1024 * 1024;
-/// Files in one batch at most.
+/// The most files in a batch.
 const FILES: usize = 1000;
-/// Bytes of one batch at most; they are in memory until it is complete.
+/// The most bytes in a batch; they stay in memory until it is complete.
 const BYTES: u64 = 32 * 1024 * 1024;
-/// Bytes of paths on one command line at most (Linux takes about 2 MB, environment included).
+/// The most bytes of paths on a command line (Linux takes about 2 MB, including the environment).
 const ARGUMENTS: usize = 512 * 1024;
-/// Reads this near to the last batch, in files of the archive, are a walk through a tree.
+/// Reads this close to the last batch, counted in files of the archive, are a walk through the
+/// tree.
 const NEAR: ContentId = 5000;
-/// With how many files beyond its own directory a walk begins; doubled with each batch.
+/// How many files beyond its own directory the first batch of a walk has; each batch doubles it.
 const STRIDE: usize = 16;
 
 type Files = HashMap<ContentId, Arc<[u8]>>;
@@ -38,26 +39,26 @@ pub struct Batches {
 
 #[derive(Default)]
 struct BatchState {
-    /// Under way, by each of their files.
+    /// The current batches, by each of their files.
     batches: HashMap<ContentId, Arc<Batch>>,
-    /// Files that once came wrong in a batch: they are fetched by themselves.
+    /// Files that were wrong in a batch: each is fetched alone.
     alone: HashSet<ContentId>,
     walk: Walk,
 }
 
-/// A batch under way; all who want a file of it wait here.
+/// A batch in progress; all readers of its files wait here.
 struct Batch {
     done: Mutex<Option<Result<Arc<Files>, ReadError>>>,
     changed: Condvar,
 }
 
-/// Which small files stand in the same directory.
+/// Which small files are in the same directory.
 struct Directories {
-    /// Hash of the directory's path, and a content in it; sorted.
+    /// The hash of a directory's path, and a content in it; sorted.
     by_directory: Vec<(u64, ContentId)>,
 }
 
-/// Whether the reader walks through the tree: then a batch takes more than one directory.
+/// Whether the reader walks through the tree. Then a batch has more than one directory.
 #[derive(Default)]
 struct Walk {
     last: Option<ContentId>,
@@ -100,7 +101,7 @@ impl Batches {
         Batches { directories: Directories::new(&context.tree), context, state: Mutex::default() }
     }
 
-    /// Whether such a content comes in batches.
+    /// Whether this content comes in batches.
     pub fn takes(content: &Content) -> bool {
         content.size <= SMALL && content.before == 0 && content.after == 0
     }
@@ -115,7 +116,7 @@ impl Batches {
                 drop(state);
                 return batch.wait(id);
             }
-            // A batch may have ended between the reader's look into the cache and here.
+            // A batch may have ended after the reader looked into the cache.
             if let Some(bytes) = context.sink.get(id, 0..size) {
                 return Ok(bytes.into());
             }
@@ -130,7 +131,7 @@ impl Batches {
         self.note(&members, &result);
         batch.finish(result);
         match batch.wait(id) {
-            // One bad file must not take its whole directory with it.
+            // One bad file must not spoil its whole directory.
             Err(ReadError::Incomplete(_)) if members.len() > 1 => self.fetch(id),
             result => result,
         }
@@ -146,7 +147,7 @@ impl Batches {
         Ok(members)
     }
 
-    /// A batch of `members` ended so.
+    /// Called when a batch of `members` has ended.
     fn note(&self, members: &[ContentId], result: &Result<Arc<Files>, ReadError>) {
         let mut state = self.state();
         for member in members {
@@ -175,7 +176,8 @@ fn choose(
     let siblings: Vec<ContentId> = directories.siblings(&context.tree, content).collect();
     let here = siblings.partition_point(|s| *s < id);
     let following = (id + 1..context.tree.content_count()).take(4 * ahead);
-    // From the file on, then what is before it in the directory, then what follows in the archive.
+    // First the files from this one on, then those before it in the directory, then those that
+    // follow in the archive.
     let in_directory = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
     let is_wanted = |c: &ContentId| {
         let content = context.tree.content(*c);
@@ -194,7 +196,7 @@ fn choose(
         }
         chosen.insert(candidate);
     }
-    // A name longer than the room is still worth a try.
+    // A name that is longer than the limit is tried anyway.
     chosen.insert(id);
     Ok(chosen.into_iter().collect())
 }
@@ -218,13 +220,13 @@ impl Room {
     }
 }
 
-/// Streams the files and cuts them apart.
+/// Streams the files and divides them.
 fn run(context: &Context, members: &[ContentId]) -> Result<Files, ReadError> {
     let slot = context.slots.acquire()?;
     let wanted = members.iter().map(|m| context.content(*m)).collect::<Result<Vec<Content>, _>>()?;
     let expected: u64 = wanted.iter().map(|c| c.size).sum();
     let mut extract = Extract::start(context, &wanted)?;
-    // One byte more than expected, to see whether there is one.
+    // One byte more than expected would show an excess.
     let mut bytes = vec![0; expected as usize + 1];
     let mut got = 0;
     while got < bytes.len() {
@@ -253,7 +255,7 @@ impl Batch {
         self.changed.notify_all();
     }
 
-    /// Waits for the batch; the one who runs it heeds the limits, so this ends too.
+    /// Waits for the batch. Whoever runs it obeys the limits, so the wait ends.
     fn wait(&self, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
         let mut done = self.done.lock();
         loop {

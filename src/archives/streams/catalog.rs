@@ -1,9 +1,10 @@
-//! What is in the repository, by `borg list` and `borg debug dump-archive-items`.
+//! The archives of a repository, read by `borg list` and `borg debug dump-archive-items`.
 //!
-//! `borg list --json-lines` loses bytes that are no UTF-8, nanoseconds, device numbers, xattrs and
-//! ACLs, and `borg debug dump-archive` fails on some xattrs; both take a second per 40,000 items.
-//! The chunks of the archive's metadata, as borg decrypts them, lose nothing. borg writes them as
-//! files: into a directory in memory that only we can look into, and each is gone once it is read.
+//! `borg list --json-lines` loses bytes that are not UTF-8, nanoseconds, device numbers, extended
+//! attributes and ACLs, and `borg debug dump-archive` fails on some extended attributes; both take
+//! a second for 40,000 items. The chunks of the archive's metadata, as borg decrypts them, lose
+//! nothing. borg writes them to files, in a private directory in memory; each file is removed once
+//! it is read.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -32,20 +33,20 @@ use crate::process::memory::Budget;
 use crate::process::{Child, Command, Ended, TimedPipe};
 use crate::tools::borg::{self, Borg, Line, Origins};
 
-/// Between two chunks of metadata nothing may come for this long: borg may first have to look
-/// through all of a slow repository.
+/// How long nothing may arrive between two chunks of metadata: borg may first have to read all of a
+/// slow repository.
 const STALL: Duration = Duration::from_secs(300);
-/// What borg says before it writes a chunk of metadata.
+/// The message that borg prints before it writes a chunk of metadata.
 const DUMPING: &str = "Dumping ";
 
-/// A repository as borg tells it.
+/// A repository, read through borg.
 pub struct BorgCatalog {
     borg: Borg,
     filter: ArchiveFilter,
     limits: Limits,
     slots: Arc<Slots>,
     seen: Mutex<Seen>,
-    /// Where the archives come from, once that was asked.
+    /// The known origins of the archives.
     origins: Mutex<Option<Origins>>,
     pace: Pace,
 }
@@ -53,14 +54,14 @@ pub struct BorgCatalog {
 /// The newest list.
 #[derive(Default)]
 struct Seen {
-    /// The repository's transaction from before it.
+    /// The repository's transaction before the list was read.
     transaction: Option<u64>,
-    /// Of each name that borg knows, the id.
+    /// The id that belongs to each name.
     ids: HashMap<String, String>,
 }
 
 impl Seen {
-    /// The transaction at which the archive was seen. One that is listed no more was there at none.
+    /// The transaction at which the archive was seen; `None` if the archive is no longer listed.
     fn of(&self, archive: &Archive) -> Option<u64> {
         self.transaction.filter(|_| self.ids.get(&archive.name) == Some(&archive.id))
     }
@@ -79,14 +80,14 @@ impl BorgCatalog {
         Pin::new(archive.clone(), seen)
     }
 
-    /// Lets borg open the archive as for a restore, which checks what a dump does not: that the
-    /// archive's metadata comes from someone who has the key.
+    /// Lets borg open the archive as for a restore. This checks what a dump does not: that someone
+    /// with the key wrote the archive's metadata.
     fn authenticate(&self, archive: &Archive) -> Result<()> {
         let command = self
             .borg
             .command("list --short", self.limits.lock_wait)?
             .arg(borg::archive_argument(&archive.name))
-            // No path has this name, so nothing is listed.
+            // No file has this path, so borg lists nothing.
             .arg("pf:\u{1}\u{1}");
         let mut running = Running::start(self, command, archive)?;
         std::io::copy(&mut running.output, &mut std::io::sink()).map_err(|e| running.unreadable(e))?;
@@ -101,7 +102,7 @@ impl BorgCatalog {
             .command("debug dump-archive-items", self.limits.lock_wait)?
             .arg(borg::archive_argument(&archive.name))
             .current_dir(directory.path())
-            // So that a chunk is read while borg decrypts the next.
+            // So that we read a chunk while borg decrypts the next.
             .env("PYTHONUNBUFFERED", "1");
         let mut running = Running::start(self, command, archive)?;
         let mut parser = ItemParser::default();
@@ -193,7 +194,7 @@ impl Catalog for BorgCatalog {
     }
 }
 
-/// A borg that reads an archive, and what it said.
+/// A borg that reads an archive, and its messages.
 struct Running<'a> {
     catalog: &'a BorgCatalog,
     archive: &'a Archive,

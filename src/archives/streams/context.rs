@@ -1,4 +1,4 @@
-//! What the streams of an archive have in common.
+//! What the streams of an archive share.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One `borg extract --stdout`: its bytes, and whether they can be believed.
+//! One `borg extract --stdout`: its bytes, and whether they are complete.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use crate::error::Kind;
 use crate::process::{Child, Ended, TimedPipe};
 use crate::tools::borg::{self, Line};
 
-/// Lines of borg's log that are kept for the error.
+/// The number of lines of borg's log that are kept for an error.
 const KEPT_LINES: usize = 64;
-/// Paths are put together in an expression up to here.
+/// Paths are combined into one expression up to this length.
 const LONGEST_EXPRESSION: usize = 32 << 10;
-/// Linux takes no longer argument, in bytes.
+/// The longest argument that Linux takes, in bytes.
 const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
 
 /// A running extract.
@@ -31,7 +31,7 @@ pub struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    /// Starts the extract of these contents, which must not be empty.
+    /// Starts the extract of these contents. There must be at least one.
     pub fn start(context: &'a Context, contents: &[Content]) -> Result<Self, ReadError> {
         let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
         let patterns = patterns(contents);
@@ -59,10 +59,11 @@ impl<'a> Extract<'a> {
         Ok(Extract { context, child, stdout, log, confirmed: false })
     }
 
-    /// The next bytes, of the right archive; 0 at the end.
+    /// The next bytes of the archive; 0 at the end.
     ///
     /// # Errors
-    /// When nothing comes for too long, `stop` says so, or the archive is another one.
+    /// When nothing arrives for too long, `stop` returns an error, or the name belongs to another
+    /// archive.
     pub fn read(&mut self, buffer: &mut [u8], stop: impl Fn() -> bool) -> Result<usize, ReadError> {
         let n = self.stdout.read_unless(buffer, stop).map_err(|e| match e.kind() {
             ErrorKind::ConnectionAborted => ReadError::Ending,
@@ -81,10 +82,10 @@ impl<'a> Extract<'a> {
         Ok(())
     }
 
-    /// After the end of the stream: were `got` bytes all of the `expected` ones?
+    /// Whether `got` bytes were all of the `expected` ones, after the end of the stream.
     ///
-    /// borg's exit code says neither yes nor no (1 for each exact path in 1.2.4, 0 also when
-    /// nothing matched in 1.4): only the count does.
+    /// borg's exit code cannot tell (it is 1 for each exact path in 1.2.4, and 0 in 1.4 even if
+    /// nothing matched): only the count can.
     pub fn judge(self, got: u64, expected: u64) -> Result<(), ReadError> {
         let Extract { context, mut child, stdout, log, .. } = self;
         drop(stdout);
@@ -104,8 +105,8 @@ impl<'a> Extract<'a> {
     }
 }
 
-/// What makes borg extract exactly these. A path such as `./a`, as tar writes it, is no path to borg's
-/// patterns, which all clean what they are given, but for regular expressions.
+/// The patterns that select exactly these files. borg normalises every pattern except a regular
+/// expression, so no other pattern matches a path such as `./a`, as tar writes it.
 fn patterns(contents: &[Content]) -> Vec<OsString> {
     let (unusual, plain): (Vec<&Content>, Vec<&Content>) =
         contents.iter().partition(|content| content.unusual.is_some());
@@ -131,7 +132,7 @@ fn patterns(contents: &[Content]) -> Vec<OsString> {
     patterns
 }
 
-/// As Python's `re.escape` does it.
+/// Escapes like Python's `re.escape`.
 fn escape(path: &[u8], expression: &mut Vec<u8>) {
     for byte in path {
         if byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte != b'/' {

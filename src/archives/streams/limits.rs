@@ -1,21 +1,21 @@
-//! How long streams may take, and how many there are.
+//! The limits on the time and the number of streams.
 
 use std::time::Duration;
 
-/// How long things may take, and how much may be under way at once.
+/// Limits of time and number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// borg processes at once. Each takes 60 to 100 MB of memory and most of a processor.
+    /// The number of borg processes. Each takes 60 to 100 MB of memory and most of a processor.
     pub processes: usize,
-    /// A stream that nobody asked anything of for this long is ended. Longer spares a reader that
-    /// pauses the way from byte 0; shorter gives the repository's lock back sooner.
+    /// The time after which an unused stream ends. A longer one saves a reader that pauses from
+    /// starting at byte 0 again; a shorter one releases the repository's lock sooner.
     pub idle: Duration,
-    /// A stream from which nothing came for this long is given up. Longer than ssh takes to notice
-    /// that the line is cut (60 s).
+    /// The time after which a silent stream is given up. It is longer than ssh needs to notice a
+    /// dropped connection (60 s).
     pub stall: Duration,
     /// How long borg waits for the repository's lock.
     pub lock_wait: Duration,
-    /// How often new archives are looked for; `None`: as suits the repository.
+    /// The interval between two checks for new archives; `None`: the default of the repository.
     pub look: Option<Duration>,
 }
 

@@ -1,9 +1,9 @@
 //! The stream of one large file, which all its readers share.
 //!
-//! It reads a window ahead of what was asked for, and the window grows as long as the reads follow
-//! each other, so that copying is not slowed down and a look at the first block does not pull the
-//! whole image. Then it waits: borg waits with it, holding the lock that every reader holds in the
-//! repository; and when nobody asks for some seconds, the stream ends and gives it back.
+//! It reads ahead in a window that grows while reads follow each other, so copying is fast, and a
+//! look at the first block does not read the whole image. Then it waits, and borg waits with it and
+//! holds the repository's lock, as every reader does. If nobody asks for some seconds, the stream
+//! ends and the lock is released.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,12 +17,12 @@ use crate::archive::tree::{Content, ContentId};
 use crate::archives::source::{FRAME, ReadError};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// How far a stream reads ahead of a read that follows no other, in bytes.
+/// How far a stream reads ahead of a random read, in bytes.
 const FIRST_WINDOW: u64 = 1024 * 1024;
-/// How far it reads ahead at most.
+/// The limit of reading ahead.
 const LAST_WINDOW: u64 = 64 * 1024 * 1024;
-/// Reads that start this near to the last one's end follow it: the kernel's read-ahead does not
-/// come in order.
+/// A read that starts this close to the end of the last one continues it: the kernel's readahead
+/// arrives out of order.
 const NEAR: u64 = 4 * 1024 * 1024;
 const BUFFER: usize = 1024 * 1024;
 
@@ -35,14 +35,14 @@ struct Stream {
 struct Inner {
     /// All bytes before this one were delivered.
     position: u64,
-    /// The stream reads up to here without being asked again.
+    /// The stream reads up to here without another request.
     horizon: u64,
     window: u64,
     last_end: u64,
     last_used: Instant,
     waiters: HashMap<u64, Waiter>,
     tickets: u64,
-    /// Somebody wants it to end.
+    /// Somebody wants the stream to end.
     quit: bool,
     ended: Option<Result<(), ReadError>>,
 }
@@ -62,18 +62,18 @@ impl Waiter {
 pub struct LongStreams {
     context: Arc<Context>,
     by_file: Mutex<HashMap<ContentId, Vec<Arc<Stream>>>>,
-    /// Held from the look for a stream of a file to the start of one.
+    /// Held while a stream of a file is looked for and, if there is none, started.
     starting: Mutex<()>,
 }
 
-/// What [`LongStreams::join`] found.
+/// The result of [`LongStreams::join`].
 enum Joined {
-    /// The bytes had passed in the meantime.
+    /// The bytes have already passed.
     Had(Vec<u8>),
     Waiting(Waiting),
 }
 
-/// A place in the queue of a stream, given up when dropped.
+/// A place in the queue of a stream; dropping it gives it up.
 struct Waiting {
     stream: Arc<Stream>,
     ticket: u64,
@@ -84,7 +84,8 @@ impl LongStreams {
         LongStreams { context, by_file: Mutex::default(), starting: Mutex::default() }
     }
 
-    /// The bytes `span` of a file, from the stream that will pass them, or from a new one.
+    /// The bytes at `span` of a file, from a stream that has not passed them yet, or from a new
+    /// one.
     pub fn fetch(self: &Arc<Self>, id: ContentId, span: &Range<u64>) -> Result<Vec<u8>, ReadError> {
         match self.join(id, span)? {
             Joined::Had(bytes) => Ok(bytes),
@@ -92,14 +93,14 @@ impl LongStreams {
         }
     }
 
-    /// Finds a stream of the file that will still pass `span`, or starts one.
+    /// Finds a stream of the file that has not passed `span` yet, or starts one.
     fn join(self: &Arc<Self>, id: ContentId, span: &Range<u64>) -> Result<Joined, ReadError> {
         if let Some(joined) = self.join_running(id, span) {
             return Ok(joined);
         }
         let slot = self.context.slots.acquire()?;
-        // Another reader may have started the stream while this one waited for the slot; and two must
-        // not start it at once.
+        // Another reader may have started the stream while this one waited for the slot, and two
+        // readers must not start it at once.
         let starting = self.starting.lock();
         if let Some(joined) = self.join_running(id, span) {
             return Ok(joined);
@@ -131,11 +132,11 @@ impl LongStreams {
         if let Some(waiting) = streams.iter().find_map(|stream| stream.wait_for(&self.context, id, span)) {
             return Some(Joined::Waiting(waiting));
         }
-        // Streams have passed it: the bytes may have come since the reader looked into the cache.
+        // Streams have passed the bytes, so they may be in the cache by now.
         self.context.sink.get(id, span.clone()).map(Joined::Had)
     }
 
-    /// Takes the stream out of the file's list and wakes all who wait for it.
+    /// Removes the stream from the file's list and wakes all who wait for it.
     fn close(&self, stream: &Stream, id: ContentId, result: Result<(), ReadError>) {
         let mut by_file = self.by_file();
         if let Some(streams) = by_file.get_mut(&id) {
@@ -155,7 +156,7 @@ impl LongStreams {
 }
 
 impl Waiting {
-    /// The bytes, when the stream has passed them.
+    /// Waits until the stream has passed the bytes, and returns them.
     fn bytes(self) -> Result<Vec<u8>, ReadError> {
         let mut inner = self.stream.lock();
         loop {
@@ -169,7 +170,7 @@ impl Waiting {
                 Some(Ok(())) => {
                     return Err(ReadError::Failed("the stream ended before the read was served".into()));
                 }
-                // The stream heeds the limits, so this ends too.
+                // The stream obeys the limits, so the wait ends.
                 None => self.stream.changed.wait(&mut inner),
             }
         }
@@ -211,8 +212,8 @@ impl Stream {
         Stream { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 
-    /// A place in the queue, if the stream will still pass `span`, or is in the middle of it and
-    /// what it passed is kept.
+    /// A place in the queue, if the stream has not passed `span` yet, or is in the middle of it and
+    /// the cache has the first part.
     fn wait_for(self: &Arc<Self>, context: &Context, id: ContentId, span: &Range<u64>) -> Option<Waiting> {
         let mut inner = self.lock();
         if inner.quit || inner.ended.is_some() || inner.position >= span.end {
@@ -243,7 +244,7 @@ impl Stream {
         if let Err(ReadError::Incomplete(_)) = &result
             && self.lock().position >= content.size
         {
-            // It gave more than the file: then the right bytes were perhaps others.
+            // The stream returned more than the file has, so the bytes may be wrong, too.
             context.sink.forget(id, content.size);
         }
         if let Err(e) = &result
@@ -273,14 +274,14 @@ impl Stream {
             if got > total {
                 return Err(ReadError::Incomplete(format!("borg extract gave more than the {total} bytes")));
             }
-            // Of the bytes [start, got) of the stream those that are this file's.
+            // The part of the bytes [start, got) of the stream that belongs to this file.
             let from = content.before.clamp(start, got) - start;
             let to = (content.before + content.size).clamp(start, got) - start;
             self.take(context, (id, content.size), &buffer[from as usize..to as usize], &mut frame);
         }
     }
 
-    /// Waits until somebody wants bytes beyond those delivered; false: nobody has for too long.
+    /// Waits until somebody wants bytes beyond those delivered; false if nobody did for too long.
     fn wanted(&self, context: &Context) -> Result<bool, ReadError> {
         let mut inner = self.lock();
         loop {
@@ -292,7 +293,7 @@ impl Stream {
             }
             let unused = inner.last_used.elapsed();
             let Some(rest) = context.limits.idle.checked_sub(unused).filter(|rest| !rest.is_zero()) else {
-                // From here on nobody can join: wait_for sees it under the same lock.
+                // From here on nobody can join: wait_for checks this under the same lock.
                 inner.quit = true;
                 return Ok(false);
             };
@@ -300,7 +301,8 @@ impl Stream {
         }
     }
 
-    /// Cuts bytes of the file into frames; each full one is kept, then given to those who wait.
+    /// Divides the bytes of the file into frames; each full one is put into the cache, then given
+    /// to those who wait.
     fn take(&self, context: &Context, (id, size): (ContentId, u64), mut bytes: &[u8], frame: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let n = bytes.len().min(FRAME as usize - frame.len());

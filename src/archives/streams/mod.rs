@@ -1,11 +1,10 @@
-//! Source one: streams of `borg extract --stdout`. It works with every borg there is, and the bytes
-//! are borg's own; but a stream starts at byte 0 of a file and only goes forward.
+//! The stream source: `borg extract --stdout`. It works with every version of borg, and the bytes
+//! are borg's own, but a stream starts at byte 0 of a file and only moves forward.
 //!
-//! So: one stream a file, which every reader of the file joins ([`long`]); what passes is kept; many
-//! small files come through one stream ([`batch`]); the number of borg processes is bounded
-//! ([`slots`]); a stream that nobody needs ends, and with it the lock that it holds in the
-//! repository; and nothing is given out before it is sure that it is still the same archive
-//! ([`pin`]).
+//! All readers of a large file share one stream ([`long`]), and the cache keeps what passes. Many
+//! small files share one stream ([`batch`]). The number of borg processes is limited ([`slots`]).
+//! An unused stream ends and releases its lock on the repository. Nothing is returned before it is
+//! certain that the archive is still the same ([`pin`]).
 
 mod batch;
 mod catalog;

@@ -1,5 +1,5 @@
-//! That an archive is still the one that was mounted. borg names archives, not their ids: one that
-//! was deleted and made anew has the same name and other bytes.
+//! Makes sure that an archive is still the one that was mounted. borg knows archives by name and
+//! not by id: an archive that was deleted and made again has the same name and other bytes.
 
 use std::time::Duration;
 
@@ -11,27 +11,26 @@ use crate::archives::source::ReadError;
 use crate::error::Kind;
 use crate::tools::borg::Borg;
 
-/// An archive's name and id, and until when they are known to belong together.
+/// An archive's name and id, and the transaction at which they belonged together.
 pub struct Pin {
     archive: Archive,
-    /// The repository's transaction at which the name was seen to have the id; `None` where there
-    /// is none to see (a remote repository).
+    /// The repository's transaction at which the name had the id; `None` if transactions cannot be
+    /// seen (a remote repository).
     seen: Mutex<Option<u64>>,
 }
 
 impl Pin {
-    /// `seen` is the transaction from before the list in which the archive stood; with `None` borg is
-    /// asked.
+    /// `seen` is the transaction before the archive was listed; with `None`, borg is asked.
     pub fn new(archive: Archive, seen: Option<u64>) -> Self {
         Pin { archive, seen: Mutex::new(seen) }
     }
 
-    /// Makes sure that the name still has the id. To be called after borg has opened the archive
-    /// (it gave a byte, or ended): an id never comes back, so a name that had it before and has it
-    /// now had it when borg looked.
+    /// Makes sure that the name still has the id. Must be called after borg has opened the archive
+    /// (it returned a byte, or ended). Ids never return, so a name that had this id before and has
+    /// it now had it when borg looked.
     ///
     /// # Errors
-    /// [`ReadError::Gone`] when it is another archive, or none.
+    /// [`ReadError::Gone`] when the name belongs to another archive, or to none.
     pub fn confirm(&self, borg: &Borg, lock_wait: Duration) -> Result<(), ReadError> {
         let mut seen = self.seen.lock();
         let now = borg.transaction();

@@ -1,4 +1,4 @@
-//! The bound on the number of borg processes of a mount, and the word that it ends.
+//! The limit on the number of borg processes of a mount, and the signal that the mount ends.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use crate::archives::source::ReadError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// How long a read waits until one of the borg processes is free.
+/// How long a read waits for a free slot.
 const QUEUE: Duration = Duration::from_secs(600);
 
-/// A process that may be ended to make its slot free.
+/// A process that can be ended to free its slot.
 pub trait Evictable: Send + Sync {
-    /// Since when nobody has needed it; `None` while somebody does, or when it is ending.
+    /// Since when nobody has used it; `None` while somebody does, or when it is ending.
     fn unused_since(&self) -> Option<Instant>;
 
     /// Asks it to end soon.
@@ -40,7 +40,7 @@ impl Slots {
         Arc::new(Slots { state: Mutex::new(state), changed: Condvar::new(), limit: limit.max(1) })
     }
 
-    /// Waits for a slot, and ends the tenant that has been unused for longest to make one free.
+    /// Waits for a slot. To free one, ends the tenant that has been unused for longest.
     pub fn acquire(self: &Arc<Self>) -> Result<Slot, ReadError> {
         let deadline = Instant::now() + QUEUE;
         let mut state = self.lock();
@@ -65,14 +65,15 @@ impl Slots {
             }
             state = self.lock();
             if state.used >= self.limit && !state.ending {
-                // Looks again now and then: a stream can become unused without a word.
+                // Checks again from time to time, because a stream becomes unused without a
+                // notification.
                 let wait = Duration::from_millis(100).min(deadline - now);
                 self.changed.wait_for(&mut state, wait);
             }
         }
     }
 
-    /// Lets [`Slots::acquire`] and [`Slots::shut_down`] end `tenant`.
+    /// Registers `tenant`, so that [`Slots::acquire`] and [`Slots::shut_down`] can end it.
     pub fn enlist(&self, tenant: Weak<dyn Evictable>) {
         let mut state = self.lock();
         state.tenants.retain(|tenant| tenant.strong_count() > 0);
@@ -83,14 +84,14 @@ impl Slots {
         self.lock().ending
     }
 
-    /// Sleeps, unless the mount ends.
+    /// Sleeps until the time is over or the mount ends.
     pub fn pause(&self, time: Duration) -> Result<(), ReadError> {
         let mut state = self.lock();
         self.changed.wait_while_for(&mut state, |state| !state.ending, time);
         if state.ending { Err(ReadError::Ending) } else { Ok(()) }
     }
 
-    /// Ends all tenants and waits until every process is gone.
+    /// Ends all tenants and waits for their processes.
     pub fn shut_down(&self) {
         let mut state = self.lock();
         state.ending = true;

@@ -10,9 +10,9 @@ use super::long::LongStreams;
 use crate::archive::tree::ContentId;
 use crate::archives::source::{ContentSource, ReadError};
 
-/// How long to wait before a new connection is tried.
+/// The pause before a new connection is tried.
 const RECONNECT: Duration = Duration::from_secs(3);
-/// How often a read is tried again when its stream died.
+/// How often a read is retried after its stream died.
 const RETRIES: u32 = 2;
 
 pub struct Streams {
@@ -62,7 +62,8 @@ impl ContentSource for Streams {
     }
 }
 
-/// How long ago it happened, first counted now. A read bears a lost connection for as long as silence.
+/// How long ago it happened; the first call starts the clock. A read tolerates a lost connection
+/// for as long as silence.
 fn since(first: &mut Option<Instant>) -> Duration {
     first.get_or_insert_with(Instant::now).elapsed()
 }
