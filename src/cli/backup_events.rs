@@ -1,4 +1,4 @@
-//! How a running backup is reported: its steps, its progress and its warnings; only warnings when quiet.
+//! Reports a running backup: its steps, its progress and its warnings; only warnings when quiet.
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -11,7 +11,7 @@ use crate::escape;
 use crate::progress::{self, Monitor as _, Total};
 use crate::tools::borg::Progress;
 
-/// So many warnings are shown, the rest is counted.
+/// The number of warnings that are shown; the rest is counted.
 const SHOWN_WARNINGS: u64 = 20;
 
 /// Reports the events of a backup on the console.
@@ -23,7 +23,7 @@ pub struct BackupEvents {
 }
 
 struct ReportState {
-    /// Bytes.
+    /// In bytes.
     expected: Option<u64>,
     warnings: u64,
 }
@@ -34,12 +34,12 @@ impl BackupEvents {
         BackupEvents { console, display: Display::new(console), state, has_stdout: true }
     }
 
-    /// Standard output is for something else than borg's list of files.
+    /// Reserves standard output for something other than borg's list of files.
     pub fn without_stdout(self) -> Self {
         BackupEvents { has_stdout: false, ..self }
     }
 
-    /// Takes the progress line away and tells how much was not shown.
+    /// Removes the progress bar and reports how many warnings were not shown.
     pub fn end(&self) {
         self.display.clear();
         let state = self.state();
@@ -116,7 +116,7 @@ impl Monitor for BackupEvents {
             Event::File { status, path } => {
                 let line = format!("{status} {}", escape::line(path));
                 match self.has_stdout {
-                    // Who does not read the list any more still wants the backup.
+                    // A reader who closed the list still wants the backup.
                     true => drop(console::print(&line)),
                     false => self.console.say(&line),
                 }
@@ -174,7 +174,7 @@ fn sources(file_systems: usize, volumes: usize) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
-/// Why a selected dataset is not in the archive.
+/// The reason why a selected dataset is not in the archive.
 fn left_out_text(left_out: &LeftOut) -> String {
     format!("{} is not backed up: {}", left_out.name, left_out.why)
 }
@@ -202,7 +202,7 @@ fn pruned(retention: &Retention) -> String {
     }
 }
 
-/// Why, and what to do about it.
+/// Why nothing was pruned, and what to do about it.
 fn not_pruned(retention: &Retention) -> String {
     match retention {
         Retention::ClockJumped { newer } => format!(

@@ -1,18 +1,17 @@
 //! The syntax of `borg create --compression`.
 
-/// What may be written; shown when something else was.
+/// The syntax that the message about a wrong specification shows.
 pub const SYNTAX: &str = "none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-9], auto,X or obfuscate,SPEC,X";
 
 const NAMES: [&str; 7] = ["none", "lz4", "zstd", "zlib", "lzma", "auto", "obfuscate"];
 
-/// Whether `spec` names what some borg 1.x has. Which levels and further words it takes, only that
-/// borg knows.
+/// Whether some borg 1.x may accept `spec`. Only that borg knows its levels and its other words.
 pub fn is_plausible(spec: &str) -> bool {
     let name = spec.split(',').next().unwrap_or_default();
     NAMES.contains(&name) && spec.chars().all(|c| c.is_ascii_alphanumeric() || ",._=+-".contains(c))
 }
 
-/// Whether every borg takes `spec`.
+/// Whether every borg accepts `spec`.
 pub fn is_known(spec: &str) -> bool {
     let words: Vec<&str> = spec.split(',').collect();
     match words.as_slice() {

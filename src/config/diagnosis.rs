@@ -1,4 +1,4 @@
-//! The mistakes of a configuration, shown where they stand, as a compiler does.
+//! Shows the mistakes of a configuration in their lines, as a compiler does.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use unicode_width::UnicodeWidthChar;
 const BEFORE: usize = 60;
 const AFTER: usize = 40;
 
-/// One mistake, before its place is turned into line and column.
+/// A mistake, before its position is converted to line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// In bytes from the beginning of the text.
     pub at: usize,
     /// `expected …`
     pub expected: String,
-    /// What is wrong with what stands there instead.
+    /// What is wrong with the text at this position.
     pub note: String,
-    /// Nothing else reads it.
+    /// Only `create` reads this value.
     pub only_create: bool,
 }
 
@@ -28,7 +28,7 @@ impl Mistake {
     }
 }
 
-/// All that is wrong with one configuration; never empty.
+/// All mistakes of a configuration; there is at least one.
 #[derive(Debug)]
 pub struct Diagnosis {
     file: PathBuf,
@@ -36,12 +36,13 @@ pub struct Diagnosis {
     mistakes: Vec<Mistake>,
 }
 
-/// Where a mistake stands and what it is.
+/// A mistake with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
-    /// From 1, in characters; one past the last one for what is missing at the end of a line.
+    /// Counted from 1, in characters. If something is missing at the end of a line, one more than
+    /// the line has.
     pub column: usize,
     pub mistake: &'a Mistake,
 }
@@ -74,7 +75,7 @@ impl Diagnosis {
         format!("{}:{}:{}: {}", self.file.display(), place.line, place.column, place.mistake.expected)
     }
 
-    /// The line before, the line itself, and a caret with the note below it.
+    /// The previous line, the line itself, and a caret with the note below it.
     pub fn excerpt(&self, place: &Place<'_>) -> Vec<String> {
         let line = |number: usize| self.text.lines().nth(number - 1).unwrap_or_default();
         let width = place.line.to_string().len();
@@ -91,7 +92,7 @@ impl Diagnosis {
 }
 
 impl fmt::Display for Diagnosis {
-    /// All on one line, as a log wants it.
+    /// All mistakes on one line, for logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, place) in self.places().enumerate() {
             let separator = if i == 0 { "" } else { "; " };
@@ -103,11 +104,11 @@ impl fmt::Display for Diagnosis {
 
 impl std::error::Error for Diagnosis {}
 
-/// One character as it is shown, and how many columns of a terminal it takes.
+/// A character as it is shown, and its width in columns of a terminal.
 type Cell = (char, usize);
 
-/// Tabs become spaces, so that the caret stands right wherever the terminal has its tab stops;
-/// what could steer a terminal becomes a dot.
+/// A tab becomes spaces, so that the caret is in the right column with any tab stops. A character
+/// that could steer the terminal becomes a dot.
 fn expand(line: &str) -> Vec<Cell> {
     let cells = line.chars().flat_map(|c| match c {
         '\t' => [Some((' ', 1)); 4],
@@ -119,8 +120,8 @@ fn expand(line: &str) -> Vec<Cell> {
     cells.flatten().collect()
 }
 
-/// The part of `line` around `column` (in characters, from 1), the cell with which it begins, and
-/// the column of the terminal at which the caret stands in it.
+/// The part of `line` around `column` (in characters, from 1), its first cell, and the column of
+/// the caret in it.
 fn window(line: &str, column: usize) -> (String, usize, usize) {
     let cells = expand(line);
     let prefix: String = line.chars().take(column - 1).collect();
@@ -131,7 +132,7 @@ fn window(line: &str, column: usize) -> (String, usize, usize) {
     (cut(&cells, first, BEFORE + AFTER), first, caret)
 }
 
-/// `count` cells from `first` on, with a mark where something was cut off.
+/// `count` cells from `first` on, with marks where the line was cut.
 fn cut(cells: &[Cell], first: usize, count: usize) -> String {
     let first = first.min(cells.len());
     let end = (first + count).min(cells.len());

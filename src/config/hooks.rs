@@ -5,35 +5,35 @@ use std::time::Duration;
 use super::json::JsonNode;
 use super::reader::Reader;
 
-/// For what may dump a database.
+/// The default for commands that may dump a database.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// For what comes last; systemd waits for both when it stops the service.
+/// The default for the last commands; systemd waits for both when it stops the service.
 pub(super) const SHORT: Duration = Duration::from_secs(120);
 
-/// Commands that are run beside a backup, each with the result so far as JSON on its standard input.
+/// Commands that run around a backup. Each gets the result so far as JSON on its standard input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// When it fails nothing is backed up.
+    /// If it fails, nothing is backed up.
     pub before_backup: Option<Hook>,
-    /// Runs after every backup, whatever became of it.
+    /// Runs after every backup, successful or not.
     pub after_backup: Option<Hook>,
     pub on_success: Option<Hook>,
     pub on_failure: Option<Hook>,
 }
 
-/// One command, which no shell sees.
+/// A command that runs without a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// The program and its arguments; at least the program.
+    /// The program and its arguments; never empty.
     pub command: Vec<String>,
-    /// After this it is stopped.
+    /// The command is stopped after this time.
     pub deadline: Duration,
 }
 
 pub(super) const KEYS: [&str; 4] = ["before_backup", "after_backup", "on_success", "on_failure"];
 
 impl Hooks {
-    /// All that are set, with their keys.
+    /// All hooks that are set, with their keys.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
         let hooks = [&self.before_backup, &self.after_backup, &self.on_success, &self.on_failure];
         KEYS.into_iter().zip(hooks).filter_map(|(key, hook)| Some((key, hook.as_ref()?)))
@@ -41,7 +41,7 @@ impl Hooks {
 }
 
 impl Reader {
-    /// A list, or an object with the list and its deadline.
+    /// A list, or an object with a list and a deadline.
     pub(super) fn hook(&mut self, value: &JsonNode<'_>, deadline: Duration) -> Option<Hook> {
         if value.kind() == "a list" {
             return Some(Hook { command: self.arguments(value)?, deadline });

@@ -1,4 +1,4 @@
-//! Strict JSON whose parts know where in the text they stand.
+//! Strict JSON whose values know their positions in the text.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::diagnosis::Mistake;
 
-/// One value, or one key, of a text that is known to be JSON.
+/// A value or a key in a valid JSON text.
 #[derive(Clone, Copy)]
 pub struct JsonNode<'a> {
     whole: &'a str,
@@ -18,10 +18,10 @@ pub struct JsonNode<'a> {
 /// Checks that `text` is one JSON value.
 ///
 /// # Errors
-/// The first place where it is not, and what was expected there.
+/// The position of the first syntax error, with what was expected there.
 pub fn parse(text: &str) -> Result<JsonNode<'_>, Mistake> {
-    // This parse finds the mistakes, and refuses what nests deeper than 128 levels; after it the
-    // ones that borrow their text cannot fail.
+    // This parse finds all syntax errors, and rejects more than 128 levels of nesting. Later
+    // parses, which borrow their text, cannot fail.
     serde_json::from_str::<serde_json::Value>(text).map_err(|e| explain(text, &e))?;
     Ok(JsonNode { whole: text, raw: text.trim_matches(WHITESPACE) })
 }
@@ -29,17 +29,17 @@ pub fn parse(text: &str) -> Result<JsonNode<'_>, Mistake> {
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 impl<'a> JsonNode<'a> {
-    /// Where it begins, in bytes from the beginning of the text.
+    /// The position of the first character, in bytes from the beginning of the text.
     pub fn at(&self) -> usize {
         self.raw.as_ptr() as usize - self.whole.as_ptr() as usize
     }
 
-    /// Where its last character begins.
+    /// The position of the last character.
     pub fn last(&self) -> usize {
         self.at() + self.raw.char_indices().next_back().map_or(0, |(i, _)| i)
     }
 
-    /// As it is written.
+    /// The source text of the value.
     pub fn raw(&self) -> &'a str {
         self.raw
     }
@@ -77,7 +77,7 @@ impl<'a> JsonNode<'a> {
         Some(items.into_iter().map(|item| self.part(item)).collect())
     }
 
-    /// Keys and values in the order of the text, duplicates included.
+    /// Keys and values in the order of the text, including duplicates.
     pub fn object(&self) -> Option<Vec<(JsonNode<'a>, JsonNode<'a>)>> {
         let Pairs(pairs) = serde_json::from_str(self.raw).ok()?;
         Some(pairs.into_iter().map(|(k, v)| (self.part(k), self.part(v))).collect())
@@ -112,7 +112,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     }
 }
 
-/// From serde_json's error to the mistake that a person made.
+/// Converts an error of serde_json into the mistake that a person made.
 fn explain(text: &str, error: &serde_json::Error) -> Mistake {
     let message = error.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
@@ -130,7 +130,7 @@ fn explain(text: &str, error: &serde_json::Error) -> Mistake {
     foreign(text, at).or_else(|| comma(text, at, message)).unwrap_or_else(|| token(text, at, message))
 }
 
-/// What other languages have and JSON has not.
+/// Syntax of other languages that JSON does not have.
 fn foreign(text: &str, at: usize) -> Option<Mistake> {
     let rest = &text[at..];
     if rest.starts_with("//") || rest.starts_with("/*") || rest.starts_with('#') {
@@ -140,7 +140,7 @@ fn foreign(text: &str, at: usize) -> Option<Mistake> {
         .then(|| Mistake::new(at, "expected `\"`", "JSON has strings in double quotes only"))
 }
 
-/// A comma that is missing, or one too many.
+/// A missing comma, or one too many.
 fn comma(text: &str, at: usize, message: &str) -> Option<Mistake> {
     let rest = &text[at..];
     let before = text[..at].trim_end_matches(WHITESPACE);
@@ -217,8 +217,8 @@ fn value_note(rest: &str) -> &'static str {
     }
 }
 
-/// The byte at serde_json's line and column (both from 1, columns in bytes; column 0 is the end of
-/// the line before), moved to the beginning of its character.
+/// Converts serde_json's line and column into a position in bytes, at the beginning of a character.
+/// Both count from 1, columns in bytes; column 0 is the end of the previous line.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = (start + column).saturating_sub(1).min(text.len());

@@ -1,4 +1,4 @@
-//! The table of all keys: how each is read, and what the pages say about it.
+//! The table of all keys: how to read each of them, and its documentation.
 
 use serde_json::{Value, json};
 
@@ -7,22 +7,22 @@ use super::json::{self, JsonNode};
 use super::model::{Config, Dataset, Selection};
 use super::reader::Reader;
 
-/// One key of the configuration.
+/// A key of the configuration.
 pub struct Key {
     pub name: &'static str,
     pub group: Group,
     pub readers: Readers,
-    /// In JSON; without one the key is unset.
+    /// In JSON; `None` if the key is not set by default.
     pub default: Option<&'static str>,
-    /// What the pages say, with backticks and links as Markdown has them.
+    /// The documentation, with Markdown's backticks and links.
     pub doc: &'static str,
     /// Puts the value into the configuration.
     pub(super) read: fn(&mut Reader, &JsonNode<'_>, &mut Config),
-    /// The value, as it may stand in the file.
+    /// The value in the form that the file can have.
     pub value: fn(&Config) -> Value,
 }
 
-/// A section of the pages.
+/// A section of the documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     Repository,
@@ -36,7 +36,7 @@ pub enum Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     Everyone,
-    /// A mistake in it stops `create`, and no command that restores.
+    /// A mistake in it stops only `create`, and no command that restores.
     Create,
 }
 

@@ -10,16 +10,16 @@ use super::model::Config;
 use super::parse;
 use crate::error::{Error, Kind, Result};
 
-/// A configuration longer than this is no configuration. In bytes.
+/// The largest configuration file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 impl Config {
-    /// Reads and checks the file at `path`, for all that does not make a backup: what only `create`
-    /// reads may be wrong, and has then its default. That is warned of.
+    /// Reads and checks the file at `path` for all commands but `create`. Mistakes in values that
+    /// only `create` reads are warnings, and their defaults are used.
     ///
     /// # Errors
-    /// All of [`Kind::Usage`]: the file is not there or cannot be read, or it has mistakes; those
-    /// are a [`Diagnosis`], the cause of the error.
+    /// All of [`Kind::Usage`]: the file is missing or cannot be read, or it has mistakes. The cause
+    /// is then a [`Diagnosis`].
     pub fn load(path: &Path) -> Result<Self> {
         let (config, mistakes) = Self::read(path)?;
         if mistakes.is_some() {
@@ -29,7 +29,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The same for `create`, which reads all of it.
+    /// The same for `create`, which reads all values.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -61,7 +61,7 @@ impl Config {
     }
 
     /// # Errors
-    /// [`Kind::Usage`] when it names nothing that could be backed up. Restoring works without.
+    /// [`Kind::Usage`] when it names nothing to back up. Restoring does not need it.
     pub fn require_sources(&self) -> Result<()> {
         if self.datasets_to_backup.is_empty() && self.filesystems_to_backup.is_empty() {
             return Err(Error::usage(format!("{} names nothing to back up", self.file.display())).hint(
@@ -76,7 +76,7 @@ fn has_mistakes(path: &Path, diagnosis: Diagnosis) -> Error {
     Error::new(Kind::Usage, format!("{} has mistakes", path.display())).because(diagnosis)
 }
 
-/// Whoever can write it decides where root's data go.
+/// Whoever can write the file decides where root's data go.
 fn warn_if_writable(path: &Path, file: &File) {
     if file.metadata().is_ok_and(|m| m.is_file() && m.mode() & 0o002 != 0) {
         tracing::warn!("everyone on this machine can write {0}: chmod o-w {0}", path.display());

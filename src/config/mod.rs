@@ -1,8 +1,8 @@
-//! The JSON configuration: what is backed up, to where, and how long archives are kept.
+//! The JSON configuration: what is backed up, to which repository, and how long archives are kept.
 //!
-//! [`json`] gives every key and value its place in the file. [`keys`] is the table of all keys, each with its parser
-//! and its documentation. [`parse`] reads a configuration by that table, and a [`Diagnosis`] shows each mistake where it
-//! stands.
+//! [`json`] knows the position of every key and value in the file. [`keys`] is the table of all
+//! keys with their parsers and documentation. [`parse`] reads a configuration by that table, and a
+//! [`Diagnosis`] shows each mistake in its line.
 
 pub mod compression;
 mod diagnosis;

@@ -1,6 +1,6 @@
-//! What a person may have meant who mistyped a word.
+//! Suggests a word for a mistyped one.
 
-/// The one of `known` that is most like `word`, when it is like enough to be worth naming.
+/// The member of `known` that is most similar to `word`, if it is similar enough.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |k: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), k);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;

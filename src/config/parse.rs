@@ -1,4 +1,4 @@
-//! From the text of a configuration to a [`Config`], or to all that is wrong with it.
+//! Parses the text of a configuration into a [`Config`], or into a list of all mistakes.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use super::reader::{Entries, Reader};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads the bytes of `file`. Pure: nothing is looked up on this machine.
+/// Parses the bytes of `file`. Pure: does not look at this machine.
 ///
-/// Beside the configuration are the mistakes in it that only `create` minds.
+/// The diagnosis beside the configuration has the mistakes that matter only to `create`.
 ///
 /// # Errors
-/// One mistake of syntax, or all mistakes of meaning.
+/// One syntax error, or all errors of meaning.
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<(Config, Option<Diagnosis>), Diagnosis> {
     let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(file, bytes, e.valid_up_to()))?;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -35,7 +35,8 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<(Config, Option<Diagnosis>), D
 fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Diagnosis {
     let byte = bytes.get(at).copied().unwrap_or_default();
     let note = format!("byte 0x{byte:02x} at offset {at} of the file is no UTF-8");
-    // Up to that byte the lossy text is the text itself, so the place is the same in both.
+    // Before that byte, the lossy text is equal to the original, so the position is the same in
+    // both.
     let mistake = Mistake::new(at, "expected text in UTF-8", note);
     Diagnosis::new(file, &String::from_utf8_lossy(bytes), vec![mistake])
 }
@@ -66,7 +67,7 @@ impl Reader {
         Some(config)
     }
 
-    /// What the keys that name the repository say together.
+    /// Checks how the keys that name the repository fit together.
     fn check_place(&mut self, entries: &Entries<'_>) {
         if entries.get("backup_server").is_some() {
             return;

@@ -1,4 +1,4 @@
-//! The values that say where the repository is, and what its archives are called.
+//! Reads the values that say where the repository is, and how its archives are named.
 
 use super::json::JsonNode;
 use super::reader::Reader;
@@ -21,7 +21,8 @@ impl Reader {
         Some(path)
     }
 
-    /// A part of archives' names. Dots end names that are not complete yet.
+    /// A suffix of archive names. It has no dots, because they begin the suffixes of incomplete
+    /// archives.
     pub(super) fn suffix(&mut self, value: &JsonNode<'_>) -> Option<String> {
         let suffix = self.word(value, "a part of a name", "")?;
         if suffix.len() > 64 || !suffix.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {

@@ -4,11 +4,11 @@ use super::diagnosis::Mistake;
 use super::json::JsonNode;
 use super::nearest::nearest;
 
-/// Collects the mistakes while values are read; a value that is wrong reads as `None`.
+/// Reads values and collects their mistakes; a wrong value reads as `None`.
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) mistakes: Vec<Mistake>,
-    /// What is read now only `create` reads.
+    /// The values that are being read matter only to `create`.
     for_create: bool,
 }
 
@@ -37,7 +37,7 @@ impl Reader {
         None
     }
 
-    /// Does what `read` does; where `alone` its mistakes stop `create` alone.
+    /// Calls `read`. If `alone` is set, its mistakes stop only `create`.
     pub(super) fn reading<T>(&mut self, alone: bool, read: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.for_create;
         self.for_create |= alone;
@@ -46,7 +46,8 @@ impl Reader {
         value
     }
 
-    /// The entries of an object whose keys are `known`, and what was meant by those that are not.
+    /// The entries of an object whose keys are `known`, and the known keys that unknown ones
+    /// resemble.
     pub(super) fn entries<'a>(
         &mut self,
         pairs: Vec<(JsonNode<'a>, JsonNode<'a>)>,
@@ -86,7 +87,7 @@ impl Reader {
         }
     }
 
-    /// A text that becomes a part of an address or an argument.
+    /// A text that becomes part of an address or an argument.
     pub(super) fn word(&mut self, value: &JsonNode<'_>, expected: &str, forbidden: &str) -> Option<String> {
         let text = self.text(value)?;
         if text.starts_with('-') {
@@ -115,7 +116,7 @@ impl Reader {
         })
     }
 
-    /// The items of a list, each read by `item`.
+    /// Reads each item of a list with `item`.
     pub(super) fn items<T>(
         &mut self,
         value: &JsonNode<'_>,

@@ -1,4 +1,4 @@
-//! The values that say which archives are kept, and how long something may take.
+//! Reads the values for retention and time limits.
 
 use std::time::Duration;
 

@@ -1,11 +1,12 @@
-//! The address of the server, as the configuration has it.
+//! The address of the server in the configuration.
 
 use std::net::Ipv6Addr;
 
-/// What may be written, shown where something else was.
+/// The syntax that the message about a wrong address shows.
 pub const SYNTAX: &str = "\"host\", \"host:port\", \"2001:db8::1\" or \"[2001:db8::1]:port\"";
 
-/// `text` as an `ssh://` address has it: an IPv6 address stands in brackets. `Err` says what is wrong.
+/// Converts `text` to the form of an `ssh://` address, with an IPv6 address in brackets. `Err` says
+/// what is wrong.
 pub fn normal(text: &str) -> Result<String, String> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{text}]"));
@@ -34,7 +35,7 @@ pub fn normal(text: &str) -> Result<String, String> {
     }
 }
 
-/// Of what [`normal`] gave: the host, without brackets, and the port.
+/// The host, without brackets, and the port of an address from [`normal`].
 pub fn split(server: &str) -> (&str, Option<&str>) {
     if let Some((address, rest)) = server.strip_prefix('[').and_then(|s| s.split_once(']')) {
         return (address, rest.strip_prefix(':'));

@@ -1,4 +1,4 @@
-//! The values that say what is backed up, and how.
+//! Reads the values that say what is backed up, and how.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl Reader {
         if path.components().any(|c| c == Component::ParentDir) {
             return self.wrong(value.at(), "a path without `..`", "write where it leads to");
         }
-        // Without the slashes that say nothing: /boot/ and //boot are /boot.
+        // Removes redundant slashes: /boot/ and //boot become /boot.
         Some(path.components().collect())
     }
 
@@ -43,7 +43,7 @@ impl Reader {
         let pattern = self.text(value)?;
         let style = pattern.split_once(':').map(|(style, _)| style);
         match style {
-            // borg takes two letters or digits before a colon for a style, whatever they are.
+            // borg treats any two letters or digits before a colon as a style.
             Some(style) if style.chars().count() == 2 && style.chars().all(char::is_alphanumeric) => {
                 if PATTERN_STYLES.contains(&style) {
                     return Some(pattern);

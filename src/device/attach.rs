@@ -1,4 +1,4 @@
-//! An image in an archive becomes a device.
+//! Makes a device of an image in an archive.
 //!
 //! ```text
 //! archive (a FUSE mount, ours or one that is there) -> [changes (a FUSE of ours)] -> loop device
@@ -36,42 +36,44 @@ use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::loopdev::{self, Setup};
 use crate::tools::{mounts, qubes};
 
-/// What is to be attached, and what for.
+/// What to attach, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub archive: Wanted,
-    /// As the person wrote it.
+    /// The archive as the person wrote it.
     pub archive_argument: String,
-    /// As `list` prints it, or the name of a volume.
+    /// The image as `list` prints it, or the name of a volume.
     pub image: Vec<u8>,
     pub writable: bool,
-    /// Absolute.
+    /// An absolute path.
     pub keep_changes: Option<PathBuf>,
     pub partition: Option<u32>,
     pub sector_size: Option<u32>,
     pub partscan: bool,
     pub then: Then,
-    /// On Qubes OS: the kernel of dom0 may look into the image.
+    /// On Qubes OS: dom0's kernel may look into the image.
     pub in_host: bool,
 }
 
-/// What is done with the device.
+/// What happens with the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
     Nothing,
-    /// Its file system is mounted at this directory, absolute and without links.
+    /// Its file system is mounted at this directory, an absolute path without links.
     Mount(PathBuf),
-    /// The same in a directory of our own ([`Attachment::inside_dir`]), where nobody changes a file.
+    /// Its file system is mounted in a private directory ([`Attachment::inside_dir`]), where nobody
+    /// changes a file.
     LookInside,
-    /// It is handed to this qube.
+    /// It is attached to this qube.
     Qube(String),
 }
 
-/// Attaches an image of an archive that `find` finds. `monitor` hears how many entries of the archive were read. Must be
-/// called while there is only one thread. If this fails, it removes what it made.
+/// Attaches an image of an archive that `find` finds. `monitor` receives the number of entries of
+/// the archive that were read. Must be called while there is only one thread. If this fails, it
+/// removes what it made.
 ///
 /// # Errors
-/// When the user is not root, there is no such archive or image, or one of the steps fails.
+/// When the user is not root, the archive or the image does not exist, or a step fails.
 pub fn attach(borg: &Borg, request: &Request, find: Find<'_>, monitor: &dyn Monitor) -> Result<Attachment> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::usage("only root can make a device of an image")
@@ -144,7 +146,7 @@ fn build(
     Ok(attachment)
 }
 
-/// Each thing stands in the record before it is done.
+/// The record names each resource before it is made.
 fn hand_over(attachment: &mut Attachment, device: &Path, then: &Then) -> Result<()> {
     let dir = match then {
         Then::Nothing => return Ok(()),
@@ -169,7 +171,8 @@ fn hand_over(attachment: &mut Attachment, device: &Path, then: &Then) -> Result<
     filesystem::mount(device, &dir, mode)
 }
 
-/// Finds the archive; if nobody has it mounted, mounts it for us. Runs in the process that serves it.
+/// Finds the archive, and mounts it unless it is mounted already. Runs in the process that serves
+/// the mount.
 fn mount_archive(
     borg: &Borg,
     request: &Request,
@@ -185,7 +188,7 @@ fn mount_archive(
     }
     attachment.repository = borg.repository().to_owned();
     {
-        // So that it is not unmounted before it stands in the record that it is used.
+        // Under the lock, nobody unmounts it before the record says that it is in use.
         let _lock = Lock::take()?;
         if let Some(dir) = live_mount(found.mount_name(), &attachment.archive_id)? {
             attachment.private = dir.starts_with(ARCHIVES_DIR);
@@ -206,7 +209,7 @@ fn mount_archive(
     Ok((attachment, Some((serve, reached))))
 }
 
-/// Where root has mounted all of this archive. A mount of another user could say what it likes.
+/// A mount of the whole archive that root made. The mount of another user could return anything.
 fn live_mount(name: &str, archive_id: &str) -> Result<Option<PathBuf>> {
     let fits = |m: &mounts::Mount| {
         m.kind == mounts::FUSE_TYPE && m.user == Some(0) && m.source == OsStr::new(name) && !m.is_dead()
@@ -215,8 +218,8 @@ fn live_mount(name: &str, archive_id: &str) -> Result<Option<PathBuf>> {
     Ok(dirs.into_iter().find(|dir| mounts::archive_at(dir).as_deref() == Some(archive_id)))
 }
 
-/// The image, opened, and its path in the archive. A link in the archive leads nowhere: else it could
-/// lead to a file of this machine.
+/// Opens the image, and returns its path in the archive. Does not follow links in the archive,
+/// because they could lead to a file of this machine.
 fn open_image(attachment: &Attachment, wanted: &[u8]) -> Result<(ItemPath, File)> {
     let mount = Path::new(&attachment.mount);
     let root = File::open(mount)
@@ -232,7 +235,7 @@ fn open_image(attachment: &Attachment, wanted: &[u8]) -> Result<(ItemPath, File)
         let file = match openat2(&root, path.as_os_str(), how) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
-            // A mount opens no file that is known to be damaged.
+            // A mount does not open a file that is known to be damaged.
             Err(e @ Errno::EIO) => {
                 return Err(to_error(e.into()).hint(damage::REPAIRED).hint(format!(
                     "`borg-offsite-backup verify {} {path}` names the bytes",
@@ -251,7 +254,7 @@ fn open_image(attachment: &Attachment, wanted: &[u8]) -> Result<(ItemPath, File)
     Err(volumes_in(mount).into_iter().fold(error, Error::hint))
 }
 
-/// A hint for each of the first volumes of the archive.
+/// A hint for each of the first volumes in the archive.
 fn volumes_in(mount: &Path) -> Vec<String> {
     const SHOWN: usize = 8;
     let top = mount.join(OsStr::from_bytes(volumes::DIRECTORY));
@@ -281,7 +284,7 @@ fn volumes_in(mount: &Path) -> Vec<String> {
     hints
 }
 
-/// Lays the changes over the image; what comes back is the file to write to.
+/// Mounts the overlay over the image, and opens its file.
 fn show_changes(attachment: &Attachment, base: File) -> Result<File> {
     let dir = attachment.changes_dir();
     make_dir(&dir)?;
@@ -312,7 +315,7 @@ fn overlay(attachment: &Attachment, base: File) -> Result<Overlay> {
     })
 }
 
-/// The file of kept changes, which nobody else uses while this process lives.
+/// Opens the file for kept changes, and locks it for the life of this process.
 fn lock_changes(path: &Path) -> Result<File> {
     let to_error = |e: std::io::Error| Error::failed(format!("cannot use {}", path.display())).because(e);
     let mut options = File::options();
@@ -320,13 +323,13 @@ fn lock_changes(path: &Path) -> Result<File> {
     let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(to_error)?;
     let meta = file.metadata().map_err(to_error)?;
     if !meta.is_file() || meta.nlink() != 1 {
-        // In the directory of another account it may be a file of ours by another name.
+        // In the directory of another account, it could be a hard link to one of our files.
         return Err(to_error(std::io::Error::other("it is no file, or one with several names")));
     }
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(locked) => {
             let file = locked.try_clone().map_err(to_error)?;
-            // The clone holds the same lock, and dropping the guard would give it back.
+            // The clone shares the lock, which dropping the guard would release.
             std::mem::forget(locked);
             Ok(file)
         }

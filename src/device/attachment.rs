@@ -1,5 +1,5 @@
-//! What is attached: a directory in /run for each, with a record that is written before anything is
-//! made. What stands in it is believed only as far as the kernel says the same.
+//! Attachments: a directory in /run for each, with a record that is written before anything is
+//! made. The record is believed only if the kernel confirms it.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
@@ -16,18 +16,19 @@ use crate::tools::{loopdev, mounts};
 
 const RECORD: &str = "attachment.json";
 const LOCK: &str = "attached.lock";
-/// In the directory of an attachment: where its changes are shown, and where its file system is
-/// mounted to copy from it.
+/// Subdirectories of an attachment: the mount point of its overlay, and the mount point of its file
+/// system for copying files.
 const CHANGES: &str = "changes";
 const INSIDE: &str = "inside";
 
-/// An image of an archive as a device, or on its way to be one.
+/// An image of an archive as a device, complete or in the making.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub id: String,
-    /// Of the process that makes it, and when that started; it is none of ours when it is done.
+    /// The pid and the start time of the process that makes the attachment. The process ends when
+    /// the attachment is complete.
     maker: (u32, u64),
-    /// The archive as the person wrote it: `::latest`.
+    /// The archive as the person wrote it, such as `::latest`.
     #[serde(rename = "said")]
     pub archive_argument: String,
     pub archive: String,
@@ -35,32 +36,32 @@ pub struct Attachment {
     pub repository: String,
     /// The image's path in the archive.
     pub path: OsString,
-    /// Where the archive is mounted.
+    /// The mount point of the archive.
     pub mount: OsString,
-    /// That mount is ours, and ends with the last attachment that uses it.
+    /// The mount belongs to attachments only, and ends with the last one that uses it.
     pub private: bool,
     pub writable: bool,
-    /// The file of the changes that stay.
+    /// The file for kept changes.
     pub changes: Option<OsString>,
     pub device: Option<OsString>,
     pub partition: Option<u32>,
-    /// Where the file system in it is mounted by us.
+    /// The directory where we mounted its file system.
     pub mounted: Option<OsString>,
     pub qube: Option<String>,
 }
 
-/// How an attachment is.
+/// The state of an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachmentState {
     Up,
-    /// A live process makes it just now.
+    /// A running process is making it.
     Starting,
-    /// What it stands on is gone: only its end is left.
+    /// Something that it needs is gone, so it can only be taken down.
     Dead(&'static str),
 }
 
 impl Attachment {
-    /// A new one, with a directory of its own.
+    /// Makes a new one with a directory of its own.
     ///
     /// # Errors
     /// When the directory cannot be made.
@@ -83,7 +84,7 @@ impl Attachment {
         Ok(attachment)
     }
 
-    /// All of them, by their devices.
+    /// All attachments, sorted by device.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -95,7 +96,7 @@ impl Attachment {
         };
         let mut all = Vec::new();
         for entry in entries {
-            // Without a record it ends, or begins, at this moment.
+            // An attachment without a record is just being made or removed.
             all.extend(Self::load(&entry.map_err(to_error)?.file_name().to_string_lossy()));
         }
         all.sort_by(|a, b| (&a.device, &a.id).cmp(&(&b.device, &b.id)));
@@ -107,15 +108,15 @@ impl Attachment {
         serde_json::from_slice(&text).ok().filter(|found: &Attachment| found.id == id)
     }
 
-    /// The same as it stands on disk now.
+    /// Reads the record again.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the attachment is gone.
     pub fn again(&self) -> Result<Attachment> {
         Self::load(&self.id).ok_or_else(|| Error::failed("the attachment was ended meanwhile"))
     }
 
-    /// Writes the record, whole or not at all.
+    /// Writes the record atomically.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -133,27 +134,27 @@ impl Attachment {
         Path::new(ATTACHED_DIR).join(&self.id)
     }
 
-    /// Where its changes are shown.
+    /// The mount point of its overlay.
     pub fn changes_dir(&self) -> PathBuf {
         self.dir().join(CHANGES)
     }
 
-    /// Where its file system is mounted when only we look into it.
+    /// The mount point of its file system if only we look into it.
     pub fn inside_dir(&self) -> PathBuf {
         self.dir().join(INSIDE)
     }
 
-    /// Where its archive is mounted if nobody else has it mounted.
+    /// The mount point of its archive if it is not mounted elsewhere.
     pub fn archive_dir(&self) -> PathBuf {
         Path::new(ARCHIVES_DIR).join(&self.id)
     }
 
-    /// What its loop device bears.
+    /// The mark on its loop device.
     pub fn mark(&self) -> String {
         format!("{}{}", loopdev::OUR_MARKS, self.id)
     }
 
-    /// The loop devices that bear the mark; one, unless something went wrong.
+    /// The loop devices with the mark; normally one.
     pub fn devices(&self) -> Vec<PathBuf> {
         let mark = self.mark();
         loopdev::marked(&mark).into_iter().filter(|(_, found)| *found == mark).map(|(path, _)| path).collect()
@@ -188,28 +189,28 @@ fn is_live(dir: &Path) -> bool {
     mounts::at(dir).ok().flatten().is_some_and(|m| m.kind == mounts::FUSE_TYPE && !m.is_dead())
 }
 
-/// When the process started, in the kernel's ticks; `None` when it is gone.
+/// The start time of the process, in the kernel's ticks; `None` if it is gone.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Makes a directory that only its owner can look into.
+/// Makes a directory that only its owner can enter.
 pub fn make_dir(dir: &Path) -> Result<()> {
     let made = DirBuilder::new().mode(0o700).create(dir);
     made.map_err(|e| Error::failed(format!("cannot make the directory {}", dir.display())).because(e))
 }
 
-/// Held while it is decided which mounts are used and which can go.
+/// Held while a decision is made about which mounts are in use.
 pub struct Lock {
     _held: Flock<File>,
 }
 
 impl Lock {
-    /// Waits for it; it is held for moments only.
+    /// Waits for the lock, which nobody holds for long.
     ///
     /// # Errors
-    /// When the file cannot be used.
+    /// When the lock file cannot be used.
     pub fn take() -> Result<Lock> {
         let path = directories::state_dir()?.join(LOCK);
         let to_error =

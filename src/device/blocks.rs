@@ -1,4 +1,4 @@
-//! The map of a file of changes: which blocks are in it.
+//! The map of a file of changes: which blocks it has.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -6,16 +6,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 pub const BLOCK: u64 = 4096;
-/// Where the map begins, after the header.
+/// The offset of the map, after the header.
 pub const MAP_AT: u64 = 64 << 10;
-/// Bytes of the map that are written at once.
+/// The map is written in pages of this size.
 pub const PAGE: u64 = 4096;
 
-/// Which blocks are in the store.
+/// The set of blocks that are in the store.
 #[derive(Default)]
 pub struct Map {
     pub bits: Vec<u8>,
-    /// Pages that are not on disk as they are here.
+    /// Pages that differ from those on disk.
     pub dirty: BTreeSet<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Map {
         }
     }
 
-    /// The pages that must be written, each with its number; from now on they count as written.
+    /// The pages that must be written, with their numbers. They count as written from now on.
     pub fn take_dirty(&mut self) -> Vec<(u64, Vec<u8>)> {
         let page = |n: u64| self.bits[(n * PAGE) as usize..((n + 1) * PAGE) as usize].to_vec();
         std::mem::take(&mut self.dirty).into_iter().map(|n| (n, page(n))).collect()
@@ -47,7 +47,7 @@ pub fn map_len(size: u64) -> u64 {
     size.div_ceil(BLOCK).div_ceil(8).next_multiple_of(PAGE)
 }
 
-/// What is past the end of the file is zeros, as what is in a hole of it.
+/// Bytes past the end of the file are zeros, like those in a hole.
 pub fn read_or_zeros(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {

@@ -1,4 +1,4 @@
-//! The end of an attachment, in whatever state it is.
+//! Takes down an attachment in any state.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,12 +16,12 @@ use crate::tools::{holders, loopdev, mount_point, mounts, qubes};
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a person names in order to have it detached.
+/// What the argument of `detach` names.
 #[derive(Debug, Clone)]
 pub enum Named {
-    /// The device, or the directory where it is mounted.
+    /// A device, or the directory where it is mounted.
     Place(PathBuf),
-    /// Everything of an archive; as it was said, and as a name.
+    /// All attachments of an archive: the argument, and the name if it gives one.
     Archive(String, Option<String>),
     All,
 }
@@ -30,7 +30,7 @@ impl Named {
     /// Reads `DEVICE`, `DIR` or `::ARCHIVE`.
     ///
     /// # Errors
-    /// When an archive is written wrongly.
+    /// When the archive's name is malformed.
     pub fn parse(argument: &Path, today: chrono::NaiveDate) -> Result<Named> {
         let Some(text) = argument.to_str().filter(|text| text.starts_with("::")) else {
             return match mount_point::absolute(argument) {
@@ -47,17 +47,17 @@ impl Named {
         Ok(Named::Archive(text.to_owned(), name))
     }
 
-    /// Those of `all` that are meant; what is made just now is not.
+    /// The attachments in `all` that are meant, except those in the making.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when there is none, except for all.
+    /// [`Kind::NotFound`] when none is meant, except with [`Named::All`].
     pub fn of(&self, all: Vec<Attachment>) -> Result<Vec<Attachment>> {
         let is_at =
             |place: &Path, dir: &Option<std::ffi::OsString>| dir.as_deref() == Some(place.as_os_str());
         let meant = |a: &Attachment| match self {
             Named::Place(place) => is_at(place, &a.device) || is_at(place, &a.mounted),
             Named::Archive(argument, name) => match name {
-                // A date may have been taken to mean an archive of another name.
+                // A date may have meant an archive with another name.
                 Some(name) => {
                     a.archive == *name || argument[2..] == **name && a.archive_argument == *argument
                 }
@@ -85,10 +85,11 @@ fn see_attached(what: String) -> Error {
     Error::new(Kind::NotFound, what).hint("`borg-offsite-backup attached` shows what there is")
 }
 
-/// Ends it, from the top down. What is gone already is passed over; what was begun can be begun again.
+/// Takes it down from the top. Steps that were done before are skipped, so a failed call can be
+/// repeated.
 ///
 /// # Errors
-/// [`Kind::Busy`] when it is in use, with who uses it; what lies below is then left as it is.
+/// [`Kind::Busy`] when it is in use, with the users; everything below stays as it is.
 pub fn take_down(attachment: &Attachment) -> Result<()> {
     let devices = attachment.devices();
     let from_qube = attachment
@@ -109,7 +110,7 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
     }
     if attachment.writable {
         let stood = end_fuse(&attachment.changes_dir())?;
-        // Else whoever has the file is another attachment.
+        // If it did not stand, whoever holds the file belongs to another attachment.
         if let Some(file) = attachment.changes.as_ref().filter(|_| stood) {
             wait_for(Path::new(file))?;
         }
@@ -123,15 +124,15 @@ pub fn take_down(attachment: &Attachment) -> Result<()> {
     }
     let to_error =
         |e: std::io::Error| Error::failed(format!("cannot remove {}", attachment.dir().display())).because(e);
-    // Never what is below a mount that is still there.
+    // remove_dir never removes anything below a mount that is still there.
     for dir in [attachment.inside_dir(), attachment.changes_dir()] {
         remove_dir(&dir)?;
     }
     std::fs::remove_dir_all(attachment.dir()).map_err(to_error)
 }
 
-/// Puts what was written to the devices into the file of the changes, as long as somebody can be told
-/// that there is no room for it. That the disk fails is told once; trying again would not help.
+/// Writes the last changes to their file, while a full disk can still be reported. A failed disk is
+/// only logged, because another attempt would not help.
 fn flush(devices: &[PathBuf], changes: &Path) -> Result<()> {
     for device in devices {
         let flushed = File::options().write(true).open(device).and_then(|device| device.sync_all());
@@ -146,7 +147,7 @@ fn flush(devices: &[PathBuf], changes: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unmounts `dir`, if one of `devices` is mounted there.
+/// Unmounts `dir` if one of `devices` is mounted there.
 fn unmount_of(dir: &Path, devices: &[PathBuf]) -> Result<()> {
     match mounts::at(dir)? {
         Some(mount) if devices.iter().any(|device| mount.source == device.as_os_str()) => unmount(dir, false),
@@ -154,7 +155,7 @@ fn unmount_of(dir: &Path, devices: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Whether there was something to end.
+/// Returns whether it was mounted.
 fn end_fuse(dir: &Path) -> Result<bool> {
     match mounts::at(dir)? {
         Some(mount) => unmount(dir, mount.is_dead()).map(|()| true),
@@ -162,7 +163,7 @@ fn end_fuse(dir: &Path) -> Result<bool> {
     }
 }
 
-/// udev and the like look into what is new, for a moment.
+/// Retries for a moment, because udev and others look into new devices.
 fn unmount(dir: &Path, detach: bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -187,10 +188,10 @@ fn remove_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// Waits until the process that kept the changes has put the last of them on the disk and ended.
+/// Waits until the process that kept the changes has written the last of them and ended.
 fn wait_for(changes: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    // A file that is gone is not waited for.
+    // If the file is gone, nobody writes to it.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     while let Ok(file) = File::options().read(true).custom_flags(flags).open(changes) {
         if Flock::lock(file, FlockArg::LockSharedNonblock).is_ok() {
@@ -207,10 +208,10 @@ fn wait_for(changes: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ends what is dead; with `dry_run` only tells it. What is alive is left alone.
+/// Takes down what is dead; with `dry_run`, only returns it. Does not touch what is alive.
 ///
 /// # Errors
-/// When the records cannot be read. What cannot be ended comes with its error.
+/// When the records cannot be read. Each attachment comes with the error of taking it down.
 pub fn clear_dead(dry_run: bool) -> Result<Vec<(Attachment, Result<()>)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Vec::new());

@@ -1,4 +1,5 @@
-//! The file system in an image: how it is mounted without being changed, and what is no file system.
+//! Mounts the file system in an image without changing it, and recognises what is not a file
+//! system.
 
 use std::path::Path;
 
@@ -6,21 +7,21 @@ use crate::error::{Error, Result};
 use crate::tools::blockdev::{self, Content, Partition};
 use crate::tools::mounts;
 
-/// Whatever is inside comes from a backup, and may be anybody's.
+/// The contents come from a backup, and anybody may have written them.
 const HARMLESS: &str = "nodev,nosuid,noexec";
 
 /// How a file system is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The device is read-only: what is only in the journal is not seen.
+    /// The device is read-only, so data that are only in the journal are missing.
     ReadOnly,
-    /// Nobody changes files, but the journal is replayed: the device is writable.
+    /// The device is writable, so that the journal can be replayed, but nobody changes files.
     Replayed,
     Writable,
 }
 
-/// The options with which a file system of `kind` is mounted. What was being written when it was
-/// backed up has a journal to be replayed; where that cannot be done it must be passed over.
+/// The options for mounting a file system of `kind`. A file system that was in use during the
+/// backup has a journal to be replayed; if that is impossible, the options skip it.
 pub fn options(kind: &str, mode: Mode) -> String {
     let own = match (kind, mode) {
         ("ext3" | "ext4", Mode::ReadOnly) => ",noload",
@@ -32,7 +33,7 @@ pub fn options(kind: &str, mode: Mode) -> String {
     format!("{},{HARMLESS}{own}", if mode == Mode::Writable { "rw" } else { "ro" })
 }
 
-/// What to do with what is no file system; `None` when it may be one.
+/// What to do with contents that are not a file system; `None` if they may be one.
 pub fn how_to_go_on(kind: &str, device: &Path) -> Option<String> {
     let device = device.display();
     Some(match kind {
@@ -57,10 +58,10 @@ pub fn how_to_go_on(kind: &str, device: &Path) -> Option<String> {
     })
 }
 
-/// Mounts what is on `device` at `dir`.
+/// Mounts the file system on `device` at `dir`.
 ///
 /// # Errors
-/// When it is no file system, or cannot be mounted.
+/// When it is not a file system, or cannot be mounted.
 pub fn mount(device: &Path, dir: &Path, mode: Mode) -> Result<()> {
     let Content { kind, table } = blockdev::content(device)?;
     let to_error = || Error::failed(format!("cannot mount {}", device.display()));
@@ -88,10 +89,10 @@ pub fn mount(device: &Path, dir: &Path, mode: Mode) -> Result<()> {
     })
 }
 
-/// Where partition `number` of `device` is.
+/// The position of partition `number` of `device`.
 ///
 /// # Errors
-/// When there is no such one; the others are named.
+/// When there is no such partition; the error names the others.
 pub fn partition(device: &Path, number: u32) -> Result<Partition> {
     let all = blockdev::partitions(device)?;
     let Some(found) = all.iter().find(|partition| partition.number == number) else {

@@ -1,5 +1,5 @@
-//! Files out of a volume: attached with changes that are thrown away (so that the journal can be
-//! replayed), mounted read-only, copied, and taken down again.
+//! Files in a volume. The volume is attached with changes that are discarded, so that its journal
+//! can be replayed; its file system is mounted read-only, and taken down afterwards.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -18,35 +18,35 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 
-/// A volume, and which of its file systems is meant.
+/// A volume, and the partition that is meant.
 #[derive(Debug, Clone)]
 pub struct Volume {
     pub archive: Wanted,
     /// The archive as the person wrote it.
     pub said: String,
-    /// As `list` prints it, or the name of a volume.
+    /// The image as `list` prints it, or the name of a volume.
     pub image: Vec<u8>,
     pub partition: Option<u32>,
-    /// On Qubes OS: dom0's kernel may look into it.
+    /// On Qubes OS: dom0's kernel may look into the volume.
     pub in_host: bool,
 }
 
-/// One entry of a directory, or the file that was named.
+/// An entry of a directory, or the file that was named.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub name: OsString,
     pub metadata: Metadata,
 }
 
-/// The files of a volume. Dropped, it is taken down.
+/// The files of a volume. Dropping it takes the attachment down.
 pub struct Inside {
     attachment: Option<Attachment>,
     root: PathBuf,
 }
 
 impl Inside {
-    /// Attaches the volume and mounts it for us alone. `monitor` hears how many entries of the
-    /// archive were read. Must be called while there is only one thread.
+    /// Attaches the volume and mounts it in a private place. `monitor` receives the number of
+    /// entries of the archive that were read. Must be called while there is only one thread.
     ///
     /// # Errors
     /// As [`attach::attach`].
@@ -55,7 +55,7 @@ impl Inside {
             archive: volume.archive.clone(),
             archive_argument: volume.said.clone(),
             image: volume.image.clone(),
-            // So that its journal is replayed, and no file is missing that was safe.
+            // With the journal replayed, no synced file is missing.
             writable: true,
             keep_changes: None,
             partition: volume.partition,
@@ -69,10 +69,10 @@ impl Inside {
         Ok(Inside { attachment: Some(attachment), root })
     }
 
-    /// What is in the directory `path`, by name; of a file, itself.
+    /// The entries of the directory `path`, sorted by name. If `path` is a file, the file.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when there is no such path.
+    /// [`Kind::NotFound`] when `path` does not exist.
     pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>> {
         let found = self.find(path)?;
         let to_error = |e: std::io::Error| to_error("list", path, e);
@@ -89,7 +89,7 @@ impl Inside {
         Ok(entries)
     }
 
-    /// Bytes of all files in `path`, as they are listed.
+    /// The size of all files in `path`, as listed.
     ///
     /// # Errors
     /// As [`Inside::list`].
@@ -110,8 +110,8 @@ impl Inside {
         Ok(bytes)
     }
 
-    /// Where `path` is on this machine: the directory that it is in, and its name there; of `/` the root, and
-    /// `.`.
+    /// The position of `path` on this machine: its directory, and its name there. For `/`, the root
+    /// and `.`.
     ///
     /// # Errors
     /// As [`Inside::list`].
@@ -123,7 +123,7 @@ impl Inside {
         })
     }
 
-    /// Takes everything down.
+    /// Takes the attachment down.
     ///
     /// # Errors
     /// As [`detach::take_down`].
@@ -135,8 +135,8 @@ impl Inside {
         self.attachment.take().map_or(Ok(()), |attachment| detach::take_down(&attachment))
     }
 
-    /// Where `path` is. Links on the way lead to where they lead in the volume, never out of it; a
-    /// link that is itself named stays a link.
+    /// Resolves `path`. Links on the way are resolved inside the volume and never lead out of it. A
+    /// link at the end is not followed.
     fn find(&self, path: &[u8]) -> Result<PathBuf> {
         let path = Path::new(OsStr::from_bytes(path));
         let relative = path.strip_prefix("/").unwrap_or(path);
@@ -155,7 +155,7 @@ impl Inside {
             }
             e => to_error("open", bytes, e.into()),
         })?;
-        // Nothing in it moves: it is read-only, or nobody else writes to it.
+        // The path stays valid: the volume is read-only, or nobody else writes to it.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
         std::fs::read_link(link).map_err(|e| to_error("open", bytes, e))
     }

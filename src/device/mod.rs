@@ -1,4 +1,4 @@
-//! An image in an archive as a block device, and the way back.
+//! Attaches an image in an archive as a block device, and detaches it.
 
 pub mod attach;
 pub mod attachment;

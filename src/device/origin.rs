@@ -1,4 +1,4 @@
-//! The header of a file of changes: whose changes they are.
+//! The header of a file of changes, which names the image.
 
 use std::fs::File;
 use std::io;
@@ -11,15 +11,15 @@ use crate::error::{Error, Kind, Result};
 
 const FORMAT: u32 = 1;
 
-/// Whose changes these are.
+/// The image to which changes belong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     format: u32,
-    /// Of borg: 64 hex digits.
+    /// The archive's id: 64 hex digits.
     archive: String,
-    /// In the archive; other bytes than ASCII are escaped.
+    /// The path in the archive, with other bytes than ASCII escaped.
     path: String,
-    /// Of the image, in bytes.
+    /// The size of the image in bytes.
     size: u64,
 }
 
@@ -36,7 +36,7 @@ impl Origin {
     }
 
     /// # Errors
-    /// [`Kind::Usage`] when the file's header names another origin, or is none.
+    /// [`Kind::Usage`] when the header is invalid, or names another image.
     pub fn check(&self, store: &File) -> Result<()> {
         let mut header = vec![0; MAP_AT as usize];
         read_or_zeros(store, 0, &mut header)

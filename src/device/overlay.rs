@@ -1,4 +1,4 @@
-//! Changes over an image that itself is never written: a sparse file and a map of the blocks in it.
+//! Changes over an image that is never written: a sparse file, and a map of its blocks.
 //!
 //! ```text
 //! 0        header: one line of JSON that says whose changes these are
@@ -6,13 +6,12 @@
 //! then     blocks, each at its own place, from a MiB on that the map ends before
 //! ```
 //!
-//! A bit is never taken back: a block that was discarded is in the file, as a hole. So the map needs
-//! no journal: whatever mixture of its old and new pages reaches the disk, each bit that is set is
-//! right, since the blocks are made durable before the map that names them.
+//! A bit is never cleared: a discarded block is in the file as a hole. So the map needs no journal:
+//! blocks become durable before the map names them, and every bit is right in any mixture of old
+//! and new map pages on disk.
 //!
-//! Changes that are thrown away have no map on disk, and what is on disk is encrypted (XTS, as disks
-//! are) under a key that only this process has. A block of zeros stands for zeros there: no
-//! ciphertext looks like that.
+//! Discarded changes have no map on disk, and their blocks are encrypted (XTS, as for disks) with a
+//! key that only this process has. There, a block of zeros means zeros: no ciphertext is all zeros.
 
 use std::fs::File;
 use std::io;
@@ -33,25 +32,26 @@ use crate::secret::Secret;
 
 const ALIGN: u64 = 1 << 20;
 
-/// An image, writable.
+/// A writable view of an image.
 pub struct Overlay {
     base: File,
     size: u64,
     store: File,
     blocks_at: u64,
     map: RwLock<Map>,
-    /// One flush at a time; `true` after one failed: then nobody knows what reached the disk.
+    /// Allows one flush at a time. True after a failed one, because then nobody knows what reached
+    /// the disk.
     flush: Mutex<bool>,
-    /// Of changes that are thrown away.
+    /// The cipher of discarded changes.
     cipher: Option<Secret<Xts128<Aes256>>>,
 }
 
 impl Overlay {
-    /// Over `base`, of `size` bytes, with changes that end with this value. `store` is an empty
-    /// file that nobody else has.
+    /// Makes an overlay over `base`, of `size` bytes. Dropping it discards the changes. `store` is
+    /// an empty file that nobody else has.
     ///
     /// # Errors
-    /// When the system gives no random key.
+    /// When the system has no random key.
     pub fn thrown_away(base: File, size: u64, store: File) -> Result<Overlay> {
         let mut key = Zeroizing::new([0; 64]);
         SystemRandom::new()
@@ -64,11 +64,12 @@ impl Overlay {
         Ok(Overlay { base, size, store, blocks_at: 0, map, flush: Mutex::new(false), cipher: Some(cipher) })
     }
 
-    /// The same with changes that stay in `store`: an empty file, or one of the same origin, whose
-    /// changes are then there again.
+    /// The same with changes that are kept in `store`: an empty file, or one with earlier changes
+    /// to the same image.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Usage`] when the file holds something else, or changes to another image.
+    /// [`crate::error::Kind::Usage`] when the file holds something else, or changes to another
+    /// image.
     pub fn kept(base: File, size: u64, store: File, origin: &Origin) -> Result<Overlay> {
         let to_error = |e: io::Error| Error::failed("cannot use the file of the changes").because(e);
         let mut map = Map::new(size);
@@ -87,7 +88,7 @@ impl Overlay {
         self.size
     }
 
-    /// What stands at `offset`: `len` bytes, or as many as there are.
+    /// The `len` bytes at `offset`, or fewer at the end.
     ///
     /// # Errors
     /// When the image or the changes cannot be read.
@@ -113,7 +114,7 @@ impl Overlay {
                 at = to;
             }
         }
-        // It may take long, and never changes: writers need not wait.
+        // Reading the image may take long, and the image never changes, so writers need not wait.
         for (at, to) in of_base {
             self.base.read_exact_at(&mut bytes[(at - offset) as usize..(to - offset) as usize], at)?;
         }
@@ -121,7 +122,7 @@ impl Overlay {
     }
 
     /// # Errors
-    /// When it does not fit, as on a full disk: then blocks that were in no change before are as
+    /// When the changes do not fit, as on a full disk. Blocks without earlier changes then stay as
     /// they were.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
@@ -130,7 +131,8 @@ impl Overlay {
             return Ok(());
         }
         let (first, last) = (offset / BLOCK, (end - 1) / BLOCK);
-        // Of the first and the last block the image's bytes may be needed: read without the lock.
+        // The first and the last block may need bytes of the image, which are read without the
+        // lock.
         let torn = |block: u64| block * BLOCK < offset || self.end_of(block) > end;
         let mut whole = vec![0; ((last + 1 - first) * BLOCK) as usize];
         let in_whole = |block: u64| ((block - first) * BLOCK) as usize;
@@ -156,14 +158,14 @@ impl Overlay {
         Ok(())
     }
 
-    /// Makes zeros of it, and gives the space back.
+    /// Zeroes the range, and frees its space.
     ///
     /// # Errors
     /// As [`Overlay::write`].
     pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let end = self.size.min(offset.saturating_add(len));
         let first = offset.div_ceil(BLOCK);
-        // The last block may be shorter than others, and is still whole.
+        // The last block of the image may be short, but counts as whole.
         let past = if end == self.size { end.div_ceil(BLOCK) } else { end / BLOCK };
         if first >= past {
             return self.write(offset, &vec![0; end.saturating_sub(offset) as usize]);
@@ -176,10 +178,10 @@ impl Overlay {
         Ok(())
     }
 
-    /// Makes all that was written so far outlive this process and the machine's power, if it is kept.
+    /// Makes all writes so far durable, if changes are kept.
     ///
     /// # Errors
-    /// When the disk fails or is full; after the disk failed once, always.
+    /// When the disk fails or is full. After the disk failed once, every call is an error.
     pub fn sync(&self) -> io::Result<()> {
         if self.cipher.is_some() {
             return Ok(());
@@ -211,7 +213,7 @@ impl Overlay {
         ((block + 1) * BLOCK).min(self.size)
     }
 
-    /// Blocks that are in the store; who calls holds the map.
+    /// Blocks that are in the store. The caller holds the map.
     fn read_store(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let Some(cipher) = &self.cipher else {
             return read_or_zeros(&self.store, self.blocks_at + offset, bytes);
@@ -231,7 +233,7 @@ impl Overlay {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: a plain system call on a file that is open.
+        // SAFETY: a plain system call with the descriptor of an open file.
         match unsafe { libc::fallocate(self.store.as_raw_fd(), mode, offset as i64, len as i64) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -260,7 +262,7 @@ mod tests {
         Discard(u64, u64),
         Read(u64, usize),
         Sync,
-        /// As after a SIGKILL: what was not synced may be lost, a block at a time.
+        /// Simulates a SIGKILL: each unsynced block may be lost.
         Reopen,
     }
 
@@ -337,13 +339,13 @@ mod tests {
         overlay.write(100, &[7; 5000]).unwrap();
         overlay.sync().unwrap();
         overlay.write(6 * BLOCK, &[9; 4096]).unwrap();
-        // No sync, no end: the process is gone.
+        // Neither synced nor ended: the process is gone.
         std::mem::forget(overlay);
         let again = open();
         let mut expected = bytes;
         expected[100..5100].fill(7);
         assert_eq!(again.read(0, SIZE as usize).unwrap(), expected);
-        // A discard makes zeros, also where an old block that the map never named lies.
+        // A discard zeroes a block, even if an old block that the map never named is there.
         again.discard(6 * BLOCK, BLOCK).unwrap();
         assert_eq!(again.read(6 * BLOCK, 4096).unwrap(), [0; 4096]);
     }

@@ -1,5 +1,5 @@
-//! The FUSE that shows an image with its changes as one regular file that can be written; a loop
-//! device stands on it.
+//! A FUSE file system with one writable file: the image with its changes. A loop device stands on
+//! it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,10 +22,10 @@ use crate::tools::fuse::answer::{self, ROOT};
 use crate::tools::fuse::mounted::{Access, FuseMount, FuseOptions, NEEDS_FUSE};
 use crate::tools::mounts;
 
-/// Its only file.
+/// The name of its only file.
 pub const NAME: &str = "volume";
 
-/// Each waits for the archive where it must.
+/// Each may have to wait for the archive.
 const THREADS: usize = 16;
 /// The time between two looks for a signal.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +36,7 @@ const VOLUME: u64 = 2;
 
 struct OverlayFileSystem {
     overlay: Arc<Overlay>,
-    /// A full disk is told once.
+    /// Whether a failed write was logged: only the first one is.
     message: AtomicBool,
 }
 
@@ -139,7 +139,7 @@ impl Filesystem for OverlayFileSystem {
         self.answer(self.overlay.sync(), reply);
     }
 
-    /// A close is no promise.
+    /// Closing a file makes nothing durable.
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -149,7 +149,7 @@ impl Filesystem for OverlayFileSystem {
     }
 }
 
-/// An overlay that is mounted. Dropped, it is taken down.
+/// A mounted overlay. Dropping it takes the mount down.
 pub struct MountedOverlay {
     overlay: Arc<Overlay>,
     mount: FuseMount,
@@ -162,8 +162,9 @@ impl MountedOverlay {
     /// # Errors
     /// When FUSE is not there.
     pub fn new(overlay: Overlay, dir: &Path) -> Result<MountedOverlay> {
-        // The kernel may want to write to us in order to have memory: then we must not wait for it.
-        // SAFETY: it only sets a flag of this thread and of those that it makes.
+        // The kernel may write to us in order to free memory, so we must not wait for the kernel to
+        // free some.
+        // SAFETY: it only sets a flag of this thread and of those that it starts.
         unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
         let overlay = Arc::new(overlay);
         let volume = OverlayFileSystem { overlay: Arc::clone(&overlay), message: AtomicBool::new(false) };
@@ -185,7 +186,7 @@ impl MountedOverlay {
     /// Waits until it is unmounted, or until a signal asks this process to end: then it unmounts.
     ///
     /// # Errors
-    /// When it cannot be unmounted, or the last changes not be made durable.
+    /// When it cannot be unmounted, or the last changes cannot be made durable.
     pub fn wait(mut self) -> Result<()> {
         while self.mount.end_within(PAUSE).is_none() {
             if interrupt::requested() {
@@ -201,7 +202,7 @@ impl MountedOverlay {
             return Ok(());
         }
         let unmounted = self.mount.unmount();
-        // The last flush includes what is written last, but does not wait for a file that stays open.
+        // Waits for the last writes, but not for a file that stays open.
         let _ = self.mount.end_within(PATIENCE);
         unmounted.and(self.sync())
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// What stat(2) tells; times in nanoseconds since the epoch.
+/// The members of stat(2), with times in nanoseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attr {
     pub ino: u64,
     pub size: u64,
-    /// Bytes that are no hole.
+    /// Bytes outside of holes.
     pub data: u64,
-    /// With the file type.
+    /// Including the file type.
     pub mode: u32,
     pub nlink: u32,
     pub uid: u32,
@@ -18,6 +18,6 @@ pub struct Attr {
     pub atime: i64,
     pub mtime: i64,
     pub ctime: i64,
-    /// How long the kernel may keep this.
+    /// How long the kernel may cache the attributes.
     pub lifetime: Duration,
 }

@@ -1,4 +1,4 @@
-//! FUSE's calls, translated for [`FileSystem`]; what must wait for the source waits in a pool, so
+//! Translates FUSE's calls for [`FileSystem`]. Calls that may wait for the source go to a pool, so
 //! that a thread of the session is always free for what is in the cache.
 
 use std::ffi::OsStr;
@@ -21,9 +21,9 @@ use super::attr::Attr;
 use super::fs::FileSystem;
 use crate::tools::fuse::answer::{self, errno};
 
-/// Threads that wait for sources. Each waits for one read; the kernel asks for 64 at most at once.
+/// Threads that wait for sources, each for one read. The kernel sends at most 64 reads at once.
 const WORKERS: usize = 32;
-/// Reads that the kernel may have under way in the background.
+/// The most reads that the kernel has in flight in the background.
 const BACKGROUND: u16 = 64;
 
 type Job = Box<dyn FnOnce(&FileSystem) + Send>;
@@ -36,7 +36,7 @@ pub struct Adapter {
     opened: Opened,
 }
 
-/// How many files and directories are open in the mount.
+/// The number of open files and directories in the mount.
 #[derive(Clone, Default)]
 pub struct Opened(Arc<AtomicU64>);
 
@@ -55,7 +55,7 @@ impl Opened {
 }
 
 impl Adapter {
-    /// `deadline`: a read that is not answered in this time is answered with EIO.
+    /// A read that is not answered within `deadline` is answered with EIO.
     ///
     /// # Errors
     /// When the threads cannot be started.
@@ -78,12 +78,12 @@ impl Adapter {
         self.opened.clone()
     }
 
-    /// Answers at once where `ino` can be, else from the pool.
+    /// Answers at once if `ino` is ready, otherwise from the pool.
     fn answer(&self, ino: INodeNo, job: impl FnOnce(&FileSystem) + Send + 'static) {
         self.answer_if(self.fs.is_ready(ino.0), job);
     }
 
-    /// Answers at once where that `can_be`, else from the pool.
+    /// Answers at once if `can_be` is set, otherwise from the pool.
     fn answer_if(&self, can_be: bool, job: impl FnOnce(&FileSystem) + Send + 'static) {
         if can_be {
             job(&self.fs);
@@ -93,12 +93,12 @@ impl Adapter {
     }
 
     fn later(&self, job: impl FnOnce(&FileSystem) + Send + 'static) {
-        // The workers live as long as this sender: it cannot fail.
+        // The workers live as long as this sender, so sending cannot fail.
         let _ = self.jobs.send(Box::new(job));
     }
 }
 
-/// Reads that wait, each with its reply, which whoever comes first takes.
+/// Waiting reads with their replies. Whoever comes first takes the reply.
 #[derive(Default)]
 struct Pending(Mutex<Vec<(Instant, Promise)>>);
 
@@ -241,7 +241,7 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    /// Nothing is ever written: the kernel need not ask again.
+    /// Nothing is ever written, so the kernel need not ask again.
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -250,7 +250,7 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    /// Asked only where the kernel was told not to check: then everybody may.
+    /// The kernel asks only if it does not check permissions itself. Then everybody has access.
     fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
         reply.ok();
     }
@@ -310,7 +310,7 @@ impl Filesystem for Adapter {
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         if !self.fs.may_have_xattrs() {
-            // The kernel remembers it and asks no more: `ls -l` asks twice for each file.
+            // The kernel remembers this answer: otherwise `ls -l` would ask twice for each file.
             return reply.error(fuser::Errno::ENOSYS);
         }
         let name = name.as_bytes().to_vec();
@@ -365,7 +365,7 @@ fn translate(attr: &Attr) -> FileAttr {
         nlink: attr.nlink,
         uid: attr.uid,
         gid: attr.gid,
-        // Linux's dev_t has its low 32 bits in FUSE's order.
+        // The low 32 bits of Linux's dev_t have FUSE's layout.
         rdev: attr.rdev as u32,
         ..answer::attributes_of_root(attr.ino, file_type(attr.mode), permissions, attr.size, UNIX_EPOCH)
     }

@@ -1,11 +1,11 @@
-//! Symlinks that never lead out of the archive: what begins with `/` begins at the archive's own root, and
-//! `..` stops there, as it did on the machine that was backed up.
+//! Symbolic links that never lead out of the archive: an absolute target begins at the archive's
+//! root, and `..` stops there, as it did on the original machine.
 
 use std::collections::HashMap;
 
 use crate::archive::tree::{Body, NodeId, Tree};
 
-/// How deep each symlink stands in its tree.
+/// The depth of each symbolic link in its tree.
 pub struct Depths(HashMap<NodeId, usize>);
 
 impl Depths {
@@ -26,7 +26,8 @@ impl Depths {
         Depths(links)
     }
 
-    /// Where the link `node` leads; `stripped` components are taken off each path of the archive.
+    /// The target of the link `node`. `stripped` components are removed from each path of the
+    /// archive.
     pub fn target(&self, node: NodeId, target: &[u8], stripped: usize) -> Vec<u8> {
         let depth = self.0.get(&node).copied().unwrap_or_default();
         if target.starts_with(b"/") {
@@ -35,12 +36,13 @@ impl Depths {
         }
         let (up, names) = resolved(target);
         let ups = target.split(|b| *b == b'/').filter(|name| *name == b"..").count();
-        // What first goes up, and not too far, stays as it is. `..` after a name may be that of a link.
+        // A target that goes up first, and not above the root, is kept. A `..` after a name may
+        // follow another link.
         if ups == up && up <= depth { target.to_vec() } else { joined(up.min(depth), &names) }
     }
 }
 
-/// How many directories a path leaves first, and then its names, without `.` and `..`.
+/// How many directories a path goes up first, and then its names, without `.` and `..`.
 fn resolved(path: &[u8]) -> (usize, Vec<&[u8]>) {
     let (mut up, mut names) = (0, Vec::new());
     for name in path.split(|b| *b == b'/') {

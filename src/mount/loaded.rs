@@ -1,5 +1,5 @@
-//! The archives that were entered, as far as their trees fit into memory. The kernel may ask for any of them again: one
-//! that was dropped is loaded again, and has the same inodes, since an archive never changes.
+//! The loaded archives, as far as their trees fit into memory. A dropped tree is loaded again when
+//! the kernel asks for it, with the same inodes, because an archive never changes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -11,19 +11,19 @@ use crate::archive::tree::Tree;
 use crate::archives::reader::Reader;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Trees take this much memory at most, in bytes: those of some 1,600,000 files. More only if one alone
-/// does, or files are open in them.
+/// The limit for all trees, in bytes: enough for some 1,600,000 files. It is exceeded only by a
+/// single tree, or while files are open.
 pub const MOST_BYTES: u64 = 256 << 20;
 
-/// An archive whose tree is in memory.
+/// An archive with its tree in memory.
 pub struct LoadedArchive {
     pub tree: Arc<Tree>,
     pub reader: Reader,
-    /// Made when they are first needed.
+    /// Made on demand.
     pub links: OnceLock<Depths>,
 }
 
-/// The loaded archives, by number, that used last at the front.
+/// The loaded archives by number, the most recently used first.
 pub struct LoadedArchives {
     most: u64,
     state: Mutex<LoadedTrees>,
@@ -31,9 +31,9 @@ pub struct LoadedArchives {
 
 struct LoadedTrees {
     archives: LruCache<usize, Arc<LoadedArchive>>,
-    /// Of all of `archives`.
+    /// The bytes of all `archives`.
     bytes: u64,
-    /// How many files and directories are open in each.
+    /// The number of open files and directories in each archive.
     handles: HashMap<usize, u64>,
 }
 
@@ -44,7 +44,7 @@ impl LoadedArchives {
         LoadedArchives { most, state: Mutex::new(state) }
     }
 
-    /// The archive, which is used now.
+    /// The archive, which counts as used now.
     pub fn get(&self, number: usize) -> Option<Arc<LoadedArchive>> {
         self.lock().archives.get(&number).cloned()
     }
@@ -57,7 +57,8 @@ impl LoadedArchives {
         self.lock().archives.iter().map(|(_, archive)| Arc::clone(archive)).collect()
     }
 
-    /// Keeps `archive`. Those are dropped that were not used for longest; returns their numbers.
+    /// Adds `archive`. Drops the least recently used ones that no longer fit, and returns their
+    /// numbers.
     #[must_use]
     pub fn put(&self, number: usize, archive: Arc<LoadedArchive>) -> Vec<usize> {
         let mut state = self.lock();
@@ -68,12 +69,13 @@ impl LoadedArchives {
         state.trim(self.most)
     }
 
-    /// Something was opened in the archive: it stays.
+    /// Keeps the archive loaded, because something in it was opened.
     pub fn hold(&self, number: usize) {
         *self.lock().handles.entry(number).or_default() += 1;
     }
 
-    /// Something was closed in it. Returns the numbers of those that are dropped.
+    /// Releases the archive, because something in it was closed. Returns the numbers of those that
+    /// are dropped.
     #[must_use]
     pub fn release(&self, number: usize) -> Vec<usize> {
         let mut state = self.lock();
@@ -86,7 +88,7 @@ impl LoadedArchives {
         state.trim(self.most)
     }
 
-    /// Drops all but those that are `wanted` and those in which something is open; returns their numbers.
+    /// Drops all archives that are neither `wanted` nor open, and returns their numbers.
     #[must_use]
     pub fn retain(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut state = self.lock();

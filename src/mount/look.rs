@@ -1,4 +1,4 @@
-//! Looks for archives that came or went while they are mounted: one at a time, in a thread of its own.
+//! Looks for new and deleted archives during a mount, in one thread at a time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::shown::ShownArchives;
 use crate::archives::source::Catalog;
 
-/// Whoever wants the news waits for a look so long from its start, then it is told what was known.
+/// How long a reader waits for a look, counted from its start. After this the known list must do.
 const NEWS: Duration = Duration::from_secs(5);
 
 /// The looks of a mount.
@@ -19,15 +19,15 @@ struct Shared {
     catalog: Arc<dyn Catalog>,
     archives: Arc<ShownArchives>,
     running: Mutex<Option<Running>>,
-    /// Why the last look failed.
+    /// The error of the last look.
     failure: Mutex<Option<String>>,
 }
 
 #[derive(Clone)]
 struct Running {
-    /// So long it is waited for.
+    /// Until when readers wait for it.
     until: Instant,
-    /// Closed when it has ended.
+    /// Closed when the look has ended.
     ended: Receiver<()>,
 }
 
@@ -37,7 +37,7 @@ impl Looks {
         Looks(Arc::new(Shared { catalog, archives, running, failure }))
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether no look is running or due.
     pub fn is_quiet(&self) -> bool {
         match &*self.0.running() {
             Some(running) => running.until <= Instant::now(),
@@ -45,7 +45,7 @@ impl Looks {
         }
     }
 
-    /// Starts a look if it is time for one.
+    /// Starts a look if one is due.
     pub fn start(&self) {
         let mut running = self.0.running();
         if running.is_some() || !self.0.catalog.is_stale() {
@@ -55,11 +55,11 @@ impl Looks {
         *running = Some(Running { until: Instant::now() + NEWS, ended });
         drop(running);
         let turn = Turn { shared: Arc::clone(&self.0), _end: end };
-        // Where there is no thread to be had the turn ends at once.
+        // If there is no thread, the look ends at once.
         let _ = std::thread::Builder::new().name("look".into()).spawn(move || turn.look());
     }
 
-    /// Looks if it is time, but for no longer than a person waits.
+    /// Looks if a look is due, but returns after the time that a reader waits.
     pub fn wait(&self) {
         self.start();
         let running = self.0.running().clone();
@@ -76,7 +76,7 @@ impl Shared {
     }
 }
 
-/// The look that is under way. However it ends, another can begin.
+/// A running look. When it is dropped, another can begin.
 struct Turn {
     shared: Arc<Shared>,
     _end: Sender<()>,
@@ -123,7 +123,7 @@ mod tests {
 
     type Step = Box<dyn FnOnce() -> Result<Option<Vec<Archive>>> + Send>;
 
-    /// Each look takes a step.
+    /// Each look takes one step.
     struct Steps(Mutex<Vec<Step>>);
 
     impl Catalog for Steps {

@@ -1,4 +1,4 @@
-//! Archives as a read-only FUSE tree.
+//! Shows archives as a read-only FUSE file system.
 //!
 //! ```text
 //! open -> session -> fuse -> fs -> shown (which archives), loaded (their trees)

@@ -1,5 +1,4 @@
-//! From what a person asked for to a mount that is up: finds the archives, reads the list of files, makes
-//! the session.
+//! Opens a mount: finds the archives, reads the list of files, and starts the session.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
@@ -24,14 +23,14 @@ use crate::tools::borg::Borg;
 use crate::tools::fuse::mounted::Access;
 use crate::tools::owners::{Owners, Ownership};
 
-/// A read that nobody answered for this long fails: a far seek in a large image over a slow line
-/// may take most of it.
+/// The default deadline of a read. A far seek in a large image over a slow connection may take most
+/// of it.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
-/// What is to be mounted, and how.
+/// What to mount, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `None`: every archive that `filter` takes, as directories.
+    /// `None`: every archive that `filter` selects, as directories.
     pub archive: Option<Wanted>,
     pub source: Source,
     pub filter: ArchiveFilter,
@@ -39,28 +38,28 @@ pub struct Request {
     pub ownership: Ownership,
     pub allow_damaged_files: bool,
     pub access: Access,
-    /// Owners and modes are not checked.
+    /// The kernel does not check owners and modes.
     pub ignore_permissions: bool,
     pub guards: Guards,
     /// Links never lead out of the archive.
     pub transform_symlinks: bool,
-    /// The mount point is made with this mode, where it is missing.
+    /// If the mount point is missing, it is made with this mode.
     pub make_point: Option<u32>,
-    /// Bytes on disk for the cache; `None`: half of what is free, up to 64 GiB.
+    /// The limit of the cache on disk in bytes; `None`: half of the free space, up to 64 GiB.
     pub cache_size: Option<u64>,
     pub cache_dir: Option<PathBuf>,
     pub idle: Option<Duration>,
     pub stall: Option<Duration>,
     pub deadline: Option<Duration>,
     pub lock_wait: Option<Duration>,
-    /// How often a mount of all archives looks for new ones.
+    /// The interval between two checks for new archives, in a mount of all archives.
     pub look: Option<Duration>,
 }
 
 /// An archive, or all of them, ready to be mounted.
 pub struct Opened {
     pub fs: Arc<FileSystem>,
-    /// The archive's name, or how many there are.
+    /// The archive's name, or the number of archives.
     pub what: String,
     /// The name of the source.
     pub source: &'static str,
@@ -68,20 +67,20 @@ pub struct Opened {
     settings: Settings,
 }
 
-/// Reads what is to be shown from the repository; `monitor` hears how many entries of the
-/// archive were read.
+/// Finds and reads what is to be mounted. `monitor` receives the number of entries of the archive
+/// that were read.
 ///
 /// # Errors
-/// When the repository or the archive cannot be read, or there is no such archive.
+/// When the repository or the archive cannot be read, or the archive does not exist.
 pub fn open(borg: &Borg, request: Request, monitor: &dyn Monitor) -> Result<Opened> {
     find(borg, request)?.read(monitor)
 }
 
-/// What is to be mounted, found in the repository, but not read yet.
+/// What is to be mounted: found, but not read yet.
 pub struct Found {
-    /// `None`: all of them.
+    /// `None`: all archives.
     pub archive: Option<Archive>,
-    /// Under which the mount stands in the mount table.
+    /// The source of the mount in the mount table.
     pub name: String,
     archives: Archives,
     list: Vec<Archive>,
@@ -90,7 +89,7 @@ pub struct Found {
     settings: Settings,
 }
 
-/// Finds what is to be shown.
+/// Finds what is to be mounted.
 ///
 /// # Errors
 /// As [`open`].
@@ -105,7 +104,7 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     limits.lock_wait = request.lock_wait.unwrap_or(limits.lock_wait);
     limits.look = request.look;
     let filter = match request.archive {
-        // A checkpoint can be named; it is only not offered.
+        // A checkpoint can be named, but is not offered.
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
@@ -134,7 +133,8 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     Ok(Found { archive, name, archives, list, cache, presentation, settings })
 }
 
-/// What `::latest` means, for the link in a mount of all archives. Where that cannot be said there is no link.
+/// Resolves `::latest` for the link in a mount of all archives. If it cannot be resolved, there is
+/// no link.
 fn latest_for_links(archives: Archives) -> ChooseLatest {
     let warned = Once::new();
     Box::new(move |list| {
@@ -145,7 +145,7 @@ fn latest_for_links(archives: Archives) -> ChooseLatest {
             Ok(latest) => Ok(Some(latest)),
             Err(e) => {
                 warned.call_once(|| tracing::warn!("there is no link `latest`: {}", e.chain()));
-                // It is not one archive, as long as these are all.
+                // The list itself leaves no single latest archive.
                 if matches!(e.kind(), Kind::Usage | Kind::NotFound) { Ok(None) } else { Err(e) }
             }
         }
@@ -153,7 +153,7 @@ fn latest_for_links(archives: Archives) -> ChooseLatest {
 }
 
 impl Found {
-    /// Reads it.
+    /// Reads the list of files.
     ///
     /// # Errors
     /// As [`open`].
@@ -180,7 +180,7 @@ impl Found {
 }
 
 impl Opened {
-    /// Mounts it at `dir`, as `tools::mount_point` gave it.
+    /// Mounts it at `dir`, a path from `tools::mount_point`.
     ///
     /// # Errors
     /// As [`Session::start`].
@@ -189,7 +189,8 @@ impl Opened {
     }
 }
 
-/// Where the kernel bounds FUSE requests, one past its bound ends the whole mount: stay below it.
+/// If the kernel limits the time of FUSE requests, one request past the limit ends the whole mount.
+/// So the deadline stays below it.
 fn deadline() -> Duration {
     let bound = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/fuse/{name}")).ok()?;

@@ -15,23 +15,22 @@ use crate::process::interrupt;
 use crate::tools::fuse::mounted::{Access, FuseMount, FuseOptions, Unmounted};
 use crate::tools::mounts;
 
-/// Threads that take requests from the kernel. Two are enough for the processor, a cold cache file
-/// wants four.
+/// Threads that take requests from the kernel. Two keep the processor busy; a cold cache file needs
+/// four.
 const THREADS: usize = 4;
-/// In KiB. Larger requests, fewer of them: about a third more throughput.
+/// In KiB. Fewer and larger requests give about a third more throughput.
 const READ_AHEAD: u32 = 1024;
-/// The time between two looks at the mount table.
+/// The interval between two looks at the mount table.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the kernel may take to let go of a mount that nobody uses.
+/// How long the kernel may take to release an unused mount.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// What the kernel shall not do in the mount; that it is read-only, without devices and setuid, goes
-/// without saying.
+/// What the kernel must not do in the mount. Every mount is also read-only, nodev and nosuid.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Guards {
-    /// Execute programs.
+    /// No programs are executed.
     pub noexec: bool,
-    /// Follow symlinks.
+    /// Symbolic links are not followed.
     pub nosymfollow: bool,
 }
 
@@ -50,10 +49,10 @@ impl Guards {
     }
 }
 
-/// What the kernel is told about the mount.
+/// The parameters of a mount.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Shown as the source in `df` and `findmnt`.
+    /// The source in `df` and `findmnt`.
     pub name: String,
     pub access: Access,
     /// The kernel checks owners and modes.
@@ -63,11 +62,11 @@ pub struct Settings {
     pub deadline: Duration,
 }
 
-/// A mount that is up. Dropped, it is taken down.
+/// A running mount. Dropping it unmounts.
 pub struct Session {
     mount: FuseMount,
     catalog: Arc<dyn Catalog>,
-    /// Of the file system in it.
+    /// The device number of the mounted file system.
     device: Option<u64>,
     opened: Opened,
     up: bool,
@@ -77,7 +76,7 @@ impl Session {
     /// Mounts `fs` at `dir`, which must be absolute. Returns when it can be used.
     ///
     /// # Errors
-    /// When FUSE is not there or does not let this user mount.
+    /// When there is no FUSE, or this user may not mount.
     pub fn start(
         fs: Arc<FileSystem>,
         catalog: Arc<dyn Catalog>,
@@ -103,7 +102,8 @@ impl Session {
         Ok(session)
     }
 
-    /// What was to protect does: a kernel or a fusermount3 that does not know it may have passed over it.
+    /// Checks that the guards are set: a kernel or a fusermount3 that does not know one may have
+    /// ignored it.
     fn check(&self, wanted: Guards) -> Result<()> {
         let found = mounts::guards(self.mount.dir())?;
         let Some(missing) = wanted.names().find(|name| !found.contains(name)) else { return Ok(()) };
@@ -115,12 +115,12 @@ impl Session {
         })
     }
 
-    /// Waits until it is unmounted, or until a signal asks this process to end: then it unmounts.
+    /// Waits until it is unmounted, or until a signal asks this process to end; then unmounts it.
     ///
     /// # Errors
-    /// When the kernel ended it in another way, or it cannot be unmounted.
+    /// When the kernel ended it for another reason, or it cannot be unmounted.
     pub fn wait(mut self) -> Result<()> {
-        // Without /proc only the kernel says it.
+        // Without /proc, only the kernel reports the end.
         let table = mounts::Watch::new().ok();
         // It may have been unmounted before the watch began.
         let mut gone = self.is_gone();
@@ -132,13 +132,13 @@ impl Session {
                 return self.close();
             }
             let was_gone = gone;
-            // Before Linux 5.8 a table that changes while it is read may lack a line: it is
+            // Before Linux 5.8, a table that changes while it is read may lack a line, so it is
             // read twice.
             if gone || table.as_ref().is_some_and(mounts::Watch::has_changed) {
                 gone = self.is_gone();
             }
-            // The kernel keeps it for a process with a mount table of its own from before,
-            // which will never unmount it.
+            // A process with an older mount table of its own keeps the mount alive, and never
+            // unmounts it.
             if was_gone && gone && self.opened.is_none() {
                 let dir = self.mount.dir().display();
                 tracing::info!("{dir} was unmounted, and nothing is open in it: the mount ends");
@@ -157,8 +157,7 @@ impl Session {
         self.device.is_some_and(|device| matches!(mounts::is_shown(device), Ok(false)))
     }
 
-    /// Unmounts. Where something is still open in it, it is taken out of the tree all the same, and
-    /// what is open fails when this process ends.
+    /// Unmounts. If something is still open in the mount, it fails when this process ends.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -177,7 +176,7 @@ impl Session {
         }
         let unmounted = self.mount.unmount();
         if matches!(unmounted, Ok(Unmounted::Entirely)) {
-            // Afterwards nothing of it is left.
+            // After this, nothing of the mount is left.
             let _ = self.mount.end_within(RELEASE);
         }
         self.catalog.shut_down();

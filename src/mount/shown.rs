@@ -1,6 +1,6 @@
-//! Which archives a mount shows, and under which numbers. A number belongs to one archive as long as
-//! the mount lives, so its inodes stay when others come and go, and what is open in one that was
-//! deleted can still be read.
+//! The archives that a mount shows, and their numbers. A number belongs to one archive for the life
+//! of the mount, so inodes stay the same when archives come and go, and open files in a deleted
+//! archive can still be read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -12,26 +12,26 @@ use crate::archive::left_out::LeftOut;
 use crate::archive::name::Archive;
 use crate::error::Result;
 
-/// Name of the link to the newest archive.
+/// The name of the link to the newest archive.
 pub const LATEST: &str = "latest";
-/// No directory can have a longer name, in bytes.
+/// The longest name of a directory, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Of the archives that are shown, in their order, the one that the link `latest` leads to. An error
-/// is one that may pass: they are asked for again.
+/// Chooses the target of the link `latest` from the archives that are shown, in their order. An
+/// error is temporary: the choice is made again.
 pub type ChooseLatest = Box<dyn Fn(&[Archive]) -> Result<Option<Archive>> + Send + Sync>;
 
 /// The archives of a mount.
 pub struct ShownArchives {
     list: RwLock<List>,
     choose_latest: ChooseLatest,
-    /// Those of which none could be chosen yet.
+    /// The archives for which the choice failed.
     undecided: Mutex<Option<Vec<Archive>>>,
 }
 
 #[derive(Default)]
 struct List {
-    /// By number, also those that are not shown any more.
+    /// By number, including those that are no longer shown.
     slots: Vec<Arc<Slot>>,
     shown: BTreeSet<usize>,
     by_name: HashMap<String, usize>,
@@ -41,17 +41,18 @@ struct List {
     left_out: LeftOut,
 }
 
-/// An archive that is shown, or was.
+/// An archive that is shown, or was shown earlier.
 pub struct Slot {
     pub archive: Archive,
-    /// Held while the archive is loaded, so that it is loaded once.
+    /// Held while the archive is loaded, so that this happens once.
     pub loading: Mutex<()>,
-    /// Owner and mode of its root, once it was loaded: what protects it is known from then on.
+    /// The owner and mode of its root, known once it was loaded. They protect the archive from then
+    /// on.
     pub root: OnceLock<Attr>,
 }
 
 impl ShownArchives {
-    /// One archive, whatever its name is: it is no directory's.
+    /// A single archive. Its name need not be valid as a directory.
     pub fn single(archive: Archive) -> Self {
         let slots = vec![Arc::new(Slot::new(archive))];
         let list = RwLock::new(List { slots, shown: BTreeSet::from([0]), ..List::default() });
@@ -64,12 +65,13 @@ impl ShownArchives {
         shown
     }
 
-    /// From here on these are shown. What no directory can be called is left out, which is said once.
+    /// Replaces the archives that are shown. Those whose names are invalid for a directory are left
+    /// out, with one warning.
     pub fn update(&self, archives: Vec<Archive>) {
         let mut left_out = LeftOut::default();
         let (fit, unfit): (Vec<_>, Vec<_>) = archives.into_iter().partition(|a| is_name(&a.name));
         unfit.iter().for_each(|archive| left_out.add(archive.name.as_bytes()));
-        // It may read from the repository: nobody waits for the list meanwhile.
+        // Choosing may read from the repository, so the list is not locked meanwhile.
         let latest = self.choose(&fit);
         let mut list = self.list.write();
         list.take(fit, latest);
@@ -79,7 +81,7 @@ impl ShownArchives {
         list.left_out = left_out;
     }
 
-    /// Where the last choice of `latest` failed, tries it once more.
+    /// Tries the choice of `latest` again if the last one failed.
     pub fn choose_again(&self) {
         let undecided = self.undecided().take();
         if let Some(archives) = undecided {
@@ -111,7 +113,7 @@ impl ShownArchives {
         self.read(|list| list.by_name.get(name).copied())
     }
 
-    /// The numbers of those that are shown, from `first` on.
+    /// The numbers of the shown archives, from `first` on.
     pub fn shown(&self, first: usize) -> Vec<usize> {
         self.read(|list| list.shown.range(first..).copied().collect())
     }
@@ -120,7 +122,7 @@ impl ShownArchives {
         self.read(|list| list.shown.len())
     }
 
-    /// The name that `latest` leads to, and how often it led elsewhere before.
+    /// The target of `latest`, and how often it has changed.
     pub fn latest(&self) -> Option<(String, u32)> {
         self.read(|list| Some((list.slots[list.latest?].archive.name.clone(), list.turns)))
     }
@@ -140,14 +142,14 @@ impl List {
                 self.slots.push(Arc::new(Slot::new(archive.clone())));
                 self.slots.len() - 1
             });
-            // Of two of one name borg knows the last.
+            // If two have the same name, borg takes the last one.
             self.by_name.insert(archive.name, number);
         }
         self.shown = self.by_name.values().copied().collect();
         self.point(latest);
     }
 
-    /// Lets the link lead to `latest`. An archive that is called so itself has the name.
+    /// Lets the link lead to `latest`. An archive that is itself called `latest` takes precedence.
     fn point(&mut self, latest: Option<Archive>) {
         let latest = latest.and_then(|latest| self.by_name.get(&latest.name).copied());
         let latest = latest.filter(|_| !self.by_name.contains_key(LATEST));
@@ -168,7 +170,7 @@ impl Slot {
     }
 }
 
-/// Whether a directory can be called so.
+/// Whether a directory can have this name.
 fn is_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(['/', '\0'])
 }

@@ -1,4 +1,4 @@
-//! POSIX ACLs: from borg's text to the bytes of the xattr `system.posix_acl_access`.
+//! Converts POSIX ACLs from borg's text to the bytes of the xattr `system.posix_acl_access`.
 //!
 //! The format is the kernel's (linux/posix_acl_xattr.h): a version, then entries of tag (u16),
 //! permissions (u16) and id (u32), all little-endian, in the order of the tags.
@@ -15,7 +15,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
-/// The xattr value for lines such as `user:name:rwx:1000`; `None` when one of them is no ACL entry.
+/// The xattr value for lines such as `user:name:rwx:1000`; `None` if a line is not an ACL entry.
 pub fn encode(text: &[u8], ids: &Owners) -> Option<Vec<u8>> {
     let mut entries = Vec::new();
     for line in text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {

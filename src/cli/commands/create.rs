@@ -83,7 +83,8 @@ impl Create {
         report.outcome.map(|_| exit)
     }
 
-    /// Leaves what is known now for monitoring and for later runs. The backup does not depend on it.
+    /// Saves what is known for monitoring and for later runs. A failure here does not fail the
+    /// backup.
     fn leave(&self, globals: &Globals, add: impl FnOnce(&mut Telemetry)) {
         let mut known = Telemetry::load(&globals.config);
         add(&mut known);
@@ -118,7 +119,7 @@ fn exit(report: &Report, config: &Config) -> Exit {
     }
 }
 
-/// Says what came of a run that did not fail as a whole.
+/// Reports the outcome of a run that did not fail as a whole.
 fn tell(report: &Report, console: Console) {
     let Ok(outcome) = &report.outcome else { return };
     console.say(&summary(report, outcome));
@@ -131,7 +132,7 @@ fn tell(report: &Report, console: Console) {
     }
 }
 
-/// What was asked for and is missing.
+/// What was asked for and is missing in the archive.
 fn missing(report: &Report) -> Vec<String> {
     let name = &report.name;
     let mut missing = Vec::new();
@@ -164,13 +165,13 @@ fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", units::count(number), if number == 1 { one } else { many })
 }
 
-/// What came of it, for people.
+/// The outcome in one line.
 fn summary(report: &Report, outcome: &Outcome) -> String {
     let name = &report.name;
     let took = units::duration(report.total);
     let done = match outcome {
         Outcome::Made(Ok(_)) => format!("Done in {took}"),
-        // The error follows.
+        // The error is reported after this line.
         Outcome::Made(Err(_)) => format!("{name} was made in {took}"),
         Outcome::Skipped(Ok(retention)) if !retention.removed().is_empty() => {
             return format!("There is an archive {name} already; older ones were pruned");

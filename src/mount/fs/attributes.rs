@@ -1,4 +1,4 @@
-//! The attributes of what is shown.
+//! Attributes of files and directories.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::mount::attr::Attr;
 use crate::mount::loaded::LoadedArchive;
 
 impl FileSystem {
-    /// The attributes of what is in no archive.
+    /// The attributes of something that is not in an archive.
     pub(super) fn plain(&self, ino: u64, mode: u32, nlink: u32, size: u64, time: i64) -> Attr {
         let rules = &self.presentation.owners.rules;
         Attr {
@@ -29,9 +29,10 @@ impl FileSystem {
         }
     }
 
-    /// Of an archive's directory. Not the archive's own attributes: listing all archives must not load
-    /// them. But once it is loaded, other users must not see more than those let them; and until then the
-    /// kernel must ask each time, or it lets them in by what it keeps.
+    /// The attributes of an archive's directory. They are not those of the archive's root, because
+    /// listing all archives must not load them. Once the archive is loaded, its own mode protects
+    /// it from other users. Until then the kernel must ask every time, or it would let users in by
+    /// the cached mode.
     pub(super) fn directory_attr(&self, n: usize) -> Result<Attr, Errno> {
         let slot = self.archives.slot(n).ok_or(Errno::ENOENT)?;
         if let Some(attr) = slot.root.get().filter(|_| self.presentation.for_everyone) {
@@ -58,7 +59,7 @@ impl FileSystem {
             _ => (0, 0),
         };
         if meta.made_up && self.presentation.for_everyone {
-            // Nobody knows what it protected.
+            // Nobody knows what the directory protected.
             let attr = self.plain(self.ino(n, id), libc::S_IFDIR | 0o700, node.nlink, size, meta.mtime);
             let own = self.presentation.owners.rules.uid.unwrap_or(nix::unistd::geteuid().as_raw());
             return Ok(Attr { uid: own, lifetime: FOR_EVER, ..attr });

@@ -1,4 +1,4 @@
-//! What is in a directory.
+//! Entries of directories.
 
 use nix::errno::Errno;
 
@@ -7,15 +7,15 @@ use crate::archive::tree::{Body, NodeId, Tree};
 use crate::mount::attr::Attr;
 use crate::mount::shown::LATEST;
 
-/// One name of a directory.
+/// An entry of a directory.
 pub struct DirectoryEntry<'a> {
     pub name: &'a [u8],
     pub attr: Attr,
 }
 
 impl FileSystem {
-    /// Gives the entries of a directory from number `from` on to `each`, with the number of the
-    /// next one, until it returns false. `.` and `..` are the first two.
+    /// Passes the entries of a directory from number `from` on to `each`, with the number of the
+    /// next one, until `each` returns false. The first two are `.` and `..`.
     pub fn entries(
         &self,
         ino: u64,
@@ -60,8 +60,8 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The directories of all archives, each numbered by the archive's number: others come and go while
-    /// they are listed.
+    /// The directories of all archives. Each has the number of its archive, because archives may
+    /// come and go during the listing.
     fn directories(
         &self,
         from: u64,

@@ -1,4 +1,4 @@
-//! The bytes of files, and their extended attributes.
+//! Contents of files, and their extended attributes.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use crate::tools::acl;
 use borg_repository::Xattr;
 
 impl FileSystem {
-    /// Whether the file can be read.
+    /// Checks whether the file can be read.
     ///
     /// # Errors
-    /// EIO for a file in which borg put zeros for lost chunks, unless they were asked for.
+    /// EIO if borg put zeros for lost chunks into the file, unless such files are allowed.
     pub fn open(&self, ino: u64) -> Result<(), Errno> {
         let Some(Place::In(n, node)) = self.place(ino) else { return Err(Errno::EISDIR) };
         let loaded = self.loaded(n)?;
@@ -33,7 +33,7 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Up to `size` bytes at `offset`, if they are in the cache.
+    /// Up to `size` bytes at `offset` if they are in the cache.
     pub fn read_cached(&self, ino: u64, offset: u64, size: u32) -> Option<Vec<u8>> {
         let Some(Place::In(n, node)) = self.place(ino) else { return None };
         let loaded = self.loaded.get(n)?;
@@ -45,7 +45,7 @@ impl FileSystem {
     /// Up to `size` bytes at `offset`; fewer only at the end of the file.
     ///
     /// # Errors
-    /// EIO when any of the bytes cannot be had; the log says why.
+    /// EIO if any of the bytes cannot be read; the log has the reason.
     pub fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
         let Some(Place::In(n, node)) = self.place(ino) else { return Err(Errno::EISDIR) };
         let loaded = self.loaded(n)?;
@@ -64,8 +64,8 @@ impl FileSystem {
         })
     }
 
-    /// SEEK_DATA and SEEK_HOLE. A source that knows no holes calls all data; at the end of each
-    /// file is a hole.
+    /// SEEK_DATA and SEEK_HOLE. A source that does not know holes reports only data; every file
+    /// ends with a hole.
     pub fn seek(&self, ino: u64, offset: u64, hole: bool) -> Result<u64, Errno> {
         let Some(Place::In(n, node)) = self.place(ino) else { return Err(Errno::EISDIR) };
         let loaded = self.loaded(n)?;
@@ -80,7 +80,8 @@ impl FileSystem {
         }
     }
 
-    /// Whether anything in the mount may have xattrs or ACLs: not when it is one archive without any.
+    /// Whether anything in the mount may have extended attributes or ACLs: false if it is one
+    /// archive without any.
     pub fn may_have_xattrs(&self) -> bool {
         let only = self.loaded.get(0).filter(|_| self.single);
         only.is_none_or(|loaded| loaded.tree.has_extras())
@@ -90,7 +91,7 @@ impl FileSystem {
         self.xattrs(ino)?.into_iter().find(|(n, _)| **n == *name).map(|(_, v)| v.into()).ok_or(Errno::ENODATA)
     }
 
-    /// The names of all xattrs, each ended by a NUL.
+    /// The names of all extended attributes, each followed by a NUL.
     pub fn xattr_names(&self, ino: u64) -> Result<Vec<u8>, Errno> {
         let names = self.xattrs(ino)?.into_iter().map(|(name, _)| name.into_vec());
         Ok(names.flat_map(|name| name.into_iter().chain([0])).collect())
@@ -125,7 +126,7 @@ fn content(loaded: &LoadedArchive, node: NodeId) -> Result<(ContentId, Content<'
     }
 }
 
-/// What of a read lies within the file.
+/// The part of a read that lies within the file.
 fn span(offset: u64, size: u32, end: u64) -> Range<u64> {
     let start = offset.min(end);
     start..start.saturating_add(u64::from(size)).min(end)

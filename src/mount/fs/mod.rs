@@ -1,4 +1,4 @@
-//! How archives look as a file system; here and only here. No kernel and no FUSE in it: `fuse.rs`
+//! How archives look as a file system. This module knows neither the kernel nor FUSE: `fuse.rs`
 //! translates, and tests call it directly.
 
 use std::borrow::Cow;
@@ -30,25 +30,26 @@ use crate::tools::mounts::{MARK, MARK_INO};
 use crate::tools::owners::Owners;
 use borg_repository::ItemPath;
 
-/// Inode number of the mount's root.
+/// The inode number of the mount's root.
 pub const ROOT: u64 = 1;
-/// The link to the newest archive. A new one when it leads elsewhere: the kernel keeps what a link says.
+/// The inode number of the link to the newest archive. The link gets a new inode when its target
+/// changes, because the kernel caches link targets.
 const LATEST_INO: u64 = ROOT + 1;
-/// Number of the entry `latest` in the root.
+/// The position of the entry `latest` in the root.
 const LAST: u64 = 1 << 33;
-/// An archive never changes, so the kernel may keep what it was told.
+/// The kernel may cache what is in an archive, which never changes.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
-/// But archives come and go.
+/// The list of archives does change.
 const FOR_A_MOMENT: Duration = Duration::from_secs(1);
 
-/// What is in an archive.
+/// The contents of an archive in numbers.
 pub struct Summary {
     pub entries: u64,
-    /// Path and size in bytes of the images of volumes, which a person may want to attach.
+    /// The paths and sizes in bytes of the images of volumes, which a person may want to attach.
     pub volumes: Vec<(Vec<u8>, u64)>,
 }
 
-/// How the archives are shown.
+/// How archives are shown.
 pub struct Presentation {
     pub view: View,
     pub owners: Owners,
@@ -56,9 +57,9 @@ pub struct Presentation {
     pub allow_damaged_files: bool,
     /// Links never lead out of the archive.
     pub transform_symlinks: bool,
-    /// Other users may look in: what protected a file in the archive must protect it here.
+    /// Other users may look in, so what protected a file in the archive must protect it here.
     pub for_everyone: bool,
-    /// Bytes that the trees of several archives may take in memory together.
+    /// The limit on the memory of all trees together, in bytes.
     pub tree_memory: u64,
 }
 
@@ -69,26 +70,27 @@ pub struct FileSystem {
     presentation: Presentation,
     archives: Arc<ShownArchives>,
     loaded: LoadedArchives,
-    /// The archive is the root itself, not a directory in it.
+    /// The archive itself is the root, and not a directory in it.
     single: bool,
     looks: Looks,
 }
 
-/// Where an inode is.
+/// What an inode stands for.
 enum Place {
     /// The directory of all archives.
     Top,
     Latest,
-    /// The link that tells which archive this is.
+    /// The link with the archive's id.
     Mark,
     In(usize, NodeId),
 }
 
 impl FileSystem {
-    /// Shows `archive` itself, loaded at once. `monitor` hears how many entries were read.
+    /// Shows `archive` itself, loaded at once. `monitor` receives the number of entries that were
+    /// read.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the archive cannot be read.
     pub fn of_archive(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
@@ -105,12 +107,12 @@ impl FileSystem {
             return Err(Error::usage(format!("there is no {} in the archive {name}", paths.join(", ")))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is")));
         }
-        // It is the only one, and stays.
+        // It is the only archive, and stays loaded.
         let _ = fs.loaded.put(0, loaded);
         Ok(fs)
     }
 
-    /// Shows every one of `archives` as a directory, loaded when it is first entered.
+    /// Shows each of `archives` as a directory, which is loaded when somebody enters it.
     pub fn of_archives(
         catalog: Arc<dyn Catalog>,
         cache: Arc<Cache>,
@@ -133,10 +135,10 @@ impl FileSystem {
         FileSystem { catalog, cache, presentation, archives, loaded, single, looks }
     }
 
-    /// What is in the archive that is shown by itself.
+    /// The contents of the archive, if only one is shown.
     pub fn summary(&self) -> Option<Summary> {
         let loaded = self.loaded.get(0).filter(|_| self.single)?;
-        // Names of hard links may lead to contents that are not shown.
+        // The master of a hard link may be outside of what is shown.
         let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.presentation.view.shows(&path));
         let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.directory));
         let images = images.map(|c| (c.path(), c.size));
@@ -144,7 +146,7 @@ impl FileSystem {
         Some(Summary { entries: loaded.tree.len() as u64 - 1, volumes })
     }
 
-    /// The id of the archive that is shown, if nothing is left out and nothing is made up.
+    /// The id of the archive if all of it is shown, unaltered.
     fn whole_archive(&self) -> Option<String> {
         let whole = self.single
             && self.presentation.view == View::default()
@@ -160,13 +162,13 @@ impl FileSystem {
         }
     }
 
-    /// The same for its attributes: those of an archive's directory are known before it is loaded.
+    /// The same for attributes: those of an archive's directory are known before it is loaded.
     pub fn has_attr(&self, ino: u64) -> bool {
         let is_directory = matches!(self.place(ino), Some(Place::In(_, Tree::ROOT))) && !self.single;
         is_directory || self.is_ready(ino)
     }
 
-    /// The same for what is in it.
+    /// The same for listing the directory.
     pub fn has_entries(&self, ino: u64) -> bool {
         match self.place(ino) {
             Some(Place::Top) => self.looks.is_quiet(),
@@ -174,8 +176,8 @@ impl FileSystem {
         }
     }
 
-    /// The same for one name in it: nobody waits for news of an archive that is known, since each path
-    /// leads through here.
+    /// The same for looking up a name in the directory. Every path leads through here, so a known
+    /// archive does not wait for a look for new ones.
     pub fn has_name(&self, parent: u64, name: &[u8]) -> bool {
         match self.place(parent) {
             Some(Place::Top) if self.find(name).is_some() => true,
@@ -183,17 +185,17 @@ impl FileSystem {
         }
     }
 
-    /// Whether what is in a directory never changes.
+    /// Whether the entries of the directory never change.
     pub fn is_constant(&self, ino: u64) -> bool {
         !matches!(self.place(ino), Some(Place::Top))
     }
 
-    /// To be called before a directory is looked into. `was_ready`: as [`FileSystem::is_ready`] said when
-    /// the kernel asked.
+    /// Must be called before a directory is entered. `was_ready` is what [`FileSystem::is_ready`]
+    /// returned when the kernel asked.
     ///
     /// # Errors
-    /// ESTALE where the kernel was told of another mode than it has, since the archive was not loaded
-    /// then: the kernel asks again.
+    /// ESTALE if the kernel got another mode before the archive was loaded: then the kernel asks
+    /// again.
     pub fn enter(&self, ino: u64, was_ready: bool) -> Result<(), Errno> {
         let Some(Place::In(n, Tree::ROOT)) = self.place(ino).filter(|_| !self.single) else { return Ok(()) };
         if !self.presentation.for_everyone || was_ready {
@@ -271,7 +273,7 @@ impl FileSystem {
         }
     }
 
-    /// Bytes of all files and number of all entries, as far as they are loaded.
+    /// The bytes of all files and the number of all entries, in the archives that are loaded.
     pub fn totals(&self) -> (u64, u64) {
         self.loaded.all().iter().fold((0, 0), |(bytes, entries): (u64, u64), loaded| {
             (bytes.saturating_add(loaded.tree.total_size()), entries + loaded.tree.len() as u64)
@@ -307,14 +309,15 @@ impl FileSystem {
         Cow::Owned(links.target(node, target, self.presentation.view.strip_components))
     }
 
-    /// To be called when a file or directory was opened: its archive stays loaded until it is closed.
+    /// Must be called when a file or directory was opened: its archive stays loaded until it is
+    /// closed.
     pub fn hold(&self, ino: u64) {
         if let Some(Place::In(n, _)) = self.place(ino) {
             self.loaded.hold(n);
         }
     }
 
-    /// To be called when it was closed.
+    /// Must be called when it was closed.
     pub fn release(&self, ino: u64) {
         if let Some(Place::In(n, _)) = self.place(ino) {
             self.forget(self.loaded.release(n));
@@ -327,11 +330,11 @@ impl FileSystem {
         self.forget(self.loaded.retain(|n| self.archives.is_shown(n)));
     }
 
-    /// Lets the source forget those whose trees were dropped.
+    /// Tells the source which trees were dropped.
     fn forget(&self, dropped: Vec<usize>) {
         for n in dropped {
             let Some(slot) = self.archives.slot(n) else { continue };
-            // Whoever loads it just now needs what the source knows.
+            // Whoever is loading the archive now needs what the source keeps.
             if let Some(_loading) = slot.loading.try_lock()
                 && !self.loaded.has(n)
             {

@@ -1,13 +1,14 @@
-//! `ssh://` addresses of repositories, as borg takes them.
+//! `ssh://` addresses of repositories, as borg reads them.
 
 /// A repository on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     user: Option<String>,
-    /// In brackets when it is an IPv6 address.
+    /// In brackets if it is an IPv6 address.
     host: String,
     port: Option<u16>,
-    /// As the server wants it: absolute, `/~/…` below the home, or `/./…` below where it starts.
+    /// As the server expects it: absolute, `/~/…` below the home directory, or `/./…` below the
+    /// working directory.
     path: String,
 }
 
@@ -36,14 +37,14 @@ impl Address {
         format!("ssh://{user}{}{port}{}", self.host, self.path)
     }
 
-    /// The path as it is sent to the server.
+    /// The path that is sent to the server.
     pub fn path(&self) -> &str {
         &self.path
     }
 }
 
-/// An absolute path without `.`, `..` and doubled slashes, as Python's `normpath` makes it; a
-/// leading `/./` stays.
+/// An absolute path without `.`, `..` and doubled slashes, like Python's `normpath`. A leading
+/// `/./` stays.
 pub fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -55,7 +56,7 @@ pub fn normal(path: &str) -> String {
     }
     let start = match path {
         _ if path.starts_with("/./") => "/./",
-        // Two slashes at the start mean something of their own, says POSIX.
+        // In POSIX, two slashes at the beginning have a meaning of their own.
         _ if path.starts_with("//") && !path.starts_with("///") => "//",
         _ => "/",
     };

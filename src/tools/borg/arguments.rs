@@ -1,4 +1,4 @@
-//! Arguments of borg that name archives and paths, whatever bytes are in them.
+//! Arguments of borg that name archives and paths with any bytes.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,20 +8,20 @@ pub fn archive_argument(name: &str) -> String {
     format!("::{name}")
 }
 
-/// `pf:PATH`: exactly this path, whatever bytes are in it.
+/// `pf:PATH`: exactly this path.
 pub fn exact_path(path: &[u8]) -> OsString {
     let mut bytes = b"pf:".to_vec();
     bytes.extend_from_slice(path);
     OsString::from_vec(bytes)
 }
 
-/// `pp:PATH`: this path and all that is below it, whatever bytes are in it.
+/// `pp:PATH`: this path and everything below it.
 pub fn path_and_below(path: &[u8]) -> OsString {
     OsString::from_vec([b"pp:", path].concat())
 }
 
-/// The same where the archive has names with `./` before them, as those of a tar do: borg takes `./` away from
-/// what a person asks for, but not from what it has.
+/// The same for an archive whose paths begin with `./`, such as that of a tar. borg removes `./`
+/// from the path in the argument, but not from those in the archive.
 pub fn dotted_path_and_below(path: &[u8]) -> OsString {
     let mut pattern = b"re:^(?:\\./+)*".to_vec();
     for byte in path {
@@ -34,7 +34,7 @@ pub fn dotted_path_and_below(path: &[u8]) -> OsString {
     OsString::from_vec(pattern)
 }
 
-/// The bytes of an argument, for limits on the length of a command line.
+/// The length of an argument in bytes, for the limit of a command line.
 pub fn argument_length(argument: &OsStr) -> usize {
     argument.as_bytes().len() + 1
 }

@@ -1,4 +1,4 @@
-//! Calls of borg that we make ourselves, and what they answer.
+//! Our own calls of borg, and their results.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,10 +19,10 @@ const CONSIDER_CHECKPOINTS: &str = "--consider-checkpoints";
 static LISTS_CHECKPOINTS: AtomicBool = AtomicBool::new(false);
 
 impl Borg {
-    /// Runs a command that is expected to end with exit code 0, or 1 with nothing but warnings.
+    /// Runs a command that should end with exit code 0, or with 1 and only warnings.
     ///
     /// # Errors
-    /// What borg said, explained ([`explain`]).
+    /// The failure of borg, explained ([`explain`]).
     pub fn run(&self, command: Command, doing: &str) -> Result<Output> {
         let output = command.output()?;
         match lines_of_failure(&output) {
@@ -31,7 +31,7 @@ impl Borg {
         }
     }
 
-    /// The same; where no passphrase was given, this finds the one that opens the key.
+    /// The same; if no passphrase was given, finds the one that opens the key.
     fn run_trying(&self, command: impl Fn() -> Result<Command>, doing: &str) -> Result<Output> {
         loop {
             let tried = self.passphrase_tried();
@@ -39,7 +39,7 @@ impl Borg {
             match lines_of_failure(&output) {
                 None => return Ok(output),
                 Some(lines) if failure::is_wrong_passphrase(&lines) && self.passphrase_failed(tried)? => {}
-                // The next try is without the option.
+                // The next attempt leaves the option out.
                 Some(lines)
                     if failure::knows_no(CONSIDER_CHECKPOINTS, &lines)
                         && !LISTS_CHECKPOINTS.swap(true, Relaxed) => {}
@@ -48,11 +48,11 @@ impl Borg {
         }
     }
 
-    /// The archives that `filter` takes, in borg's order. Checks the manifest as borg does:
-    /// authenticity, and features that this borg does not know.
+    /// The archives that `filter` selects, in borg's order. borg checks the authenticity of the
+    /// manifest, and that it knows all features.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn archives(&self, filter: &ArchiveFilter, lock_wait: Duration) -> Result<Vec<Archive>> {
         let list = || Ok(filter_arguments(self.command("list --json", lock_wait)?, filter));
         let output = self.run_trying(list, "list the archives")?;
@@ -64,24 +64,26 @@ impl Borg {
         Ok(archives)
     }
 
-    /// What `borg list --json` with these arguments says of all archives, checkpoints too.
+    /// The output of `borg list --json` with these arguments for all archives, including
+    /// checkpoints.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn list_all(&self, arguments: &[&str], doing: &str, lock_wait: Duration) -> Result<Output> {
         let all = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
         let list = || Ok(filter_arguments(self.command("list --json", lock_wait)?, &all).args(arguments));
         self.run_trying(list, doing)
     }
 
-    /// The highest transaction of a local repository: as long as it stays the same, nothing in the
-    /// repository changed. `None` for a remote one, or when it is unknown.
+    /// The highest transaction of a local repository: while it is the same, nothing in the
+    /// repository has changed. `None` if it is unknown, or the repository is remote.
     pub fn transaction(&self) -> Option<u64> {
         let entries = std::fs::read_dir(self.local.as_deref()?).ok()?;
         entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_prefix("index.")?.parse().ok()).max()
     }
 
-    /// Asks borg whether it takes the compression; those that every borg takes cost no question.
+    /// Checks whether borg accepts the compression. No call is needed for those that every borg
+    /// accepts.
     ///
     /// # Errors
     /// [`crate::error::Kind::Usage`] when it does not.
@@ -89,7 +91,7 @@ impl Borg {
         if compression::is_known(spec) {
             return Ok(());
         }
-        // It looks at its arguments before it shows its help, and does nothing else.
+        // borg checks its arguments, then shows its help and does nothing else.
         let asked = Command::new("borg").args(["create", "--compression", spec, "--help"]).output()?;
         if asked.ended == Ended::Code(0) {
             return Ok(());
@@ -99,7 +101,7 @@ impl Borg {
             .hint(format!("`compression` in the configuration is one of {}", compression::SYNTAX)))
     }
 
-    /// `borg` and its version, as `borg 1.2.4`.
+    /// `borg` and its version, such as `borg 1.2.4`.
     ///
     /// # Errors
     /// When there is no borg.
@@ -110,7 +112,7 @@ impl Borg {
     }
 }
 
-/// What a borg that failed said; `None` if it did not.
+/// The message of a borg that failed; `None` if it succeeded.
 fn lines_of_failure(output: &Output) -> Option<Vec<Line>> {
     match output.ended {
         Ended::Code(code) if code < 2 || is_warning(code) => None,
@@ -118,12 +120,12 @@ fn lines_of_failure(output: &Output) -> Option<Vec<Line>> {
     }
 }
 
-/// Exit codes of borg that mean "done, with warnings" in its modern scheme (BORG_EXIT_CODES).
+/// Exit codes of borg's modern scheme (BORG_EXIT_CODES) that mean "done, with warnings".
 fn is_warning(code: i32) -> bool {
     (100..=127).contains(&code)
 }
 
-/// Whether borg did its work: exit code 0, or only warnings. `None` when it failed.
+/// Whether borg only warned (true) or succeeded (false); `None` if it failed.
 pub fn warned(ended: Ended) -> Option<bool> {
     match ended {
         Ended::Code(0) => Some(false),

@@ -1,4 +1,4 @@
-//! The repository that borg works on, with the key and the passphrase.
+//! The repository that borg works on, with its key and passphrase.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,34 +17,34 @@ use crate::error::{Error, Result};
 use crate::tools::identity;
 use crate::tools::ssh::Route;
 
-/// borg with the repository, key and passphrase that it works with.
+/// borg, with the repository, key and passphrase that it uses.
 #[derive(Clone)]
 pub struct Borg {
     pub(super) repository: String,
     pub(super) local: Option<PathBuf>,
-    /// To the server, where there is one, and what the server knows the repository as.
+    /// The route to the server, if there is one, and the repository's path there.
     pub(super) route: Option<Route>,
     pub(super) path: String,
-    /// What borg is called on the server, as borg takes it.
+    /// The name or path of borg on the server, as borg takes it.
     pub(super) remote_path: Option<OsString>,
     pub(super) key_file: PathBuf,
-    /// The user says that the key is there, and nowhere else.
+    /// The user named the key file, so the key is nowhere else.
     pub(super) key_file_is_set: bool,
     pub(super) passphrase: Passphrase,
     pub(super) stall_limit: Duration,
     pub(super) identity: Identity,
-    /// Nothing can be written in the repository there.
+    /// Nothing can be written to the repository on the server.
     pub(super) server_cannot_lock: Arc<AtomicBool>,
     /// Ids of archives that borg could not read.
     pub(super) unreadable: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Borg {
-    /// Takes the repository from `config`, everything else from the environment of this process.
-    /// Reads BORG_PASSPHRASE_FD, so it is to be called once.
+    /// Takes the repository from `config`, and everything else from the environment of this
+    /// process. Reads BORG_PASSPHRASE_FD, so it must be called only once.
     ///
     /// # Errors
-    /// When there is no home directory to find the key in, or BORG_PASSPHRASE_FD cannot be read.
+    /// When there is no home directory for the key, or BORG_PASSPHRASE_FD cannot be read.
     pub fn new(config: &Config) -> Result<Self> {
         let (repository, path, local) = location(config);
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -75,27 +75,27 @@ impl Borg {
         })
     }
 
-    /// How long a borg of ours may do nothing at all, as one does whose server went silent.
+    /// How long a borg process may do nothing, as it does if its server went silent.
     pub fn stall_limit(&self) -> Duration {
         self.stall_limit
     }
 
-    /// How the server is reached; `None` where the repository is on this machine.
+    /// The route to the server; `None` if the repository is on this machine.
     pub fn route(&self) -> Option<&Route> {
         self.route.as_ref()
     }
 
-    /// The repository's path as the server is asked for it.
+    /// The path of the repository on the server.
     pub fn path_on_server(&self) -> &str {
         &self.path
     }
 
-    /// The repository as a person knows it: a path, or an `ssh://` address.
+    /// The name of the repository for people: a path, or an `ssh://` address.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// Who we are among those who use the repository.
+    /// Our identity among the machines that use the repository.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -110,8 +110,8 @@ impl Borg {
     }
 }
 
-/// BORG_REPO for `config`, the path in it, and the directory when the repository is on this machine. A
-/// path that does not begin with `/` is relative to the server's home, as with scp.
+/// BORG_REPO for `config`, the path in it, and the directory of a local repository. As with scp, a
+/// path on the server that does not begin with `/` is relative to the home directory.
 fn location(config: &Config) -> (String, String, Option<PathBuf>) {
     let path = &config.backup_path;
     let Some(server) = &config.backup_server else {

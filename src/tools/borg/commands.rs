@@ -1,4 +1,4 @@
-//! borg as a command, with the environment that it needs.
+//! borg as a command, with its environment.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::process::Command;
 
 impl Borg {
-    /// `borg SUBCOMMAND` for our own use: its log comes as JSON lines, it asks nothing, times are
-    /// UTC, and it waits `lock_wait` for a lock.
+    /// `borg SUBCOMMAND` for our own use: it logs JSON lines, asks nothing, uses UTC, and waits
+    /// `lock_wait` for a lock.
     ///
     /// # Errors
     /// When the passphrase cannot be handed over.
@@ -23,7 +23,7 @@ impl Borg {
             .args(words)
             .args(["--log-json", "--lock-wait", &lock_wait.as_secs().to_string()])
             .env("TZ", "UTC")
-            // Waiting for a lock it does nothing either.
+            // borg also does nothing while it waits for a lock.
             .stalls_after(
                 self.stall_limit + lock_wait,
                 match self.local {
@@ -36,8 +36,8 @@ impl Borg {
         self.environment(command, false)
     }
 
-    /// `borg ARGS…` as the user wrote them. Nothing is added but what a repository that cannot be
-    /// written needs, terminal and locale are the user's.
+    /// `borg ARGS…` as the user wrote them, with the user's terminal and locale. Options are added
+    /// only for a repository that cannot be written.
     ///
     /// # Errors
     /// When the passphrase cannot be handed over.
@@ -47,7 +47,7 @@ impl Borg {
             Some(locale) => command.env("LC_ALL", locale),
             None => command.env_remove("LC_ALL"),
         };
-        // A new key has the passphrase that is given, and else none.
+        // A new key gets the given passphrase, or none.
         let is_new = args.first().is_some_and(|command| command == "init");
         let command = if is_new { command.env("BORG_KEY_FILE", &self.key_file) } else { command };
         match is_new && self.passphrase_is_unsaid() {
@@ -56,10 +56,10 @@ impl Borg {
         }
     }
 
-    /// With `asks` ssh and borg may ask the person at the terminal.
+    /// With `asks`, ssh and borg may ask the person at the terminal.
     fn environment(&self, command: Command, asks: bool) -> Result<Command> {
         let mut command = command.env("BORG_REPO", &self.repository);
-        // Else borg looks for the key in its own directory.
+        // Otherwise borg looks for the key in its own directory.
         if self.key_file_is_set || self.key_file.exists() {
             command = command.env("BORG_KEY_FILE", &self.key_file);
         }
@@ -74,7 +74,8 @@ impl Borg {
             Passphrase::Read(secret) => command.secret_fd("BORG_PASSPHRASE_FD", secret),
             Passphrase::Guessed(_) => {
                 let secret = self.passphrase()?;
-                // Without the variable borg tries the empty one too, and then asks or says that it was given none.
+                // Without the variable, borg also tries the empty passphrase, and then asks, or
+                // reports that none was given.
                 match secret.is_empty() {
                     true if asks && self.passphrase_is_unsaid() => Ok(command),
                     true => Ok(command.env("BORG_PASSPHRASE", "")),

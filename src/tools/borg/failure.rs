@@ -1,4 +1,4 @@
-//! From what borg said to an error that names the object and the next step.
+//! Turns borg's messages into an error that names the object and the next step.
 
 use super::client::Borg;
 use super::lock;
@@ -6,13 +6,13 @@ use super::log::{Level, Line};
 use crate::error::{Error, Kind};
 use crate::process::Ended;
 
-/// Answers borg's question about a repository that is not encrypted.
+/// The variable that answers borg's question about an unencrypted repository.
 pub const UNKNOWN_UNENCRYPTED: &str = "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK";
-/// Answers borg's question about a repository that moved.
+/// The variable that answers borg's question about a repository that moved.
 pub const RELOCATED: &str = "BORG_RELOCATED_REPO_ACCESS_IS_OK";
 
-/// The error for a borg that ended with `ended` while it should `doing` ("list the archives"),
-/// having said `lines`.
+/// The error for a borg that ended with `ended` and printed `lines`, when it should `doing` ("list
+/// the archives").
 pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error {
     let repository = borg.repository();
     let failed = |kind, why: &str| Error::new(kind, format!("cannot {doing}: {why}"));
@@ -70,7 +70,7 @@ pub fn explain(borg: &Borg, doing: &str, ended: Ended, lines: &[Line]) -> Error 
     }
 }
 
-/// Whether borg does not know this option.
+/// Whether borg reports that it does not know this option.
 pub(super) fn knows_no(option: &str, lines: &[Line]) -> bool {
     let refused = |text: &str| text.contains("unrecognized arguments: ") && text.contains(option);
     lines.iter().any(|l| matches!(l, Line::Message { text, .. } if refused(text)))
@@ -80,7 +80,7 @@ pub(super) fn is_wrong_passphrase(lines: &[Line]) -> bool {
     lines.iter().any(|l| matches!(l, Line::Message { id: Some(id), .. } if id == "PassphraseWrong"))
 }
 
-/// The error for a passphrase that does not open the key, which is `key`, met while `doing`.
+/// The error for a passphrase that does not open `key`.
 pub fn wrong_passphrase(borg: &Borg, doing: &str, key: &str) -> Error {
     if let Some(guess) = borg.guess() {
         return guess.failure(doing, key);
@@ -89,20 +89,20 @@ pub fn wrong_passphrase(borg: &Borg, doing: &str, key: &str) -> Error {
         .hint("set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD")
 }
 
-/// The error for a key that is nowhere.
+/// The error for a missing key.
 pub fn no_key(borg: &Borg, doing: &str) -> Error {
     Error::failed(format!("cannot {doing}: there is no key for {}", borg.repository()))
         .hint(format!("put the key that you saved at {}, mode 0600,", borg.key_file().display()))
         .hint("or where borg keeps keys: ~/.config/borg/keys (BORG_KEYS_DIR)")
 }
 
-/// The error for a repository that is not there.
+/// The error for a missing repository.
 pub fn no_repository(borg: &Borg, doing: &str) -> Error {
     Error::new(Kind::NotFound, format!("cannot {doing}: there is no repository at {}", borg.repository()))
         .hint("`borg-offsite-backup init -v -e keyfile-blake2` makes a new one")
 }
 
-/// The error for a repository that the server keeps from us.
+/// The error for a repository that the server does not allow.
 pub fn not_allowed(borg: &Borg, doing: &str) -> Error {
     let repository = borg.repository();
     Error::failed(format!("cannot {doing}: the server does not allow {repository} to this account"))
@@ -125,7 +125,7 @@ pub fn unanswered(borg: &Borg, doing: &str, id: &str) -> Error {
         .hint(format!("or set {id}=yes"))
 }
 
-/// The error for an archive whose signature is wrong, met while `doing`.
+/// The error for an archive with a wrong signature.
 pub fn not_authentic(doing: &str) -> Error {
     Error::failed(format!("cannot {doing}: the archive's metadata is not authentic"))
         .hint("either it was written without the key: then trust nothing in it;")
@@ -174,7 +174,7 @@ fn broke_off(lines: &[Line]) -> bool {
     lines.iter().any(|l| matches!(l, Line::Message { text, .. } if names.iter().any(|n| text.contains(n))))
 }
 
-/// A server reports it as an exception without an id of its own.
+/// A server reports this as an exception without an id of its own.
 fn over_quota(lines: &[Line]) -> bool {
     let names = ["StorageQuotaExceeded", "storage quota"];
     lines.iter().any(|line| match line {
@@ -192,18 +192,18 @@ fn missing_key_file(lines: &[Line], borg: &Borg) -> bool {
     })
 }
 
-/// Where the key is, for the message about a wrong passphrase.
+/// The place of the key, for the message about a wrong passphrase.
 fn key_of(borg: &Borg) -> String {
     let file = borg.key_file();
     if file.exists() { file.display().to_string() } else { borg.repository().to_owned() }
 }
 
-/// What borg said, short: its errors, else the last lines that are no progress.
+/// A short form of borg's messages: its errors, or if there are none, its last lines.
 fn summary(lines: &[Line], ended: Ended) -> Error {
     let text = |wanted: fn(Level) -> bool| -> Vec<&str> {
         let relevant = |line| match line {
             &Line::Message { level, ref text, .. } if wanted(level) => {
-                // Of a Python traceback the exception itself is what a person can use.
+                // In a Python traceback, only the exception itself is useful to a person.
                 text.lines().rev().find(|l| l.contains("Error:")).or_else(|| text.lines().next())
             }
             _ => None,

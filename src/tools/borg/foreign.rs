@@ -1,15 +1,15 @@
-//! What a directory is that is no repository of borg 1.x, where that can be seen from outside.
+//! Recognises directories that are not repositories of borg 1.x.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-/// No README and no config that is looked at is longer, in bytes.
+/// The longest README or config that is read, in bytes.
 const LOOKED_AT: u64 = 64 << 10;
-/// Directories in it that are looked into.
+/// How many of its directories are searched.
 const CHILDREN: usize = 100;
 
-/// What it is, and what to do then.
+/// What the directory is, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
     pub what: String,
@@ -36,7 +36,7 @@ impl Foreign {
         )
     }
 
-    /// Of what only its config is known, which is no text.
+    /// A repository of restic: the server only knows that its config is not text.
     pub fn restic() -> Option<Self> {
         Self::new(
             "a repository of restic",
@@ -45,7 +45,7 @@ impl Foreign {
     }
 }
 
-/// What is at `path`; `None` when it may be a repository of borg 1.x, or nothing says what it is.
+/// What the directory at `path` is; `None` if it may be a repository of borg 1.x, or is unknown.
 pub fn at(path: &Path) -> Option<Foreign> {
     let meta = fs::metadata(path).ok()?;
     if !meta.is_dir() {
@@ -85,7 +85,7 @@ fn other(program: &str) -> Option<Foreign> {
     )
 }
 
-/// A directory with such a config as borg's.
+/// A directory with a config like borg's.
 fn of_borg(path: &Path, config: &str) -> Option<Foreign> {
     if text(&path.join("README")).is_some_and(|readme| readme.to_lowercase().contains("attic")) {
         return Foreign::attic();

@@ -1,15 +1,15 @@
-//! Who holds the lock of a local repository, as borg writes it down.
+//! Reads who holds the lock of a local repository.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// One holder of a lock.
+/// A holder of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     pub host: String,
     pub pid: u64,
-    /// Only one may write, any number may read.
+    /// The exclusive lock, which allows writing.
     pub exclusive: bool,
 }
 
@@ -37,7 +37,7 @@ fn same_host(a: &str, b: &str) -> bool {
     a.split('.').next() == b.split('.').next()
 }
 
-/// The holders of the lock of the repository at `path`; none where nothing can be read.
+/// The holders of the lock of the repository at `path`; none if they cannot be read.
 pub fn holders(path: &Path) -> Vec<Holder> {
     let exclusive = std::fs::read_dir(path.join("lock.exclusive")).into_iter().flatten().flatten();
     let mut all: Vec<Holder> = exclusive.filter_map(|e| parse_name(e.file_name().to_str()?)).collect();

@@ -1,4 +1,4 @@
-//! What borg writes to standard error with `--log-json`.
+//! borg's log on standard error with `--log-json`.
 
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ pub enum Level {
     Error,
 }
 
-/// How far `borg create` is; sizes in bytes.
+/// The progress of `borg create`; sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Progress {
     #[serde(default)]
@@ -25,31 +25,31 @@ pub struct Progress {
     pub path: String,
 }
 
-/// One line of borg's log.
+/// A line of borg's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// `id` is borg's msgid where it gives one ("LockTimeout").
+    /// `id` is borg's msgid, such as "LockTimeout", if there is one.
     Message {
         level: Level,
         id: Option<String>,
         text: String,
     },
     Progress(Progress),
-    /// How far `borg extract` is, in bytes.
+    /// The progress of `borg extract`, in bytes.
     Extracted {
         done: u64,
         total: u64,
     },
-    /// `borg create --list`: what was done with a file (A, M, U, E, …).
+    /// A line of `borg create --list`: a file and its status (A, M, U, E, …).
     File {
         status: char,
         path: String,
     },
-    /// A question that borg asked, by the name of the variable that answers it.
+    /// A question of borg's, named by the variable that answers it.
     Question {
         id: String,
     },
-    /// Something else that borg reports about its own work.
+    /// Another report of borg's about its own work.
     Other,
 }
 
@@ -72,7 +72,7 @@ struct Raw {
 }
 
 impl Line {
-    /// A line that is no JSON (ssh's, a shell's, Python's) is a warning of its own.
+    /// A line that is not JSON (from ssh, a shell or Python) counts as a warning.
     pub fn parse(bytes: &[u8]) -> Line {
         let Ok(raw) = serde_json::from_slice::<Raw>(bytes) else {
             let text = String::from_utf8_lossy(bytes).into_owned();

@@ -1,4 +1,4 @@
-//! borg: the repository it works on, the environment it gets, and the calls that we make of it.
+//! borg: the repository, the environment, and our calls.
 //!
 //! ```text
 //! preflight -> obstacle  what is in the way

@@ -1,11 +1,12 @@
-//! What stands between us and the borg of a server: from the messages of ssh and of shells to the next step.
+//! Obstacles on the way to the borg of a server: recognised by the messages of ssh and of shells,
+//! and reported with the next step.
 
 use super::client::Borg;
 use crate::error::{Error, Kind};
 use crate::process::{Ended, Exceeded, Output};
 use crate::tools::ssh::Route;
 
-/// What stands between us and a server of borg.
+/// Something that keeps us from the borg of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
     NoSuchHost,
@@ -18,15 +19,15 @@ pub(super) enum Obstacle {
     TooManyKeys,
     HungUp,
     NoSsh,
-    /// The account may not run borg, by the server's rules.
+    /// The rules of the server forbid this account to run borg.
     Restricted,
     NoBorg,
-    /// Something else than borg answers.
+    /// Something other than borg answers.
     Noise,
     Unknown,
 }
 
-/// What ssh, and the shells on the way, say of each; the first that is found is meant.
+/// The messages of ssh, and of shells on the way. The first match counts.
 const MESSAGES: [(Obstacle, &[&str]); 12] = [
     (Obstacle::NoSuchHost, &["Could not resolve hostname"]),
     (Obstacle::NoRoute, &["No route to host", "Network is unreachable", "Host is down"]),
@@ -59,9 +60,9 @@ const MESSAGES: [(Obstacle, &[&str]); 12] = [
 impl Obstacle {
     pub(super) fn of(output: &Output) -> Obstacle {
         let mut text: Vec<_> = output.stderr.iter().map(|line| String::from_utf8_lossy(line)).collect();
-        // Without a word from ssh, it is the server's shell that speaks.
+        // Without a message from ssh, the message is from the server's shell.
         let shell = matches!(output.ended, Ended::Code(126 | 127));
-        // Shells of providers speak on standard output, and end as they like.
+        // Restricted shells of providers print to standard output, with any exit code.
         let refuses = !matches!(output.ended, Ended::Code(0 | 255)) && output.exceeded.is_none();
         if refuses {
             text.push(String::from_utf8_lossy(&output.stdout));
@@ -83,12 +84,12 @@ impl Obstacle {
         }
     }
 
-    /// Whether a person at the terminal can help ssh over it.
+    /// Whether a person at the terminal can help ssh past it.
     pub(super) fn can_be_asked(self) -> bool {
         matches!(self, Obstacle::HostKeyUnknown | Obstacle::KeyRefused)
     }
 
-    /// Whether it may be gone in a while, as the network is down while a machine starts.
+    /// Whether it may be gone after a while, for example when the network comes up after a boot.
     fn may_pass(self) -> bool {
         matches!(self, Obstacle::NoSuchHost | Obstacle::NoRoute | Obstacle::HungUp)
     }
@@ -175,7 +176,7 @@ impl Obstacle {
     }
 }
 
-/// The messages of the programs on the way, short.
+/// A short form of the messages on the way.
 fn summary(obstacle: Obstacle, output: &Output) -> Error {
     let noise = [output.stdout.clone()];
     let shells = matches!(obstacle, Obstacle::Noise | Obstacle::NoBorg | Obstacle::Restricted);
@@ -186,7 +187,7 @@ fn summary(obstacle: Obstacle, output: &Output) -> Error {
         .collect();
     let is_text = |text: &&str| text.chars().any(char::is_alphanumeric);
     let mut message: Vec<&str> = texts.iter().flat_map(|t| t.lines()).filter(is_text).collect();
-    // Of the long warning about a changed host key, what to do about it stands last.
+    // In the long warning about a changed host key, the advice comes last.
     message.drain(..message.len().saturating_sub(4));
     match (message.as_slice(), output.exceeded) {
         ([], Some(cut)) => Error::failed(cut.to_string()),
@@ -195,7 +196,7 @@ fn summary(obstacle: Obstacle, output: &Output) -> Error {
     }
 }
 
-/// No more of a text than a person reads.
+/// Shortens a text to what a person reads.
 fn short(text: &str) -> String {
     const MOST: usize = 1000;
     match text.char_indices().nth(MOST) {

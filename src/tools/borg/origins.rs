@@ -1,5 +1,5 @@
-//! Where the archives of a repository come from. borg must read each archive's metadata to say so; its
-//! answers are remembered, since an archive's id never stands for another one.
+//! The origins of the archives of a repository. borg must read the metadata of each archive to find
+//! them, so its answers are remembered: an archive's id never means another archive.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -17,27 +17,29 @@ use crate::archive::origin::{Listed, Origin};
 use crate::directories;
 use crate::error::{Error, Kind, Result};
 
-/// What `borg list` is asked besides names.
+/// The fields that `borg list` prints besides names.
 const FORMAT: &str = "{hostname}{comment}{command_line}";
-/// So many archives are asked for one by one before all are: mostly the first one decides.
+/// The number of archives that are asked for one by one. Then all are asked for at once. Usually
+/// the first one decides.
 const ONE_BY_ONE: usize = 2;
-/// What is special in borg's patterns for names.
+/// Special characters in borg's patterns for names.
 const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
 
-/// Where archives come from, by their ids.
+/// The origins of archives, by their ids.
 pub struct Origins {
     /// `None`: nothing is remembered.
     file: Option<PathBuf>,
     known: HashMap<String, Origin>,
-    /// Ids of archives that exist no more.
+    /// Ids of deleted archives.
     gone: HashSet<String>,
     changed: bool,
-    /// How many were asked for one by one.
+    /// The number of archives that were asked for one by one.
     asked: usize,
 }
 
 impl Origins {
-    /// The answers that earlier runs got for this repository. A file that cannot be read counts as missing.
+    /// Loads the answers of earlier runs for this repository. A file that cannot be read counts as
+    /// missing.
     pub fn load(repository: &str) -> Origins {
         let digest = ring::digest::digest(&ring::digest::SHA256, repository.as_bytes());
         let tag: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -50,7 +52,7 @@ impl Origins {
         self.known.get(&archive.id)
     }
 
-    /// What is known already stays.
+    /// Does not replace what is known.
     pub fn insert(&mut self, id: &str, origin: Origin) {
         self.known.entry(id.to_owned()).or_insert_with(|| {
             self.changed = true;
@@ -58,13 +60,13 @@ impl Origins {
         });
     }
 
-    /// What we know better than borg does, as what could not be read.
+    /// Sets what we know better than borg, such as the number of unread files.
     fn set(&mut self, id: &str, origin: Origin) {
         self.known.insert(id.to_owned(), origin);
         self.changed = true;
     }
 
-    /// Only these archives exist.
+    /// Forgets all archives but these.
     pub fn keep(&mut self, archives: &[Archive]) {
         let exist: HashSet<&str> = archives.iter().map(|archive| archive.id.as_str()).collect();
         let gone = self.known.extract_if(|id, _| !exist.contains(id.as_str())).map(|(id, _)| id);
@@ -72,7 +74,7 @@ impl Origins {
         self.changed |= !self.gone.is_empty();
     }
 
-    /// Nothing depends on it: what cannot be kept is asked again.
+    /// Nothing depends on the file: borg can be asked again.
     pub fn save(&self) {
         if self.changed {
             let _ = self.write();
@@ -83,10 +85,10 @@ impl Origins {
         let file = self.file.as_deref()?;
         let dir = file.parent()?;
         directories::make_private(dir).ok()?;
-        // A mount that began long ago does not undo what a backup has added since.
+        // A mount that began long ago must not undo what a backup has added since.
         let mut known = read(file).unwrap_or_default();
         for (id, ours) in &self.known {
-            // Only the run that made it knows what could not be read.
+            // Only the run that made the archive knows what could not be read.
             let unread = known.get(id).map_or(0, |theirs| theirs.unread).max(ours.unread);
             let mut origin = ours.clone();
             origin.unread = unread;
@@ -105,8 +107,8 @@ fn read(file: &Path) -> Option<HashMap<String, Origin>> {
 }
 
 impl Borg {
-    /// All archives, checkpoints too, in the order in which they were begun, with where they come from.
-    /// An archive that cannot be read has no origin.
+    /// All archives with their origins, including checkpoints, in the order of their start. An
+    /// archive that cannot be read has no origin.
     ///
     /// # Errors
     /// As [`Borg::archives`].
@@ -116,10 +118,10 @@ impl Borg {
         self.with_origins(archives, lock_wait)
     }
 
-    /// The same of `archives`, which are all that there are.
+    /// The same for `archives`, which must be all of them.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn with_origins(&self, archives: Vec<Archive>, lock_wait: Duration) -> Result<Vec<Listed>> {
         let mut origins = Origins::load(self.repository());
         self.learn(&archives, &mut origins, lock_wait)?;
@@ -132,7 +134,7 @@ impl Borg {
         Ok(archives.into_iter().map(listed).collect())
     }
 
-    /// Where `archive` comes from; what was asked before stands in `origins`.
+    /// The origin of `archive`; `origins` has the earlier answers.
     ///
     /// # Errors
     /// As [`Borg::archives`].
@@ -175,24 +177,24 @@ impl Borg {
         self.unreadable.lock()
     }
 
-    /// Remembers what we know of an archive that we have just made.
+    /// Remembers an archive that we have just made.
     pub fn remember(&self, id: &str, origin: Origin) {
         let mut origins = Origins::load(self.repository());
         origins.set(id, origin);
         origins.save();
     }
 
-    /// Asks borg for what is not known yet of `archives`, which are all.
+    /// Asks borg for the unknown origins of `archives`, which must be all archives.
     fn learn(&self, archives: &[Archive], origins: &mut Origins, lock_wait: Duration) -> Result<()> {
         let Some(first) = archives.iter().position(|archive| self.is_to_be_asked(archive, origins)) else {
             return Ok(());
         };
-        // The new ones are the last, and another machine may just have made one more.
+        // The new archives are at the end, and another machine may just have made one more.
         let last = (archives.len() - first + 1).to_string();
         match self.ask_origins(&["--last", &last], lock_wait) {
             Ok(message) => message.into_iter().for_each(|(id, origin)| origins.insert(&id, origin)),
             Err(error) if !is_of_one_archive(&error) => return Err(error),
-            // One archive that borg does not read must not hide the others.
+            // One archive that borg cannot read must not hide the others.
             Err(_) => {
                 for archive in &archives[first..] {
                     self.learn_one(archive, origins, lock_wait)?;
@@ -210,7 +212,7 @@ impl Borg {
     }
 }
 
-/// Whether it may come from one archive alone, and asking for the others helps.
+/// Whether a single archive may be the cause, so that asking for the others helps.
 fn is_of_one_archive(error: &Error) -> bool {
     matches!(error.kind(), Kind::Failed | Kind::Damaged | Kind::NotFound)
 }
@@ -238,7 +240,7 @@ fn message(json: &[u8]) -> serde_json::Result<Vec<(String, Origin)>> {
     Ok(list.archives.into_iter().map(origin).collect())
 }
 
-/// borg prints them as a list, or as one text.
+/// borg prints the words as a list, or as one text.
 fn words(command_line: &Value) -> Vec<String> {
     match command_line {
         Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),

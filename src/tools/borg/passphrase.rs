@@ -1,4 +1,4 @@
-//! The passphrase of the key: where it comes from, and which ones are tried where none was given.
+//! The passphrase of the key: where it comes from, and which ones are tried if none was given.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 use crate::secret;
 use crate::tools::terminal;
 
-/// Shared and not copied: a copy would lie in unguarded memory.
+/// Shared instead of copied, because a copy would lie in unguarded memory.
 pub type Secret = Arc<Zeroizing<Vec<u8>>>;
 
-/// What root keeps for services, and what is taken from there without them: systemd before 257 hands no
-/// credentials to `.mount` units.
+/// The passphrase that root keeps for services. It is read directly if there is no credential:
+/// systemd before 257 hands none to `.mount` units.
 pub const STORED: &str = "/etc/credstore/borg-offsite-backup.passphrase";
-/// No passphrase is longer, in bytes: a pipe holds no more.
+/// The longest passphrase, in bytes: a pipe holds no more.
 const LONGEST: u64 = 64 << 10;
 /// How often a person may try.
 const ASKED_AT_MOST: u8 = 3;
@@ -28,15 +28,17 @@ const ASKED_AT_MOST: u8 = 3;
 /// Where borg's passphrase comes from.
 #[derive(Clone)]
 pub(super) enum Passphrase {
-    /// The user set BORG_PASSPHRASE or BORG_PASSCOMMAND: borg finds it by itself.
+    /// The user set BORG_PASSPHRASE or BORG_PASSCOMMAND, which borg reads itself.
     Inherited,
-    /// What BORG_PASSPHRASE_FD or the credential gave, once; each child gets a descriptor of its own.
+    /// From BORG_PASSPHRASE_FD or the credential, which can be read only once. Each child gets a
+    /// descriptor of its own.
     Read(Secret),
-    /// Nobody said: what the key shows to be right. Clones share what was found.
+    /// Not given: the key decides. Clones share the result.
     Guessed(Arc<Mutex<Guess>>),
 }
 
-/// What is tried in turn: what root keeps for services, the empty passphrase, and what a person says.
+/// The passphrases that are tried in turn: the one that root keeps for services, the empty one, and
+/// those that a person types.
 pub(super) struct Guess {
     pub(super) tried: Vec<Secret>,
     pub(super) at: usize,
@@ -47,7 +49,7 @@ pub(super) struct Guess {
 }
 
 impl Passphrase {
-    /// From the environment of this process.
+    /// Finds out from the environment of this process.
     ///
     /// # Errors
     /// When BORG_PASSPHRASE_FD or the credential cannot be read.
@@ -84,7 +86,8 @@ impl Guess {
         Guess { tried, at: 0, asked: 0, stored: is_stored, is_wrong: false }
     }
 
-    /// Goes on to the next, since the one at `at` does not open the key. Whether there is one.
+    /// Moves to the next passphrase, because the one at `at` does not open the key. Returns whether
+    /// there is one.
     pub(super) fn after(&mut self, at: usize, question: &str) -> Result<bool> {
         if self.at != at {
             return Ok(true);
@@ -114,7 +117,7 @@ impl Guess {
         &self.tried[self.at]
     }
 
-    /// Why none of them opens the key `key`, and what to do.
+    /// The error that none of them opens the key `key`, with the next step.
     pub(super) fn failure(&self, doing: &str, key: &str) -> Error {
         let to_error = |why: String| Error::failed(format!("cannot {doing}: {why}"));
         let error = match (self.asked, self.stored) {
@@ -130,7 +133,7 @@ impl Guess {
     }
 }
 
-/// What root keeps for services; `None` without it, and for anyone else.
+/// The passphrase that root keeps for services; `None` for other users, or if there is none.
 pub(super) fn stored() -> std::result::Result<Option<Secret>, String> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -138,10 +141,10 @@ pub(super) fn stored() -> std::result::Result<Option<Secret>, String> {
     trusted(Path::new(STORED))
 }
 
-/// What is in `path`, if that is a file which root alone can read and could write; else why not.
+/// The contents of `path`, if only root can read and write the file; otherwise the reason.
 fn trusted(path: &Path) -> std::result::Result<Option<Secret>, String> {
     let mut options = File::options();
-    // A pipe must not hold us up.
+    // Opening a pipe must not block.
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -158,7 +161,7 @@ fn trusted(path: &Path) -> std::result::Result<Option<Secret>, String> {
     read(Ok(file)).map(Some).map_err(|e| e.to_string())
 }
 
-/// Without the line end.
+/// Without the newline at the end.
 fn read(file: io::Result<File>) -> io::Result<Secret> {
     let mut secret = Zeroizing::new(Vec::with_capacity(256));
     file?.take(LONGEST + 1).read_to_end(&mut secret)?;

@@ -1,5 +1,5 @@
-//! Where borg looks for what belongs to a repository, for those who read it without borg: its
-//! address, key, passphrase, and security database.
+//! Where borg finds what belongs to a repository, for readers without borg: its address, key,
+//! passphrase, and security database.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 use crate::secret;
 
-/// What borg takes for a yes.
+/// The answers that borg takes as a yes.
 const YES: [&str; 6] = ["Yes", "YES", "yes", "Y", "y", "1"];
 
 impl Borg {
-    /// The passphrase that borg is given, from where borg takes it.
+    /// The passphrase that borg would get.
     ///
     /// # Errors
     /// When BORG_PASSCOMMAND fails.
@@ -38,19 +38,19 @@ impl Borg {
         }
     }
 
-    /// Files and directories in which the key may be: the file of ours, then borg's own directory.
+    /// Files and directories that may have the key: our own file, then borg's directory.
     pub fn key_places(&self) -> Vec<PathBuf> {
         let directory = set("BORG_KEYS_DIR").or_else(|| Some(config_dir()?.join("keys")));
         [self.key_file.clone()].into_iter().chain(directory).collect()
     }
 
-    /// Borg's security database; `None` without a home directory.
+    /// borg's security database; `None` without a home directory.
     pub fn security_dir(&self) -> Option<PathBuf> {
         set("BORG_SECURITY_DIR").or_else(|| Some(config_dir()?.join("security")))
     }
 
-    /// Where the repository is, as borg writes it into its security database; `Err` says why only
-    /// borg knows.
+    /// The address of the repository as in borg's security database; `Err` gives the reason why
+    /// only borg knows it.
     pub fn canonical_location(&self) -> Result<String, String> {
         match self.local {
             Some(_) => self.without_braces().map(normal),
@@ -71,12 +71,12 @@ impl Borg {
     }
 }
 
-/// Whether the user answered borg's question `variable` with yes beforehand.
+/// Whether the environment answers borg's question `variable` with yes.
 pub fn answered_yes(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|answer| YES.contains(&&*answer))
 }
 
-/// Whether BORG_WORKAROUNDS has `name`.
+/// Whether BORG_WORKAROUNDS contains `name`.
 pub fn has_workaround(name: &str) -> bool {
     std::env::var("BORG_WORKAROUNDS").is_ok_and(|list| list.split(',').any(|one| one == name))
 }

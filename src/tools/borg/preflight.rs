@@ -1,5 +1,5 @@
-//! Whether the server can be reached and serves the repository, asked before borg is started:
-//! what borg says of a failed connection is only that it was closed.
+//! Checks, before borg starts, that the server can be reached and serves the repository. borg
+//! itself reports a failed connection only as closed.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -18,31 +18,31 @@ use crate::tools::ssh::Route;
 
 /// How long a server may take to answer: its disks may have to spin up first.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// No answer to our questions is longer, in bytes.
+/// The longest answer to our questions, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// What borg is going to do there.
+/// What borg is going to do with the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// To use the repository.
+    /// Use it.
     Repository,
-    /// To read it by commands of borg that lock it where that can be done.
+    /// Read it, with commands of borg that lock it if possible.
     Reading,
-    /// To make it.
+    /// Create it.
     Place,
 }
 
-/// A server that answered. As long as this lives, the qube that leads to it stays up.
+/// A server that answered. The qube on the way stays up as long as this lives.
 #[must_use]
 pub struct Preflight {
     qube: Option<qubes::Use>,
 }
 
 impl Preflight {
-    /// Keeps the qube for what `command` becomes.
+    /// Keeps the qube running for the process that `command` becomes.
     ///
     /// # Errors
-    /// When that cannot be handed over.
+    /// When the qube cannot be handed over.
     pub fn hand_over(self, command: Command) -> Result<Command> {
         match self.qube {
             Some(qube) => Ok(command.hold(qube.into_fd()?)),
@@ -52,13 +52,12 @@ impl Preflight {
 }
 
 impl Borg {
-    /// Makes the connection once and asks the server for the repository, to be able to `doing`
-    /// ("list the archives"). Nothing is asked and nothing costs time where the repository is a
-    /// directory. With `asks` ssh may later ask a person what it could not ask now, so that is no
-    /// failure.
+    /// Connects once and asks the server for the repository, in order to `doing` ("list the
+    /// archives"). A local repository needs no question. With `asks`, ssh may ask a person later
+    /// what it could not ask now, so that is not an error.
     ///
     /// # Errors
-    /// What is in the way, with the next step.
+    /// The obstacle, with the next step.
     pub fn preflight(&self, doing: &str, need: Need, asks: bool) -> Result<Preflight> {
         let Some(route) = self.route() else {
             let foreign = self.local().and_then(foreign::at);
@@ -69,12 +68,12 @@ impl Borg {
     }
 
     fn ask(&self, route: &Route, doing: &str, need: Need, asks: bool) -> Result<()> {
-        // What only borg can fill in, borg alone can ask.
+        // Only borg can fill in this name, so only borg can ask.
         let Ok(program) = self.remote_program() else { return Ok(()) };
         let words = route.serve(program)?;
         let output = Command::new(&words[0])
             .args(&words[1..])
-            // Nothing may be asked at the terminal, also not by an ssh of the user's.
+            // No ssh may ask at the terminal, not even one that the user configured.
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("SSH_ASKPASS", "/bin/false")
             .env_remove("BORG_PASSPHRASE")
@@ -91,7 +90,7 @@ impl Borg {
         let exception = exception(&output.stdout);
         let foreign = match exception.as_deref() {
             Some("AtticRepository") => Foreign::attic(),
-            // What the server's borg meets where it expects a text file called config.
+            // The exceptions of a server's borg if config is not the text file that it expects.
             Some("IsADirectoryError") => Foreign::borg_2(),
             Some("UnicodeDecodeError" | "MissingSectionHeaderError") => Foreign::restic(),
             _ => None,
@@ -107,7 +106,7 @@ impl Borg {
                 self.server_cannot_lock.store(true, Relaxed);
                 return Ok(());
             }
-            // Anything else borg meets itself, and tells better.
+            // borg itself reports anything else better.
             _ => return Ok(()),
         };
         let line = Line::Message { level: Level::Error, id: Some(id.into()), text: String::new() };
@@ -120,12 +119,12 @@ impl Borg {
     }
 }
 
-/// Two calls of borg's protocol: who are you, and do you have this repository (without locking
-/// it, or with a lock if there is one to be had at once)? Both are sent at once, then the line ends,
-/// and the server and its lock with it.
+/// Two calls of borg's protocol: which version are you, and do you have this repository (unlocked,
+/// or with a lock if one is free)? Both are sent at once, followed by the end of input, which ends
+/// the server and its lock.
 fn questions(path: &str, locks: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    // Writing into memory does not fail.
+    // Writing to memory cannot fail.
     let _ = write_questions(&mut out, path, locks);
     out
 }
@@ -162,12 +161,12 @@ fn write_call(out: &mut Vec<u8>, id: u64, method: &str, arguments: u32) -> std::
     Ok(())
 }
 
-/// Answers are maps of msgpack (before borg 1.1: lists), which no text begins with.
+/// Answers are maps of msgpack (before borg 1.1: lists). No text begins with their first byte.
 fn speaks_borg(answer: &[u8]) -> bool {
     answer.first().is_some_and(|byte| (0x80..=0x9f).contains(byte))
 }
 
-/// The name of the exception that a call ended with.
+/// The class of the exception that a call raised.
 fn exception(answers: &[u8]) -> Option<String> {
     const FIELD: &[u8] = b"exception_class";
     let at = memchr::memmem::find(answers, FIELD)? + FIELD.len();

@@ -1,11 +1,11 @@
-//! What borg is called on the server, with borg's placeholders filled in as borg does.
+//! The name of borg on the server, with borg's placeholders filled in.
 
 use std::ffi::OsString;
 
 use super::client::Borg;
 
 impl Borg {
-    /// The program that serves there; `Err` says why only borg knows.
+    /// The program to run on the server; `Err` gives the reason why only borg knows it.
     pub(super) fn remote_program(&self) -> Result<OsString, String> {
         let Some(raw) = &self.remote_path else { return Ok("borg".into()) };
         match raw.to_str() {
@@ -15,7 +15,7 @@ impl Borg {
     }
 }
 
-/// `text` with what `value` says in place of each `{name}`.
+/// Replaces each `{name}` in `text` by its `value`.
 fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let only_borg = |what: &str| format!("only borg fills in {what} in the path of borg on the server");
     let (mut filled, mut rest) = (String::new(), text);
@@ -24,7 +24,7 @@ fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, 
         let brace = &rest[at..=at];
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix(brace) {
-            // Two stand for one.
+            // Two braces stand for one.
             filled.push_str(brace);
             rest = after;
             continue;
@@ -36,7 +36,7 @@ fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, 
     Ok(filled + rest)
 }
 
-/// What borg has for a placeholder, as far as it is the same whoever asks.
+/// The value of a placeholder, if it is the same for every caller.
 fn value(name: &str) -> Option<String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     match name {
@@ -53,7 +53,7 @@ fn value(name: &str) -> Option<String> {
     }
 }
 
-/// Of the borg that is here, so many parts.
+/// The first components of the version of the local borg.
 fn version(parts: usize) -> Option<String> {
     let version = Borg::version().ok()?;
     let version = version.strip_prefix("borg ")?;

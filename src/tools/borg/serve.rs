@@ -1,4 +1,4 @@
-//! The server of a remote repository: `borg serve`, started as borg's own client starts it.
+//! The server of a remote repository: `borg serve`, started like borg's own client does.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
@@ -12,12 +12,13 @@ use super::client::Borg;
 use super::log::{Level, Line};
 use crate::process::{Child, Command, TimedPipe, interrupt};
 
-/// The borg whose client we behave like towards servers.
+/// The version of borg whose client we imitate.
 const CLIENT_VERSION: &str = "1.4.5";
 
-/// How long a server may take to end by itself once its input has ended.
+/// How long a server may take to end after the end of its input.
 const PARTING: Duration = Duration::from_millis(500);
-/// How often a read without bytes starts again; the caller that waits for an answer has a limit of its own.
+/// How often a read without bytes is restarted; the caller that waits for an answer has a limit of
+/// its own.
 const READ: Duration = Duration::from_secs(60);
 
 /// Starts servers of one repository, and ends them.
@@ -33,7 +34,7 @@ struct ServerState {
     running: Vec<Weak<Mutex<Child>>>,
 }
 
-/// A server that runs. `child` ends and reaps it when it is dropped; that is to be after `input`.
+/// A running server. Dropping `child` ends and reaps it, and must happen after `input` was dropped.
 pub struct Serving {
     pub output: Output,
     pub input: ChildStdin,
@@ -41,7 +42,7 @@ pub struct Serving {
 }
 
 impl Borg {
-    /// What starts the server of the remote repository; `Err` says why only borg can.
+    /// Prepares servers of the remote repository; `Err` gives the reason why only borg can use it.
     pub fn server(&self) -> Result<Server, String> {
         let route = self.route().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
@@ -51,12 +52,12 @@ impl Borg {
 }
 
 impl Server {
-    /// The path of the repository, as it is sent to the server.
+    /// The path of the repository that is sent to the server.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Starts a server. What it says besides its answers goes to the log.
+    /// Starts a server. Its messages go to the log.
     ///
     /// # Errors
     /// [`ErrorKind::ConnectionAborted`] after [`Server::end`], and when a signal asked this process
@@ -69,7 +70,7 @@ impl Server {
             .args(&self.words[1..])
             .piped_stdin()
             .env("BORG_VERSION", CLIENT_VERSION)
-            // Secrets are not for ssh.
+            // ssh must not see secrets.
             .env_remove("BORG_PASSPHRASE")
             .spawn(message)
             .map_err(io::Error::other)?;
@@ -79,7 +80,7 @@ impl Server {
         let child = Arc::new(Mutex::new(child));
         let mut state = lock(&self.state);
         if state.ended {
-            // Dropped, the child is ended.
+            // Dropping it ends the child.
             return Err(ErrorKind::ConnectionAborted.into());
         }
         state.running.retain(|child| child.strong_count() > 0);
@@ -87,7 +88,7 @@ impl Server {
         Ok(Serving { output: Output(TimedPipe::new(output, READ)), input, child: Guard(child) })
     }
 
-    /// Ends all servers; none is started any more.
+    /// Ends all servers, and prevents new ones.
     pub fn end(&self) {
         let mut state = lock(&self.state);
         state.ended = true;
@@ -99,7 +100,7 @@ impl Server {
     }
 }
 
-/// The output of a server. Ends also when a signal asks this process to end.
+/// The output of a server. It also ends when a signal asks this process to end.
 pub struct Output(TimedPipe);
 
 impl Read for Output {
@@ -118,12 +119,12 @@ pub struct Guard(Arc<Mutex<Child>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // It ends with its input, unless the connection is dead.
+        // The server ends with its input, unless the connection is dead.
         let _ = lock(&self.0).wait_at_most(PARTING);
     }
 }
 
-/// Logs a line of the server's standard error: its own are JSON, those of ssh and shells are not.
+/// Logs a line of standard error: JSON from the server's borg, plain text from ssh and shells.
 fn message(line: &[u8]) {
     match Line::parse(line) {
         Line::Message { text, .. } if text.trim().is_empty() => {}

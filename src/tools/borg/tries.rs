@@ -1,4 +1,4 @@
-//! Passphrases that are tried on the key where none was given.
+//! Tries passphrases on the key if none was given.
 
 use std::sync::Arc;
 
@@ -33,29 +33,30 @@ impl Iterator for Tries<'_> {
 }
 
 impl Borg {
-    /// The passphrases to be tried on the key; the one after which no other was asked for is the right one.
+    /// The passphrases to try on the key. The last one that was requested is the right one.
     pub fn passphrases(&self) -> Tries<'_> {
         Tries { borg: self, at: None }
     }
 
-    /// Without what root keeps for services: for a repository that is not the configured one.
+    /// Without the one that root keeps for services: for a repository that is not the configured
+    /// one.
     pub fn forget_stored_passphrase(&mut self) {
         if let Passphrase::Guessed(_) = self.passphrase {
             self.passphrase = Passphrase::Guessed(Arc::new(Mutex::new(Guess::new(None))));
         }
     }
 
-    /// Whether only a look at the key says which of two passphrases borg is to be given.
+    /// Whether only the key can tell which of several passphrases borg needs.
     pub fn passphrase_is_open(&self) -> bool {
         self.guess().is_some_and(|guess| guess.stored && guess.at == 0)
     }
 
-    /// Whether a person may be asked for it.
+    /// Whether a person may be asked for a passphrase.
     pub fn passphrase_may_be_asked(&self) -> bool {
         self.guess().is_some() && terminal::is_attended()
     }
 
-    /// Whether none of those that were tried opens the key.
+    /// Whether no passphrase opens the key.
     pub fn passphrase_is_wrong(&self) -> bool {
         self.guess().is_some_and(|guess| guess.is_wrong)
     }
@@ -70,10 +71,10 @@ impl Borg {
         self.guess().map_or(0, |guess| guess.at)
     }
 
-    /// What was tried is wrong: whether there is another to try.
+    /// Reports that the tried passphrase is wrong. Returns whether there is another.
     ///
     /// # Errors
-    /// When a signal ended the question for it.
+    /// When a signal interrupts the question.
     pub(super) fn passphrase_failed(&self, tried: usize) -> Result<bool> {
         let question = format!("Passphrase for the key of {}: ", self.repository().escape_debug());
         self.guess().map_or(Ok(false), |mut guess| guess.after(tried, &question))
@@ -86,8 +87,8 @@ impl Borg {
         }
     }
 
-    /// What gives the passphrase, for people: a variable of borg's in its own order, a credential, or a file.
-    /// `None`: nothing does.
+    /// The name of what gives the passphrase: the first variable that borg would read, a
+    /// credential, or a file; `None` if there is none.
     pub fn passphrase_source() -> Option<&'static str> {
         ["BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD"]
             .into_iter()

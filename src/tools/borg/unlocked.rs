@@ -1,4 +1,4 @@
-//! Repositories in which no lock can be taken, since nothing can be written there.
+//! Repositories that cannot be locked, because nothing can be written to them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -11,16 +11,17 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use super::client::Borg;
 
-/// Of borg, since 1.1, for any of `READERS`.
+/// An option of borg since 1.1, for all of `READERS`.
 const BYPASS: &str = "--bypass-lock";
-/// What borg lets do without a lock, of what only reads.
+/// The reading commands that borg allows without a lock.
 const READERS: [&str; 5] = ["list", "info", "extract", "diff", "export-tar"];
 
 impl Borg {
-    /// What `borg SUBCOMMAND` needs besides to read a repository that cannot be locked; that is said once.
+    /// The additional arguments of `borg SUBCOMMAND` to read a repository that cannot be locked.
+    /// Logs it once.
     pub(super) fn bypass(&self, subcommand: &str) -> Option<&'static str> {
         static SAID: Once = Once::new();
-        // Of a server's only the server knows, and was asked (`Need::Reading`).
+        // Only the server knows, and was asked before (`Need::Reading`).
         let can_be_locked = match &self.local {
             Some(local) => !is_read_only(local),
             None => !self.server_cannot_lock.load(Relaxed),
@@ -34,7 +35,7 @@ impl Borg {
         Some(BYPASS)
     }
 
-    /// The same for arguments of the user's.
+    /// The same for arguments of the user.
     pub(super) fn bypassing(&self, args: &[OsString]) -> Vec<OsString> {
         let mut args = args.to_vec();
         if let Some(option) = locking_reader(&args).and_then(|subcommand| self.bypass(subcommand)) {
@@ -44,14 +45,14 @@ impl Borg {
     }
 }
 
-/// The subcommand in arguments of the user's, if it only reads and takes a lock for it.
+/// The subcommand in arguments of the user, if it only reads and takes a lock.
 pub fn locking_reader(args: &[OsString]) -> Option<&str> {
     let subcommand = args.first().and_then(|arg| arg.to_str())?;
     let bypasses = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == OsStr::new(BYPASS));
     (READERS.contains(&subcommand) && !bypasses).then_some(subcommand)
 }
 
-/// Whether there is a repository in which we can write nothing.
+/// Whether we cannot write to a local repository.
 fn is_read_only(repository: &Path) -> bool {
     let denied = faccessat(AT_FDCWD, repository, AccessFlags::W_OK, AtFlags::AT_EACCESS);
     matches!(denied, Err(Errno::EROFS | Errno::EACCES | Errno::EPERM))

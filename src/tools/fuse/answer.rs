@@ -35,17 +35,17 @@ pub fn attributes(attributes: Option<&FileAttr>, reply: ReplyAttr) {
     }
 }
 
-/// Answers how large the file system is: full, with so many bytes and files.
+/// Reports the size of the file system: full, with these bytes and files.
 pub fn statfs(bytes: u64, files: u64, reply: ReplyStatfs) {
     reply.statfs(bytes.div_ceil(u64::from(BLOCK)), 0, 0, files, 0, BLOCK, 255, BLOCK);
 }
 
-/// An error as the kernel takes it: EIO where it has no number.
+/// The error for the kernel; EIO if it has no number.
 pub fn errno(error: impl Into<io::Error>) -> fuser::Errno {
     fuser::Errno::from_i32(error.into().raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// The attributes of something that root owns; all its times are `time`.
+/// The attributes of a file or directory of root; all its times are `time`.
 pub fn attributes_of_root(
     inode: u64,
     kind: FileType,

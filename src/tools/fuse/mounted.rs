@@ -14,15 +14,15 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use crate::error::{Error, Kind, Result};
 use crate::tools::mounts::{self, NOSYMFOLLOW};
 
-/// A hint for root, where a file system cannot be mounted.
+/// A hint for root if a file system cannot be mounted.
 pub const NEEDS_FUSE: &str = "it needs FUSE: `modprobe fuse` if there is no /dev/fuse";
 
-/// Who besides the one who mounted may look into the mount.
+/// Who else may look into the mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {
     #[default]
     Owner,
-    /// And root.
+    /// The owner and root.
     Root,
     Everyone,
 }
@@ -33,14 +33,14 @@ pub struct FuseOptions<'a> {
     pub name: &'a str,
     /// The type in the mount table: `fuse.` and a name.
     pub kind: &'a str,
-    /// Besides nosuid and nodev, which every mount has.
+    /// In addition to nosuid and nodev, which every mount has.
     pub flags: MsFlags,
     pub access: Access,
     /// The kernel checks owners and modes.
     pub permissions: bool,
     /// Threads that take requests from the kernel.
     pub threads: usize,
-    /// How many KiB the kernel reads ahead; `None`: as many as it likes.
+    /// How many KiB the kernel reads ahead; `None`: its default.
     pub read_ahead: Option<u32>,
 }
 
@@ -50,11 +50,11 @@ pub struct FuseMount {
     ended: Receiver<io::Result<()>>,
 }
 
-/// What came of unmounting.
+/// The result of unmounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmounted {
     Entirely,
-    /// Out of the tree of directories, but something is still open in it.
+    /// The mount is no longer visible, but something is still open in it.
     InUse,
 }
 
@@ -87,7 +87,7 @@ impl FuseMount {
         &self.dir
     }
 
-    /// Waits until nothing serves it any more, but no longer than `time`: then `None`.
+    /// Waits until nothing serves the mount any more; `None` if this takes longer than `time`.
     pub fn end_within(&self, time: Duration) -> Option<io::Result<()>> {
         match self.ended.recv_timeout(time) {
             Ok(ended) => Some(ended),
@@ -96,15 +96,15 @@ impl FuseMount {
         }
     }
 
-    /// Waits until nothing serves it any more.
+    /// Waits until nothing serves the mount any more.
     ///
     /// # Errors
-    /// When the kernel ended it in another way than by unmounting.
+    /// When the kernel ended it for another reason than unmounting.
     pub fn end(&self) -> io::Result<()> {
         self.ended.recv().unwrap_or(Ok(()))
     }
 
-    /// Unmounts it. If something is open in it, the mount still leaves the tree of directories, and what is open
+    /// Unmounts it. If something is still open in it, the mount is only detached, and what is open
     /// fails when this process ends.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl FuseMount {
         }
     }
 
-    /// Unmounts it, as root. If something is open in it, that fails at once.
+    /// Unmounts it, as root. If something is still open in it, it fails at once.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -142,7 +142,7 @@ fn serve<F: Filesystem>(session: fuser::Session<F>, dir: &Path) -> io::Result<Fu
     Ok(FuseMount { dir: dir.to_owned(), ended })
 }
 
-/// Mounts at `dir`; what serves the mount takes its requests from the device that is returned.
+/// Mounts at `dir`. Requests arrive at the device that is returned.
 fn mount_as_root(dir: &Path, options: &FuseOptions<'_>) -> io::Result<OwnedFd> {
     let device = File::options().read(true).write(true).open("/dev/fuse")?;
     let mut data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
@@ -157,7 +157,7 @@ fn mount_as_root(dir: &Path, options: &FuseOptions<'_>) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
-/// The options of the mount for fusermount3, and those of the session.
+/// The mount options for fusermount3, and the settings of the session.
 fn config(options: &FuseOptions<'_>) -> Config {
     let subtype = options.kind.strip_prefix("fuse.").unwrap_or(options.kind);
     let mut mount_options = vec![
@@ -189,8 +189,8 @@ fn config(options: &FuseOptions<'_>) -> Config {
     config
 }
 
-/// Makes the kernel read `kib` KiB ahead in what is mounted at `dir`. A mount may ask for no more
-/// than 128; only root may set more, and a mount without it is only slower.
+/// Makes the kernel read `kib` KiB ahead in the mount at `dir`. A mount can ask for at most 128;
+/// only root may set more. Without it, the mount is only slower.
 fn raise_read_ahead(dir: &Path, kib: u32) {
     let Ok(meta) = std::fs::metadata(dir) else { return };
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
