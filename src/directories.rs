@@ -1,4 +1,4 @@
-//! The directories that are ours: for state until the next boot, and for caches.
+//! Our directories: for state until the next boot, and for caches.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -10,17 +10,17 @@ use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
 
-/// The state directory of root; file systems are staged here while they are backed up.
+/// The state directory of root. File systems are staged here during a backup.
 pub const RUN_DIR: &str = "/run/borg-offsite-backup";
 const CACHE_DIR: &str = "/var/cache/borg-offsite-backup";
-/// Memory as a file system, on every Linux.
+/// A file system in memory that every Linux has.
 const IN_MEMORY: &str = "/dev/shm";
 const NAME: &str = "borg-offsite-backup";
 
-/// Where state is kept until the next boot. It may not exist yet.
+/// The directory for state until the next boot. It may not exist yet.
 ///
 /// # Errors
-/// When there is no home directory and no XDG_RUNTIME_DIR.
+/// When there is neither a home directory nor XDG_RUNTIME_DIR.
 pub fn state_dir() -> Result<PathBuf> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(RUN_DIR));
@@ -31,7 +31,7 @@ pub fn state_dir() -> Result<PathBuf> {
     }
 }
 
-/// Where caches are kept. It may not exist yet.
+/// The directory for caches. It may not exist yet.
 ///
 /// # Errors
 /// When there is no home directory.
@@ -48,10 +48,10 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(home.join(".cache").join(NAME))
 }
 
-/// A new directory in memory, for what must not reach a disk; removed when dropped.
+/// A new directory in memory, for what must not reach a disk. Dropping it removes it.
 ///
 /// # Errors
-/// When neither there nor in the state directory a directory can be made.
+/// When a directory can be made neither there nor in the state directory.
 pub fn in_memory() -> Result<tempfile::TempDir> {
     let prefix = format!("{NAME}-{}-", std::process::id());
     let mut builder = tempfile::Builder::new();
@@ -65,9 +65,9 @@ pub fn in_memory() -> Result<tempfile::TempDir> {
     })
 }
 
-/// Where attachments of images are remembered, a directory for each.
+/// The records of attachments, a directory for each.
 pub const ATTACHED_DIR: &str = "/run/borg-offsite-backup/attached";
-/// Where archives are mounted for attachments.
+/// The mount points of archives that are mounted for attachments.
 pub const ARCHIVES_DIR: &str = "/run/borg-offsite-backup/archives";
 
 /// The log of a mount in the background, in the state directory.
@@ -78,8 +78,7 @@ pub fn mount_log() -> Result<PathBuf> {
     Ok(state_dir()?.join(format!("mount-{}.log", std::process::id())))
 }
 
-/// What processes of ours, of this user, left when they were killed: logs of mounts, directories in
-/// memory.
+/// What killed processes of this user left: logs of mounts, directories in memory.
 pub fn abandoned() -> Vec<PathBuf> {
     let state = state_dir().unwrap_or_default();
     let entries = [Path::new(IN_MEMORY), &state].into_iter().filter_map(|dir| fs::read_dir(dir).ok());
@@ -92,7 +91,7 @@ pub fn abandoned() -> Vec<PathBuf> {
     entries.flatten().flatten().filter(of_the_dead).map(|entry| entry.path()).collect()
 }
 
-/// The process that made the file of this name.
+/// The process that made the file with this name.
 fn owner_in(name: &str) -> Option<u32> {
     let directory = || name.strip_prefix(NAME)?.strip_prefix('-')?.split('-').next()?.parse().ok();
     let log = || name.strip_prefix("mount-")?.strip_suffix(".log")?.parse().ok();
@@ -103,7 +102,7 @@ fn directory_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// Makes `path`, its parents as usual, itself for its owner only.
+/// Makes `path` for its owner only, and its parents as usual.
 ///
 /// # Errors
 /// As [`Private::make`].
@@ -111,16 +110,16 @@ pub fn make_private(path: &Path) -> Result<()> {
     Private::make(path).map(drop)
 }
 
-/// A directory that only its owner may look into, held open: the owner of a directory above may move it
-/// away and put a link in its place, but not make us work elsewhere.
+/// A directory that only its owner can enter, held open. The owner of a directory above may move it
+/// away and put a link in its place, but cannot make us work elsewhere.
 #[derive(Debug)]
 pub struct Private(File);
 
 impl Private {
-    /// Makes it, its parents as usual, or takes it into private use if it is there.
+    /// Makes it for its owner only, and its parents as usual. If it exists, makes it private.
     ///
     /// # Errors
-    /// When it cannot be made, is no directory, or belongs to somebody else.
+    /// When it cannot be made, is not a directory, or belongs to somebody else.
     pub fn make(path: &Path) -> Result<Self> {
         let to_error =
             |e: io::Error| Error::failed(format!("cannot make the directory {}", path.display())).because(e);
@@ -145,7 +144,7 @@ impl Private {
         Ok(found)
     }
 
-    /// Opens it, if it is there, private, and ours.
+    /// Opens it, if it exists, is private, and ours.
     ///
     /// # Errors
     /// When it is not.
@@ -158,7 +157,7 @@ impl Private {
         }
     }
 
-    /// `name` is for people.
+    /// `name` is for messages.
     fn of(path: &Path, name: &Path) -> io::Result<Result<Self>> {
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let directory = File::options().read(true).custom_flags(flags).open(path)?;
@@ -170,7 +169,7 @@ impl Private {
         Ok(Ok(Private(directory)))
     }
 
-    /// Leads to it as long as this lives, wherever it is moved.
+    /// A path that is valid as long as this lives, even if the directory is moved.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }

@@ -1,31 +1,31 @@
-//! What went wrong, told so that the reader can act: the operation and its object, the cause,
-//! and the next step.
+//! Errors that tell the reader what to do: the operation and its object, the cause, and the next
+//! step.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of a failure, as far as a caller may want to act on it.
+/// The kind of an error, for callers that react to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
-    /// The work was tried and failed.
+    /// The work failed.
     Failed,
-    /// The command line or the configuration is not usable; nothing was tried.
+    /// The command line or the configuration cannot be used; nothing was tried.
     Usage,
-    /// The repository is locked, or another run is active: the same call may work later.
+    /// The repository is locked, or another run is active. The same call may succeed later.
     Busy,
-    /// What was named does not exist.
+    /// Something that was named does not exist.
     NotFound,
-    /// Bytes of the backup are lost, or are not what was written.
+    /// Bytes of the backup are lost or wrong.
     Damaged,
-    /// `verify` saw all that it was to look at, and it is not as it should be.
+    /// `verify` succeeded in looking, but found differences or damage.
     Differs,
-    /// What is to be made is there already.
+    /// Something that should be made exists already.
     Exists,
-    /// The connection to the server dropped; on a new one the same call may work.
+    /// The connection to the server dropped. The same call may succeed on a new one.
     Disconnected,
-    /// A signal asked for the end.
+    /// A signal asked this process to end.
     Interrupted,
 }
 
@@ -42,7 +42,7 @@ impl Kind {
         Kind::Interrupted,
     ];
 
-    /// Its stable name for scripts. docs/ERRORS.md explains each.
+    /// The stable name for scripts. docs/ERRORS.md explains all of them.
     pub fn code(self) -> &'static str {
         match self {
             Kind::Failed => "failed",
@@ -68,7 +68,7 @@ pub struct Error {
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The result of everything that tells its failures to a person.
+/// The result of everything that can fail for a person.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -85,13 +85,13 @@ impl Error {
         Self::new(Kind::Usage, what)
     }
 
-    /// Keeps the cause; it is printed after the error, and the chain of its own causes after it.
+    /// Adds the cause. It is printed after the error, together with its own causes.
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Adds a line that tells what to do next, or what is known besides.
+    /// Adds a line with the next step, or with other information.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -105,7 +105,7 @@ impl Error {
         &self.hints
     }
 
-    /// The error with all its causes on one line, as a log wants it.
+    /// The error with all its causes on one line, for logs.
     pub fn chain(&self) -> String {
         let mut text = self.what.clone();
         let mut cause = self.source();

@@ -1,21 +1,22 @@
-//! Text from outside (names, servers, programs), before a person's terminal or log sees it.
+//! Escapes text from outside (names, servers, programs) for a person's terminal or log.
 
 use std::borrow::Cow;
 
-/// `text` with everything escaped that steers a terminal, ends a line, or turns the direction in
-/// which a line is read.
+/// Escapes everything in `text` that steers a terminal, ends a line, or changes the direction of
+/// text.
 pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_dangerous)
 }
 
-/// The same for a text of ours of several lines, whose parts were escaped by [`line()`] or are ours.
+/// The same for a text of ours with several lines, whose parts are ours or were escaped by
+/// [`line()`].
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && c != '\t' && is_dangerous(c))
 }
 
-/// JSON in which nothing steers a terminal, and that means the same.
+/// Escapes JSON for a terminal without changing its meaning.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // What JSON itself escapes is not there any more; outside of strings there is only white space.
+    // JSON has already escaped control characters; outside of strings there is only white space.
     let is_left = |c| !matches!(c, '\n' | '\t') && is_dangerous(c);
     if !text.contains(is_left) {
         return Cow::Borrowed(text);
@@ -44,8 +45,7 @@ fn escape(text: &str, is_dangerous: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Control characters (C0, DEL, C1), the ends of lines that are none of these, and what changes the
-/// direction of the text around it.
+/// Control characters (C0, DEL, C1), other line ends, and marks that change the direction of text.
 fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')

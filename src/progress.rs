@@ -1,31 +1,32 @@
-//! How work reports how far it is: one protocol for all work that takes long.
+//! Progress reports: one interface for all work that takes long.
 //!
 //! The library knows only [`Monitor`]. `cli` implements it for a terminal and for plain lines; [`Silent`] shows nothing.
 
-/// How far one step is.
+/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
-    /// What is being done, in a word or two: `restore`, `read back`.
+    /// What is being done, in one or two words: `restore`, `read back`.
     pub step: &'static str,
     pub unit: Unit,
     pub done: u64,
     pub total: Total,
-    /// What is worked on now, such as a path; empty if there is nothing to name. It may come from outside.
+    /// What is being processed, such as a path; empty if there is nothing to name. It may come from
+    /// outside.
     pub subject: &'a str,
 }
 
-/// What is counted.
+/// The unit of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Bytes,
     Entries,
 }
 
-/// How much there is to do.
+/// The amount of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Total {
     Unknown,
-    /// As it was the last time.
+    /// The amount of the last run.
     About(u64),
     Exactly(u64),
 }

@@ -1,4 +1,4 @@
-//! What a person writes after `::`, and the archive that is meant by it.
+//! What a person writes after `::`, and the archive that it means.
 
 use chrono::{Days, NaiveDate};
 
@@ -9,43 +9,43 @@ use super::nearest::{begun_on, nearest};
 use super::origin::Origin;
 use crate::error::{Error, Kind, Result};
 
-/// So many machines are shown where one must be chosen.
+/// The number of machines that are named if one must be chosen.
 const SHOWN: usize = 8;
 
-/// What a person wrote after `::`.
+/// A name or word that a person wrote after `::`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     Named(String),
     Today,
     Yesterday,
-    /// So many before the latest.
+    /// The number of archives to go back from the latest.
     Latest(usize),
 }
 
-/// The archive that is meant.
+/// The archive that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
     pub archive: Archive,
-    /// What the person should hear who did not name exactly this one.
+    /// A note for a person who did not name exactly this one.
     pub note: Option<String>,
 }
 
-/// Where archives are looked for.
+/// The archives to choose from.
 pub struct Shelf<'a> {
-    /// All that there are, checkpoints too.
+    /// All archives, including checkpoints.
     pub archives: &'a [Archive],
-    /// Where they are, for messages.
+    /// The repository, for messages.
     pub repository: &'a str,
     pub identity: &'a Identity,
-    /// The date here and now.
+    /// The current local date.
     pub today: NaiveDate,
 }
 
 impl Wanted {
-    /// Reads `::name`.
+    /// Parses `::name`.
     ///
     /// # Errors
-    /// When it does not begin with `::` or names nothing.
+    /// When it does not begin with `::`, or names nothing.
     pub fn parse(text: &str) -> Result<Self> {
         let name = text.strip_prefix("::").ok_or_else(|| {
             Error::usage(format!("`{text}` is not an archive"))
@@ -57,7 +57,7 @@ impl Wanted {
         Ok(Wanted::word(name).unwrap_or_else(|| Wanted::Named(name.to_owned())))
     }
 
-    /// Reads one of the words that stand for an archive.
+    /// Parses a word that stands for an archive.
     pub fn word(name: &str) -> Option<Self> {
         match name {
             "today" => Some(Wanted::Today),
@@ -67,7 +67,7 @@ impl Wanted {
         }
     }
 
-    /// The day that is meant, if one is.
+    /// The day that is meant, if it is a day.
     pub fn day(&self, today: NaiveDate) -> Option<NaiveDate> {
         match self {
             Wanted::Named(name) => as_date(name),
@@ -77,11 +77,12 @@ impl Wanted {
         }
     }
 
-    /// The archive that is meant. `origin` is asked where an archive comes from only if that decides.
+    /// Chooses the archive. `origin` returns where an archive comes from, and is called only if
+    /// that matters.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] with the nearest names when there is none; [`Kind::Usage`] with the choice
-    /// when several machines have one; those of `origin`.
+    /// [`Kind::NotFound`] with the nearest names if there is no such archive; [`Kind::Usage`] with
+    /// the candidates if several machines have one; those of `origin`.
     pub fn find(
         &self,
         shelf: &Shelf<'_>,
@@ -104,13 +105,13 @@ impl Shelf<'_> {
         self.archives.iter().find(|archive| archive.name == name)
     }
 
-    /// The archive named after `day`; failing that, the last one begun on it.
+    /// The archive named after `day`, or if there is none, the last one begun on that day.
     fn of_day(&self, day: NaiveDate, origin: &mut dyn FnMut(&Archive) -> Result<Origin>) -> Result<Chosen> {
         let (ours, plain) = (self.identity.name_on(day), date_name(day));
         if let Some(archive) = self.named(&ours).or_else(|| self.named(&plain)) {
             let note = match &archive.name {
                 name if *name != plain => Some(format!("{plain} means {name} here")),
-                // Whose it is only matters where others may have made one.
+                // The origin matters only if others may have made such an archive.
                 _ if self.archives.len() > 1 || self.identity.suffix.is_some() => {
                     let origin = origin(archive)?;
                     let foreign = !self.identity.made(&origin);
@@ -131,7 +132,7 @@ impl Shelf<'_> {
         Ok(self.chosen(archive, Some(note)))
     }
 
-    /// The newest but `back`.
+    /// The newest archive, or the one `back` before it.
     fn latest(&self, back: usize, origin: &mut dyn FnMut(&Archive) -> Result<Origin>) -> Result<Chosen> {
         let offered = |archive: &&Archive| {
             !is_checkpoint(&archive.name)
@@ -149,8 +150,8 @@ impl Shelf<'_> {
         Ok(self.chosen(archive, None))
     }
 
-    /// The newest but `back` of those in `found` that we made; if there is none of ours, of those of
-    /// the only host.
+    /// The newest in `found` that we made, or the one `back` before it. If none is ours, those of
+    /// the only other host.
     fn last<'a>(
         &self,
         mut found: Vec<&'a Archive>,
@@ -158,7 +159,7 @@ impl Shelf<'_> {
         label: &str,
         origin: &mut dyn FnMut(&Archive) -> Result<Origin>,
     ) -> Result<&'a Archive> {
-        // Of two that were begun in the same second the later one in the list is the newer.
+        // Of two that were begun in the same second, the later one in the list counts as newer.
         found.sort_by(|a, b| a.start.cmp(&b.start));
         found.reverse();
         let (mut ours, mut others) = (Vec::new(), Vec::new());
@@ -224,8 +225,8 @@ mod tests {
     use super::*;
     use crate::archive::mark::Mark;
 
-    /// Archives begun a day after another from 2026-01-01 on, each with the host that made it; on noon,
-    /// which is the same day nearly everywhere.
+    /// Archives begun at noon, one a day from 2026-01-01 on, each with the host that made it. Noon
+    /// is the same day nearly everywhere.
     fn archives(names: &[(&str, &str)]) -> Vec<(Archive, Origin)> {
         let make = |(i, (name, host)): (usize, &(&str, &str))| {
             let start = format!("2026-01-{:02}T12:00:00.000000", i + 1);

@@ -1,18 +1,18 @@
-//! What an archive says of its ZFS datasets, so that they can be made again: a JSON file beside the
-//! volumes, [`DATASET_LIST`](super::volumes::DATASET_LIST).
+//! The description of an archive's ZFS datasets, so that they can be made again: a JSON file beside
+//! the volumes, [`DATASET_LIST`](super::volumes::DATASET_LIST).
 
 use borg_repository::ItemPath;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The highest version that we understand.
+/// The highest version that we can read.
 const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datasets {
     version: u32,
-    /// What made it.
+    /// The program that made it.
     tool: String,
     archive: String,
     /// The id of the run.
@@ -20,7 +20,7 @@ pub struct Datasets {
     pub datasets: Vec<Described>,
 }
 
-/// A dataset at the moment of the archive. Sizes in bytes, times in seconds since 1970.
+/// A dataset at the moment of the archive. Sizes are in bytes, times in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// `tank/qubes/work/private`
@@ -31,7 +31,7 @@ pub struct Described {
     pub guid: u64,
     pub createtxg: u64,
     pub compression: String,
-    /// In the archive.
+    /// The path in the archive.
     pub path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volsize: Option<u64>,
@@ -40,7 +40,7 @@ pub struct Described {
     pub snapshot: Snapshot,
 }
 
-/// The snapshot that the dataset's bytes were read from. Bookmarks of it bear its guid.
+/// The snapshot from which the dataset was read. Bookmarks of it have the same guid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub name: String,
@@ -63,7 +63,7 @@ impl Datasets {
     }
 
     /// # Errors
-    /// When it is none, or one of a later version of this program.
+    /// When the bytes are not such a list, or come from a later version of this program.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let to_error = || Error::failed("cannot read what the archive says of its datasets");
         let datasets: Datasets = serde_json::from_slice(json).map_err(|e| to_error().because(e))?;
@@ -75,7 +75,7 @@ impl Datasets {
         }
     }
 
-    /// The volume whose bytes the archive has at `path`.
+    /// The dataset of the volume that the archive has at `path`.
     pub fn volume(&self, path: &ItemPath) -> Option<&Described> {
         let is_it = |d: &&Described| d.kind == "volume" && d.path.as_bytes() == path.as_bytes();
         self.datasets.iter().find(is_it)

@@ -1,4 +1,4 @@
-//! Which archives of a repository are meant, in the terms of `borg list`.
+//! Selects archives of a repository with the options of `borg list`.
 
 use std::cmp::Ordering;
 
@@ -6,20 +6,20 @@ use glob::Pattern;
 
 use super::name::Archive;
 
-/// `None` and `false`: all but checkpoints, in the order in which they were started.
+/// `None` and `false`: all but checkpoints, in the order of their start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArchiveFilter {
     pub first: Option<u64>,
     pub last: Option<u64>,
     pub glob: Option<String>,
-    /// Keys with commas between them: timestamp, name, id.
+    /// Keys separated by commas: timestamp, name, id.
     pub sort_by: Option<String>,
     pub consider_checkpoints: bool,
 }
 
 impl ArchiveFilter {
-    /// Those of `archives` that are meant, in order, as borg 1.x chooses them; `None` when only borg
-    /// knows what a pattern or a key means.
+    /// Selects from `archives` as borg 1.x does, in order; `None` if only borg knows the meaning of
+    /// a pattern or a key.
     pub fn choose(&self, mut archives: Vec<Archive>) -> Option<Vec<Archive>> {
         let pattern = self.glob.as_deref().map(pattern);
         if let Some(pattern) = pattern {
@@ -40,7 +40,7 @@ impl ArchiveFilter {
     }
 }
 
-/// Borg's shell patterns are these, but for `**` and `[^`. No archive's name has a `/`.
+/// These are borg's shell patterns, except for `**` and `[^`. Names of archives have no `/`.
 fn pattern(text: &str) -> Option<Pattern> {
     Pattern::new(text).ok().filter(|_| !text.contains("**") && !text.contains("[^"))
 }
@@ -58,7 +58,8 @@ fn key(name: &str) -> Option<fn(&Archive, &Archive) -> Ordering> {
 mod tests {
     use super::*;
 
-    /// The names of those of b, a, b.checkpoint and c, started in this order, that `filter` takes.
+    /// The names that `filter` selects of b, a, b.checkpoint and c, which were started in this
+    /// order.
     fn chosen(filter: ArchiveFilter) -> Option<String> {
         let archive = |(n, name): (usize, &str)| Archive {
             name: name.into(),

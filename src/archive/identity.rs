@@ -1,28 +1,28 @@
-//! Who we are, and whether that makes an archive ours.
+//! Our identity, and whether it makes an archive ours.
 
 use chrono::NaiveDate;
 
 use super::name::{as_date, date_name};
 use super::origin::Origin;
 
-/// Many machines are called so: the name says nothing of which one it is.
+/// Many machines have this name, so it identifies none.
 const COMMON_HOSTS: [&str; 2] = ["dom0", "localhost"];
 
-/// Who we are: what makes an archive ours, and what ours are called.
+/// What makes an archive ours, and how our archives are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Derived from the machine-id.
     pub machine: Option<String>,
     /// `archive_suffix`
     pub suffix: Option<String>,
-    /// Names of this host.
+    /// The names of this host.
     pub hosts: Vec<String>,
     /// `earlier_host_names`
     pub earlier: Vec<String>,
 }
 
 impl Identity {
-    /// Whether we made what says this of itself.
+    /// Whether we made the archive with this origin.
     pub fn made(&self, origin: &Origin) -> bool {
         let mark = origin.mark.as_ref();
         if mark.and_then(|mark| mark.suffix.as_ref()) != self.suffix.as_ref() {
@@ -41,7 +41,7 @@ impl Identity {
                 || self.hosts.iter().any(same) && !COMMON_HOSTS.contains(&short(host)))
     }
 
-    /// Who made an archive that is not ours, for people.
+    /// The maker of an archive that is not ours, for people.
     pub fn describe(&self, origin: &Origin) -> String {
         let mark = origin.mark.as_ref();
         let machine = mark.and_then(|mark| mark.machine.as_ref());
@@ -54,7 +54,7 @@ impl Identity {
         origin.maker()
     }
 
-    /// What the archive of `date` is called.
+    /// The name of the archive of `date`.
     pub fn name_on(&self, date: NaiveDate) -> String {
         self.with_suffix(&date_name(date))
     }
@@ -66,7 +66,7 @@ impl Identity {
         }
     }
 
-    /// The day that an archive of ours of this name is of.
+    /// The day of an archive of ours with this name.
     pub fn day_of(&self, name: &str) -> Option<NaiveDate> {
         let day = match &self.suffix {
             Some(suffix) => name.strip_suffix(suffix.as_str())?.strip_suffix('-')?,

@@ -1,19 +1,19 @@
-//! What cannot be shown: how many there are, and the first few by name, so that one line says it.
+//! Counts what cannot be shown, and keeps the first names for a message of one line.
 
 use std::fmt;
 
 use zerocopy::IntoBytes;
 
-/// So many are named.
+/// The number of names that are kept.
 const NAMED: u64 = 3;
-/// So much of each name is kept, in bytes.
+/// The bytes of each name that are kept.
 const LONGEST: usize = 200;
 
 /// Paths or names that were left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
     count: u64,
-    /// The first few, each ended by a NUL.
+    /// The first names, each followed by a NUL.
     names: Vec<u8>,
 }
 
@@ -48,12 +48,12 @@ impl LeftOut {
         self.count == 0
     }
 
-    /// As bytes, in the order of this machine.
+    /// As bytes, in the byte order of this machine.
     pub fn sections(&self) -> [&[u8]; 2] {
         [self.count.as_bytes(), &self.names]
     }
 
-    /// One whose [sections](LeftOut::sections) have these lengths, to be filled.
+    /// A value whose [sections](LeftOut::sections) have these lengths; the caller fills it.
     pub fn with_lengths(count: usize, names: usize) -> Option<Self> {
         let most = NAMED as usize * (LONGEST + 4);
         (count == size_of::<u64>() && names <= most).then(|| LeftOut { count: 0, names: vec![0; names] })
@@ -64,7 +64,7 @@ impl LeftOut {
     }
 }
 
-/// `"a", "b" and 5 more`: escaped.
+/// `"a", "b" and 5 more`, escaped.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut label = 0;

@@ -1,4 +1,5 @@
-//! The mark that `create` leaves in an archive's comment: which machine and run made it, and what it holds.
+//! The mark that `create` writes into an archive's comment: which machine and run made the archive,
+//! and what it holds.
 
 use std::fmt;
 
@@ -6,29 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use super::volumes;
 
-/// What begins and ends a mark in a comment. The text between them has no bracket, brace, quote or
-/// space of its own, so borg and JSON leave it as it is.
+/// The delimiters of a mark in a comment. The text between them has no bracket, brace, quote or
+/// space of its own, so borg and JSON keep it unchanged.
 const BEGIN: &str = "[borg-offsite-backup ";
 const END: char = ']';
-/// Marks with more text than this hold digests in the place of names: a command line has limits.
+/// Longer marks have digests instead of names: the length of a command line is limited.
 const NAMES_UP_TO: usize = 16 << 10;
-/// With more than so many of them it holds one digest of all: one argument may have 128 KiB.
+/// With more places than this, a mark has one digest of all: the limit of an argument is 128 KiB.
 const DIGESTS_UP_TO: usize = 5000;
-/// What `create` writes into an archive's comment.
+/// The mark in an archive's comment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Derived from the machine-id; `None`: that could not be read.
+    /// Derived from the machine-id; `None` if that could not be read.
     pub machine: Option<String>,
     /// `archive_suffix`
     pub suffix: Option<String>,
     /// The id of the run.
     pub run: String,
-    /// What was backed up: places in the archive, each as [`token`] makes it.
+    /// What was backed up: places in the archive, in the form of [`token`].
     pub(super) roots: Vec<String>,
 }
 
 impl Mark {
-    /// `roots` are the places that the archive holds, as `/boot` or `/dev/zvol/tank/v`.
+    /// `roots` are the places that the archive holds, such as `/boot` or `/dev/zvol/tank/v`.
     pub fn new(machine: Option<String>, suffix: Option<String>, run: String, roots: &[Vec<u8>]) -> Self {
         let mut tokens: Vec<String> = roots.iter().map(|root| token(root)).collect();
         if tokens.iter().map(|token| token.len() + 1).sum::<usize>() > NAMES_UP_TO {
@@ -40,7 +41,7 @@ impl Mark {
         Mark { machine, suffix, run, roots: tokens }
     }
 
-    /// Of a text that holds one.
+    /// Parses a comment that contains a mark.
     pub fn find(text: &str) -> Option<Mark> {
         let (_, rest) = text.rsplit_once(BEGIN)?;
         let (fields, _) = rest.split_once(END)?;
@@ -71,13 +72,13 @@ impl fmt::Display for Mark {
     }
 }
 
-/// A place as a mark has it: every byte that is not plain is written `%xx`.
+/// A place in the form of marks: every byte that is not plain is written as `%xx`.
 pub(super) fn token(place: &[u8]) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
     place.iter().map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02x}") }).collect()
 }
 
-/// The other way; `None` for a digest.
+/// The place of a token; `None` for a digest.
 pub(super) fn place(token: &str) -> Option<Vec<u8>> {
     if !token.starts_with('/') {
         return None;
@@ -99,7 +100,7 @@ pub(super) fn digest(token: &str) -> String {
     hex(token, 6)
 }
 
-/// In whatever order they are.
+/// Independent of their order.
 pub(super) fn digest_of_all(mut tokens: Vec<String>) -> String {
     tokens.sort();
     hex(&tokens.join(","), 16)
@@ -110,7 +111,7 @@ fn hex(text: &str, bytes: usize) -> String {
     digest.as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A place as a person wrote it in the configuration: a volume by its name.
+/// A place as a person writes it in the configuration: a volume by its name.
 pub fn shown_place(place: &[u8]) -> String {
     let volume = place.strip_prefix(b"/").and_then(volumes::name_of);
     String::from_utf8_lossy(volume.unwrap_or(place)).into_owned()

@@ -1,5 +1,5 @@
-//! Pure data: the name of an archive, the raw-byte path of an item, an item, the tree that the items of
-//! an archive make, and what it says of its datasets.
+//! Pure data: names of archives, the tree that the items of an archive make, and the description of
+//! its datasets.
 
 pub mod choice;
 pub mod datasets;

@@ -3,36 +3,36 @@
 use chrono::{NaiveDate, NaiveDateTime};
 use serde::Deserialize;
 
-/// An archive as in `borg list --json`.
+/// An archive in the output of `borg list --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Archive {
     pub name: String,
-    /// 64 hex digits; pins the archive even when another takes its name.
+    /// 64 hex digits. It identifies the archive even if another one takes its name.
     pub id: String,
-    /// When it was started, in UTC, as ISO text (it sorts by time).
+    /// The start in UTC as ISO text, which sorts by time.
     pub start: String,
 }
 
 impl Archive {
-    /// When it was started, in nanoseconds since the epoch; 0 where that cannot be read.
+    /// The start in nanoseconds since 1970; 0 if it cannot be read.
     pub fn start_ns(&self) -> i64 {
         let start = NaiveDateTime::parse_from_str(&self.start, "%Y-%m-%dT%H:%M:%S%.f");
         start.ok().and_then(|t| t.and_utc().timestamp_nanos_opt()).unwrap_or_default()
     }
 }
 
-/// `yyyy-mm-dd`, the name of the archive of that day.
+/// `yyyy-mm-dd`, the name of the archive of this day.
 pub fn date_name(date: NaiveDate) -> String {
     date.format("%Y-%m-%d").to_string()
 }
 
-/// The date that `name` is, when it is exactly `yyyy-mm-dd`.
+/// The date in `name`, if it is exactly `yyyy-mm-dd`.
 pub fn as_date(name: &str) -> Option<NaiveDate> {
     let date = NaiveDate::parse_from_str(name, "%Y-%m-%d").ok()?;
     (date_name(date) == name).then_some(date)
 }
 
-/// What borg leaves of an archive that is not complete.
+/// Whether borg left this archive when it was interrupted.
 pub fn is_checkpoint(name: &str) -> bool {
     name.contains(".checkpoint")
 }
@@ -40,23 +40,23 @@ pub fn is_checkpoint(name: &str) -> bool {
 const BESIDE: &str = ".beside";
 const NEW: &str = ".new";
 
-/// The name of an archive that could not take the place of the archive `name`; `number` counts from 1.
+/// The name of an archive that could not take the name `name`; `number` counts from 1.
 pub fn beside(name: &str, number: usize) -> String {
     numbered(name, BESIDE, number)
 }
 
-/// The name of the archive that this one stands beside.
+/// The name of the archive that this one is beside.
 pub fn is_beside(name: &str) -> Option<&str> {
     without_number(name, BESIDE)
 }
 
-/// The name of an archive until the archive `name`, which it replaces, is gone; `number` counts from 1. It
-/// is no date, so that nothing prunes it.
+/// The temporary name of an archive that replaces the archive `name`, until that one is deleted;
+/// `number` counts from 1. It is not a date, so it is never pruned.
 pub fn in_the_making(name: &str, number: usize) -> String {
     numbered(name, NEW, number)
 }
 
-/// The name of the archive that this one was made to replace.
+/// The name of the archive that this one replaces.
 pub fn is_in_the_making(name: &str) -> Option<&str> {
     without_number(name, NEW)
 }

@@ -1,15 +1,15 @@
-//! How a person names a volume: by its path as `list` prints it, or by its name alone.
+//! How a person names a volume: by its path as `list` prints it, or only by its name.
 
 use borg_repository::ItemPath;
 
 use super::volumes;
 use crate::error::{Error, Result};
 
-/// The paths that `wanted` may stand for, the likeliest first: as it is written (a leading `/` is
-/// ignored), and as the name of a volume (`tank/qubes/work/private`).
+/// The paths that `wanted` may stand for, the most likely first: the path as it is written (a
+/// leading `/` is ignored), and the path of the volume with this name (`tank/qubes/work/private`).
 ///
 /// # Errors
-/// When it is no path that an archive can hold, or is empty.
+/// When `wanted` is empty, or is not a path that an archive can hold.
 pub fn candidates(wanted: &[u8]) -> Result<[ItemPath; 2]> {
     let label = wanted.escape_ascii();
     let path = |bytes: &[u8]| {

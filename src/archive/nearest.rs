@@ -1,11 +1,11 @@
-//! The names nearest to one that no archive has.
+//! Suggests names that are near to one that no archive has.
 
 use chrono::{Local, NaiveDate, NaiveDateTime, TimeZone};
 
 use super::name::{Archive, date_name, is_checkpoint};
 
-/// Up to two names: for a date those before and after it, by their names or else by when they
-/// were begun; otherwise the most alike.
+/// Up to two names. For a date: the archives before and after it, by their names or their start.
+/// Otherwise: the most similar names.
 pub fn nearest(name: &str, archives: &[Archive]) -> Vec<String> {
     let mut archives: Vec<&Archive> = archives.iter().filter(|a| !is_checkpoint(&a.name)).collect();
     if !is_dated(name) {
@@ -13,7 +13,7 @@ pub fn nearest(name: &str, archives: &[Archive]) -> Vec<String> {
         archives.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
         return archives.into_iter().take(2).map(|a| a.name.clone()).collect();
     }
-    // A day that no calendar has (2026-11-31) still has neighbours: dates as text sort as dates do.
+    // A day that does not exist (2026-11-31) still has neighbours, because dates sort as text.
     let by_name = archives.iter().any(|archive| is_dated(&archive.name));
     let key = |archive: &Archive| match by_name {
         true => archive.name.clone(),
@@ -26,7 +26,7 @@ pub fn nearest(name: &str, archives: &[Archive]) -> Vec<String> {
     before.into_iter().chain(archives.get(at).copied()).map(|a| a.name.clone()).collect()
 }
 
-/// The day here on which it was begun.
+/// The local day on which the archive was begun.
 pub fn begun_on(archive: &Archive) -> Option<NaiveDate> {
     let start = NaiveDateTime::parse_from_str(&archive.start, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
     Some(Local.from_utc_datetime(&start).date_naive())
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn archives_without_dates_in_their_names_are_ordered_by_when_they_began() {
-        // They began on the 11th, 13th and 15th.
+        // These began on the 11th, 13th and 15th.
         let names = ["ccccc", "a", "bbb"];
         assert_eq!(nearest_of("2026-11-12", &names), ["a", "bbb"]);
         assert_eq!(nearest_of("2026-11-14", &names), ["bbb", "ccccc"]);

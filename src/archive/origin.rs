@@ -1,4 +1,4 @@
-//! Where an archive comes from: what borg keeps of it, and its mark.
+//! The origin of an archive: what borg stores about it, and its mark.
 
 use std::collections::HashSet;
 
@@ -7,22 +7,23 @@ use serde::{Deserialize, Serialize};
 use super::mark::{Mark, digest, digest_of_all, place, shown_place, token};
 use super::name::Archive;
 
-/// What an archive says of where it comes from.
+/// Where an archive comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// As borg has it: without the domain.
+    /// The host as borg stores it: without the domain.
     pub host: String,
     pub mark: Option<Mark>,
-    /// The paths that borg was given, where no mark says them: `/boot`.
+    /// The paths in borg's command line (`/boot`), if there is no mark.
     paths: Vec<String>,
-    /// How many files are missing in it since they could not be read; only the machine that made it
-    /// remembers that.
+    /// How many files are missing because they could not be read. Only the machine that made the
+    /// archive remembers this number.
     #[serde(default)]
     pub unread: u64,
 }
 
 impl Origin {
-    /// `command_line` is that of the borg that made it: a checkpoint has no comment, but that.
+    /// `command_line` is that of the borg that made the archive. A checkpoint has no comment, but a
+    /// command line.
     pub fn new(host: String, comment: &str, command_line: &[String]) -> Origin {
         let mark =
             Mark::find(comment).or_else(|| command_line.iter().rev().find_map(|word| Mark::find(word)));
@@ -30,12 +31,13 @@ impl Origin {
         Origin { host, mark, paths, unread: 0 }
     }
 
-    /// Of an archive that we have just made.
+    /// The origin of an archive that we have just made.
     pub fn ours(host: String, mark: Mark, unread: u64) -> Origin {
         Origin { host, mark: Some(mark), paths: Vec::new(), unread }
     }
 
-    /// Whether it says nothing of itself, as an archive that cannot be read: borg keeps a host with each.
+    /// Whether nothing is known, because the archive cannot be read: borg stores a host in every
+    /// archive.
     pub fn is_unknown(&self) -> bool {
         *self == Origin::default()
     }
@@ -47,7 +49,7 @@ impl Origin {
         }
     }
 
-    /// Those of `places` that it is not known to hold.
+    /// Those of `places` that the archive is not known to hold.
     pub fn lacks<'a>(&self, places: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
         let roots: HashSet<String> = self.roots().into_iter().collect();
         let tokens: Vec<String> = places.iter().map(|place| token(place)).collect();
@@ -57,8 +59,8 @@ impl Origin {
         if roots.contains(&digest_of_all(tokens)) { Vec::new() } else { lacks }
     }
 
-    /// The places that it holds and that are not among `roots`, for people. A place that only its
-    /// digest is known of has no name.
+    /// The places that the archive holds and that are not among `roots`, for people. A place with
+    /// only a digest has no name.
     pub fn besides(&self, roots: &[Vec<u8>]) -> Vec<String> {
         let tokens: Vec<String> = roots.iter().map(|root| token(root)).collect();
         let mut known: HashSet<String> = tokens.iter().map(|token| digest(token)).collect();
@@ -72,13 +74,13 @@ impl Origin {
         self.roots().into_iter().filter(unknown).map(name).collect()
     }
 
-    /// The names of all places that it holds; `None` when that is not known.
+    /// The names of all places that the archive holds; `None` if they are not known.
     pub fn held(&self) -> Option<Vec<String>> {
         let mark = self.mark.as_ref()?;
         mark.roots.iter().map(|token| place(token).map(|place| shown_place(&place))).collect()
     }
 
-    /// Who made it, for people.
+    /// The maker, for people.
     pub fn maker(&self) -> String {
         let host =
             if self.host.is_empty() { "an unknown host".into() } else { format!("host {}", self.host) };
@@ -89,7 +91,7 @@ impl Origin {
     }
 }
 
-/// The paths after `::NAME` in a command line of `borg create`, from the root.
+/// The paths after `::NAME` in a command line of `borg create`, relative to the root.
 fn paths_of(command_line: &[String]) -> Vec<String> {
     let after = command_line.iter().skip_while(|word| !word.contains("::")).skip(1);
     let path = |word: &String| {
@@ -100,7 +102,7 @@ fn paths_of(command_line: &[String]) -> Vec<String> {
     after.filter(|word| !word.starts_with('-')).map(path).collect()
 }
 
-/// An archive with where it comes from.
+/// An archive with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub archive: Archive,

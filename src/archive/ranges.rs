@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Sorts `ranges` and makes one of those that touch.
+/// Sorts `ranges`, and joins those that touch.
 pub fn merge(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);
@@ -16,14 +16,14 @@ pub fn merge(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     merged
 }
 
-/// What `range` has in common with `ranges`, which are [merged](merge).
+/// The parts of `range` that are in `ranges`, which must be [merged](merge).
 pub fn common(ranges: &[Range<u64>], range: &Range<u64>) -> Vec<Range<u64>> {
     let first = ranges.partition_point(|r| r.end <= range.start);
     let met = ranges[first..].iter().take_while(|r| r.start < range.end);
     met.map(|r| r.start.max(range.start)..r.end.min(range.end)).collect()
 }
 
-/// How many bytes `ranges` have, which are [merged](merge).
+/// The number of bytes in `ranges`, which must be [merged](merge).
 pub fn length(ranges: &[Range<u64>]) -> u64 {
     ranges.iter().map(|range| range.end - range.start).sum()
 }

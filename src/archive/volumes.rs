@@ -1,26 +1,26 @@
-//! Where archives have volumes: `dev/zvol/tank/v`, the path of their devices.
+//! Where archives have volumes: at the paths of their devices, such as `dev/zvol/tank/v`.
 
 use borg_repository::ItemPath;
 
-/// Where ZFS shows its volumes on a machine.
+/// The directory of volumes on a machine.
 pub const DEVICES: &str = "/dev/zvol";
 /// The same directory in an archive.
 pub const DIRECTORY: &[u8] = DEVICES.as_bytes().split_at(1).1;
-/// The file in it that says what the datasets were. No pool can have this name.
+/// The file in it that describes the datasets. No pool can have this name.
 pub const DATASET_LIST: &str = ".borg-offsite-backup.json";
 
-/// The path of a volume, or of what else stands in the directory.
+/// The path of a volume, or of something else in the directory.
 pub fn path_of(name: &[u8]) -> Vec<u8> {
     [DIRECTORY, name].join(&b'/')
 }
 
-/// The name of the volume (`tank/v`) whose bytes an archive has at `path`.
+/// The name (`tank/v`) of the volume whose bytes an archive has at `path`.
 pub fn name_of(path: &[u8]) -> Option<&[u8]> {
     let name = path.strip_prefix(DIRECTORY)?.strip_prefix(b"/")?;
     (!name.is_empty() && name != DATASET_LIST.as_bytes()).then_some(name)
 }
 
-/// Whether the directory `path` is the one of the volumes, or in it.
+/// Whether the directory `path` is that of the volumes, or inside it.
 pub fn has_volumes(path: &[u8]) -> bool {
     path.strip_prefix(DIRECTORY).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

@@ -1,18 +1,18 @@
-//! An archive that stands, as borg describes it.
+//! A complete archive, as borg describes it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What borg counted; sizes in bytes.
+/// What borg counted; sizes are in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Of all that was looked at.
+    /// Everything that was read or found unchanged.
     pub original_size: u64,
-    /// Of the same, compressed.
+    /// The same, compressed.
     pub compressed_size: u64,
-    /// What came new into the repository.
+    /// New data in the repository.
     pub deduplicated_size: u64,
     /// Regular files.
     #[serde(rename = "nfiles")]
@@ -29,54 +29,54 @@ impl Statistics {
     }
 }
 
-/// An archive that stands.
+/// A complete archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Archived {
     /// 64 hex digits.
     pub id: String,
-    /// When it was started, in UTC, as in `borg list`.
+    /// The start in UTC, as in `borg list`.
     pub start: String,
     /// When it was complete, ...
     pub end: String,
-    /// ... and the repository changed with it.
+    /// ... and when the repository changed with it.
     pub modified: String,
-    /// `None`: borg made it, and failed before it printed them.
+    /// `None` if borg made the archive, and failed before it printed them.
     pub statistics: Option<Statistics>,
     pub warnings: Warnings,
-    /// Directories that a CACHEDIR.TAG keeps out.
+    /// The number of directories that a CACHEDIR.TAG kept out.
     pub caches: u64,
 }
 
 impl Archived {
-    /// What was made again as `again`, which was read without a word of what happened.
+    /// The description of an archive that was made again as `again`, without reports of events.
     pub fn known_as(self, again: Archived) -> Archived {
         let Archived { statistics, warnings, caches, .. } = self;
         Archived { statistics, warnings, caches, ..again }
     }
 }
 
-/// What became of the archives of a day.
+/// The changes to the archives of a day.
 #[derive(Debug, Default)]
 pub struct Placed {
-    /// The new archive's.
+    /// The name of the new archive.
     pub name: String,
     /// The archive that could not be replaced; the new one has a name of its own.
     pub kept: Option<String>,
-    /// The name that the archive should have, and has not.
+    /// The name that the archive should have, but does not.
     pub misnamed: Option<String>,
-    /// Archives that had to make room.
+    /// Archives that were deleted to make room.
     pub deleted: Vec<String>,
-    /// How long all of it took; zero when it failed.
+    /// How long it took; zero if it failed.
     pub took: Duration,
 }
 
-/// How often borg warned while it made an archive.
+/// The number of borg's warnings about an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Warnings {
     pub all: u64,
-    /// Those of `all` that say that a file changed while it was read.
+    /// Of these, files that changed while they were read.
     pub changed: u64,
-    /// Those that say that something could not be read, and is therefore not in the archive.
+    /// Of these, files that could not be read, and are therefore missing in the archive.
     pub unread: u64,
 }
 
@@ -95,7 +95,7 @@ pub struct Made {
     pub id: String,
     pub start: String,
     pub end: String,
-    /// Told by `info` alone.
+    /// Only `info` returns it.
     #[serde(default)]
     pub comment: String,
     pub stats: Statistics,
@@ -106,7 +106,7 @@ struct Repository {
     last_modified: String,
 }
 
-/// Of `create --json`: the archive, and when the repository changed with it.
+/// The result of `create --json`: the archive, and when the repository changed with it.
 pub fn parse_made(json: &[u8]) -> serde_json::Result<(Made, String)> {
     #[derive(Deserialize)]
     struct Report {
@@ -117,7 +117,7 @@ pub fn parse_made(json: &[u8]) -> serde_json::Result<(Made, String)> {
     Ok((report.archive, report.repository.last_modified))
 }
 
-/// The same of `info --json` of one archive.
+/// The same from `info --json` of one archive.
 pub fn parse_found(json: &[u8]) -> serde_json::Result<(Made, String)> {
     #[derive(Deserialize)]
     struct Report {

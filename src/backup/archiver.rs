@@ -1,4 +1,4 @@
-//! `borg create` on the staged tree: the call, its progress, and the archive that it made.
+//! `borg create` on the staged tree: the call, its progress, and the resulting archive.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -23,20 +23,20 @@ use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 use crate::tools::borg::{self, Borg, Level, Line};
 
-/// So much work at most, in seconds, is lost when the connection to the server drops; borg's own
-/// default is half an hour.
+/// The most work, in seconds, that a dropped connection can cost; borg's own default is half an
+/// hour.
 const CHECKPOINT_INTERVAL: &str = "300";
 
-/// Makes archives of one tree.
+/// Makes archives of a tree.
 pub struct Archiver<'a> {
     pub planned: &'a Planned<'a>,
     /// The root of the archive.
     pub tree: &'a Path,
-    /// What borg is given of it, relative to `tree`.
+    /// The paths for borg, relative to `tree`.
     pub paths: Vec<OsString>,
-    /// No path is followed into another file system.
+    /// Whether borg stays on one file system per path.
     pub one_file_system: bool,
-    /// Warnings of the tries that failed: one of them may have made the archive nevertheless.
+    /// The warnings of failed attempts, because one of them may have made the archive nevertheless.
     pub tried: Cell<Warnings>,
 }
 
@@ -44,7 +44,7 @@ impl Archiver<'_> {
     /// Makes the archive `name`.
     ///
     /// # Errors
-    /// What borg said, explained; then there is no such archive, or it was there before.
+    /// The failure of borg, explained. Then there is no such archive, or it existed before.
     pub fn archive(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Archived> {
         let (options, comment) = with_comment(&self.planned.job.options.borg_options, &self.planned.mark);
         let mut command = self.command()?.args(["--json", "--progress"]);
@@ -73,11 +73,11 @@ impl Archiver<'_> {
         })
     }
 
-    /// The archive `name`, if it is of this run: of an archive that is whole while only the answer
-    /// got lost.
+    /// The archive `name`, if this run made it: the archive may be complete if only the answer was
+    /// lost.
     ///
     /// # Errors
-    /// When it is another one; else what borg said, explained.
+    /// When it is another archive; otherwise the failure of borg, explained.
     pub fn find(&self, name: &str) -> Result<Archived> {
         let doing = format!("look at the archive {name}");
         let command = self.planned.borg.command("info", self.planned.job.options.lock_wait)?.arg("--json");
@@ -92,7 +92,7 @@ impl Archiver<'_> {
         Ok(Archived { id, start, end, modified, statistics: Some(stats), warnings, caches: 0 })
     }
 
-    /// The same by the list of archives, which takes no cache of borg's. Figures it has none.
+    /// The same from the list of archives, which does not need borg's cache. It has no statistics.
     ///
     /// # Errors
     /// As [`Archiver::find`].
@@ -112,7 +112,7 @@ impl Archiver<'_> {
     /// Lists what would be archived, and makes nothing.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn rehearse(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Warnings> {
         let command =
             self.command()?.args(["--dry-run", "--list"]).args(&self.planned.job.options.borg_options);
@@ -144,7 +144,7 @@ impl Archiver<'_> {
         Ok(command)
     }
 
-    /// Whether the user asked borg for a list.
+    /// Whether the user asked borg for a list of files.
     fn lists(&self) -> bool {
         self.planned.job.options.borg_options.iter().any(|option| {
             option.to_str().is_some_and(|o| o.starts_with("--list") || o.starts_with("--filter"))
@@ -200,7 +200,7 @@ impl Archiver<'_> {
     }
 }
 
-/// The user's options without a comment, and one that holds it and the mark.
+/// The user's options without a comment, and the option with this comment and the mark.
 fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) {
     let (mut rest, mut comment) = (Vec::new(), OsString::from("--comment="));
     let mut words = options.iter();
@@ -209,7 +209,7 @@ fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) 
             Some(at) => (&word.as_bytes()[..at], Some(OsStr::from_bytes(&word.as_bytes()[at + 1..]))),
             None => (word.as_bytes(), None),
         };
-        // borg takes it shortened, too.
+        // borg also accepts abbreviated options.
         if !(name.starts_with(b"--comm") && b"--comment".starts_with(name)) {
             rest.push(word.clone());
             continue;
@@ -227,14 +227,14 @@ fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) 
 fn tell(line: &Line, monitor: &dyn Monitor) {
     match line {
         Line::Message { level: Level::Warning, text, .. } => monitor.tell(Event::Warning(text)),
-        // The last one of a run has no figures.
+        // The last progress message has no figures.
         Line::Progress(progress) if progress.original_size > 0 => monitor.tell(Event::Progress(progress)),
         Line::File { status, path } => monitor.tell(Event::File { status: *status, path }),
         _ => {}
     }
 }
 
-/// The error of a failed `create`, with what only `create` knows besides.
+/// The error of a failed `create`, with causes that only `create` has.
 fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
     let any_message = |wanted: &dyn Fn(Option<&str>, &str) -> bool| {
         lines.iter().any(|l| matches!(l, Line::Message { id, text, .. } if wanted(id.as_deref(), text)))
@@ -259,7 +259,7 @@ fn explain(borg: &Borg, name: &str, ended: Ended, lines: &[Line]) -> Error {
     error
 }
 
-/// The error for an archive that is there before it is made.
+/// The error if the archive exists already.
 pub fn exists_already(repository: &str, name: &str) -> Error {
     Error::new(Kind::Exists, format!("there is an archive {name} in {repository} already"))
         .hint("`--if-exists replace` makes a new one and then removes the old one")

@@ -1,5 +1,5 @@
-//! The bookmark that each archive leaves on each of its datasets. It takes no space, and from it ZFS knows
-//! later what was written since. It is removed together with its archive.
+//! The bookmark that each archive leaves on each of its datasets. It takes no space, and ZFS can
+//! later tell what was written since. It is removed together with its archive.
 
 use super::plan::Plan;
 use super::snapshot_set::SnapshotSet;
@@ -8,16 +8,16 @@ use crate::tools::zfs::{self, Mark};
 
 const PREFIX: &str = "borg-offsite-backup";
 
-/// A short name of a repository, so that the bookmarks for one are not taken for those of another.
+/// A short tag of a repository, which distinguishes its bookmarks from those of others.
 pub fn repository_tag(repository: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, repository);
     digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bookmarks the snapshots of `set` for `archive`; `before` are all bookmarks that there are.
+/// Bookmarks the snapshots of `set` for `archive`. `before` are all existing bookmarks.
 ///
 /// # Errors
-/// When ZFS refuses one; the others may be missing, too.
+/// When ZFS refuses one; others may then be missing, too.
 pub fn make(set: &SnapshotSet, plan: &Plan, tag: &str, archive: &str, before: &[Mark]) -> Result<()> {
     for dataset in plan.datasets() {
         let name = format!("{}#{}", dataset.name, suffix(tag, archive));
@@ -29,10 +29,10 @@ pub fn make(set: &SnapshotSet, plan: &Plan, tag: &str, archive: &str, before: &[
     Ok(())
 }
 
-/// Removes the bookmarks of archives of this repository that `exists` does not know.
+/// Removes the bookmarks of archives of this repository that do not exist according to `exists`.
 ///
 /// # Errors
-/// The first that cannot be removed.
+/// The first bookmark that cannot be removed.
 pub fn prune(tag: &str, all: &[Mark], exists: impl Fn(&str) -> bool) -> Result<()> {
     let gone = all.iter().filter(|mark| archive_of(&mark.name, tag).is_some_and(|archive| !exists(archive)));
     gone.map(|mark| zfs::destroy(&mark.name)).fold(Ok(()), Result::and)
@@ -42,7 +42,7 @@ fn suffix(tag: &str, archive: &str) -> String {
     format!("{PREFIX}-{tag}-{archive}")
 }
 
-/// The archive that a bookmark was made for, if it is one of the repository `tag`.
+/// The archive of a bookmark, if it belongs to the repository with this `tag`.
 fn archive_of<'a>(bookmark: &'a str, tag: &str) -> Option<&'a str> {
     let (_, name) = bookmark.split_once('#')?;
     name.strip_prefix(PREFIX)?.strip_prefix('-')?.strip_prefix(tag)?.strip_prefix('-')

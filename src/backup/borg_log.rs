@@ -1,26 +1,26 @@
-//! What `borg create` logs: its warnings, counted, and what explains a failure.
+//! Reads the log of `borg create`: counts its warnings, and keeps what explains a failure.
 
 use super::archived::Warnings;
 use crate::tools::borg::{Level, Line};
 
-/// What was seen of borg's log.
+/// What was found in borg's log.
 #[derive(Default)]
 pub struct Seen {
-    /// By the exit code.
+    /// According to the exit code.
     pub warned: bool,
     pub warnings: Warnings,
     pub caches: u64,
     /// The last messages that explain a failure.
     pub lines: Vec<Line>,
-    /// Python gave up on borg, as on an exclude pattern that is no regular expression. Its exit
-    /// code is then 1, which elsewhere stands for warnings.
+    /// Python aborted borg, for example because of an exclude pattern that is not a regular
+    /// expression. The exit code is then 1, which otherwise means warnings.
     pub crashed: bool,
 }
 
 impl Seen {
     const KEPT_LINES: usize = 200;
 
-    /// Takes a line; `true` if the user should see it.
+    /// Adds a line; returns whether the user should see it.
     pub fn take(&mut self, line: &Line) -> bool {
         if let Line::Message { text, .. } = line
             && (self.crashed || text == "Traceback (most recent call last):")
@@ -31,7 +31,7 @@ impl Seen {
         match line {
             Line::Message { level: Level::Warning, text, .. } => {
                 self.warnings.all += 1;
-                // Names of files stand in the text, too, and may say anything.
+                // The text may contain names of files, which may contain anything.
                 match text.ends_with(CHANGED) {
                     true => self.warnings.changed += 1,
                     false => self.warnings.unread += u64::from(says_unread(text)),
@@ -47,7 +47,7 @@ impl Seen {
         true
     }
 
-    /// Of a traceback only the exception, the first line that is not indented, explains anything.
+    /// Of a traceback, only the exception is useful: the first line that is not indented.
     fn trace(&mut self, line: &Line, text: &str) {
         if !self.crashed {
             self.crashed = true;
@@ -57,7 +57,7 @@ impl Seen {
         }
     }
 
-    /// The exit code decides: what ssh or a shell says in passing warns of nothing.
+    /// The exit code decides: messages of ssh or a shell alone are not warnings.
     pub fn warnings(&self) -> Warnings {
         match self.warned {
             true => Warnings { all: self.warnings.all.max(1), ..self.warnings },
@@ -66,11 +66,11 @@ impl Seen {
     }
 }
 
-/// Every borg ends the line about a file that changed while it was read in this way.
+/// Every version of borg ends the line about a file that changed while it was read like this.
 const CHANGED: &str = ": file changed while we backed it up";
 
-/// Whether borg says that it could not read something: with the number of an error of the system at the
-/// end, as all borgs write it, and not because it was gone or had become something else.
+/// Whether borg reports that it could not read something. All versions of borg write the number of
+/// a system error at the end. Files that vanished or changed their type do not count.
 fn says_unread(text: &str) -> bool {
     const VANISHED: [i32; 4] = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::ESTALE];
     let errno = text.match_indices("[Errno ").find_map(|(at, begin)| {
@@ -80,14 +80,14 @@ fn says_unread(text: &str) -> bool {
     errno.is_some_and(|errno| !VANISHED.contains(&errno))
 }
 
-/// Whether it is what Python writes after an error's number: the meaning, and maybe the file as a literal.
-/// What stands in the name of a file is followed by more than that.
+/// Whether this is the rest of a Python error after its number: the message, and possibly the file
+/// as a literal. In the name of a file, more would follow.
 fn is_end_of_error(rest: &str) -> bool {
     let (meaning, file) = rest.split_once(": ").map_or((rest, None), |(meaning, file)| (meaning, Some(file)));
     !meaning.contains(['[', '\'', '"']) && file.is_none_or(is_literal)
 }
 
-/// Whether all of it is one text, or the number of a descriptor, as Python writes them.
+/// Whether the text is one string literal, or the number of a descriptor, as Python writes them.
 fn is_literal(text: &str) -> bool {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return true;

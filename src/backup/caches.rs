@@ -8,15 +8,16 @@ use std::path::Path;
 use crate::tools::borg::Line;
 
 const TAG: &str = "CACHEDIR.TAG";
-/// What a tag must begin with: <https://bford.info/cachedir/>
+/// The beginning of a tag: <https://bford.info/cachedir/>
 const SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
-/// borg's sign for what it leaves out.
+/// borg's status for what it leaves out.
 const LEFT_OUT: char = 'x';
 
-/// What borg is asked to list for [`is_cache`].
+/// The list that borg must print for [`is_cache`].
 pub const LISTED: [&str; 3] = ["--list", "--filter", "x"];
 
-/// The directory that borg left out, if it is one with a tag: what a pattern keeps out borg lists, too.
+/// The directory that borg left out, if it has a tag: borg also lists directories that a pattern
+/// excludes.
 pub fn left_out<'a>(line: &'a Line, tree: &Path) -> Option<&'a str> {
     match line {
         Line::File { status: LEFT_OUT, path } => is_cache(&tree.join(path)).then_some(path),
@@ -26,7 +27,7 @@ pub fn left_out<'a>(line: &'a Line, tree: &Path) -> Option<&'a str> {
 
 fn is_cache(dir: &Path) -> bool {
     let mut options = File::options();
-    // A pipe of that name must not hold us up.
+    // Opening a pipe with this name must not block.
     let tag = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(dir.join(TAG));
     let mut begin = [0; SIGNATURE.len()];
     tag.and_then(|mut tag| tag.read_exact(&mut begin)).is_ok() && begin == SIGNATURE

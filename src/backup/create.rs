@@ -1,4 +1,4 @@
-//! One backup from its beginning to its end: planned, frozen, staged, archived, pruned.
+//! A backup from beginning to end: planned, frozen, staged, archived, pruned.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use crate::process::interrupt;
 use crate::tools::borg::Need;
 use crate::tools::identity;
 
-/// Makes today's archive. To be called from the main thread, with [`interrupt::heed`] done.
+/// Makes today's archive. Must be called from the main thread, after [`interrupt::heed`].
 pub fn create(config: &Config, options: &Options, hooks: &Hooks<'_>, monitor: &Arc<dyn Monitor>) -> Report {
     let (begun, clock) = (Local::now(), Instant::now());
     let identity = &identity::of(config);
@@ -50,7 +50,7 @@ fn attempt(job: &Job<'_>, report: &mut Report) -> Result<Outcome> {
     outcome
 }
 
-/// Lets one run at a time go on, and removes what killed ones left.
+/// Waits for other runs, and removes what killed runs left.
 fn lock(job: &Job<'_>) -> Result<RunLock> {
     let wait = job.options.lock_wait;
     let waiting = |run: Option<&LockHolder>| job.tell(Event::Waiting { run, wait });
@@ -67,7 +67,7 @@ fn lock(job: &Job<'_>) -> Result<RunLock> {
 
 fn back_up(planned: &Planned<'_>, report: &mut Report) -> Result<Outcome> {
     let Planned { job, plan, borg, .. } = planned;
-    // After a start of the machine the network may not be up yet.
+    // After a boot, the network may not be up yet.
     let _preflight = job.retry(|| borg.preflight("back up", Need::Repository, false))?;
     let (paths, volumes) = (plan.file_systems(), plan.volumes().count());
     job.tell(Event::Begun { repository: borg.repository(), name: &report.name, paths, volumes });
@@ -97,7 +97,7 @@ fn back_up(planned: &Planned<'_>, report: &mut Report) -> Result<Outcome> {
     Ok(Outcome::Made(prune(planned, &existing, report)))
 }
 
-/// Notes what of the plan the archive that is there already does not hold.
+/// Notes which parts of the plan the existing archive does not hold.
 fn compare(planned: &Planned<'_>, today: &Listed, report: &mut Report) {
     let lacks = today.origin.lacks(&report.places);
     let held = planned.plan.held().into_iter();
@@ -140,8 +140,8 @@ fn before_hook(job: &Job<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Also when the run did not come as far as [`before_hook`], since one before it may have been killed
-/// between the two.
+/// Also if the run did not come as far as [`before_hook`], because an earlier run may have been
+/// killed between the two.
 fn after_hook(job: &Job<'_>, report: &Report, outcome: &Result<Outcome>) {
     if job.options.dry_run || matches!(outcome, Ok(Outcome::Skipped(_))) {
         return;

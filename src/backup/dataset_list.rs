@@ -1,4 +1,4 @@
-//! The dataset list, made of what is backed up.
+//! Makes the dataset list of a backup.
 
 use super::plan::{Plan, PlanSource};
 use super::snapshot_set::SnapshotSet;

@@ -7,15 +7,15 @@ use crate::error::Result;
 
 pub struct Existing {
     pub listed: Vec<Listed>,
-    /// That of today; it is ours.
+    /// Today's archive, which is ours.
     pub today: Option<Listed>,
 }
 
 impl Existing {
-    /// Lists them; `today` is the name that the new archive is to have.
+    /// Lists them. `today` is the name of the new archive.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn list(planned: &Planned<'_>, today: &str) -> Result<Existing> {
         let listed = planned.job.retry(|| planned.borg.listed(planned.job.options.lock_wait))?;
         let today = whose::find(&listed, today).cloned();
@@ -31,7 +31,7 @@ impl Existing {
         (1..).map(name).find(|name| self.find(name).is_none()).unwrap_or_default()
     }
 
-    /// Archives that this run deleted.
+    /// Removes the archives that this run deleted from the list.
     pub fn forget(&mut self, deleted: &[String]) {
         self.listed.retain(|listed| !deleted.contains(&listed.archive.name));
     }

@@ -1,4 +1,4 @@
-//! A run in JSON, for the commands around the backup and for readers of `create --json`.
+//! A run as JSON, for hooks and for `create --json`.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::archived::Statistics;
 use super::report::{Outcome, Report};
 use crate::error::{Error, Result};
 
-/// Which backup, and its numbers as far as they are known.
+/// The names and numbers of the backup, as far as they are known.
 pub(super) fn numbers(report: &Report) -> Map<String, Value> {
     let seconds = report.phases().map(|(phase, time)| (phase.to_owned(), time.as_secs_f64().into()));
     let answer = json!({
@@ -29,7 +29,7 @@ pub(super) fn numbers(report: &Report) -> Map<String, Value> {
     answer
 }
 
-/// What became of the backup: `outcome`, and `error` with its hints where there is one.
+/// The outcome of the backup: `outcome`, and `error` with its hints if there is one.
 pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 4] {
     let (name, error) = match outcome {
         Ok(Outcome::Made(retention)) => ("made", retention.as_ref().err()),
@@ -46,7 +46,7 @@ pub(super) fn outcome(outcome: &Result<Outcome>) -> [(String, Value); 4] {
 }
 
 impl Report {
-    /// All of it, as `create --json` prints it.
+    /// Everything, as `create --json` prints it.
     pub fn json(&self, exit_code: u8) -> Value {
         let pruned = match &self.outcome {
             Ok(Outcome::Made(Ok(retention)) | Outcome::Skipped(Ok(retention))) => retention.removed(),

@@ -1,4 +1,4 @@
-//! The second step of a run: its datasets as they were at one time, and what is shown and remembered of them.
+//! The second step of a run: the datasets at one moment, and what is shown and remembered of them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,26 +20,26 @@ use crate::archive::volumes;
 use crate::error::Result;
 use crate::tools::zfs::{self, Dataset, DatasetKind, Mark, names};
 
-/// The snapshot set of a run. Dropped, it is removed.
+/// The snapshot set of a run. Dropping it removes the snapshots.
 pub struct Frozen<'a> {
     planned: &'a Planned<'a>,
-    /// Until it is staged. It has devices of the set open, so it goes first.
+    /// Until it is staged. It keeps devices of the set open, so it is dropped first.
     tree: Option<VolumeTree>,
     set: SnapshotSet,
     times: Times,
     bookmarks: Vec<Mark>,
     /// Bytes of volumes that were read, ...
     read: Arc<AtomicU64>,
-    /// ... and that there are.
+    /// ... and the size of all volumes.
     size: u64,
 }
 
 impl<'a> Frozen<'a> {
-    /// Takes the snapshots of all datasets for the archive `name`, and prepares what is shown of the volumes;
-    /// `None` without datasets.
+    /// Takes the snapshots of all datasets for the archive `name`, and prepares the files for the
+    /// volumes; `None` without datasets.
     ///
     /// # Errors
-    /// When ZFS refuses; what was made is removed.
+    /// When ZFS refuses; then everything is removed again.
     pub fn take(planned: &'a Planned<'a>, name: &str) -> Result<Option<Frozen<'a>>> {
         let plan = &planned.plan;
         if plan.datasets().next().is_none() {
@@ -57,7 +57,7 @@ impl<'a> Frozen<'a> {
         Ok(Some(frozen))
     }
 
-    /// The volumes and the dataset list, as borg will see them.
+    /// The volumes and the dataset list, as borg sees them.
     fn show(&mut self, devices: Vec<(File, u64)>, name: &str) -> Result<VolumeTree> {
         let plan = &self.planned.plan;
         let mut files = Vec::new();
@@ -71,7 +71,7 @@ impl<'a> Frozen<'a> {
             let content = StagedContent::Device(device, size);
             files.push(StagedFile { path: volume.name.clone(), inode: inodes.inode(volume), time, content });
         }
-        // borg leaves the newest file of a run out of its files cache: let it be this one.
+        // borg leaves the newest file of a run out of its files cache: this should be the one.
         let newest = files.iter().map(|file| file.time).max().unwrap_or_default();
         let content = StagedContent::Bytes(dataset_list::dataset_list(plan, &self.set, name)?);
         let time = now().max(newest + 1);
@@ -83,16 +83,16 @@ impl<'a> Frozen<'a> {
         &self.set
     }
 
-    /// What is to be mounted at `dev/zvol`; empty the second time.
+    /// The tree for `dev/zvol`; empty the second time.
     pub fn tree(&mut self) -> VolumeTree {
         self.tree.take().unwrap_or_else(|| VolumeTree::new(Vec::new()))
     }
 
-    /// Removes snapshots and clones, of which nothing may be open. A bookmark of each dataset stays for
-    /// `archive`, so that the next run knows what changed since.
+    /// Removes snapshots and clones, which nothing may use any more. Each dataset keeps a bookmark
+    /// for `archive`, so that the next run knows what changed since.
     ///
     /// # Errors
-    /// The first that could not be removed or marked; the others are.
+    /// The first that could not be removed or bookmarked; the others were.
     pub fn thaw(self, archive: &str) -> Result<()> {
         let Planned { job, plan, .. } = self.planned;
         if self.size > 0 {
@@ -107,7 +107,7 @@ impl<'a> Frozen<'a> {
     }
 }
 
-/// What a dry run shows of the volumes.
+/// The files for volumes in a dry run.
 pub fn rehearsed(plan: &Plan) -> VolumeTree {
     let inodes = Inodes::of(plan);
     let files = plan.volumes().map(|volume| {
@@ -121,7 +121,7 @@ pub fn rehearsed(plan: &Plan) -> VolumeTree {
     VolumeTree::new(files.collect())
 }
 
-/// How many datasets there are in each pool.
+/// The number of datasets in each pool.
 fn pools(plan: &Plan) -> Vec<(String, usize)> {
     let mut pools: Vec<(String, usize)> = Vec::new();
     for dataset in plan.datasets() {
@@ -133,8 +133,9 @@ fn pools(plan: &Plan) -> Vec<(String, usize)> {
     pools
 }
 
-/// The inodes of volumes: their guids, which a rename does not change. Two volumes have the same one after
-/// `zpool split`, or where disks were copied; then neither is taken for what was archived of the other.
+/// The inodes of volumes: their guids, which survive renaming. After `zpool split`, or if disks
+/// were copied, two volumes may have the same guid. Then both get other inodes, so that neither is
+/// mistaken for the archived one.
 struct Inodes(BTreeMap<u64, usize>);
 
 impl Inodes {
@@ -157,7 +158,7 @@ impl Inodes {
     }
 }
 
-/// Nanoseconds since 1970.
+/// In nanoseconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

@@ -1,5 +1,5 @@
-//! The user's own commands around a backup. Each gets on its standard input, in JSON, what is
-//! known by then, and each has a deadline.
+//! Runs the user's commands around a backup. Each gets what is known so far as JSON on its standard
+//! input, and each has a deadline.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,21 +13,21 @@ use crate::config::{Config, Hook, Hooks as Set};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Mounts, interrupt};
 
-/// What a hook said last goes into the error, so many lines of it.
+/// The number of lines of a hook's output that an error shows.
 const LAST_LINES: usize = 5;
-/// Only borg needs them.
+/// Secrets that only borg needs.
 const SECRETS: [&str; 4] =
     ["BORG_PASSPHRASE", "BORG_PASSPHRASE_FD", "BORG_PASSCOMMAND", "BORG_NEW_PASSPHRASE"];
 
 /// The hooks of one configuration.
 pub struct Hooks<'a> {
     config: &'a Config,
-    /// What a hook mounts or unmounts it does for the machine, not for the staged tree.
+    /// Hooks run in the machine's mounts, and not in those of the staged tree.
     mounts: Mounts,
 }
 
 impl<'a> Hooks<'a> {
-    /// To be made before [`super::create`].
+    /// Must be made before [`super::create`].
     ///
     /// # Errors
     /// When `/proc` is not there.
@@ -39,20 +39,20 @@ impl<'a> Hooks<'a> {
         &self.config.hooks
     }
 
-    /// Runs `before_backup`; whether there is one.
+    /// Runs `before_backup`; returns whether there is one.
     ///
     /// # Errors
-    /// When it fails, takes too long, or a signal asks us to end.
+    /// When it fails, takes too long, or a signal asks this process to end.
     pub(super) fn before(&self, report: &Report) -> Result<bool> {
         let Some(hook) = &self.set().before_backup else { return Ok(false) };
         let answer = self.answer("before_backup", report);
         self.run("before_backup", hook, answer, interrupt::requested).map(|()| true)
     }
 
-    /// Runs `after_backup`, also when a signal asked us to end; whether there is one.
+    /// Runs `after_backup`, even after a signal; returns whether there is one.
     ///
     /// # Errors
-    /// When it fails or takes too long.
+    /// When it fails, or takes too long.
     pub(super) fn after(&self, report: &Report, outcome: &Result<Outcome>) -> Result<bool> {
         let Some(hook) = &self.set().after_backup else { return Ok(false) };
         let mut answer = self.answer("after_backup", report);
@@ -60,10 +60,10 @@ impl<'a> Hooks<'a> {
         self.run("after_backup", hook, answer, || false).map(|()| true)
     }
 
-    /// Runs `on_success` when `exit_code` is 0, else `on_failure`.
+    /// Runs `on_success` if `exit_code` is 0, otherwise `on_failure`.
     ///
     /// # Errors
-    /// When it fails or takes too long.
+    /// When it fails, or takes too long.
     pub fn notify(&self, report: &Report, exit_code: u8) -> Result<()> {
         let (key, hook) = match exit_code {
             0 => ("on_success", &self.set().on_success),
@@ -76,7 +76,7 @@ impl<'a> Hooks<'a> {
         self.run(key, hook, answer, || false)
     }
 
-    /// What every hook gets.
+    /// The input of every hook.
     fn answer(&self, event: &str, report: &Report) -> Map<String, Value> {
         let mut answer = facts::numbers(report);
         answer.insert("event".into(), event.into());

@@ -1,4 +1,4 @@
-//! What a run of `create` is asked for; nothing in it changes while the run goes on.
+//! The parameters of a run of `create`, which do not change during the run.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::archive::identity::Identity;
 use crate::config::Config;
 use crate::error::Result;
 
-/// What is done about an archive of today that is there already.
+/// What to do about an existing archive of today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfExists {
     Fail,
     Skip,
-    /// It is removed when the new one stands.
+    /// Remove it when the new one is complete.
     Replace,
 }
 
-/// How [`super::create`] is to go about it.
+/// Options of [`super::create`].
 #[derive(Debug, Clone)]
 pub struct Options {
     pub if_exists: IfExists,
-    /// Nothing is made and nothing removed; the user sees what would be archived.
+    /// Makes and removes nothing; the user sees what would be archived.
     pub dry_run: bool,
     /// How long each call of borg waits for the repository's lock.
     pub lock_wait: Duration,
-    /// Added to `borg create` as they are.
+    /// Added to `borg create` unchanged.
     pub borg_options: Vec<OsString>,
 }
 
-/// One run, from its configuration to its monitor.
+/// A run: its configuration, options and monitor.
 pub struct Job<'a> {
     pub config: &'a Config,
     pub options: &'a Options,
     pub hooks: &'a Hooks<'a>,
     pub monitor: &'a Arc<dyn Monitor>,
     pub identity: &'a Identity,
-    /// Names and dates the archive, however long it takes until borg begins.
+    /// Names and dates the archive, even if borg starts much later.
     pub begun: DateTime<Local>,
 }
 

@@ -1,8 +1,9 @@
-//! What a killed run left behind. The staged tree is none of it: that vanishes with the process.
+//! What a killed run leaves behind. The staged tree is not among it, because it vanishes with the
+//! process.
 //!
-//! Snapshots and clones of a run bear its id ([`zfs::RUN`]). Only one run lives at a time, and it has the
-//! lock, so the holder of the lock knows that all others are dead. A restore has no lock; the id of its snapshot
-//! names the process.
+//! Snapshots and clones have the run's id ([`zfs::RUN`]). Only one run is active at a time, and it
+//! holds the lock, so the holder of the lock knows that all others are dead. A restore has no lock;
+//! the id of its snapshot contains the pid.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,40 +16,40 @@ use crate::error::{Error, Result};
 use crate::tools::zfs::names::{RESTORE_PREFIX, is_of_old_tool, is_ours, is_staged};
 use crate::tools::{mounts, zfs};
 
-/// One thing that a killed run left behind.
+/// Something that a killed run left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leftover {
     /// A mount of an archive whose server is gone.
     DeadMount(PathBuf),
-    /// A mount in the staging directory that all programs see and that shows what is backed up from its place.
-    /// Only we see our own, so a tool that staged in the open left it.
+    /// A mount in the staging directory that all programs see, and that shows what is backed up
+    /// from there. Our own mounts are private, so this is one of a tool that staged in the open.
     OpenStage(PathBuf),
     /// A log or a directory of a process that is gone.
     File(PathBuf),
-    /// The mark of a run that did not come to its end.
+    /// The mark of a run that did not finish.
     Run(LockHolder),
-    /// A snapshot, clone or container of a run that is gone, in ZFS.
+    /// A snapshot, clone or container in ZFS of a run that is gone.
     Zfs(String),
-    /// What the Python tool of the same name left in ZFS, known by its name alone.
+    /// What the Python tool of the same name left in ZFS, recognised only by its name.
     OldTool(String),
 }
 
-/// What [`cleanup`] did.
+/// The result of [`cleanup`].
 #[derive(Debug, Default)]
 pub struct Cleanup {
     pub removed: Vec<Leftover>,
     pub failed: Vec<(Leftover, Error)>,
-    /// The `create` that runs; what it needs was left alone.
+    /// The running `create`; what it needs was not touched.
     pub active: Option<LockHolder>,
-    /// What was left alone, because its removal was not asked for.
+    /// What was not removed, because nobody asked for it.
     pub old_tool: Vec<Leftover>,
 }
 
-/// Removes what killed runs left, or with `dry_run` only lists it. A live run and a live mount
-/// are left alone. `old_tool`: also what the Python tool left.
+/// Removes what killed runs left, or with `dry_run` only lists it. Live runs and live mounts are
+/// not touched. With `old_tool`, also removes what the Python tool left.
 ///
 /// # Errors
-/// When the mount table or our state cannot be read. What cannot be removed is in the result.
+/// When the mount table or our state cannot be read. The result has the errors of removing.
 pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
     let mut done = Cleanup::default();
     remove(dead_mounts()?, dry_run, &mut done);
@@ -83,21 +84,22 @@ pub fn cleanup(dry_run: bool, old_tool: bool) -> Result<Cleanup> {
     Ok(done)
 }
 
-/// The same for a `create` that begins: it comes out with the lock. A dead mount stays: the empty
-/// directory in its place could be mirrored over a copy by the next job of the night. ZFS is asked
-/// only where `datasets` are backed up. `waiting` hears of the run that has the lock.
+/// The same for a `create` that begins, which gets the lock. Dead mounts stay: the next job of the
+/// night could mirror the empty directory in their place over a copy. ZFS is asked only if
+/// `datasets` are backed up. `waiting` receives the run that holds the lock.
 ///
 /// # Errors
-/// [`crate::error::Kind::Busy`] when another one runs for longer than `wait`, and as [`cleanup`].
+/// [`crate::error::Kind::Busy`] when another run holds the lock for longer than `wait`, and those
+/// of [`cleanup`].
 pub fn make_way(
     datasets: bool,
     wait: Duration,
     waiting: &dyn Fn(Option<&LockHolder>),
 ) -> Result<(RunLock, Cleanup)> {
     let mut done = Cleanup::default();
-    // First of all: such a mount may lie over our state.
+    // First of all, because such a mount may hide our state.
     remove(open_stages()?, false, &mut done);
-    // Of no interest to the log of a backup.
+    // These do not concern the log of a backup.
     remove(files(), false, &mut Cleanup::default());
     let (lock, stale) = StateDir::open()?.lock(wait, waiting)?;
     done.removed.extend(stale.map(Leftover::Run));
@@ -108,7 +110,7 @@ pub fn make_way(
 }
 
 fn remove(leftovers: Vec<Leftover>, dry_run: bool, done: &mut Cleanup) {
-    // The last mount that was made goes first.
+    // The most recent mount goes first.
     for leftover in leftovers.into_iter().rev() {
         let removal = if dry_run { Ok(()) } else { leftover.remove() };
         match removal {
@@ -136,8 +138,9 @@ fn open_stages() -> Result<Vec<Leftover>> {
     Ok(mounts::list()?.into_iter().filter(staged).map(|m| Leftover::OpenStage(m.dir)).collect())
 }
 
-/// Whether a mount in the staging directory is a stage's: a snapshot that is named as such, or what the machine has at
-/// the same place without the staging directory. Anything else somebody put there for reasons of his own.
+/// Whether a mount in the staging directory belongs to a stage: it shows a snapshot with a name of
+/// ours, or what the machine has at the same path outside of the staging directory. Somebody else
+/// made any other mount on purpose.
 fn is_staged_in_the_open(mount: &mounts::Mount) -> bool {
     let source = mount.source.to_string_lossy();
     if mount.kind == "zfs" && (is_of_old_tool(&source) || is_ours(&source)) {
@@ -148,7 +151,7 @@ fn is_staged_in_the_open(mount: &mounts::Mount) -> bool {
     identity(&host).is_some() && identity(&host) == identity(&mount.dir)
 }
 
-/// What dead runs of ours left: containers, then snapshots, then clones. The last is removed first.
+/// What dead runs of ours left: containers, then snapshots, then clones. Removal starts at the end.
 fn in_zfs() -> Result<Vec<Leftover>> {
     if !asks_zfs() {
         return Ok(Vec::new());
@@ -160,8 +163,8 @@ fn in_zfs() -> Result<Vec<Leftover>> {
     Ok(names.into_iter().map(Leftover::Zfs).collect())
 }
 
-/// The same of the Python tool, which leaves no mark: snapshots named after a day, and what is in
-/// its container, that too.
+/// The same for the Python tool, which leaves no mark: snapshots named after a day, and its
+/// container with all that is in it.
 fn of_old_tool() -> Result<Vec<Leftover>> {
     if !asks_zfs() {
         return Ok(Vec::new());
@@ -179,7 +182,7 @@ fn asks_zfs() -> bool {
     nix::unistd::geteuid().is_root() && zfs::is_here()
 }
 
-/// The id of a run ends with the number of its process.
+/// The id of a run ends with its pid.
 fn is_of_a_live_restore(name: &str, run: &str) -> bool {
     let of_restore = name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(RESTORE_PREFIX));
     let pid = run.rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
@@ -220,7 +223,7 @@ impl Leftover {
     }
 }
 
-/// Removes the mount point and the directories above it, up to the staging directory, that are empty.
+/// Removes the mount point, and the empty directories above it up to the staging directory.
 fn remove_empty(dir: &Path) {
     let inside = |p: &&Path| p.starts_with(stage::ROOT) && **p != *stage::ROOT;
     for dir in dir.ancestors().take_while(inside) {

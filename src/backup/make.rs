@@ -1,4 +1,4 @@
-//! One archive, made again as often as the connection drops.
+//! Makes one archive, and tries again when the connection drops.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::planned::Planned;
 use super::whose;
 use crate::error::{Error, Kind, Result};
 
-/// Makes the archive `name`. If the connection drops, borg resumes from its last checkpoint, since the tree is
-/// still the same. (The next prune removes what a checkpoint left.) The connection may also drop when the
-/// archive is whole.
+/// Makes the archive `name`. If the connection drops, borg continues from its last checkpoint,
+/// because the tree is still the same. (The next prune removes what a checkpoint left.) The
+/// connection may also drop after the archive is complete.
 ///
 /// # Errors
-/// What borg said, explained.
+/// The failure of borg, explained.
 pub fn make(archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
     let mut tries = 0;
     let made = archiver.planned.job.retry(|| {
@@ -33,8 +33,9 @@ pub fn make(archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> 
     }
 }
 
-/// The archive after `error`, which may have come when it was whole: borg writes its cache last, to
-/// a disk that may be full, and looks at all archives for its figures, of which one may be damaged.
+/// The archive after `error`, which may have come when the archive was complete: at the end, borg
+/// writes its cache, to a disk that may be full, and reads all archives for its statistics, and one
+/// of them may be damaged.
 fn whole_all_the_same(archiver: &Archiver<'_>, name: &str, error: Error) -> Result<Archived> {
     let Ok(mut archived) = archiver.find_in_list(name) else { return Err(error) };
     let (job, why) = (archiver.planned.job, error.chain());
@@ -46,7 +47,7 @@ fn whole_all_the_same(archiver: &Archiver<'_>, name: &str, error: Error) -> Resu
     Ok(archived)
 }
 
-/// The error for an archive that somebody made since we looked; `error` is borg's.
+/// The error for an archive that somebody else made in the meantime; `error` is that of borg.
 fn came_between(planned: &Planned<'_>, name: &str, error: Error) -> Error {
     let listed = planned.borg.listed(planned.job.options.lock_wait).unwrap_or_default();
     let there = whose::find(&listed, name);

@@ -1,4 +1,4 @@
-//! Making the archive of a day, in steps that each consume the one before.
+//! Makes the archive of a day, in steps that each consume the one before.
 //!
 //! ```text
 //! planned -> frozen -> staged -> archived -> pruned
@@ -9,9 +9,9 @@
 //!    \-> plan, selection (pure)
 //! ```
 //!
-//! Frozen and staged own what must be given back, and give it back in reverse, also when a step fails or a signal
-//! ends the run. [`create`] takes the steps. Nothing here prints: a [`Monitor`] hears what happens, the
-//! [`Report`] says what came of it.
+//! Frozen and staged own resources, and give them back in reverse order, also if a step fails or a
+//! signal ends the run. [`create`] performs the steps. Nothing here prints: a [`Monitor`] receives
+//! the events, and the [`Report`] has the outcome.
 
 mod archived;
 mod archiver;

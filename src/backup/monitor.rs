@@ -1,4 +1,4 @@
-//! What happens in a run, for the one who watches it.
+//! The events of a run.
 
 use std::time::Duration;
 
@@ -9,44 +9,45 @@ use super::state::LockHolder;
 use crate::error::Error;
 use crate::tools::borg::Progress;
 
-/// One thing that happened, or that begins.
+/// Something that happened, or that begins.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Another `create` runs; this one waits for its end, so long at most.
+    /// Another `create` is running; this one waits for it, at most this long.
     Waiting {
         run: Option<&'a LockHolder>,
         wait: Duration,
     },
     /// What a killed run left was removed.
     Removed(&'a Leftover),
-    /// What a killed run left could not be removed; the run goes on.
+    /// What a killed run left could not be removed; the run continues.
     NotRemoved(&'a Leftover, &'a Error),
-    /// The archive `name` will be made from so many file systems, or directories of them, and volumes.
+    /// The archive `name` will be made from this many file systems (or directories of them) and
+    /// volumes.
     Begun {
         repository: &'a str,
         name: &'a str,
         paths: usize,
         volumes: usize,
     },
-    /// Without root no staging is possible: borg reads the live tree.
+    /// Without root, nothing is staged: borg reads the live tree.
     Live,
     /// This glob matches no dataset.
     Unmatched(&'a str),
-    /// A dataset that is selected, and cannot be in the archive.
+    /// A selected dataset that cannot be in the archive.
     LeftOut(&'a LeftOut),
-    /// A command of the user's has run.
+    /// A command of the user has run.
     Hook {
         key: &'static str,
         took: Duration,
     },
-    /// What the user wants done after the backup failed; the backup stands as it is.
+    /// A command of the user after the backup failed; the backup is not affected.
     HookFailed(&'a Error),
-    /// The snapshots are taken: so many in each pool.
+    /// The snapshots are taken: this many in each pool.
     Snapshots {
         pools: Vec<(String, usize)>,
         took: Duration,
     },
-    /// How large the volumes are together, and how much of them borg read, in bytes.
+    /// The size of all volumes, and how much of them borg read, in bytes.
     Volumes {
         size: u64,
         read: u64,
@@ -56,25 +57,25 @@ pub enum Event<'a> {
     Staged {
         took: Duration,
     },
-    /// borg begins to read. `expected` bytes were looked at in the last run.
+    /// borg begins to read. The last run read `expected` bytes.
     Archiving {
         name: &'a str,
         expected: Option<u64>,
     },
     Progress(&'a Progress),
-    /// `borg create --list`.
+    /// A line of `borg create --list`.
     File {
         status: char,
         path: &'a str,
     },
-    /// The connection to the server dropped; the work is done again after the pause.
+    /// The connection to the server dropped; the work is repeated after the pause.
     Disconnected {
         error: &'a Error,
         pause: Duration,
     },
-    /// What borg warns of; the archive is kept.
+    /// A warning of borg; the archive is kept.
     Warning(&'a str),
-    /// An archive that another one has taken the place of is removed.
+    /// An archive that was replaced is being deleted.
     Deleting {
         name: &'a str,
     },
@@ -82,23 +83,23 @@ pub enum Event<'a> {
     Unfinished {
         name: &'a str,
     },
-    /// An archive named after a day cannot be read, so its maker is unknown, and it is never removed.
+    /// An archive named after a day cannot be read. Its maker is unknown, so it is never removed.
     Unreadable {
         name: &'a str,
     },
-    /// An archive of ours that no rule keeps is damaged: borg cannot delete it.
+    /// An archive of ours that no rule keeps is damaged, so borg cannot delete it.
     NotRemovable {
         name: &'a str,
     },
-    /// There is no machine-id: archives are known by the host's name alone.
+    /// There is no machine-id, so archives are recognised only by the name of the host.
     NoMachineId,
-    /// The archive gets the name `name`, since `existing` must not be removed.
+    /// The archive gets the name `name`, because `existing` must not be removed.
     Beside {
         name: &'a str,
         existing: &'a str,
         why: Beside<'a>,
     },
-    /// The archive of today is `name`: `due` is gone, and could not be made again.
+    /// Today's archive is `name`: `due` was deleted, and could not be made again.
     Misnamed {
         name: &'a str,
         due: &'a str,
@@ -112,16 +113,16 @@ pub enum Event<'a> {
     Pruned(&'a Retention),
 }
 
-/// Why an archive does not take the place of the one that is there.
+/// Why an archive does not replace the existing one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beside<'a> {
-    /// That one holds this, too.
+    /// The existing one also holds this.
     Holds(&'a [String]),
     /// Something could not be read.
     Unread,
 }
 
-/// The receiver of events, which come from more than one thread.
+/// Receives events, from more than one thread.
 pub trait Monitor: Send + Sync {
     fn tell(&self, event: Event<'_>);
 }

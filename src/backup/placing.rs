@@ -1,4 +1,4 @@
-//! The new archive of a day that may have one already: nothing of the old one is lost.
+//! Puts the new archive of a day in its place. Nothing of an older archive of that day is lost.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::process::interrupt;
 use crate::tools::borg::archive_argument;
 
-/// Gives the new archive of a day its place.
+/// Gives the new archive of a day its name.
 pub struct Placing<'a> {
     archiver: &'a Archiver<'a>,
     existing: &'a Existing,
@@ -23,12 +23,12 @@ pub struct Placing<'a> {
 }
 
 impl<'a> Placing<'a> {
-    /// `name` is the one of the day.
+    /// `name` is that of the day.
     pub fn new(archiver: &'a Archiver<'a>, existing: &'a Existing, name: &str) -> Placing<'a> {
         Placing { archiver, existing, placed: Placed { name: name.to_owned(), ..Placed::default() } }
     }
 
-    /// Makes the archive, and with it whatever is to be deleted for it.
+    /// Makes the archive, and deletes what it replaces.
     pub fn archive(mut self) -> (Placed, Result<Archived>) {
         let archived = match &self.existing.today {
             None => self.first(),
@@ -43,20 +43,21 @@ impl<'a> Placing<'a> {
         Ok(archived)
     }
 
-    /// The old archive, the new one, or both exist at any time. (`borg rename` would be one
-    /// step less, but up to 1.2.4 it writes an archive that newer borgs refuse.)
+    /// At every moment, the old archive, the new one, or both exist. (`borg rename` would save a
+    /// step, but up to 1.2.4 it writes an archive that newer versions refuse.)
     fn replace(&mut self, today: &Listed) -> Result<Archived> {
         let name = self.placed.name.clone();
         let besides = today.origin.besides(&self.planned().places);
         if !besides.is_empty() {
             return self.make_beside(Beside::Holds(&besides), self.monitor());
         }
-        // What an earlier run left may be the only whole one, so it stays until this one is whole.
+        // What an earlier run left may be the only complete archive, so it stays until this one is
+        // complete.
         let new = self.existing.free(|n| in_the_making(&name, n));
         let archived = self.make(&new)?;
         let whole = Archive { name: new, id: archived.id.clone(), start: archived.start.clone() };
         interrupt::check()?;
-        // Cheap: every chunk is there, and borg's files cache knows every file.
+        // This is cheap: all chunks exist, and borg's files cache knows all files.
         let muted: Arc<dyn Monitor> = Arc::new(Muted);
         if archived.warnings.unread > 0 {
             let again = self.make_beside(Beside::Unread, &muted)?;
@@ -76,7 +77,7 @@ impl<'a> Placing<'a> {
         Ok(archived.known_as(again))
     }
 
-    /// Of two archives of one run the second could not read everything: the first stays.
+    /// The second of two archives of this run could not read everything, so the first stays.
     fn keep_whole(&mut self, archived: Archived, whole: Archive, again: &Archived) -> Result<Archived> {
         let name = std::mem::replace(&mut self.placed.name, whole.name);
         self.delete_after(&Archive { name: name.clone(), id: again.id.clone(), start: again.start.clone() })?;
@@ -85,7 +86,8 @@ impl<'a> Placing<'a> {
         Ok(archived)
     }
 
-    /// Deletes what interrupted runs of this day left, once `archived` stands and holds all that they hold.
+    /// Deletes what interrupted runs of this day left, after `archived` is complete and holds
+    /// everything that they hold.
     fn delete_left(&mut self, archived: &Archived) -> Result<()> {
         if archived.warnings.unread > 0 {
             return Ok(());
@@ -99,7 +101,7 @@ impl<'a> Placing<'a> {
         left.into_iter().try_for_each(|left| self.delete_after(&left.archive))
     }
 
-    /// Makes the archive under a name of its own; the one of today stays as it is.
+    /// Makes the archive under another name; that of today stays unchanged.
     fn make_beside(&mut self, why: Beside<'_>, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
         let existing = self.placed.name.clone();
         let name = self.existing.free(|n| beside(&existing, n));
@@ -109,7 +111,7 @@ impl<'a> Placing<'a> {
         Ok(archived)
     }
 
-    /// Deletes this archive, and no other that came to have its name.
+    /// Deletes this archive, but not another one that has taken its name.
     fn delete(&mut self, archive: &Archive) -> Result<()> {
         let (name, wait) = (&archive.name, self.planned().job.options.lock_wait);
         self.tell(Event::Deleting { name });
@@ -153,7 +155,7 @@ impl<'a> Placing<'a> {
     }
 }
 
-/// For the second making of an archive, whose events would all repeat.
+/// For making an archive a second time: its events would all be repetitions.
 struct Muted;
 
 impl Monitor for Muted {

@@ -13,45 +13,45 @@ use crate::error::{Error, Result};
 use crate::tools::mounts::Mount;
 use crate::tools::zfs::Dataset;
 
-/// What one run backs up.
+/// What a run backs up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Each path once, what contains others before what it contains.
+    /// Each path once; a path comes before those that it contains.
     pub entries: Vec<PlanEntry>,
-    /// Datasets that are selected, and cannot be in the archive.
+    /// Selected datasets that cannot be in the archive.
     pub left_out: Vec<LeftOut>,
     /// Globs that match no dataset.
     pub unmatched: Vec<String>,
     /// In borg's pattern styles, relative to the root of the archive.
     pub excludes: Vec<String>,
-    /// Directories with a CACHEDIR.TAG are left out.
+    /// Leaves out directories with a CACHEDIR.TAG.
     pub exclude_caches: bool,
     pub compression: String,
 }
 
-/// One place in the archive and what stands there.
+/// A path in the archive, and its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanEntry {
-    /// Where it is in the archive; on this machine, with a `/` before it.
+    /// The path in the archive. With a `/` in front, it is the path on this machine.
     pub path: ItemPath,
     pub source: PlanSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanSource {
-    /// The file system, or directory or file of one, as it is while borg reads it.
+    /// A file system, or a directory or file of one, read while it is in use.
     Live,
-    /// A ZFS file system as it was at one moment.
+    /// A ZFS file system at one moment.
     Filesystem(Dataset),
-    /// All ZFS volumes as they were at one moment.
+    /// All ZFS volumes at one moment.
     Volumes(Vec<Dataset>),
 }
 
 impl Plan {
-    /// `datasets` and `mounts` are all that there are; needed where the configuration names datasets.
+    /// `datasets` and `mounts` are all that exist; they matter if the configuration names datasets.
     ///
     /// # Errors
-    /// When the configuration asks for nothing, or for what cannot be backed up.
+    /// When the configuration selects nothing, or something that cannot be backed up.
     pub fn new(config: &Config, datasets: &[Dataset], mounts: &[Mount]) -> Result<Plan> {
         config.require_sources()?;
         let selected = selection::select(&config.datasets_to_backup, datasets)?;
@@ -64,15 +64,15 @@ impl Plan {
                 None => volumes.push(dataset),
             }
         }
-        // Also without volumes: the dataset list is there.
+        // Also without volumes, for the dataset list.
         if !volumes.is_empty() || !entries.is_empty() {
             entries.push(PlanEntry { path: path(volumes::DIRECTORY)?, source: PlanSource::Volumes(volumes) });
         }
         for listed in &config.filesystems_to_backup {
             entries.push(PlanEntry::of(listed, PlanSource::Live)?);
         }
-        // A path is a prefix of what it contains, so it comes first. Of two of one path the dataset
-        // stays: it is all of one moment.
+        // A path sorts before those that it contains. If two have the same path, the dataset stays,
+        // because all of it is from one moment.
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         entries.dedup_by(|later, earlier| later.path == earlier.path);
         Ok(Plan {
@@ -85,17 +85,17 @@ impl Plan {
         })
     }
 
-    /// How many file systems, or directories of them, are in the archive.
+    /// The number of file systems (or directories of them) in the archive.
     pub fn file_systems(&self) -> usize {
         self.entries.iter().filter(|e| !matches!(e.source, PlanSource::Volumes(_))).count()
     }
 
-    /// The places that the archive holds, as marks have them.
+    /// The places that the archive holds, in the form of marks.
     pub fn places(&self) -> Vec<Vec<u8>> {
         self.held().into_iter().map(|(place, _)| place).collect()
     }
 
-    /// The places that the archive holds, as marks have them, each with its name for people.
+    /// The places that the archive holds, in the form of marks, each with its name for people.
     pub fn held(&self) -> Vec<(Vec<u8>, String)> {
         let mut held = Vec::new();
         for entry in &self.entries {
@@ -112,7 +112,7 @@ impl Plan {
         held
     }
 
-    /// All datasets that are in the archive.
+    /// All datasets in the archive.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
         let filesystems = self.entries.iter().filter_map(|entry| match &entry.source {
             PlanSource::Filesystem(dataset) => Some(dataset),
@@ -121,7 +121,7 @@ impl Plan {
         filesystems.chain(self.volumes())
     }
 
-    /// Of these the volumes.
+    /// All volumes in the archive.
     pub fn volumes(&self) -> impl Iterator<Item = &Dataset> {
         self.entries.iter().flat_map(|entry| match &entry.source {
             PlanSource::Volumes(volumes) => &volumes[..],
@@ -129,13 +129,13 @@ impl Plan {
         })
     }
 
-    /// The paths that borg is given when the entries are staged: those inside no other.
+    /// The paths for borg if the entries are staged: those that are not inside another.
     pub fn roots(&self) -> Vec<&ItemPath> {
         self.roots_where(|_, _| true)
     }
 
-    /// The paths that borg is given when it reads the live tree and stays on one file system per
-    /// path: those that it does not reach from another. `device` returns the device of a directory.
+    /// The paths for borg if it reads the live tree and stays on one file system per path: those
+    /// that it does not reach from another. `device` returns the device of a directory.
     pub fn live_roots(&self, device: impl Fn(&Path) -> Option<u64>) -> Vec<&ItemPath> {
         self.roots_where(|outer, inner| {
             let (outer, inner) = (outer.host(), inner.host());
@@ -167,14 +167,14 @@ impl PlanEntry {
         Ok(PlanEntry { path, source })
     }
 
-    /// Where it is on this machine.
+    /// The path on this machine.
     pub fn host(&self) -> PathBuf {
         let mut host = b"/".to_vec();
         host.extend_from_slice(self.path.as_bytes());
         PathBuf::from(std::ffi::OsString::from_vec(host))
     }
 
-    /// For messages.
+    /// The name for messages.
     pub fn name(&self) -> String {
         match &self.source {
             PlanSource::Live => self.host().display().to_string(),
@@ -192,7 +192,7 @@ fn path(bytes: &[u8]) -> Result<ItemPath> {
     ItemPath::new(bytes).ok_or_else(|| Error::failed("cannot make the path of the volumes"))
 }
 
-/// A path as borg is given it, with the root of the archive as working directory.
+/// The path as an argument of borg, whose working directory is the root of the archive.
 pub(super) fn borg_argument(path: &ItemPath) -> &OsStr {
     if path.is_root() { OsStr::new(".") } else { path.as_os_str() }
 }

@@ -1,4 +1,4 @@
-//! The first step of a run: what will be backed up, and to where.
+//! The first step of a run: what will be backed up, and to which repository.
 
 use super::bookmarks;
 use super::job::Job;
@@ -13,20 +13,20 @@ use crate::tools::borg::Borg;
 use crate::tools::zfs::names;
 use crate::tools::{mounts, zfs};
 
-/// What a run will do. It holds nothing that must be given back.
+/// What a run will do. It owns no resource.
 pub struct Planned<'a> {
     pub job: &'a Job<'a>,
     pub plan: Plan,
     pub borg: Borg,
-    /// The places that the archive will hold, as marks have them.
+    /// The places that the archive will hold, in the form of marks.
     pub places: Vec<Vec<u8>>,
-    /// Goes into the archive's comment.
+    /// The mark in the archive's comment.
     pub mark: Mark,
 }
 
 impl<'a> Planned<'a> {
     /// # Errors
-    /// When something that is listed cannot be backed up, or borg is not there.
+    /// When something in the configuration cannot be backed up, or there is no borg.
     pub fn new(job: &'a Job<'a>, plan: Plan) -> Result<Planned<'a>> {
         stage::check(&plan)?;
         let borg = Borg::new(job.config)?;
@@ -37,7 +37,7 @@ impl<'a> Planned<'a> {
         Ok(Planned { job, plan, borg, places, mark })
     }
 
-    /// Warns of what the configuration selects and the archive will not hold.
+    /// Warns of everything that the configuration selects and that the archive will not hold.
     pub fn warn(&self) {
         for glob in &self.plan.unmatched {
             self.job.tell(Event::Unmatched(glob));
@@ -50,12 +50,12 @@ impl<'a> Planned<'a> {
         }
     }
 
-    /// Names the repository in bookmarks.
+    /// The repository's tag in bookmarks.
     pub fn tag(&self) -> String {
         bookmarks::repository_tag(self.borg.repository().as_bytes())
     }
 
-    /// An error that comes after the archive `name` is complete.
+    /// An error that occurs after the archive `name` is complete.
     pub fn after_archive(&self, name: &str, error: Error) -> Error {
         match self.job.options.dry_run {
             true => error,
@@ -77,8 +77,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Plan::new(config, &zfs::datasets()?, &mounts::list()?)
 }
 
-/// What is backed up, as the label of the archive's figures has it: what the configuration lists, without
-/// what has no match.
+/// The label of the archive's metrics: what the configuration lists, without globs that match
+/// nothing.
 pub fn label(config: &Config, plan: &Plan) -> String {
     let held: Vec<_> = plan.datasets().cloned().collect();
     let holds = |wanted: &&Dataset| matches(wanted, &held).is_ok_and(|found| !found.is_empty());

@@ -1,4 +1,4 @@
-//! The last step of a run: older archives that no rule keeps go, and their bookmarks with them.
+//! The last step of a run: removes older archives that no rule keeps, and their bookmarks.
 
 use std::time::Instant;
 
@@ -15,10 +15,10 @@ use crate::archive::name::{is_beside, is_in_the_making};
 use crate::error::Result;
 use crate::tools::zfs;
 
-/// Prunes as the configuration says; `report` gets what came of it, also when a later part fails.
+/// Prunes by the rules of the configuration. `report` gets the result even if a later part fails.
 ///
 /// # Errors
-/// What borg or ZFS said, explained.
+/// The failure of borg or ZFS, explained.
 pub fn prune(planned: &Planned<'_>, existing: &Existing, report: &mut Report) -> Result<Retention> {
     let Planned { job, borg, .. } = planned;
     job.tell(Event::Pruning);
@@ -35,7 +35,7 @@ pub fn prune(planned: &Planned<'_>, existing: &Existing, report: &mut Report) ->
     }
     report.forget(retention.removed());
     prune_bookmarks(planned, existing, &retention, &report.name)?;
-    // After a skipped backup there is nothing to give back, unless something was pruned.
+    // After a skipped backup there is space to free only if something was pruned.
     let is_due = report.made.is_some() || !retention.removed().is_empty();
     if job.config.compact_after_prune && is_due && matches!(retention, Retention::Pruned { .. }) {
         compact(planned)?;
@@ -43,7 +43,7 @@ pub fn prune(planned: &Planned<'_>, existing: &Existing, report: &mut Report) ->
     Ok(retention)
 }
 
-/// Also those of archives that somebody deleted since.
+/// Also removes the bookmarks of archives that somebody deleted in the meantime.
 fn prune_bookmarks(
     planned: &Planned<'_>,
     existing: &Existing,
@@ -60,12 +60,12 @@ fn prune_bookmarks(
 
 fn compact(planned: &Planned<'_>) -> Result<()> {
     planned.job.tell(Event::Compacting);
-    // The server's progress shows that it works.
+    // The server's progress messages show that it works.
     let command = planned.borg.command("compact", planned.job.options.lock_wait)?.arg("--progress");
     planned.borg.run(command.die_with_parent(), "give free space in the repository").map(drop)
 }
 
-/// Warns of archives that are named after a day and that nobody can read; nothing touches them. Returns
+/// Warns of archives that are named after a day and cannot be read; nothing touches them. Returns
 /// their number.
 fn warn_of_unreadable(job: &Job<'_>, existing: &Existing) -> u64 {
     let is_dated = |name: &str| job.identity.day_of(name).is_some();
@@ -73,7 +73,7 @@ fn warn_of_unreadable(job: &Job<'_>, existing: &Existing) -> u64 {
     unreadable.map(|listed| job.tell(Event::Unreadable { name: &listed.archive.name })).count() as u64
 }
 
-/// Tells of the other archives of ours that are not named after a day alone.
+/// Reports archives of ours whose names are a date with a suffix.
 pub fn tell_unfinished(job: &Job<'_>, report: &Report) {
     let ours = report.archives.iter().flatten().map(|listed| listed.archive.name.as_str());
     for name in ours.filter(|name| *name != report.name) {

@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The result of a run.
 
 use std::time::Duration;
 
@@ -8,53 +8,52 @@ use crate::archive::name::Archive;
 use crate::archive::origin::{Listed, Origin};
 use crate::error::Result;
 
-/// How a run ended that did not fail.
+/// The outcome of a run that did not fail.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The archive stands. When older ones could not be pruned, the error is here.
+    /// The archive is complete. If older ones could not be pruned, the error is here.
     Made(Result<Retention>),
-    /// It was there before. Older ones are pruned as after any backup: the run that made it may
-    /// have failed at that.
+    /// The archive existed before. Older ones are pruned anyway, because the run that made it may
+    /// have failed at this.
     Skipped(Result<Retention>),
-    /// A dry run.
+    /// It was a dry run.
     Rehearsed,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// As a person knows it; empty when it did not come so far.
+    /// The name for people; empty if the run did not come this far.
     pub repository: String,
     /// The archive's name.
     pub name: String,
-    /// What it holds, as the label of its figures has it.
+    /// What the archive holds, as the label of its metrics.
     pub label: String,
-    /// The places that an archive of the configuration holds, as marks have them; empty when it did not
-    /// come so far.
+    /// The places that an archive of the configuration holds, in the form of marks; empty if the
+    /// run did not come this far.
     pub places: Vec<Vec<u8>>,
-    /// An error when there is no archive of today. [`crate::error::Kind::Busy`]: another run, or
-    /// another borg, is active; [`crate::error::Kind::Usage`]: nothing was tried.
+    /// An error if there is no archive of today. [`crate::error::Kind::Busy`]: another run or
+    /// another borg is active. [`crate::error::Kind::Usage`]: nothing was tried.
     pub outcome: Result<Outcome>,
     /// The archive that was made.
     pub made: Option<Archived>,
-    /// All archives of ours that there are now; `None` when borg did not say.
+    /// All archives of ours after the run; `None` if borg did not list them.
     pub archives: Option<Vec<Listed>>,
     pub statistics: Statistics,
-    /// borg's warnings, those that say that a file changed among them.
+    /// The number of borg's warnings, including those about files that changed.
     pub warnings: u64,
     pub changed: u64,
-    /// Directories that a CACHEDIR.TAG kept out.
+    /// The number of directories that a CACHEDIR.TAG kept out.
     pub caches: u64,
-    /// How many things could not be read, and are therefore missing in the archive; besides the
-    /// warnings that say so.
+    /// How many files and directories could not be read, and are therefore missing in the archive.
     pub unread: u64,
-    /// What the configuration lists and today's archive, which was there before, does not hold.
+    /// What the configuration lists and today's existing archive does not hold.
     pub missing: Vec<String>,
-    /// It does not say what it holds: an earlier version made it, or borg alone.
+    /// The archive does not say what it holds: an earlier version made it, or borg alone.
     pub is_unmarked: bool,
     /// The archive that could not be replaced; the new one has a name of its own.
     pub kept: Option<String>,
-    /// The name that the archive should have, and has not.
+    /// The name that the archive should have, but does not.
     pub misnamed: Option<String>,
     /// How long `before_backup` took, ...
     pub preparing: Duration,
@@ -69,7 +68,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a run that has not done anything yet.
+    /// The report of a run that has not done anything yet.
     pub fn new(name: String) -> Report {
         Report {
             repository: String::new(),
@@ -96,7 +95,7 @@ impl Report {
         }
     }
 
-    /// How long each phase took, by its name.
+    /// The name and the duration of each phase.
     pub fn phases(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let named = [
             ("prepare", self.preparing),
@@ -108,7 +107,7 @@ impl Report {
         named.into_iter()
     }
 
-    /// Whether something of what was asked for is missing, whatever the archive's worth.
+    /// Whether something that was asked for is missing.
     pub fn is_incomplete(&self) -> bool {
         self.unread > 0 || !self.missing.is_empty() || self.kept.is_some() || self.misnamed.is_some()
     }
@@ -119,7 +118,7 @@ impl Report {
         self.unread = warnings.unread;
     }
 
-    /// Also when the archive failed.
+    /// Called even if the archive failed.
     pub(super) fn place(&mut self, placed: Placed) {
         let Placed { name, kept, misnamed, deleted, took } = placed;
         self.forget(&deleted);

@@ -1,5 +1,5 @@
-//! Which of the older archives stay. borg's own `prune` knows archives by their names alone, so the
-//! rules, which are borg's, are applied here, and what goes is deleted by its exact name.
+//! Decides which older archives stay. borg's own `prune` knows archives only by their names. So we
+//! apply borg's rules here, and delete archives by their exact names.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use crate::config::Config;
 use crate::error::{Kind, Result};
 use crate::tools::borg::{Borg, archive_argument};
 
-/// So many archives are deleted in one call of borg.
+/// The number of archives that one call of borg deletes.
 const AT_ONCE: usize = 500;
 
-/// What came of it.
+/// The result of pruning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retention {
-    /// The rules (`("daily", 7)`), and the archives that none of them keeps, the newest first: those
-    /// that are gone, and those that are damaged, which borg cannot delete.
+    /// The rules (`("daily", 7)`), and the archives that none of them keeps, the newest first:
+    /// those that were removed, and those that are damaged, which borg cannot delete.
     Pruned { keeps: KeepRules, removed: Vec<String>, damaged: Vec<String> },
-    /// It is none of the days of `prune_on_days`.
+    /// Today is not one of `prune_on_days`.
     NotToday,
-    /// All keep_* are 0: borg refuses that, and it hardly means "keep none".
+    /// All keep_* are 0. borg refuses this, and it hardly means "keep none".
     NoRules,
-    /// This archive of ours was begun after this run, so the clock jumped: the newest by date
-    /// may not be the newest that was made, and the rules would keep the wrong ones.
+    /// This archive of ours was begun after this run, so the clock jumped. The newest date may not
+    /// be the newest archive, and the rules would keep the wrong ones.
     ClockJumped { newer: String },
-    /// So many archives that are named as ours would be are not ours, this one by this maker among
-    /// them; and we have no `archive_suffix` to tell them apart.
+    /// This many archives have names like ours, but are not ours, for example this one by this
+    /// maker; and there is no `archive_suffix` to distinguish them.
     Shared { others: usize, name: String, maker: String },
 }
 
 impl Retention {
-    /// The archives that are gone.
+    /// The archives that were removed.
     pub fn removed(&self) -> &[String] {
         match self {
             Retention::Pruned { removed, .. } => removed,
@@ -42,7 +42,7 @@ impl Retention {
         }
     }
 
-    /// Those that no rule keeps, and that cannot be removed.
+    /// The archives that no rule keeps, but that cannot be removed.
     pub fn damaged(&self) -> &[String] {
         match self {
             Retention::Pruned { damaged, .. } => damaged,
@@ -50,18 +50,18 @@ impl Retention {
         }
     }
 
-    /// Whether somebody should see to it that nothing was pruned.
+    /// Whether somebody should find out why nothing was pruned.
     pub fn is_a_warning(&self) -> bool {
         matches!(self, Retention::ClockJumped { .. } | Retention::Shared { .. })
     }
 }
 
-/// Removes the archives of ours that are named after a day and that no rule keeps, and what is left
-/// of those that did not become complete. `begun` is when this run began; today's archive stands, is the
-/// newest, and therefore kept.
+/// Removes those archives of ours named after a day that no rule keeps, and the remains of
+/// incomplete ones. `begun` is when this run began. Today's archive is the newest, and therefore
+/// kept.
 ///
 /// # Errors
-/// What borg said, explained.
+/// The failure of borg, explained.
 pub fn prune(
     borg: &Borg,
     config: &Config,
@@ -73,7 +73,7 @@ pub fn prune(
     if let Some(reason) = reason_not_to_look(config, day) {
         return Ok(reason);
     }
-    // Another machine may have been at work since the run began.
+    // Another machine may have changed the repository since the run began.
     let listed = borg.listed(lock_wait)?;
     if let Some(reason) = reason_not_to(identity, &listed, begun.with_timezone(&Utc).naive_utc()) {
         return Ok(reason);
@@ -95,13 +95,13 @@ pub fn prune(
     Ok(Retention::Pruned { keeps: rules(config), removed, damaged })
 }
 
-/// All of them, or none.
+/// Deletes all of them, or none.
 fn delete(borg: &Borg, names: &[String], lock_wait: Duration) -> Result<()> {
     let command = borg.command("delete", lock_wait)?.arg(archive_argument(&names[0])).args(&names[1..]);
     borg.run(command.die_with_parent(), "remove the archives that are not to be kept").map(drop)
 }
 
-/// The names of those that are gone, and of those that are damaged.
+/// The names of those that were deleted, and of those that are damaged.
 fn delete_one_by_one(
     borg: &Borg,
     names: &[String],
@@ -118,7 +118,7 @@ fn delete_one_by_one(
     Ok((gone, damaged))
 }
 
-/// `keep_*`, as `borg prune --keep-*` takes it.
+/// The rules `keep_*`, as in `borg prune --keep-*`.
 pub type KeepRules = [(&'static str, i32); 3];
 
 fn rules(config: &Config) -> KeepRules {
@@ -154,7 +154,7 @@ fn is_dated(identity: &Identity, listed: &Listed) -> bool {
     identity.day_of(&listed.archive.name).is_some() && identity.made(&listed.origin)
 }
 
-/// The names of all that is ours and that nothing keeps. Days, weeks and months begin when they do in
+/// The names of our archives that no rule keeps. Days, weeks and months begin at midnight in
 /// `zone`.
 fn superfluous<Z: TimeZone>(
     rules: &KeepRules,
@@ -174,8 +174,8 @@ where
     removed.chain(unfinished).map(|archive| archive.name.clone()).collect()
 }
 
-/// As `borg prune` chooses them among `archives`, which are sorted, the newest first. (Like 1.2 and later,
-/// it keeps the oldest as long as a rule finds less than it may keep.)
+/// Chooses like `borg prune` among `archives`, which are sorted, the newest first. (Like 1.2 and
+/// later, it keeps the oldest as long as a rule finds fewer than it may keep.)
 fn kept<'a, Z: TimeZone>(rules: &KeepRules, archives: &[&'a Archive], zone: &Z) -> Vec<&'a str>
 where
     Z::Offset: std::fmt::Display,
@@ -206,8 +206,8 @@ where
     kept
 }
 
-/// The day, week or month in which it was begun. What cannot be read is a period of its own, so it stays
-/// as long as possible.
+/// The day, week or month of its start. A start that cannot be read is a period of its own, so the
+/// archive stays as long as possible.
 fn period<Z: TimeZone>(rule: &str, archive: &Archive, zone: &Z) -> String
 where
     Z::Offset: std::fmt::Display,
@@ -223,7 +223,7 @@ where
     }
 }
 
-/// Whether it is the remainder of an archive of ours that was interrupted. Its successor stands.
+/// Whether it is the remains of an interrupted archive of ours. Its successor is complete.
 fn is_unfinished(identity: &Identity, listed: &Listed) -> bool {
     let name = &listed.archive.name;
     let finished = name.split(".checkpoint").next().unwrap_or_default();
@@ -231,7 +231,7 @@ fn is_unfinished(identity: &Identity, listed: &Listed) -> bool {
     is_checkpoint(name) && identity.day_of(day).is_some() && identity.made(&listed.origin)
 }
 
-/// UTC.
+/// In UTC.
 fn start(archive: &Archive) -> Option<NaiveDateTime> {
     archive.start.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Work is done again when the connection to the server drops in it.
+//! Repeats work when the connection to the server drops.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +6,14 @@ use super::monitor::{Event, Monitor};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 
-/// How long to wait before each new try, in seconds: a router that starts anew needs some minutes.
+/// The pauses before new attempts, in seconds: a router that restarts needs some minutes.
 const PAUSES: [u64; 4] = [5, 15, 60, 180];
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Does `work`, and does it again each time that the connection drops in it, up to a limit.
+/// Calls `work`, and calls it again whenever the connection drops, up to a limit.
 ///
 /// # Errors
-/// Those of the last try.
+/// Those of the last attempt.
 pub fn retry_on_disconnect<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     let mut has_dropped = false;
     for pause in PAUSES.map(Duration::from_secs) {

@@ -1,4 +1,4 @@
-//! Which datasets the configuration means, and where each is in the archive. Pure.
+//! Selects the datasets of the configuration, and their places in the archive. Pure.
 
 use std::cmp::Reverse;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use crate::tools::mounts::Mount;
 use crate::tools::zfs::names::CONTAINER;
 use crate::tools::zfs::{Dataset, DatasetKind, Mountpoint};
 
-/// A dataset that is selected, and is not in the archive.
+/// A selected dataset that is not in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     pub name: String,
     pub why: String,
 }
 
-/// The datasets that are meant, each once, with whether it is named itself.
+/// The selected datasets, each once, and whether an entry names it directly.
 #[derive(Debug, Default)]
 pub struct Selected {
     pub datasets: Vec<(Dataset, bool)>,
@@ -25,7 +25,7 @@ pub struct Selected {
 }
 
 /// # Errors
-/// [`Kind::NotFound`] for a name that is no dataset.
+/// [`Kind::NotFound`] when an entry names a dataset that does not exist.
 pub fn select(wanted: &[Wanted], all: &[Dataset]) -> Result<Selected> {
     let mut selected = Selected::default();
     for wanted in wanted {
@@ -47,11 +47,11 @@ pub fn select(wanted: &[Wanted], all: &[Dataset]) -> Result<Selected> {
     Ok(selected)
 }
 
-/// The datasets that one entry of the configuration means. In a glob `*` crosses `/`, as in
-/// Python's fnmatch; what a backup stages is never meant.
+/// The datasets that an entry of the configuration selects. In a glob, `*` also matches `/`, as in
+/// Python's fnmatch. Clones that a backup made are never selected.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no glob.
+/// [`Kind::Usage`] when the glob is invalid.
 pub fn matches<'a>(wanted: &Wanted, all: &'a [Dataset]) -> Result<Vec<&'a Dataset>> {
     let all = all.iter().filter(|d| d.name.split('/').nth(1) != Some(CONTAINER));
     let name = &wanted.name;
@@ -60,7 +60,7 @@ pub fn matches<'a>(wanted: &Wanted, all: &'a [Dataset]) -> Result<Vec<&'a Datase
         Selection::Recursive => {
             let below = |d: &&Dataset| d.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
             let found: Vec<_> = all.filter(|d| d.name == *name || below(d)).collect();
-            // One that is not there has nothing below it.
+            // A dataset that does not exist has nothing below it.
             if found.iter().any(|d| d.name == *name) { found } else { Vec::new() }
         }
         Selection::Glob => {
@@ -86,11 +86,11 @@ fn unknown(name: &str) -> Error {
         .hint("`zfs list -t filesystem,volume` shows all datasets")
 }
 
-/// The place of each dataset that can be in the archive: its mount point, none for a volume.
+/// The place of each dataset that can be in the archive: its mount point, or none for a volume.
 type Places = Vec<(Dataset, Option<PathBuf>)>;
 
 /// # Errors
-/// When one that is named itself cannot be read, or two of them have the same mount point.
+/// When a dataset that is named directly cannot be read, or two of them have the same mount point.
 pub fn places(selected: Vec<(Dataset, bool)>, mounts: &[Mount]) -> Result<(Places, Vec<LeftOut>)> {
     let mut left_out = Vec::new();
     let mut placed: Vec<(Dataset, bool, Option<PathBuf>)> = Vec::new();
@@ -117,8 +117,8 @@ pub fn places(selected: Vec<(Dataset, bool)>, mounts: &[Mount]) -> Result<(Place
     Ok((places, left_out))
 }
 
-/// Of two with the same mount point the one that is seen there is in the archive, else one that is
-/// mounted, else the first by name.
+/// If two have the same mount point, the visible one is in the archive; otherwise a mounted one;
+/// otherwise the first by name.
 fn standing(dataset: &Dataset, place: &Option<PathBuf>, mounts: &[Mount]) -> (bool, bool) {
     let topmost = mounts.iter().rev().find(|m| Some(&m.dir) == place.as_ref());
     let seen = topmost.is_some_and(|m| *m.source == *dataset.name);
@@ -139,7 +139,7 @@ fn place(dataset: &Dataset, mounts: &[Mount]) -> Result<Option<PathBuf>, &'stati
             Ok(Some(dir.clone()))
         }
         Mountpoint::At(_) if !can_mount && !mounted => Err("canmount is off"),
-        // It may be mounted elsewhere for the time being.
+        // It may be mounted elsewhere for a while.
         Mountpoint::At(dir) => {
             let elsewhere = if mounted_at.clone().any(|at| at == dir) { None } else { mounted_at.next() };
             Ok(Some(elsewhere.unwrap_or(dir).clone()))

@@ -1,5 +1,5 @@
-//! The snapshots of all datasets of a run. Volumes also get a clone of their snapshot, since ZFS shows only a
-//! clone as a device; a file system's snapshot can be mounted itself.
+//! The snapshots of all datasets of a run. A volume also gets a clone of its snapshot, because ZFS
+//! shows only clones as devices; a file system's snapshot can be mounted directly.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -10,20 +10,20 @@ use crate::process::interrupt;
 use crate::tools::zfs::names::{CONTAINER, SNAPSHOT_PREFIX};
 use crate::tools::zfs::{self, Dataset, Mark};
 
-/// What was made in ZFS for one run. Dropped, it is removed.
+/// What a run made in ZFS. Dropping it removes everything.
 pub struct SnapshotSet {
     run_id: String,
-    /// Names, in the order in which they were made or were to be made.
+    /// Names, in the order of creation.
     made: Vec<String>,
     snapshots: Vec<Mark>,
 }
 
 impl SnapshotSet {
-    /// Takes the snapshots of all datasets of `plan`: those of one pool at the same moment, those
-    /// of several pools one after the other.
+    /// Takes the snapshots of all datasets of `plan`: those of a pool at the same moment, several
+    /// pools one after the other.
     ///
     /// # Errors
-    /// When ZFS refuses; what was made is removed.
+    /// When ZFS refuses; then everything is removed again.
     pub fn take(plan: &Plan, run_id: &str) -> Result<SnapshotSet> {
         let mut set = SnapshotSet { run_id: run_id.to_owned(), made: Vec::new(), snapshots: Vec::new() };
         let mut names: Vec<String> = plan.datasets().map(|d| set.snapshot_of(&d.name)).collect();
@@ -44,10 +44,10 @@ impl SnapshotSet {
         format!("{dataset}@{SNAPSHOT_PREFIX}{}", self.run_id)
     }
 
-    /// What ZFS says of the snapshot of `dataset`.
+    /// The snapshot of `dataset`, as ZFS lists it.
     ///
     /// # Errors
-    /// When it was not taken.
+    /// When the snapshot was not taken.
     pub fn mark(&self, dataset: &str) -> Result<&Mark> {
         let name = self.snapshot_of(dataset);
         let found = self.snapshots.iter().find(|mark| mark.name == name);
@@ -58,13 +58,14 @@ impl SnapshotSet {
         &self.run_id
     }
 
-    /// Makes a device of the snapshot of each volume of `plan`, in its order; with its size in bytes.
+    /// Makes a device of the snapshot of each volume of `plan`, in its order. Returns the devices
+    /// with their sizes in bytes.
     ///
     /// # Errors
-    /// When ZFS refuses, or the devices do not appear.
+    /// When ZFS refuses, or a device does not appear.
     pub fn open_volumes(&mut self, plan: &Plan) -> Result<Vec<(File, u64)>> {
-        // No name is used twice: a link under /dev/zvol may outlive its volume for a moment, and
-        // then leads to another one.
+        // No name is used twice: for a moment, a link under /dev/zvol may outlive its volume, and
+        // then lead to another one.
         let name =
             |volume: &Dataset| format!("{}/{CONTAINER}/{}-{:016x}", volume.pool(), self.run_id, volume.guid);
         let clones: Vec<String> = plan.volumes().map(name).collect();
@@ -101,10 +102,10 @@ impl SnapshotSet {
         Ok((device, size))
     }
 
-    /// Removes all that was made, the last first.
+    /// Removes everything, in reverse order.
     ///
     /// # Errors
-    /// The first that could not be removed; the others are.
+    /// The first that could not be removed; the others were.
     pub fn close(mut self) -> Result<()> {
         self.remove()
     }

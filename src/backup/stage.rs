@@ -1,7 +1,7 @@
-//! The tree that borg reads: read-only mounts in a mount namespace of our own.
+//! The tree that borg reads: read-only mounts in a private mount namespace.
 //!
-//! The host's view of its mounts never changes, and when this process dies, however it dies, the
-//! kernel takes the namespace and every mount in it away.
+//! The mounts of the host never change. When this process dies in any way, the kernel removes the
+//! namespace with all its mounts.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -19,22 +19,22 @@ use super::volumes::{MountedVolumes, VolumeTree};
 use crate::directories::RUN_DIR;
 use crate::error::{Error, Kind, Result};
 
-/// Where the tree is staged. borg's files cache is keyed by absolute paths, so it must not move:
-/// another place would mean reading everything again.
+/// The root of the staged tree. borg's files cache uses absolute paths, so another place would mean
+/// reading everything again.
 pub const ROOT: &str = RUN_DIR;
 
 const NOTHING: Option<&str> = None;
 const HARMLESS: MsFlags =
     MsFlags::MS_RDONLY.union(MsFlags::MS_NOSUID).union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
-/// The staged tree. To be made and dropped in the main thread, the only one in the namespace.
+/// The staged tree. Must be made and dropped in the main thread, the only one in the namespace.
 pub struct Stage {
     /// In the order in which they were made.
     mounts: Vec<PathBuf>,
     volumes: Option<MountedVolumes>,
 }
 
-/// Sees that each listed directory of `plan` is there and is what it seems.
+/// Checks that each listed directory of `plan` exists, and is not a link to another place.
 ///
 /// # Errors
 /// When one is missing, leads through a symbolic link, or holds the staged tree.
@@ -61,12 +61,11 @@ pub fn check(plan: &Plan) -> Result<()> {
 }
 
 impl Stage {
-    /// Stages `plan` at [`ROOT`], which must exist, for this thread and the programs that it
-    /// starts from here on. Without a `set` datasets are shown as they are, where they are
-    /// mounted.
+    /// Stages `plan` at [`ROOT`], which must exist, for this thread and all programs that it starts
+    /// from now on. Without a `set`, datasets are staged from where they are mounted.
     ///
     /// # Errors
-    /// When the kernel refuses the namespace or one of the mounts; what was made is undone.
+    /// When the kernel refuses the namespace or a mount; then everything is unmounted again.
     pub fn new(plan: &Plan, set: Option<&SnapshotSet>, volumes: VolumeTree) -> Result<Stage> {
         private_namespace()?;
         let mut stage = Stage { mounts: Vec::new(), volumes: None };
@@ -93,10 +92,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Takes the tree down, the last mount first.
+    /// Unmounts the tree in reverse order.
     ///
     /// # Errors
-    /// The first mount that could not be undone; the others are.
+    /// The first mount that could not be unmounted; the others were.
     pub fn close(mut self) -> Result<()> {
         self.unmount()
     }
@@ -122,7 +121,7 @@ impl Stage {
         };
         mount(Some(&entry.host()), target, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(to_error)?;
         self.mounts.push(target.to_owned());
-        // What the host mounts below it from now on stays out.
+        // Later mounts of the host below it do not appear here.
         mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(to_error)?;
         mount(NOTHING, target, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | HARMLESS, NOTHING)
             .map_err(to_error)
@@ -137,14 +136,14 @@ impl Stage {
         mount(NOTHING, target, NOTHING, MsFlags::MS_PRIVATE, NOTHING).map_err(to_error)
     }
 
-    /// The place of `entry` in the tree; it is made where it is missing.
+    /// The place of `entry` in the tree, which is made if it is missing.
     fn mount_point(&mut self, entry: &PlanEntry) -> Result<PathBuf> {
         let host = entry.host();
         let target = staged(&host);
         let to_error = |e: io::Error| {
             Error::failed(format!("cannot make the mount point of {} in {ROOT}", entry.name())).because(e)
         };
-        // A link in what is backed up must not lead us out of the staged tree.
+        // A link in what is backed up must not lead out of the staged tree.
         let there = target.ancestors().find(|p| fs::symlink_metadata(p).is_ok()).unwrap_or(Path::new(ROOT));
         if fs::canonicalize(there).ok().as_deref() != Some(there) {
             return Err(leads_away(entry));
@@ -152,7 +151,7 @@ impl Stage {
         if there == target {
             return Ok(target);
         }
-        // Of a dataset the place is a directory, whatever stands there on the host.
+        // The place of a dataset is a directory, whatever the host has at this path.
         let is_dir = entry.source != PlanSource::Live || host.is_dir();
         match make_place(&host, is_dir) {
             // It is below a mount that is not listed itself: `/` and /boot/efi, but not /boot.
@@ -166,8 +165,8 @@ impl Stage {
         Ok(target)
     }
 
-    /// Puts an empty directory that can be written over `dir`, which must be empty where it stands
-    /// for something that is backed up.
+    /// Mounts an empty writable directory over `dir`, which must be empty if it is part of the
+    /// backup.
     fn scaffold(&mut self, dir: &Path) -> Result<()> {
         let to_error = |e: io::Error| {
             Error::failed(format!("cannot mount a tmpfs for mount points at {}", dir.display())).because(e)
@@ -195,14 +194,14 @@ impl Stage {
     }
 }
 
-/// A device, a link or an empty directory: what a `/dev` has below what is mounted over it.
+/// A device, a link or an empty directory: what `/dev` has below the mounts over it.
 struct StagedNode {
     name: std::ffi::OsString,
     like: fs::Metadata,
     link: Option<PathBuf>,
 }
 
-/// What is in `dir`; `None` if there is anything with content.
+/// The nodes in `dir`; `None` if anything in it has content.
 fn only_nodes(dir: &Path) -> io::Result<Option<Vec<StagedNode>>> {
     let mut nodes = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -241,7 +240,7 @@ impl Drop for Stage {
     }
 }
 
-/// Host mounts that end still end here, ours are never seen there.
+/// Unmounting on the host also unmounts here; our mounts never appear there.
 fn private_namespace() -> Result<()> {
     let to_error = |e: nix::Error| {
         Error::failed("cannot make a mount namespace")
@@ -272,7 +271,8 @@ fn make_place(source: &Path, is_dir: bool) -> io::Result<()> {
     if is_dir { make_dir(source) } else { fs::File::create_new(staged(source)).map(drop) }
 }
 
-/// Makes the staged directory for `host` unless it is there, with its mode and owner, where it has them.
+/// Makes the staged directory for `host`, unless it exists, with the mode and owner of `host` if it
+/// has them.
 fn make_dir(host: &Path) -> io::Result<()> {
     let target = staged(host);
     if fs::symlink_metadata(&target).is_ok() {

@@ -1,4 +1,4 @@
-//! The tree that borg reads, from its mounts to the archive that is made of it.
+//! The tree that borg reads, from its mounts to the archive.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -18,16 +18,17 @@ use super::stage::{self, Stage};
 use super::totals::Totals;
 use crate::error::Result;
 
-/// What borg will read: the staged tree, or without root the live one. Dropped, it is taken down.
+/// What borg will read: the staged tree, or without root the live one. Dropping it takes the tree
+/// down.
 pub struct Staged<'a> {
     planned: &'a Planned<'a>,
-    // The stage goes before what it shows.
+    // The stage must go before what it shows.
     stage: Option<Stage>,
     frozen: Option<Frozen<'a>>,
 }
 
 impl<'a> Staged<'a> {
-    /// Without `frozen` datasets are shown as they are, where they are mounted.
+    /// Without `frozen`, datasets are read from where they are mounted.
     ///
     /// # Errors
     /// As [`Stage::new`].
@@ -48,17 +49,17 @@ impl<'a> Staged<'a> {
         Ok(Staged { planned, stage: Some(stage), frozen })
     }
 
-    /// Says what would be archived as `name`, and takes the tree down.
+    /// Lists what would be archived as `name`, and takes the tree down.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn rehearse(self, name: &str) -> Result<Warnings> {
         let warnings = self.archiver().rehearse(name, self.planned.job.monitor.clone())?;
         self.release(name).map(|()| warnings)
     }
 
-    /// Makes the archive `name`, or one beside it, and takes the tree down. [`Placed`] says what became of names
-    /// in the repository, also when the archive failed.
+    /// Makes the archive `name`, or one beside it, and takes the tree down. [`Placed`] has the
+    /// changes of names in the repository, even if the archive failed.
     pub fn archive(self, existing: &Existing, name: &str) -> (Placed, Result<Archived>) {
         let (planned, begun) = (self.planned, Instant::now());
         let totals = Totals::load();
@@ -89,7 +90,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Takes the tree down, and leaves of each dataset only the bookmark of `archive`.
+    /// Takes the tree down. Each dataset keeps only the bookmark for `archive`.
     fn release(self, archive: &str) -> Result<()> {
         self.stage.map_or(Ok(()), Stage::close)?;
         self.frozen.map_or(Ok(()), |frozen| frozen.thaw(archive))

@@ -1,4 +1,4 @@
-//! The directories of our own state, and the lock that lets one `create` run at a time.
+//! The directory of our state, and the lock that allows one `create` at a time.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -17,20 +17,20 @@ use crate::process::interrupt;
 use crate::tools::mounts;
 
 const LOCK: &str = "create.lock";
-/// How often a run that waits looks whether the other one is done.
+/// How often a waiting run looks whether the other one has finished.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Our directory for what lives until the next boot; only its owner can look into it.
+/// Our directory for state until the next boot; only its owner can enter it.
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// Makes it where it is missing.
+    /// Makes it if it is missing.
     ///
     /// # Errors
-    /// When it cannot be made, belongs to somebody else, or lies under a mount.
+    /// When it cannot be made, belongs to somebody else, or is below a mount.
     pub fn open() -> Result<StateDir> {
         let path = directories::state_dir()?;
-        // What is mounted over it is not ours to write to or to close to others.
+        // We must not write to what is mounted over it, nor close it to others.
         if let Some(mount) = mounts::at(&path)? {
             let label = path.display();
             return Err(Error::failed(format!("{label} lies under a mount of {}", mount.source.display()))
@@ -40,11 +40,12 @@ impl StateDir {
         Ok(StateDir(path))
     }
 
-    /// Takes the lock that a `create` holds for as long as it runs; while another one has it, waits for at most
-    /// `wait`, and says once to `waiting` who it is. With it comes the run that held it before, if that was killed.
+    /// Takes the lock that a `create` holds while it runs. If another one holds it, waits for at
+    /// most `wait`, and passes the holder to `waiting` once. Returns the lock, with the killed run
+    /// that held it before.
     ///
     /// # Errors
-    /// [`Kind::Busy`], saying who holds it and since when; [`Kind::Interrupted`].
+    /// [`Kind::Busy`], with the holder and the time; [`Kind::Interrupted`].
     pub fn lock(
         &self,
         wait: Duration,
@@ -75,7 +76,7 @@ impl StateDir {
         }
     }
 
-    /// Takes the lock, or says who has it.
+    /// Takes the lock, or returns who holds it.
     ///
     /// # Errors
     /// When the lock's file cannot be used.
@@ -96,7 +97,7 @@ impl StateDir {
         }
     }
 
-    /// The run that has the lock, with what is known of it; `None` when none has.
+    /// The run that holds the lock, with what is known of it; `None` if there is none.
     pub fn holder(&self) -> Option<Option<LockHolder>> {
         let file = File::open(self.0.join(LOCK)).ok()?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -105,7 +106,8 @@ impl StateDir {
         }
     }
 
-    /// The killed run that the lock's file still names; `None` when there is none, or one lives.
+    /// The killed run that the lock's file still names; `None` if there is none, or a run is
+    /// active.
     pub fn stale_run(&self) -> Option<LockHolder> {
         let file = File::open(self.0.join(LOCK)).ok()?;
         let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
@@ -113,15 +115,15 @@ impl StateDir {
     }
 }
 
-/// How an attempt to take the lock went.
+/// The result of an attempt to take the lock.
 pub enum Attempt {
     /// With the run that held it before and was killed.
     Ours(RunLock, Option<LockHolder>),
     Held(Option<LockHolder>),
 }
 
-/// The lock, held. The file stays when it is given back: to remove it would let two runs hold
-/// two files of that name.
+/// The lock. Its file stays when it is released: if it were removed, two runs could lock two files
+/// of this name.
 pub struct RunLock(Flock<File>);
 
 impl Drop for RunLock {
@@ -134,7 +136,7 @@ impl Drop for RunLock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {
     pub pid: u32,
-    /// With date and zone, in ISO format.
+    /// The time with date and zone, in ISO format.
     pub since: String,
 }
 

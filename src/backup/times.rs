@@ -1,7 +1,7 @@
-//! When each volume last changed, as far as borg's files cache is concerned: the moment of the
-//! first archive that has its present content. Only ZFS says whether that content still stands: nothing was
-//! written, and no other blocks were put there ([`History`]). Where anything is unknown the moment is now, and
-//! borg reads the volume again.
+//! When each volume last changed, for borg's files cache: the time of the first archive with its
+//! present content. Only ZFS can tell whether this content is unchanged: nothing was written, and
+//! no other blocks were put there ([`History`]). If anything is unknown, the time is now, and borg
+//! reads the volume again.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,24 +14,24 @@ use crate::error::Result;
 use crate::tools::zfs::names::SNAPSHOT_PREFIX;
 use crate::tools::zfs::{self, History, Mark};
 
-/// What the last archive of one repository knew, by the guid of the volume.
+/// What the last archive of a repository knew, by the guid of the volume.
 pub struct Times {
     file: Option<PathBuf>,
     seen: BTreeMap<u64, Seen>,
-    /// The logs of the pools that were asked.
+    /// The logs of the pools, as far as they were read.
     histories: BTreeMap<String, Result<History>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
-    /// The guid of its snapshot, and of the bookmark that was made of it.
+    /// The guid of its snapshot, which the bookmark of the snapshot also has.
     mark: u64,
-    /// Nanoseconds since 1970.
+    /// In nanoseconds since 1970.
     time: u64,
 }
 
 impl Times {
-    /// `repository`: [`super::bookmarks::repository_tag`].
+    /// `repository` is a [`super::bookmarks::repository_tag`].
     pub fn load(repository: &str) -> Times {
         let dir = directories::cache_dir().ok();
         Times::load_from(dir.map(|dir| dir.join(format!("volumes-{repository}.json"))))
@@ -43,7 +43,7 @@ impl Times {
         Times { file, seen, histories: BTreeMap::new() }
     }
 
-    /// The time of the volume `guid` in its new `snapshot`; `bookmarks` are all that there are.
+    /// The time of the volume `guid` in its new `snapshot`. `bookmarks` are all that exist.
     pub fn time(&mut self, guid: u64, snapshot: &Mark, bookmarks: &[Mark]) -> u64 {
         let mut histories = std::mem::take(&mut self.histories);
         let time = self.time_where(guid, snapshot, bookmarks, |bookmark, snapshot| {
@@ -70,7 +70,7 @@ impl Times {
         time
     }
 
-    /// Keeps what was asked for, once the archive and its bookmarks stand.
+    /// Saves the times, once the archive and its bookmarks exist.
     pub fn save(&self) {
         let _ = self.try_save();
     }
@@ -86,7 +86,7 @@ impl Times {
     }
 }
 
-/// Whether a volume is in `snapshot` what it was when `bookmark` was made.
+/// Whether a volume in `snapshot` is unchanged since `bookmark` was made.
 fn is_unchanged(histories: &mut BTreeMap<String, Result<History>>, bookmark: &Mark, snapshot: &Mark) -> bool {
     let Some((volume, mark)) = bookmark.name.split_once('#') else { return false };
     if zfs::written_since(mark, &snapshot.name) != Some(0) {
@@ -104,7 +104,8 @@ fn is_unchanged(histories: &mut BTreeMap<String, Result<History>>, bookmark: &Ma
     proven.is_ok()
 }
 
-/// The time of a volume that is to be read. Two snapshots of one second differ in their transaction group.
+/// The time of a volume that must be read. Two snapshots of the same second differ in their
+/// transaction group.
 pub fn fresh(snapshot: &Mark) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     snapshot.creation.saturating_mul(SECOND) + snapshot.createtxg % SECOND

@@ -1,5 +1,5 @@
-//! How much the last run of each repository looked at, from which the time left is estimated. Nothing depends on
-//! it: a file that cannot be read or written counts as missing.
+//! How much the last run of each repository read, for estimating the remaining time. Nothing
+//! depends on it: a file that cannot be read or written counts as missing.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::directories;
 
 const FILE: &str = "totals.json";
 
-/// Bytes looked at in the last run, by repository.
+/// The bytes that the last run read, by repository.
 pub struct Totals {
     dir: Option<PathBuf>,
     totals: BTreeMap<String, u64>,
@@ -26,7 +26,7 @@ impl Totals {
         Totals { dir, totals }
     }
 
-    /// Bytes.
+    /// In bytes.
     pub fn expected(&self, repository: &str) -> Option<u64> {
         self.totals.get(repository).copied()
     }

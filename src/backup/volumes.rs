@@ -1,7 +1,8 @@
-//! The staged `dev/zvol`: each volume a regular file, and the dataset list beside them.
+//! The staged `dev/zvol`: each volume as a regular file, and the dataset list beside them.
 //!
-//! borg reads a device from beginning to end each time, and `--read-special` would also make it
-//! hang on a FIFO. A regular file whose times say when the volume last changed is read only then.
+//! borg would read a device from beginning to end every time, and `--read-special` would also make
+//! it hang on a FIFO. A regular file with the time of the volume's last change is read only if it
+//! changed.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -25,33 +26,33 @@ use crate::error::{Error, Result};
 use crate::tools::fuse::answer::{self, ROOT};
 use crate::tools::fuse::mounted::{Access, FuseMount, FuseOptions, NEEDS_FUSE};
 
-/// The type under which it stands in the mount table.
+/// Its type in the mount table.
 const FUSE_TYPE: &str = "fuse.borg-offsite-backup-volumes";
-/// borg reads one file after the other; the second thread answers what is asked meanwhile.
+/// borg reads one file after the other; the second thread answers other requests meanwhile.
 const THREADS: usize = 2;
-/// In KiB. borg takes 8 MiB at a time and then works on them; by the next time they shall be there.
+/// In KiB. borg reads 8 MiB at a time and then processes them; the next should be there by then.
 const READ_AHEAD: u32 = 16 * 1024;
 
 thread_local! {
-    /// A new one for each request would cost as much as the reading.
+    /// A new buffer for each request would cost as much as reading.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A regular file to be shown.
+/// A regular file in the staged tree.
 pub struct StagedFile {
-    /// Relative, `/` between its parts.
+    /// Relative, with `/` between components.
     pub path: String,
     pub inode: u64,
-    /// Of its last change, in nanoseconds since 1970.
+    /// The time of its last change, in nanoseconds since 1970.
     pub time: u64,
     pub content: StagedContent,
 }
 
 pub enum StagedContent {
     Bytes(Vec<u8>),
-    /// A device of so many bytes.
+    /// A device of this size in bytes.
     Device(File, u64),
-    /// So many bytes; reading them is an error.
+    /// A size in bytes; reading is an error.
     Unread(u64),
 }
 
@@ -71,7 +72,7 @@ struct VolumeNode {
     content: Option<StagedContent>,
 }
 
-/// The tree of the files, a directory for each part of their paths.
+/// The tree of the files, with a directory for each component of their paths.
 pub struct VolumeTree {
     nodes: Vec<VolumeNode>,
     read: Arc<AtomicU64>,
@@ -103,7 +104,7 @@ impl VolumeTree {
         tree
     }
 
-    /// Counts the bytes of devices that were read.
+    /// Counts the bytes that were read from devices.
     pub fn counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read)
     }
@@ -116,7 +117,7 @@ impl VolumeTree {
         self.nodes.iter().find(|node| node.attr.ino == inode)
     }
 
-    /// Fills `bytes` with what stands at `offset`, at most `size` of them.
+    /// Replaces `bytes` by those at `offset`, at most `size`.
     fn read(&self, inode: INodeNo, offset: u64, size: u32, bytes: &mut Vec<u8>) -> io::Result<()> {
         let content = self.node(inode).and_then(|node| node.content.as_ref());
         let content = content.ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
@@ -153,7 +154,7 @@ impl Filesystem for VolumeTree {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // Not FOPEN_DIRECT_IO: the kernel would not read ahead while borg works on what it has.
+        // Not FOPEN_DIRECT_IO: then the kernel would not read ahead while borg works.
         reply.opened(FileHandle(0), FopenFlags::empty());
     }
 
@@ -174,7 +175,7 @@ impl Filesystem for VolumeTree {
         });
     }
 
-    /// There is nothing to write back.
+    /// Nothing is ever written.
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -226,7 +227,7 @@ fn attr(inode: u64, kind: FileType, permissions: u16, size: u64, time: u64) -> F
     answer::attributes_of_root(inode, kind, permissions, size, UNIX_EPOCH + Duration::from_nanos(time))
 }
 
-/// A tree that is mounted. Dropped, it is unmounted.
+/// A mounted tree. Dropping it unmounts.
 pub struct MountedVolumes {
     mount: FuseMount,
     up: bool,
@@ -261,7 +262,7 @@ impl MountedVolumes {
         self.unmount()
     }
 
-    /// Afterwards no device is open any more.
+    /// After this, no device is open any more.
     fn unmount(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.up) {
             return Ok(());

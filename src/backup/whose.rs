@@ -1,11 +1,11 @@
-//! Which archives are ours. `create` touches no other.
+//! Decides which archives are ours. `create` touches no other.
 
 use crate::archive::identity::Identity;
 use crate::archive::name::is_checkpoint;
 use crate::archive::origin::Listed;
 use crate::error::{Error, Result};
 
-/// The archive of this name.
+/// The archive with this name.
 pub fn find<'a>(listed: &'a [Listed], name: &str) -> Option<&'a Listed> {
     listed.iter().find(|listed| listed.archive.name == name)
 }
@@ -16,10 +16,11 @@ pub fn ours(identity: &Identity, listed: &[Listed]) -> Vec<Listed> {
     listed.iter().filter(is_ours).cloned().collect()
 }
 
-/// Whether the archive that is `there` is ours.
+/// Checks that the existing archive `there` is ours.
 ///
 /// # Errors
-/// [`crate::error::Kind::Usage`], with its maker and the next steps, when it is not: another try does not help.
+/// [`crate::error::Kind::Usage`] when it is not, with its maker and the next steps: another attempt
+/// would not help.
 pub fn check(identity: &Identity, there: &Listed, repository: &str) -> Result<()> {
     if identity.made(&there.origin) {
         return Ok(());

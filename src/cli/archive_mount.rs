@@ -1,4 +1,4 @@
-//! Joins devices and mounts: an attachment mounts the archive that its image is in.
+//! Joins devices and mounts: an attachment mounts the archive with its image.
 
 use std::path::Path;
 

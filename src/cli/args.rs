@@ -1,4 +1,4 @@
-//! The command line as clap reads it; help, man pages and completions come from here.
+//! The command line, as clap parses it; help, man pages and completions come from here.
 
 use std::ffi::OsString;
 

@@ -1,10 +1,10 @@
-//! How an attachment is described.
+//! Describes attachments.
 
 use serde_json::{Value, json};
 
 use crate::device::attachment::{Attachment, AttachmentState};
 
-/// As `attach --json` and `attached --json` print it.
+/// The JSON of `attach --json` and `attached --json`.
 pub fn as_json(attachment: &Attachment) -> Value {
     let lossy = |text: &Option<std::ffi::OsString>| text.as_ref().map(|t| t.to_string_lossy().into_owned());
     let (state, why) = match attachment.state() {
@@ -27,7 +27,7 @@ pub fn as_json(attachment: &Attachment) -> Value {
     })
 }
 
-/// What an attachment is called: its device, and the image.
+/// The name of an attachment: its device, and the image.
 pub fn name(attachment: &Attachment) -> String {
     let image = format!("{} of {}", attachment.path.display(), attachment.archive);
     match &attachment.device {
@@ -39,7 +39,7 @@ pub fn name(attachment: &Attachment) -> String {
     }
 }
 
-/// One line of a list.
+/// A line of the list.
 pub fn line(attachment: &Attachment) -> String {
     let mut line = match &attachment.device {
         Some(device) => {

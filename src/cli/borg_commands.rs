@@ -1,6 +1,6 @@
 //! The commands that are borg's own.
 
-/// The commands of borg 1.x, without those that are ours.
+/// The commands of borg 1.x, without those that we replace.
 pub const BORG_COMMANDS: [&str; 23] = [
     "init",
     "list",

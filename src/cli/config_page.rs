@@ -1,4 +1,4 @@
-//! The pages about the keys of the configuration, made from their table.
+//! The documentation of the configuration's keys, made from their table.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
@@ -16,7 +16,7 @@ const EXAMPLE: &str = r#"{
 }"#;
 const CREATE_ONLY: &str = "Only `create` reads it.";
 
-/// A table for each group of keys, in Markdown.
+/// A Markdown table for each group of keys.
 pub fn markdown() -> String {
     Group::ALL.map(markdown_table).join("\n")
 }
@@ -63,13 +63,13 @@ fn entry(page: &mut Roff, key: &Key) {
     }
 }
 
-/// What stands between backticks is literal.
+/// Text between backticks is literal.
 fn inlines(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
     parts.map(|(at, part)| if at % 2 == 1 { italic(part) } else { roman(part) }).collect()
 }
 
-/// Links of Markdown become their texts.
+/// Replaces links of Markdown by their texts.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

@@ -1,14 +1,14 @@
-//! Asking a person before something is lost.
+//! Asks a person before something is lost.
 
 use std::io::{IsTerminal, Write};
 
 use crate::error::{Error, Kind, Result};
 use crate::escape;
 
-/// Asks `question` on the terminal; only `y` and `yes` go on.
+/// Asks `question` on the terminal. Only `y` and `yes` continue.
 ///
 /// # Errors
-/// [`Kind::Usage`] where nobody can be asked, [`Kind::Failed`] when the answer is no.
+/// [`Kind::Usage`] if nobody can be asked, [`Kind::Failed`] if the answer is no.
 pub fn ask(question: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Error::usage(format!("{question} There is no terminal to ask on"))
@@ -24,7 +24,7 @@ pub fn ask(question: &str) -> Result<()> {
     }
 }
 
-/// The names in `question` come from outside.
+/// The question contains names from outside.
 fn prompt(question: &str) -> String {
     format!("{} [y/N] ", escape::line(question))
 }

@@ -1,5 +1,5 @@
-//! How commands speak beside their result: on standard error, in lines for people or as JSON
-//! objects; and what was asked for, on standard output.
+//! Output of commands: messages on standard error, as lines for people or as JSON objects; results
+//! on standard output.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -10,7 +10,7 @@ use super::log_format::LogFormat;
 use crate::error::{Error, Result};
 use crate::escape;
 
-/// The voice of one run.
+/// How a command prints.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
     quiet: bool,
@@ -22,7 +22,7 @@ impl Console {
         Console { quiet, format }
     }
 
-    /// Whether progress that redraws a line has a place to be drawn.
+    /// Whether progress can redraw a line.
     pub fn is_interactive(&self) -> bool {
         !self.quiet && self.format == LogFormat::Text && std::io::stderr().is_terminal()
     }
@@ -31,7 +31,7 @@ impl Console {
         self.format
     }
 
-    /// Tells what is done or came of it, in lines of ours; nothing when quiet.
+    /// Prints a message for people, in lines of ours; nothing when quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             match self.format {
@@ -41,7 +41,7 @@ impl Console {
         }
     }
 
-    /// Reports one step of the work: `  archive    41.2 GB ...`
+    /// Prints a step of the work: `  archive    41.2 GB ...`
     pub fn step(&self, label: &str, text: &str) {
         match self.format {
             LogFormat::Text => self.say(&format!("  {label:<9}  {}", escape::line(text))),
@@ -49,7 +49,7 @@ impl Console {
         }
     }
 
-    /// Tells what the user should know, also when quiet; on one line, whatever is in it.
+    /// Prints a warning on one line, whatever it contains, even when quiet.
     pub fn warn(&self, text: &str) {
         match self.format {
             LogFormat::Text => self.line("WARN", &paint("warning:", "33"), &escape::line(text), Map::new()),
@@ -57,7 +57,8 @@ impl Console {
         }
     }
 
-    /// One event: `label text`, which steers no terminal, or a JSON object with `fields` besides.
+    /// Prints an event: `label text`, without control characters, or a JSON object that also has
+    /// `fields`.
     pub fn line(&self, level: &str, label: &str, text: &str, fields: Map<String, Value>) {
         match self.format {
             LogFormat::Text if label.is_empty() => stderr_line(text),
@@ -74,13 +75,13 @@ impl Console {
     }
 }
 
-/// Writes `text`, lines of ours or JSON, and a line end to standard output. Nobody reading it any
-/// more (`| head`) is no error.
+/// Prints `text`, lines of ours or JSON, and a newline on standard output. A closed pipe (`| head`)
+/// is not an error.
 ///
 /// # Errors
-/// When it cannot be written, as to a full disk.
+/// When it cannot be written, for example to a full disk.
 pub fn print(text: &str) -> Result<()> {
-    // Either way nothing steers a terminal; JSON goes on meaning what it did.
+    // Neither form can steer a terminal, and JSON keeps its meaning.
     let text = if text.starts_with(['{', '[']) { escape::json(text) } else { escape::lines(text) };
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -91,13 +92,12 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// A line that cannot be written to standard error has nowhere else to go.
+/// If standard error fails, there is no other place for the line.
 pub fn stderr_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// `text` in bold and the colour `code` (as SGR has it), where standard error is a terminal that
-/// shows colours.
+/// `text` in bold and the colour `code` (of SGR), if standard error is a terminal with colours.
 pub fn paint(text: &str, code: &str) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
         || std::env::var_os("TERM").is_some_and(|v| v == "dumb");

@@ -1,22 +1,23 @@
-//! The exit codes, as the man page lists them.
+//! The exit codes, as listed in the man page.
 
 use std::process::ExitCode;
 
 use crate::error::{Error, Kind};
 
-/// How a command of ours ended. Commands that are passed through end as borg does.
+/// How a command of ours ended. A command that is passed through ends like borg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done (also with warnings, unless `fail_on_warnings` is set).
+    /// Success (with or without warnings, unless `fail_on_warnings` is set).
     Done = 0,
     /// The command tried and failed.
     Failed = 1,
     /// The command line or the configuration cannot be used. Nothing was tried.
     Usage = 2,
-    /// Done, but something that was asked for is missing; or with warnings, where `fail_on_warnings` is set.
+    /// Done, but something that was asked for is missing; or with warnings if `fail_on_warnings` is
+    /// set.
     Warned = 3,
-    /// `verify` could look, and what it saw differs or is damaged.
+    /// `verify` succeeded in looking, but data differ or are damaged.
     Differs = 4,
     /// The repository is locked, or another run is active. Try again later.
     Busy = 75,
@@ -26,7 +27,7 @@ impl Exit {
     pub const ALL: [Exit; 6] =
         [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warned, Exit::Differs, Exit::Busy];
 
-    /// What it means, for the man page.
+    /// The meaning, for the man page.
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Done => "Done. Warnings do not change this, unless fail_on_warnings is set.",

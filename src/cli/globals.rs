@@ -35,7 +35,7 @@ impl Globals {
         Config::load(&self.config)
     }
 
-    /// The same for `create`, which reads all of it.
+    /// The same for `create`, which reads all keys.
     ///
     /// # Errors
     /// As [`Config::load_to_create`].
@@ -52,7 +52,7 @@ impl Globals {
         Console::new(self.is_quiet(), self.log_format)
     }
 
-    /// Warns of variables that are set to what this program does not understand.
+    /// Warns of variables with values that this program does not understand.
     pub fn warn_of_variables(&self) {
         if quiet_variable().is_none() {
             self.console().warn("QUIET is neither `yes` nor `no`, and is ignored");

@@ -1,9 +1,9 @@
-//! How what a killed run left is described.
+//! Describes what a killed run left.
 
 use crate::backup::Leftover;
 use crate::error::Error;
 
-/// What it is, after "removed".
+/// The noun phrase after "removed".
 pub fn leftover(leftover: &Leftover) -> String {
     match leftover {
         Leftover::DeadMount(dir) => format!("the dead mount at {}", dir.display()),

@@ -1,4 +1,4 @@
-//! Log lines of the library, on standard error.
+//! The log of the library, on standard error.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +15,8 @@ use super::console::{paint, stderr_line};
 use super::log_format::LogFormat;
 use crate::escape;
 
-/// From here on what the library logs is seen: warnings, with `verbose` 1 what it does, with 2
-/// how, with 3 everything.
+/// Prints the library's log from now on: warnings; with `verbose` 1 what it does, with 2 how, with
+/// 3 everything.
 pub fn init(verbose: u8, format: LogFormat) {
     let level = match verbose {
         0 => LevelFilter::WARN,
@@ -25,15 +25,15 @@ pub fn init(verbose: u8, format: LogFormat) {
         _ => LevelFilter::TRACE,
     };
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(bounded);
-    // It fails only where a log is set up already.
+    // This fails only if a log has been set up before.
     let _ = match format {
         LogFormat::Text => builder.event_format(Lines).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_writer(|| Harmless(bounded())).try_init(),
     };
 }
 
-/// Events of one process that are written; a job that reads a broken archive all night must not
-/// fill the memory that the log of a mount is in.
+/// The most events that a process writes: a job that reads a broken archive all night must not fill
+/// the memory that holds a mount's log.
 const LIMIT: u64 = 10_000;
 
 /// Standard error, up to the limit.
@@ -49,7 +49,7 @@ fn bounded() -> Box<dyn std::io::Write> {
     }
 }
 
-/// JSON that steers no terminal. It comes an event at a time.
+/// JSON without control characters. Each call has one event.
 struct Harmless(Box<dyn std::io::Write>);
 
 impl std::io::Write for Harmless {
@@ -63,7 +63,7 @@ impl std::io::Write for Harmless {
     }
 }
 
-/// `warning: text name=value`; in a file, the time before it.
+/// `warning: text name=value`; in a file, preceded by the time.
 struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// Looked up for each line: a daemon's standard error becomes a file while it runs.
+/// Checked for each line, because a daemon's standard error becomes a file while it runs.
 fn is_a_file() -> bool {
     fstat(std::io::stderr())
         .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)

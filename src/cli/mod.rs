@@ -1,7 +1,8 @@
-//! The command line: the one place that prints and picks exit codes.
+//! The command line: the only place that prints and chooses exit codes.
 //!
-//! [`args`] has the enum of all commands and stands at the top. [`commands`] has one file for each of them. A command
-//! uses the files beside `args` (globals, console, progress, report, exit, …), which know no command.
+//! [`args`] has the enum of all commands, at the top of everything. [`commands`] has one file for
+//! each command. A command uses the files beside `args` (globals, console, progress, report, exit,
+//! …), which know no command.
 
 mod archive_mount;
 mod args;
@@ -40,7 +41,7 @@ use exit::Exit;
 use log_format::LogFormat;
 use mount_helper::Call;
 
-/// Runs one command line (the program's name first) and says how it went.
+/// Runs a command line, including the program's name, and returns how it ended.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     daemon::forbid_core_dumps();
     guard_passphrases();
@@ -69,7 +70,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Keeps what the environment gives out of swap.
+/// Keeps secrets from the environment out of swap.
 fn guard_passphrases() {
     for name in [c"BORG_PASSPHRASE", c"BORG_NEW_PASSPHRASE"] {
         secret::guard_variable(name);
@@ -82,7 +83,7 @@ fn failed(error: &Error) -> ExitCode {
     Exit::from(error).into()
 }
 
-/// --help and --version come this way too: clap knows which stream they want.
+/// --help and --version also come this way: clap knows which stream they need.
 fn not_parsed(args: &[OsString], e: &clap::Error) -> Exit {
     if !e.use_stderr() {
         let _ = e.print();

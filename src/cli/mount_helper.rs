@@ -1,5 +1,6 @@
-//! `mount -t borg-offsite-backup`, fstab and systemd's mount units: mount(8) calls
-//! `/sbin/mount.borg-offsite-backup SOURCE DIR [-fnsvrw] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, which is us.
+//! The helper for `mount -t borg-offsite-backup`, fstab and systemd's mount units. mount(8) calls
+//! `/sbin/mount.borg-offsite-backup SOURCE DIR [-fnsvrw] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`,
+//! which is a link to this program.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::mount::open::Request;
 use crate::tools::{mount_point, mounts};
 
-/// Of the type `borg-offsite-backup`, and `fuse.borg-offsite-backup`, as the mount table shows it.
+/// The types `borg-offsite-backup`, and `fuse.borg-offsite-backup` as in the mount table.
 const NAMES: [&str; 2] = ["mount.borg-offsite-backup", "mount.fuse.borg-offsite-backup"];
-/// Sources that name no archive: all of them are shown.
+/// Sources that name no archive: then all archives are shown.
 const ALL: [&[u8]; 3] = [b"::", b"none", b"borg-offsite-backup"];
 
 /// How [`super::run`] was called.
@@ -20,21 +21,22 @@ const ALL: [&[u8]; 3] = [b"::", b"none", b"borg-offsite-backup"];
 pub enum Call {
     /// By its own name, or as a helper with this command line for `mount`.
     Command(Vec<OsString>),
-    /// mount(8) only wants to know whether it would work.
+    /// mount(8) only asks whether mounting would work.
     Rehearsal,
-    /// Other options for the mount in this directory.
+    /// New options for the mount at this directory.
     Remount { dir: PathBuf, options: String },
 }
 
-/// mount(8) takes PATH from its helpers; with it programs are found that are not in /usr/bin.
+/// mount(8) does not pass PATH to its helpers. Without it, only programs in /usr/bin would be
+/// found.
 pub fn search_programs() {
     if std::env::var_os("PATH").is_none() {
-        // SAFETY: this is called before there is a second thread.
+        // SAFETY: there is no second thread yet.
         unsafe { std::env::set_var("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") };
     }
 }
 
-/// Turns the arguments of a mount helper, the name that we were called by first, into ours.
+/// Translates the arguments of a mount helper, including its name, into ours.
 ///
 /// # Errors
 /// When there is no source, no directory, or an option that no mount helper has.
@@ -66,7 +68,7 @@ pub fn translate(args: Vec<OsString>) -> Result<Call> {
         return Ok(Call::Remount { dir: dir.into(), options: options.to_owned() });
     }
     ours.extend(config.into_iter().flat_map(|file| ["--config".into(), file]));
-    // What is said here stands in the journal with every mount.
+    // These messages would appear in the journal at every mount.
     ours.extend(["--quiet".into(), "mount".into()]);
     ours.extend((!options.is_empty()).then(|| [OsString::from("-o"), options]).into_iter().flatten());
     ours.push("--".into());
@@ -75,13 +77,13 @@ pub fn translate(args: Vec<OsString>) -> Result<Call> {
     Ok(Call::Command(ours))
 }
 
-/// The configuration that `config=` names, and the options that are for the mount.
+/// The configuration in `config=`, and the options for the mount.
 fn split(lists: &[OsString]) -> (Option<OsString>, OsString) {
     let options = lists.iter().flat_map(|list| list.as_bytes().split(|b| *b == b','));
     let (mut config, mut others) = (None, Vec::new());
     for option in options {
         match option {
-            // mount(8) writes it where nobody said `ro`; a mount of ours is always read-only.
+            // mount(8) adds it if nobody wrote `ro`; our mounts are always read-only.
             b"" | b"rw" => {}
             _ => match option.strip_prefix(b"config=") {
                 Some(file) => config = Some(OsStr::from_bytes(file).to_owned()),
@@ -92,11 +94,11 @@ fn split(lists: &[OsString]) -> (Option<OsString>, OsString) {
     (config, OsString::from_vec(others.join(&b',')))
 }
 
-/// Changes what the kernel can change of a mount that stands. What else the list says was said when it was
-/// mounted: mount(8) repeats what fstab says.
+/// Changes those options that the kernel can change in a running mount. All others were set when it
+/// was mounted: mount(8) only repeats those of fstab.
 ///
 /// # Errors
-/// When it is no mount of ours, or the kernel refuses.
+/// When it is not a mount of ours, or the kernel refuses.
 pub fn remount(dir: &Path, list: &str) -> Result<()> {
     let label = dir.display();
     let point = mount_point::absolute(dir)?;

@@ -1,4 +1,4 @@
-//! The list after `-o`.
+//! Parses the list after `-o`.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ const KNOWN: [&str; 21] = [
     "nosymfollow",
     "X-mount.mkdir",
 ];
-/// What mount(8), systemd and fstab write for themselves, or for file systems that are written to; it says
-/// nothing about the mount.
+/// Options that mount(8), systemd and fstab add for themselves, or for writable file systems. They
+/// do not concern the mount.
 const FOR_OTHERS: [&str; 44] = [
     "defaults",
     "auto",
@@ -79,10 +79,10 @@ const FOR_OTHERS: [&str; 44] = [
     "bg",
 ];
 
-/// Takes one list, `a,b=c`, into the request.
+/// Applies a list such as `a,b=c` to the request.
 ///
 /// # Errors
-/// When an option is not known, or its value is of no use.
+/// When an option is unknown, or its value is invalid.
 pub fn apply(list: &str, request: &mut Request) -> Result<()> {
     for option in list.split(',').map(str::trim).filter(|o| !o.is_empty()) {
         let (name, value) = match option.split_once('=') {
@@ -129,7 +129,7 @@ fn apply_one(option: &str, name: &str, value: Option<&str>, request: &mut Reques
             let wrong = || Error::usage(format!("`-o {option}`: an octal mode is expected after `{name}=`"));
             request.make_point = Some(mode.ok_or_else(wrong)?);
         }
-        // Always so.
+        // Always set.
         "ro" | "nosuid" | "nodev" | "default_permissions" => {}
         "remount" => {
             return Err(Error::usage("`-o remount`: only mount(8) can change a mount that stands").hint(
@@ -149,10 +149,10 @@ fn apply_one(option: &str, name: &str, value: Option<&str>, request: &mut Reques
     Ok(())
 }
 
-/// `500M`, `20GiB`, `0`: a number of bytes; units are of 1000, those with an `i` of 1024.
+/// Parses `500M`, `20GiB` or `0` into bytes. Units are powers of 1000, with an `i` powers of 1024.
 ///
 /// # Errors
-/// When it is no size.
+/// When it is not a size.
 pub fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -1,4 +1,4 @@
-//! How a command ends that stands between borg and another program.
+//! Ends a process that stood between borg and another program.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::report;
 use crate::error::Result;
 use crate::process::Ended;
 
-/// Borg reads what was said to it only as long as the line is open: so long it stays open after
-/// the last word.
+/// borg reads messages only while the connection is open, so it stays open this long after the last
+/// one.
 const LAST_WORD: Duration = Duration::from_millis(300);
 
-/// Ends as the command did.
+/// Ends this process like the command ended.
 pub fn end_as(ended: Result<Ended>, globals: &Globals) -> Result<Exit> {
     match ended {
         Ok(Ended::Code(code)) => std::process::exit(code),

@@ -1,4 +1,4 @@
-//! How an error is told on standard error.
+//! Prints errors on standard error.
 
 use std::error::Error as StdError;
 
@@ -10,7 +10,7 @@ use crate::config::Diagnosis;
 use crate::error::Error;
 use crate::escape;
 
-/// Prints the error, its causes and its hints; the mistakes of a configuration where they stand.
+/// Prints the error, its causes and its hints; mistakes of a configuration with their lines.
 pub fn error(console: Console, error: &Error) {
     let diagnosis = error.source().and_then(|cause| cause.downcast_ref::<Diagnosis>());
     match (console.format(), diagnosis) {
@@ -22,7 +22,7 @@ pub fn error(console: Console, error: &Error) {
     }
 }
 
-/// Prints what went wrong beside the work, which goes on.
+/// Prints an error that does not stop the work.
 pub fn warning(console: Console, error: &Error) {
     console.warn(&error.chain());
     error.hints().iter().for_each(|hint| console.warn(hint));

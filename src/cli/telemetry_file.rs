@@ -1,4 +1,4 @@
-//! Where `--telemetry-file` goes.
+//! Writes to the target of `--telemetry-file`.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use super::console;
 use crate::backup::Telemetry;
 use crate::error::Result;
 
-/// Writes what is known to `target`, or to standard output for `-`.
+/// Writes the metrics to `target`, or to standard output for `-`.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When they cannot be written.
 pub fn write(telemetry: &Telemetry, target: &Path) -> Result<()> {
     if target == Path::new("-") || target == Path::new("/dev/stdout") {
         return console::print(telemetry.text().trim_end());

@@ -1,4 +1,4 @@
-//! Sizes, durations and counts, as people read them.
+//! Sizes, durations and counts for people.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub fn size(bytes: u64) -> String {
     }
     let mut value = bytes as f64 / 1000.0;
     let mut unit = 0;
-    // What would be rounded to 1000 is shown in the next unit.
+    // A value that would be rounded to 1000 is shown in the next unit.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;

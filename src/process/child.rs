@@ -1,4 +1,5 @@
-//! A running program as a guard: dropped, it is asked to stop, then killed, and always reaped.
+//! A running program as a guard. Dropping it asks the program to stop, then kills it, and always
+//! reaps it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
@@ -16,22 +17,21 @@ use super::interrupt;
 use super::stall::Stall;
 use crate::error::{Error, Kind, Result};
 
-/// How long a child may take to end after SIGTERM, before SIGKILL: borg needs a moment to give
-/// its locks back.
+/// How long a child may take to end between SIGTERM and SIGKILL: borg must release its locks.
 const GRACE: Duration = Duration::from_secs(10);
 pub(super) const POLL: Duration = Duration::from_millis(5);
-/// How long a child that has ended and says nothing is listened to: what it left running may hold
-/// the pipe for ever.
+/// How long we read the pipe of a silent child that has ended: a process that it left may hold the
+/// pipe forever.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
-/// The longest line taken from standard error; what follows is dropped up to its end.
+/// The longest line of standard error; the rest of a longer line is dropped.
 const MAX_LINE: u64 = 64 * 1024;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
+    /// The exit code.
     Code(i32),
-    /// By this signal.
+    /// The signal.
     Signal(i32),
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// A running program and the thread that drains its standard error.
+/// A running program, and the thread that drains its standard error.
 pub struct Child {
     inner: std::process::Child,
     program: OsString,
@@ -66,7 +66,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Each line of `pipe` goes to `on_line`.
+    /// Passes each line of `pipe` to `on_line`.
     pub(super) fn new(
         inner: std::process::Child,
         program: OsString,
@@ -103,13 +103,13 @@ impl Child {
         self.inner.id()
     }
 
-    /// The read end of its standard output; `None` when it was taken before.
+    /// The read end of its standard output; `None` if it was taken before.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.inner.stdout.take()
     }
 
-    /// Waits for the end, or until `give_up` says so, which is asked every few milliseconds; then
-    /// `None`, and the child runs on.
+    /// Waits for the end, or until `give_up` returns true, which is called every few milliseconds.
+    /// Then returns `None`, and the child keeps running.
     ///
     /// # Errors
     /// When the kernel refuses the call.
@@ -126,13 +126,12 @@ impl Child {
         Ok(self.ended)
     }
 
-    /// The write end of its standard input, if that is a pipe; `None` when
-    /// it was taken before.
+    /// The write end of its standard input, if that is a pipe; `None` if it was taken before.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.inner.stdin.take()
     }
 
-    /// Waits for the end, but not longer than `time`: then the child is stopped.
+    /// Waits for the end. Stops the child after `time`.
     ///
     /// # Errors
     /// When the kernel refuses the call.
@@ -142,8 +141,8 @@ impl Child {
         Ok(ended.unwrap_or_else(|| self.stop()))
     }
 
-    /// Waits for the end, unless a signal asks us to end first, or it [stalls](super::Command::stalls_after):
-    /// then the child is stopped.
+    /// Waits for the end. Stops the child after a signal, or if it
+    /// [stalls](super::Command::stalls_after).
     ///
     /// # Errors
     /// [`Kind::Interrupted`] after a signal, [`Kind::Failed`] after a stall.
@@ -151,7 +150,8 @@ impl Child {
         self.wait_patiently(|| false)?.ok_or_else(|| self.interrupted())
     }
 
-    /// As [`Child::wait_or_interrupt`]; `None`, and the child runs on, when `give_up` says so.
+    /// As [`Child::wait_or_interrupt`]. If `give_up` returns true, returns `None`, and the child
+    /// keeps running.
     pub(super) fn wait_patiently(&mut self, give_up: impl Fn() -> bool) -> Result<Option<Ended>> {
         let mut stall = self.stall.take();
         let steps = self.stderr.as_ref().map(|listener| Arc::clone(&listener.steps));
@@ -185,8 +185,9 @@ impl Child {
         &self.program
     }
 
-    /// Asks the whole process group to end, kills it after ten seconds, and reaps the child. One that does not
-    /// even die then, since the kernel waits for a disk or a server, is left to itself after ten more.
+    /// Asks the process group to end, kills it after ten seconds, and reaps the child. A child that
+    /// the kernel keeps waiting for a disk or a server may not even die then; after ten more
+    /// seconds it is abandoned.
     pub fn stop(&mut self) -> Ended {
         self.stop_within(GRACE)
     }
@@ -194,7 +195,7 @@ impl Child {
     fn stop_within(&mut self, grace: Duration) -> Ended {
         let group = Pid::from_raw(self.inner.id() as i32);
         let _ = killpg(group, Signal::SIGTERM);
-        // One that was stopped heeds nothing else.
+        // A stopped process does not react to any other signal.
         let _ = killpg(group, Signal::SIGCONT);
         if let Some(status) = self.reap_within(grace) {
             return self.settle(status);
@@ -231,15 +232,15 @@ impl Child {
     }
 }
 
-/// The thread that takes what a child says.
+/// The thread that reads what a child prints.
 struct Listener {
     thread: JoinHandle<()>,
-    /// Goes up before and after each line is handed on: odd while somebody looks at one.
+    /// Increased before and after each line is passed on: odd while a line is being processed.
     steps: Arc<AtomicU64>,
 }
 
 impl Listener {
-    /// Waits until all is said and handed on.
+    /// Waits until everything was passed on.
     fn end(self) {
         let (mut steps, mut silent) = (0, Instant::now());
         while !self.thread.is_finished() && silent.elapsed() < LAST_WORDS {
@@ -283,7 +284,8 @@ mod tests {
         }
     }
 
-    /// Traces the process `pid` from another process, so that we cannot reap it; gives that process.
+    /// Traces the process `pid` from another process, so that we cannot reap it. Returns that
+    /// process.
     fn trace(pid: u32) -> Pid {
         use std::os::fd::AsRawFd;
         let (mut read, write) = std::io::pipe().unwrap();
@@ -311,7 +313,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_ever_for_what_cannot_be_killed() {
         if !nix::unistd::geteuid().is_root() {
-            // No other may trace a program that it did not start.
+            // Without this, no process may trace one that it did not start.
             return;
         }
         let mut child = Command::new("sleep").arg("600").spawn(|_| {}).unwrap();

@@ -1,4 +1,4 @@
-//! How a program is started: what it inherits, at which priority, in which process group.
+//! Starts programs: what they inherit, their priority, and their process group.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -24,16 +24,16 @@ use super::packages;
 use super::stall::Stall;
 use crate::error::{Error, Kind, Result};
 
-/// A program to be started, with a pinned environment.
+/// A program to be started, with a fixed environment.
 ///
-/// Defaults: `LC_ALL=C.UTF-8` (messages can be parsed, raw bytes in arguments survive), standard
-/// input is `/dev/null`, and the child leads a process group of its own, so that a Ctrl-C on the
-/// terminal reaches it only through us.
+/// Defaults: `LC_ALL=C.UTF-8` (messages can be parsed, and raw bytes in arguments survive);
+/// standard input is `/dev/null`; the child leads a process group, so a Ctrl-C on the terminal
+/// reaches it only through us.
 pub struct Command {
     inner: std::process::Command,
     program: OsString,
     inherited: Vec<OwnedFd>,
-    /// It leads a session of its own, not just a process group.
+    /// The child leads a session, and not just a process group.
     apart: bool,
     stall: Option<Stall>,
 }
@@ -72,8 +72,8 @@ impl Command {
         self
     }
 
-    /// Hands `secret` to the child through a pipe whose number is in the variable `var`, as borg
-    /// reads `BORG_PASSPHRASE_FD`: it stands on no command line and in no environment.
+    /// Passes `secret` to the child through a pipe whose number is in the variable `var`, as borg
+    /// reads `BORG_PASSPHRASE_FD`. The secret is neither on a command line nor in an environment.
     ///
     /// # Errors
     /// When no pipe can be made, or the secret is longer than a pipe holds (64 KiB).
@@ -84,10 +84,10 @@ impl Command {
         Ok(self.hold(read))
     }
 
-    /// What the program reads from its standard input. It stands in memory, however long it is.
+    /// The standard input of the program, which is kept in memory.
     ///
     /// # Errors
-    /// When there is no memory.
+    /// When there is not enough memory.
     pub fn input(mut self, bytes: &[u8]) -> Result<Self> {
         let to_error = |e: std::io::Error| Error::failed("cannot prepare the input of a program").because(e);
         let fd = memfd_create("input", MFdFlags::MFD_CLOEXEC).map_err(|e| to_error(e.into()))?;
@@ -97,8 +97,8 @@ impl Command {
         Ok(self)
     }
 
-    /// For a program that is not trusted with what we have: it gets a session of its own, so that it
-    /// has no terminal, and no descriptor but its standard ones and those that were made for it.
+    /// For a program that must not get what we have. It runs in a session of its own without a
+    /// terminal, and only with its standard descriptors and those that were made for it.
     pub fn apart(mut self) -> Self {
         self.apart = true;
         // SAFETY: plain system calls, allowed between fork and exec.
@@ -114,17 +114,17 @@ impl Command {
         self
     }
 
-    /// Waits for the program end with an error, and it with them, when for `limit` it neither said
-    /// nor did anything; `hint` is then the next step.
+    /// Stops the program with an error if it neither prints nor does anything for `limit`. `hint`
+    /// is the next step.
     pub fn stalls_after(mut self, limit: Duration, hint: impl Into<String>) -> Self {
         self.stall = Some(Stall::new(limit, hint.into()));
         self
     }
 
-    /// The program sees `mounts`, where those of this thread are others.
+    /// Runs the program in `mounts`, if this thread has others.
     pub fn seeing(mut self, mounts: &Mounts) -> Self {
         if let Some(fd) = mounts.foreign() {
-            // SAFETY: setns is a plain system call; who made the command keeps `mounts`.
+            // SAFETY: setns is a plain system call; the caller keeps `mounts`.
             unsafe {
                 self.inner.pre_exec(move || match libc::setns(fd, libc::CLONE_NEWNS) {
                     0 => Ok(()),
@@ -135,13 +135,13 @@ impl Command {
         self
     }
 
-    /// Lets the child have `fd` open, as long as it lives.
+    /// Keeps `fd` open in the child as long as it lives.
     pub fn hold(mut self, fd: OwnedFd) -> Self {
         self.inherited.push(fd);
         self
     }
 
-    /// Lowest processor priority and the idle I/O class, for work that must not be felt.
+    /// Uses the lowest processor priority and the idle I/O class, for work that must not disturb.
     pub fn background_priority(mut self) -> Self {
         // SAFETY: both are plain system calls, allowed between fork and exec.
         unsafe {
@@ -156,20 +156,21 @@ impl Command {
         self
     }
 
-    /// Standard input is a pipe ([`Child::stdin`]).
+    /// Makes standard input a pipe ([`Child::stdin`]).
     pub fn piped_stdin(mut self) -> Self {
         self.inner.stdin(Stdio::piped());
         self
     }
 
-    /// The child gets SIGTERM when the thread that started it dies, also by SIGKILL. Only for
-    /// children of a thread that lives as long as their work (the main thread).
+    /// Sends SIGTERM to the child when the thread that started it dies, even by SIGKILL. Only for
+    /// threads that live as long as the work of the child (the main thread).
     pub fn die_with_parent(mut self) -> Self {
         let parent = std::process::id() as libc::pid_t;
         // SAFETY: signal, prctl and getppid are allowed between fork and exec.
         unsafe {
             self.inner.pre_exec(move || {
-                // A handler of ours would only set a mark in this copy of us, and exec go on.
+                // A handler of ours would only set a flag in this copy of the process, and exec
+                // would continue.
                 libc::signal(libc::SIGTERM, libc::SIG_DFL);
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
                 if libc::getppid() != parent {
@@ -181,17 +182,17 @@ impl Command {
         self
     }
 
-    /// Starts the program; its standard output is a pipe ([`Child::stdout`]), each line that it
-    /// writes to standard error (without the line end) goes to `on_stderr`, from another thread.
+    /// Starts the program. Its standard output is a pipe ([`Child::stdout`]). Each line of its
+    /// standard error, without the newline, goes to `on_stderr`, from another thread.
     ///
     /// # Errors
-    /// When the program is not there or cannot be started; the error names it.
+    /// When the program is missing or cannot be started; the error names it.
     pub fn spawn(mut self, on_stderr: impl FnMut(&[u8]) + Send + 'static) -> Result<Child> {
         self.inner.stdout(Stdio::piped());
         self.spawn_between(on_stderr)
     }
 
-    /// As [`Command::spawn`], but with our own standard input and output.
+    /// As [`Command::spawn`], but the child gets our standard input and output.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -209,14 +210,14 @@ impl Command {
         Ok(Child::new(child, self.program, stderr, self.stall, on_stderr))
     }
 
-    /// The child leads a process group; who leads a session does that already.
+    /// The child leads a process group. The leader of a session already does.
     fn lead(&mut self) {
         if !self.apart {
             self.inner.process_group(0);
         }
     }
 
-    /// As [`Command::spawn`], but the lines of both streams go to `on_line`, in their order.
+    /// As [`Command::spawn`], but the lines of both streams go to `on_line`, in order.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -230,16 +231,16 @@ impl Command {
         Ok(Child::new(child, self.program, Some(read), self.stall, on_line))
     }
 
-    /// Runs the program to its end and keeps all that it wrote.
+    /// Runs the program to its end, and keeps its output.
     ///
     /// # Errors
-    /// As [`Command::spawn`], and with [`Kind::Interrupted`] when a signal ended the wait; when it
-    /// writes without end. An exit status other than 0 is no error here: the caller knows what it means.
+    /// As [`Command::spawn`]; [`Kind::Interrupted`] when a signal ends the wait; when the output is
+    /// endless. An exit status other than 0 is not an error here: the caller knows its meaning.
     pub fn output(self) -> Result<Output> {
         self.answer(&Limits::default())
     }
 
-    /// As [`Command::output`], for what has to answer in `time`.
+    /// As [`Command::output`], for a program that must answer within `time`.
     ///
     /// # Errors
     /// As [`Command::output`], and when it took longer; then the program is stopped.
@@ -247,17 +248,17 @@ impl Command {
         self.answer(&Limits { time: Some(time), ..Limits::default() })
     }
 
-    /// As [`Command::output`], but the program is stopped after `time`, or when it wrote more than
-    /// `bytes`; [`Output::exceeded`] says so.
+    /// As [`Command::output`], but stops the program after `time`, or when it printed more than
+    /// `bytes`; then [`Output::exceeded`] is set.
     ///
     /// # Errors
-    /// As [`Command::spawn`], and when a signal ended the wait.
+    /// As [`Command::spawn`], and when a signal ends the wait.
     pub fn taste(self, bytes: usize, time: Duration) -> Result<Output> {
         self.collect(&Limits { bytes, time: Some(time), ..Limits::default() })
     }
 
-    /// As [`Command::output`], for what must be done also after a signal asked us to end. After
-    /// `limit` the program is stopped.
+    /// As [`Command::output`], for what must be done even after a signal. After `limit` the program
+    /// is stopped.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -272,7 +273,7 @@ impl Command {
         Output::collect(child, &errors, limits)
     }
 
-    /// As [`Command::collect`]; a program that was stopped has not answered.
+    /// As [`Command::collect`]. A program that was stopped has not answered.
     fn answer(self, limits: &Limits) -> Result<Output> {
         let name = self.program.clone();
         let output = self.collect(limits)?;
@@ -284,11 +285,11 @@ impl Command {
         }
     }
 
-    /// Runs the program with our terminal and streams, to its end. A signal that asks us to end is
-    /// passed on.
+    /// Runs the program to its end with our terminal and streams. Passes on signals that ask us to
+    /// end.
     ///
     /// # Errors
-    /// When it cannot be started, or signals not be heeded.
+    /// When it cannot be started, or signals cannot be handled.
     pub fn on_terminal(mut self) -> Result<Ended> {
         interrupt::heed()?;
         self.inherit();
@@ -299,13 +300,13 @@ impl Command {
         if let Some(ended) = child.wait_unless(interrupt::requested)? {
             return Ok(ended);
         }
-        // It may have it from the terminal already; one more does no harm.
+        // The terminal may have sent the signal already; another one does no harm.
         let _ = kill(pid, Signal::SIGTERM);
         Ok(child.wait_unless(|| false)?.unwrap_or(Ended::Signal(libc::SIGTERM)))
     }
 
-    /// Starts the program in a session of its own, without our streams, and leaves it to itself:
-    /// it outlives us, and the signals that end us.
+    /// Starts the program in a session of its own, without our streams, and abandons it. It
+    /// survives us, and the signals that end us.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -325,8 +326,8 @@ impl Command {
         started.map(drop).map_err(|e| cannot_start(&self.program, e))
     }
 
-    /// Becomes the program: terminal, streams, signals and exit code are then its own. Returns
-    /// only when it cannot be started.
+    /// Replaces this process by the program, which gets the terminal, the streams and the signals,
+    /// and decides the exit code. Returns only if it cannot be started.
     pub fn replace(mut self) -> Error {
         self.inherit();
         self.inner.stdin(Stdio::inherit());
@@ -334,7 +335,7 @@ impl Command {
         cannot_start(&self.program, e)
     }
 
-    /// Lets the child, and only it, have the descriptors that were made for it.
+    /// Passes the descriptors that were made for the child to it, and only to it.
     fn inherit(&mut self) {
         let fds: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         if fds.is_empty() {
@@ -354,7 +355,7 @@ impl Command {
     }
 }
 
-/// Nothing from this descriptor on is open any more after exec.
+/// Closes all descriptors from this one on at exec.
 fn close_on_exec_from(first: libc::c_uint) {
     // SAFETY: plain system calls on descriptors of a process that is about to exec.
     unsafe {
@@ -370,7 +371,7 @@ fn close_on_exec_from(first: libc::c_uint) {
     }
 }
 
-/// The read end of a pipe that holds `bytes` and then ends.
+/// The read end of a pipe with `bytes` and then the end of input.
 fn filled_pipe(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     if bytes.len() > 65_536 {
         return Err(std::io::ErrorKind::FileTooLarge.into());

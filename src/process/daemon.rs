@@ -1,4 +1,4 @@
-//! Going to the background once the work is ready, so that the caller's shell learns how it went.
+//! Goes to the background once the work is ready, so that the caller's shell learns the result.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,25 +16,26 @@ use super::interrupt;
 use crate::error::{Error, Result};
 use crate::secret;
 
-/// How often the foreground half looks whether a signal asked it to end: in milliseconds.
+/// How often the foreground half checks for signals, in milliseconds.
 const LOOK: u8 = 100;
 /// How long the background half may take to end after such a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The two processes after [`split`].
 pub enum Half {
-    /// The caller: `ready` is what the background half has to say (see [`Ready::send`]); without
-    /// it that half has ended before it was ready, with the exit code `code`.
+    /// The caller. `ready` is the message of the background half (see [`Ready::send`]). If there is
+    /// none, that half ended before it was ready, with the exit code `code`.
     Foreground { ready: Option<Vec<u8>>, code: i32 },
-    /// The process that does the work and lives on.
+    /// The process that does the work and stays.
     Background(Ready),
 }
 
-/// The background half's promise to say when it is ready.
+/// With this, the background half reports that it is ready.
 pub struct Ready(std::io::PipeWriter);
 
-/// Waits until there is only this thread, as [`split`] wants it: those that read what programs say end soon after
-/// these. One whose program left something running only waits for that, and is no harm.
+/// Waits until there is only this thread, as [`split`] requires. Threads that read the output of
+/// programs end soon after these. If a program left a process behind, its thread only waits for
+/// that, which does no harm.
 pub fn be_alone() {
     let threads = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     let deadline = Instant::now() + LAST_WORDS;
@@ -43,10 +44,10 @@ pub fn be_alone() {
     }
 }
 
-/// Splits the process in two. Must be called while there is only one thread.
+/// Splits the process into two. Must be called while there is only one thread.
 ///
 /// # Errors
-/// When the process cannot be forked.
+/// When the process cannot fork.
 pub fn split() -> Result<Half> {
     let to_error = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
     let (mut read, write) = std::io::pipe().map_err(to_error)?;
@@ -73,13 +74,14 @@ pub fn split() -> Result<Half> {
     }
 }
 
-/// Closes what the caller had open beside the standard streams: it may be a lock, or a pipe whose end
-/// somebody waits for. What we opened ourselves is closed on exec, what came through one is not.
+/// Closes the descriptors that the caller left open, besides the standard streams: one may be a
+/// lock, or a pipe whose end somebody waits for. Our own are closed on exec; inherited ones are
+/// not.
 fn close_inherited() -> std::io::Result<()> {
     let fds = std::fs::read_dir("/proc/self/fd")?.flatten();
     let fds: Vec<i32> = fds.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for fd in fds.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: nobody here owns a descriptor without FD_CLOEXEC as a value.
+        // SAFETY: no value here owns a descriptor without FD_CLOEXEC.
         unsafe {
             if libc::fcntl(fd, libc::F_GETFD) == 0 {
                 libc::close(fd);
@@ -89,8 +91,8 @@ fn close_inherited() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the background half says. A signal that asks us to end, where it is heeded, is passed on
-/// to it, since its end is then ours.
+/// Reads the message of the background half. Passes on a signal that asks us to end, if signals are
+/// handled, because its end is then ours.
 fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();
     let mut signalled: Option<Instant> = None;
@@ -115,28 +117,31 @@ fn listen(read: &mut std::io::PipeReader, child: Pid) -> std::io::Result<Vec<u8>
     }
 }
 
-/// A crash, ours or borg's, must not leave keys and file contents on disk; and no other process of
-/// this user's may look into our memory.
+/// A crash of ours or of borg's must not leave keys and file contents on disk, and no other process
+/// of this user may look into our memory.
 pub fn forbid_core_dumps() {
-    // Lowering a limit cannot be refused.
+    // Lowering a limit cannot fail.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    // Where the kernel hands cores to a program, it heeds no limit. A program that we start is not
-    // concerned. /proc/self stays ours: a process may always look at itself.
+    // The limit does not apply if the kernel pipes cores to a program. Programs that we start are
+    // not affected. We keep access to /proc/self: a process may always look at itself.
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
-/// Lets this process have as many files open as it may. Programs that it starts get no more than these.
+/// Raises the number of files that this process may open. Programs that it starts do not get more
+/// than these.
 pub fn open_many_files() {
     const ENOUGH: u64 = 4096;
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Where it is refused the work is done with fewer.
+        // If it fails, fewer files must do.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(ENOUGH).max(soft), hard);
     }
 }
 
-/// Lets the threads share their free memory: else each of dozens keeps some megabytes of its own.
+/// Lets threads share their free memory. Otherwise each of dozens would keep some megabytes of its
+/// own.
 pub fn share_free_memory() {
-    // SAFETY: it only sets a number inside the allocator; elsewhere than glibc there is none to set.
+    // SAFETY: it only sets a number inside the allocator. Other libraries than glibc do not have
+    // it.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
@@ -144,19 +149,20 @@ pub fn share_free_memory() {
 }
 
 impl Ready {
-    /// Tells the foreground half `message` and lets go of the caller's session and terminal: standard
-    /// input and output become `/dev/null`, standard error becomes `log`. Not before the mount stands: an
-    /// automount lets only the process group that is to make it touch the directory.
+    /// Sends `message` to the foreground half, and leaves the caller's session and terminal:
+    /// standard input and output become `/dev/null`, standard error becomes `log`. Must not be
+    /// called before the mount is ready: an automount allows only the process group that makes the
+    /// mount to touch the directory.
     ///
     /// # Errors
-    /// When the caller is gone or a descriptor cannot be replaced.
+    /// When the caller is gone, or a descriptor cannot be replaced.
     pub fn send(mut self, message: &[u8], log: &File) -> Result<()> {
         let to_error = |e: std::io::Error| Error::failed("cannot go to the background").because(e);
         let null = File::options().read(true).write(true).open("/dev/null").map_err(to_error)?;
         std::env::set_current_dir("/").map_err(to_error)?;
         setsid().map_err(|e| to_error(e.into()))?;
         for (from, to) in [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (log.as_raw_fd(), 2)] {
-            // SAFETY: dup2 onto the standard descriptors, which nobody here owns as values.
+            // SAFETY: dup2 onto the standard descriptors, which no value here owns.
             if unsafe { libc::dup2(from, to) } < 0 {
                 return Err(to_error(std::io::Error::last_os_error()));
             }

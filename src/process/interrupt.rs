@@ -7,9 +7,9 @@ use crate::error::{Error, Kind, Result};
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// From here on these signals only set a mark, which waits and [`check`] heed; without this call
-/// they end the process as usual. One that we were started to ignore stays ignored: under nohup, and where borg
-/// keeps a Ctrl-C from its connection, so that it can end in order.
+/// From now on, these signals only set a flag, which waits and [`check`] obey. Without this call
+/// they end the process as usual. Ignored signals stay ignored: under nohup, and when borg keeps a
+/// Ctrl-C from its connection, so that it can end properly.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -43,7 +43,7 @@ pub fn requested() -> bool {
 }
 
 /// # Errors
-/// [`Kind::Interrupted`], naming the signal, when one came.
+/// [`Kind::Interrupted`], with the name of the signal, if one arrived.
 pub fn check() -> Result<()> {
     if !requested() {
         return Ok(());

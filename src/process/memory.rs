@@ -1,4 +1,4 @@
-//! How much memory this process may still take: a list of files from outside must not end it.
+//! How much memory this process may still take: a list of files from outside must not kill it.
 
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Of what is free now, so much may be taken: three quarters.
+/// The part of the free memory that may be taken: three quarters.
 const SHARE: (u64, u64) = (3, 4);
 
-/// What may be taken from now on.
+/// The memory that may be taken from now on.
 pub struct Budget {
-    /// In bytes, of all that this process has.
+    /// In bytes, including everything that this process has.
     resident: u64,
     data: Option<u64>,
 }
 
 impl Budget {
-    /// Of what is free in the machine, in the control group, and up to `ulimit -d`.
+    /// The free memory of the machine, of the control group, and up to `ulimit -d`.
     pub fn of_free_memory() -> Budget {
         let (resident, data) = used();
         let free = [in_machine(), in_group()].into_iter().flatten().min();
@@ -43,14 +43,15 @@ impl Budget {
     }
 }
 
-/// Resident memory that is no file, and the data segment, of this process, in bytes; 0 where /proc does not say it.
+/// The anonymous resident memory, and the data segment, of this process, in bytes; 0 if /proc does
+/// not have them.
 fn used() -> (u64, u64) {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: Vec<u64> = statm.split(' ').map(|n| n.trim().parse().unwrap_or_default()).collect();
     // SAFETY: it only asks for a number.
     let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     let bytes = |n: usize| pages.get(n).copied().unwrap_or_default() * page;
-    // Pages of files that are mapped are given back when they are wanted.
+    // Pages of mapped files are reclaimed on demand.
     (bytes(1).saturating_sub(bytes(2)), bytes(5))
 }
 
@@ -60,7 +61,7 @@ fn in_machine() -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// What `memory.max` of our control group, or of one above it, leaves.
+/// What `memory.max` leaves in our control group, and in those above it.
 fn in_group() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let ours = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -1,7 +1,7 @@
 //! The only module that starts programs.
 //!
-//! [`Command`] pins what a child inherits, [`Child`] is the guard that stops and reaps it,
-//! [`interrupt`] is the one place that knows whether a signal asked us to end.
+//! [`Command`] fixes what a child inherits, [`Child`] is the guard that stops and reaps it, and
+//! [`interrupt`] is the only place that knows whether a signal asked us to end.
 
 mod child;
 mod command;

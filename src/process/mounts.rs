@@ -8,12 +8,11 @@ use crate::error::{Error, Result};
 
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/mnt";
 
-/// A mount namespace, kept so that programs can be started in it after this thread has gone to one
-/// of its own.
+/// A mount namespace that programs can be started in after this thread has moved to another.
 pub struct Mounts(File);
 
 impl Mounts {
-    /// Those that this thread sees now.
+    /// The namespace of this thread.
     ///
     /// # Errors
     /// When `/proc` is not there.

@@ -1,4 +1,4 @@
-//! All that a program wrote, and how it ended: both with limits.
+//! The output of a program, and how it ended. Both are limited.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -12,18 +12,18 @@ use parking_lot::{Mutex, MutexGuard};
 use super::child::{Child, Ended, LAST_WORDS, POLL};
 use crate::error::{Error, Result};
 
-/// How much is taken of a program, and for how long.
+/// The limits on size and time.
 pub(super) struct Limits {
-    /// Of standard output.
+    /// Bytes of standard output.
     pub bytes: usize,
-    /// After which it is stopped.
+    /// The program is stopped after this time.
     pub time: Option<Duration>,
-    /// Also when a signal asks us to end.
+    /// Whether the wait continues after a signal.
     pub to_the_end: bool,
 }
 
 impl Default for Limits {
-    /// As much as a list of all archives or datasets there may be.
+    /// Enough for a list of all archives or datasets.
     fn default() -> Self {
         Limits { bytes: 256 << 20, time: None, to_the_end: false }
     }
@@ -32,9 +32,9 @@ impl Default for Limits {
 /// Why a program was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// It took so long.
+    /// After this time.
     Time(Duration),
-    /// It wrote more than so many bytes.
+    /// After this many bytes.
     Bytes(usize),
 }
 
@@ -47,14 +47,14 @@ impl std::fmt::Display for Exceeded {
     }
 }
 
-/// All that a program wrote, and how it ended.
+/// The output of a program, and how it ended.
 #[derive(Debug)]
 pub struct Output {
     pub ended: Ended,
     pub stdout: Vec<u8>,
-    /// The lines of standard error, the last thousand of them.
+    /// The last thousand lines of standard error.
     pub stderr: Vec<Vec<u8>>,
-    /// It was stopped before its end.
+    /// Set if it was stopped before its end.
     pub exceeded: Option<Exceeded>,
 }
 
@@ -63,7 +63,8 @@ impl Output {
     /// Of standard error, in bytes.
     pub(super) const KEPT: usize = 4 << 20;
 
-    /// Takes what `child` writes until it ends, within `limits`; `errors` gets its standard error.
+    /// Reads the output of `child` until it ends, within `limits`. `errors` receives standard
+    /// error.
     pub(super) fn collect(mut child: Child, errors: &Arc<Mutex<Lines>>, limits: &Limits) -> Result<Output> {
         let taker = child.stdout().map(|pipe| Taker::start(pipe, limits.bytes));
         let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
@@ -109,7 +110,7 @@ impl Lines {
     }
 }
 
-/// The thread that takes what a child writes, up to a limit.
+/// The thread that reads the output of a child, up to a limit.
 struct Taker {
     thread: JoinHandle<std::io::Result<()>>,
     shared: Arc<Taken>,
@@ -118,7 +119,7 @@ struct Taker {
 #[derive(Default)]
 struct Taken {
     bytes: Mutex<Vec<u8>>,
-    /// More came than there may be.
+    /// Set if there was more.
     full: AtomicBool,
 }
 
@@ -148,7 +149,7 @@ impl Taker {
         Taker { thread, shared }
     }
 
-    /// What was taken, once the program has ended. What it left running may hold the pipe for ever.
+    /// The output, after the program has ended. A process that it left may hold the pipe forever.
     fn end(self) -> std::io::Result<Vec<u8>> {
         let (mut length, mut silent) = (0, Instant::now());
         while !self.thread.is_finished() && silent.elapsed() < LAST_WORDS {

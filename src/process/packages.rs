@@ -1,4 +1,4 @@
-//! Where a program that is missing comes from, by the distribution of this machine.
+//! Suggests packages for missing programs, by distribution.
 
 /// Distributions whose packages are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ enum System {
     Other,
 }
 
-/// Programs, and their packages in Debian and in Fedora.
+/// Programs, and their packages in Debian and Fedora.
 const PACKAGES: [(&[&str], &str, &str); 8] = [
     (&["borg"], "borgbackup", "borgbackup"),
     (&["fusermount3"], "fuse3", "fuse3"),
@@ -21,14 +21,14 @@ const PACKAGES: [(&[&str], &str, &str); 8] = [
     (&["udevadm"], "udev", "systemd-udev"),
 ];
 
-/// What to do about a `program` that is not there.
+/// What to do about a missing `program`.
 pub fn hint(program: &str) -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     hint_on(System::of(&release), program)
 }
 
 impl System {
-    /// By the text of os-release(5).
+    /// From the text of os-release(5).
     fn of(release: &str) -> System {
         let field = |name: &str| {
             let lines = release.lines();

@@ -1,4 +1,4 @@
-//! The output of a child, read without waiting for ever.
+//! Reads the output of a child without waiting forever.
 
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,13 +10,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::interrupt;
 
-/// Bytes that the child may write before we read: borg comes with 2 MiB at a time, and would wait
-/// with what does not fit. Root may have the first, everybody the second.
+/// The size of the pipe: borg writes 2 MiB at a time, and would wait for what does not fit. Root
+/// may have the first size, everybody the second.
 const CAPACITIES: [libc::c_int; 2] = [8 << 20, 1 << 20];
-/// How often a wait for bytes looks whether it should end.
+/// How often a wait checks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Standard output of a child; a read fails when nothing came for a while.
+/// The standard output of a child. A read fails if nothing arrives in time.
 pub struct TimedPipe {
     pipe: ChildStdout,
     stall: Duration,
@@ -24,7 +24,7 @@ pub struct TimedPipe {
 
 impl TimedPipe {
     pub fn new(pipe: ChildStdout, stall: Duration) -> Self {
-        // SAFETY: a plain fcntl on a pipe that we own. Without it the pipe is smaller, no more.
+        // SAFETY: a plain fcntl on a pipe that we own. If it fails, the pipe is only smaller.
         let resize = |size: libc::c_int| unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
         CAPACITIES.into_iter().find(|size| resize(*size) >= 0);
         TimedPipe { pipe, stall }
@@ -33,8 +33,8 @@ impl TimedPipe {
     /// The next bytes; 0 at the end.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`] when nothing came for too long, [`ErrorKind::ConnectionAborted`] when
-    /// `stop` said so.
+    /// [`ErrorKind::TimedOut`] when nothing arrives in time, [`ErrorKind::ConnectionAborted`] when
+    /// `stop` returns true.
     pub fn read_unless(&mut self, buffer: &mut [u8], stop: impl Fn() -> bool) -> Result<usize> {
         let deadline = Instant::now() + self.stall;
         while !self.readable()? {
@@ -59,7 +59,7 @@ impl TimedPipe {
     }
 }
 
-/// Ends when a signal asked this process to.
+/// Also ends when a signal asks this process to end.
 impl Read for TimedPipe {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         self.read_unless(buffer, interrupt::requested)

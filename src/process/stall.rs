@@ -1,37 +1,37 @@
-//! Whether a program gets on at all: it says something, or it works.
+//! Detects a program that makes no progress: it neither prints nor works.
 
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// How often in the limit, and at least, it is looked at.
+/// How many checks a limit has, and the longest time between two.
 const LOOKS: u32 = 8;
 const RARELY: Duration = Duration::from_secs(30);
-/// Of the time between two looks that a program must have a processor to count as working. One that
-/// waits still asks now and then whether something came.
+/// The part of the time between two checks for which a working program has a processor. A waiting
+/// program also runs now and then, to check for input.
 const WORKING: f64 = 0.05;
 
-/// Ends the wait for a program from which nothing comes.
+/// Ends the wait for a program that does nothing.
 pub struct Stall {
     limit: Duration,
     hint: String,
-    /// When it last got on.
+    /// When it last made progress.
     since: Instant,
     looked: Instant,
     last: Doings,
 }
 
-/// What a program did so far.
+/// What a program has done so far.
 #[derive(Default, Clone, Copy, PartialEq)]
 struct Doings {
     /// Lines on standard error.
     lines: u64,
-    /// Read and written, in bytes.
+    /// Bytes read and written.
     moved: u64,
-    /// On a processor, in seconds.
+    /// Seconds on a processor.
     worked: f64,
-    /// Somebody stopped it, and may let it go on.
+    /// Somebody stopped it with a signal, and may continue it.
     paused: bool,
 }
 
@@ -41,7 +41,7 @@ impl Stall {
         Stall { limit, hint, since: now, looked: now, last: Doings::default() }
     }
 
-    /// Whether the process `pid`, which has said so many lines, did nothing for the limit.
+    /// Whether the process `pid`, which has printed this many lines, did nothing for the limit.
     pub(super) fn is_over(&mut self, pid: u32, lines: u64) -> bool {
         if self.looked.elapsed() < (self.limit / LOOKS).min(RARELY) {
             return false;
@@ -70,7 +70,7 @@ fn doings(pid: u32, lines: u64) -> Doings {
     let count = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
     let moved = ["rchar:", "wchar:"].iter().filter_map(|name| count(name)).sum();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name before it may hold anything.
+    // The name in front of it may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |n: usize| fields.get(n).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or_default();
     // SAFETY: it only asks for a number.

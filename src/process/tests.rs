@@ -1,4 +1,4 @@
-//! What is kept of a program's output, with real programs.
+//! Tests of the limits on a program's output, with real programs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Processes of our own that serve a mount for as long as it stands.
+//! Processes of ours that serve a mount as long as it exists.
 
 use std::error::Error as _;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::process::daemon::{self, Half, Ready};
 use crate::process::interrupt;
 
-/// An error on its way between two processes.
+/// An error that is sent to another process.
 #[derive(Serialize, Deserialize)]
 struct Answer {
     kind: Kind,
@@ -41,11 +41,11 @@ impl From<Answer> for Error {
     }
 }
 
-/// Runs `bring_up` in a process of its own and returns what it tells. If it brings something to
-/// `serve`, that process lives on and serves it. Must be called while there is only one thread.
+/// Runs `bring_up` in a new process, and returns its result. If it returns something to `serve`,
+/// the process stays and serves it. Must be called while there is only one thread.
 ///
 /// # Errors
-/// Those of `bring_up`, and when no process can be made.
+/// Those of `bring_up`, and when the process cannot be made.
 pub fn start<T: Serialize + DeserializeOwned, S>(
     bring_up: impl FnOnce() -> Result<(T, Option<S>)>,
     serve: impl FnOnce(S) -> Result<()>,

@@ -1,4 +1,5 @@
-//! Block devices: their content according to util-linux's libblkid, and what the kernel says of an open one.
+//! Block devices: their content according to util-linux's libblkid, and the kernel's information
+//! about an open one.
 
 use std::fs::File;
 use std::io;
@@ -9,17 +10,17 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 
-/// In which `partx` counts, whatever the sectors of the device are.
+/// The unit of `partx`, whatever the device's sectors are.
 const SECTOR: u64 = 512;
 
 nix::ioctl_read!(device_size, 0x12, 114, u64);
 // BLKGETDISKSEQ
 nix::ioctl_read!(disk_sequence, 0x12, 128, u64);
 
-/// How many bytes it has.
+/// The size in bytes.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not a block device.
 pub fn size(device: &File) -> io::Result<u64> {
     let mut size = 0;
     // SAFETY: the descriptor is open, and the kernel writes one number.
@@ -27,8 +28,8 @@ pub fn size(device: &File) -> io::Result<u64> {
     Ok(size)
 }
 
-/// A number that no other device had or will have until the next boot, whatever it is called; before Linux 5.15
-/// there is none.
+/// A number that no other device has until the next boot, whatever its name; `None` before Linux
+/// 5.15.
 pub fn sequence(device: &File) -> Option<u64> {
     let mut number = 0;
     // SAFETY: as above.
@@ -36,7 +37,7 @@ pub fn sequence(device: &File) -> Option<u64> {
     Some(number)
 }
 
-/// The directory of the device of this number in `/sys`.
+/// The directory of the device with this number in `/sys`.
 pub fn in_sys(number: u64) -> PathBuf {
     format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number)).into()
 }
@@ -50,12 +51,12 @@ pub fn is_read_only(device: &File) -> bool {
     attribute(device, "ro").is_some_and(|text| text == "1")
 }
 
-/// Bytes that are discarded together.
+/// The unit of discards in bytes.
 pub fn discard_unit(device: &File) -> Option<u64> {
     attribute(device, "queue/discard_granularity")?.parse().ok()
 }
 
-/// Whether it is a volume of ZFS, whose devices the kernel calls `zd16`.
+/// Whether it is a volume of ZFS, whose devices are called `zd16` and the like.
 pub fn is_zvol(device: &File) -> bool {
     let Ok(meta) = device.metadata() else { return false };
     let known = std::fs::canonicalize(in_sys(meta.rdev())).ok();
@@ -63,7 +64,7 @@ pub fn is_zvol(device: &File) -> bool {
     name.and_then(|name| name.strip_prefix("zd")).is_some_and(|n| n.parse::<u32>().is_ok())
 }
 
-/// What is on a device.
+/// The content of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
     /// `ext4`, `xfs`, `LVM2_member`, …
@@ -72,7 +73,7 @@ pub struct Content {
     pub table: Option<String>,
 }
 
-/// A partition; both in bytes.
+/// A partition; both members are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     pub number: u32,
@@ -81,11 +82,11 @@ pub struct Partition {
 }
 
 /// # Errors
-/// When blkid is not there or cannot read the device.
+/// When blkid is missing, or cannot read the device.
 pub fn content(device: &Path) -> Result<Content> {
     let output = Command::new("blkid").args(["--probe", "--output", "export", "--"]).arg(device).output()?;
     match output.ended {
-        // 2: nothing that it knows.
+        // 2: nothing that blkid knows.
         Ended::Code(0 | 2) => Ok(parse_content(&output.stdout)),
         _ => Err(to_error("see what is on", device, &output.stderr)),
     }
@@ -100,10 +101,10 @@ fn parse_content(text: &[u8]) -> Content {
     Content { kind: value("TYPE"), table: value("PTTYPE") }
 }
 
-/// The partitions in the device's table, in its order; none when there is no table.
+/// The partitions in the order of the device's table; none if there is no table.
 ///
 /// # Errors
-/// When partx is not there or cannot read the device.
+/// When partx is missing, or cannot read the device.
 pub fn partitions(device: &Path) -> Result<Vec<Partition>> {
     let command = Command::new("partx").args(["--raw", "--noheadings", "--output"]);
     let output = command.args(["NR,START,SECTORS", "--"]).arg(device).output()?;

@@ -1,4 +1,4 @@
-//! What identifies a file or a block device, whatever path leads to it.
+//! Identifies a file or a block device, whatever its path.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -9,12 +9,13 @@ use std::path::Path;
 pub enum FileId {
     /// The number of a block device.
     Device(u64),
-    /// The number of the file system's device, and the inode.
+    /// The device number of the file system, and the inode.
     File(u64, u64),
 }
 
 impl FileId {
-    /// What `path` leads to, as far as this machine knows it: no server is asked, which might not answer.
+    /// The identity of `path`, as far as this machine knows it. No server is asked, because it
+    /// might not answer.
     pub fn at(path: &Path) -> Option<FileId> {
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
         // SAFETY: all zeros is a statx, and the kernel fills it; the path ends with a NUL.

@@ -8,8 +8,8 @@ use super::file_id::FileId;
 use super::loop_info::{self, OUR_MARKS, in_sys};
 use super::mounts;
 
-/// The processes and loop devices that have something open in the mount at `dir`, as far as this
-/// user may see them: `smbd (pid 812), which has /mnt/x/y open`.
+/// The processes and loop devices with open files in the mount at `dir`, as far as this user may
+/// see: `smbd (pid 812), which has /mnt/x/y open`.
 pub fn below(dir: &Path) -> Vec<String> {
     let loops = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let loops = loops.filter_map(|entry| {
@@ -21,10 +21,11 @@ pub fn below(dir: &Path) -> Vec<String> {
     processes(|file| file.starts_with(dir)).into_iter().chain(loops).collect()
 }
 
-/// Who uses the loop device, as far as this user may see: mounts, processes, and devices on top of it.
+/// The users of the loop device, as far as this user may see: mounts, processes, and devices on top
+/// of it.
 pub fn of_device(device: &Path) -> Vec<String> {
     let name = device.file_name().unwrap_or_default();
-    // With its partitions: loop7p1.
+    // Including its partitions: loop7p1.
     let part = [name.as_bytes(), b"p"].concat();
     let is_part = |file: &Path| {
         let name = file.file_name().unwrap_or_default().as_bytes();
@@ -47,7 +48,7 @@ pub fn of_device(device: &Path) -> Vec<String> {
     all
 }
 
-/// A loop device that has `file`, and the command that frees it.
+/// A loop device on `file`, and the command that frees it.
 pub fn loop_device(device: &Path, file: &Path) -> String {
     let ours = loop_info::mark(device).is_some_and(|mark| mark.starts_with(OUR_MARKS));
     let frees = if ours { "borg-offsite-backup detach" } else { "losetup -d" };
@@ -60,13 +61,14 @@ pub fn processes_with(id: &FileId) -> Vec<String> {
     processes_where(|link| (FileId::at(link)? == *id).then(|| std::fs::read_link(link).ok())?)
 }
 
-/// The other processes that have a file open that `is_it` is true of, as far as this user may see:
-/// `smbd (pid 812), which has /mnt/x/y open`.
+/// The other processes that have a file open for which `is_it` is true, as far as this user may
+/// see: `smbd (pid 812), which has /mnt/x/y open`.
 fn processes(is_it: impl Fn(&Path) -> bool) -> Vec<String> {
     processes_where(|link| std::fs::read_link(link).ok().filter(|file| is_it(file)))
 }
 
-/// `is_it` gets the links in /proc to what a process uses, and says what that is called.
+/// `is_it` receives the links in /proc to what a process uses, and returns a name for those that
+/// count.
 fn processes_where(is_it: impl Fn(&Path) -> Option<PathBuf>) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let holders = entries.filter_map(|entry| {
@@ -78,7 +80,7 @@ fn processes_where(is_it: impl Fn(&Path) -> Option<PathBuf>) -> Vec<String> {
     holders.collect()
 }
 
-/// What `is_it` says of the first link of the process (its directory in /proc) of which it says something.
+/// The first name that `is_it` returns for a link of the process with this directory in /proc.
 fn open_in(process: &Path, is_it: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
     let fds = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path());
     let places = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));

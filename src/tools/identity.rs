@@ -1,4 +1,4 @@
-//! Who this machine is, so that its archives are known among those of others.
+//! The identity of this machine among those that use a repository.
 
 use std::fs;
 
@@ -7,14 +7,15 @@ use ring::hmac;
 use crate::archive::identity::Identity;
 use crate::config::Config;
 
-/// Where systemd, and before it D-Bus, keep the machine's id.
+/// Where systemd, and D-Bus before it, keep the machine's id.
 const FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
-/// Ours in `systemd-id128 machine-id --app-specific=`: the machine's id itself is not to be shown.
+/// Our id for `systemd-id128 machine-id --app-specific=`: the machine's id itself must not be
+/// shown.
 const APPLICATION: u128 = 0x7c4e_19d3_52b8_4f0a_9d61_e83b_0f5a_c274;
-/// What borg 1.4 takes in the place of the host's name.
+/// The variable that borg 1.4 uses instead of the host's name.
 const HOSTNAME: &str = "BORG_HOSTNAME";
 
-/// Who we are with `config`.
+/// Our identity with `config`.
 pub fn of(config: &Config) -> Identity {
     Identity {
         machine: machine(),
@@ -24,7 +25,7 @@ pub fn of(config: &Config) -> Identity {
     }
 }
 
-/// The name of this host as borg writes it into an archive: 1.4's way, where it differs.
+/// The name of this host as borg 1.4 writes it into an archive, if that differs.
 pub fn host() -> String {
     hosts().pop().unwrap_or_default()
 }
@@ -40,7 +41,7 @@ fn machine() -> Option<String> {
     FILES.iter().find_map(|file| application_specific(fs::read_to_string(file).ok()?.trim()))
 }
 
-/// As sd_id128_get_machine_app_specific(3) makes it; `None` of what is no id.
+/// Like sd_id128_get_machine_app_specific(3); `None` if it is not an id.
 fn application_specific(id: &str) -> Option<String> {
     let number = u128::from_str_radix(id, 16).ok().filter(|number| *number != 0 && id.len() == 32)?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, &number.to_be_bytes());

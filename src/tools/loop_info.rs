@@ -1,4 +1,4 @@
-//! What the kernel says of its loop devices.
+//! The kernel's information about its loop devices.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::file_id::FileId;
 
-/// What the marks of our loop devices begin with.
+/// The prefix of the marks on our loop devices.
 pub const OUR_MARKS: &str = "borg-offsite-backup:";
 pub const NAME_LEN: usize = 64;
 
@@ -54,8 +54,8 @@ impl Info {
     }
 }
 
-/// The mark of the device ([`super::loopdev`]), or whatever else stands in its place; `None` when it
-/// has no file.
+/// The mark of the device ([`super::loopdev`]), or something else in its place; `None` if it has no
+/// file.
 pub fn mark(device: &Path) -> Option<String> {
     let info = info(&File::open(device).ok()?).ok()?;
     let name = info.file_name.split(|b| *b == 0).next().unwrap_or_default();
@@ -69,19 +69,19 @@ pub fn info(device: &File) -> io::Result<Info> {
     Ok(info)
 }
 
-/// The file behind a loop device, and which part of it.
+/// The file of a loop device, and the part of it that is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backing {
-    /// Of the file system that the file is in.
+    /// The device of the file system with the file.
     pub device: u64,
     pub inode: u64,
-    /// Where the file is a block device, its number.
+    /// The number of the block device, if the file is one.
     pub rdevice: u64,
     offset: u64,
     size_limit: u64,
 }
 
-/// `None` when it is no loop device, or has no file.
+/// `None` if it is not a loop device, or has no file.
 pub fn backing(device: &File) -> Option<Backing> {
     let Info { device, inode, rdevice, offset, size_limit, .. } = info(device).ok()?;
     Some(Backing { device, inode, rdevice, offset, size_limit })
@@ -95,7 +95,8 @@ pub fn over(node: &FileId) -> Vec<PathBuf> {
 fn is_over(device: &Path, node: &FileId) -> bool {
     let opened = match File::open(device) {
         Ok(file) => backing(&file),
-        // Another account's: root alone may open it, but its file's name is everybody's to read.
+        // Devices of another account can be opened only by root, but everybody can read the names
+        // of their files.
         Err(_) => return named_by(&in_sys(device)).as_ref() == Some(node),
     };
     opened.is_some_and(|backing| match *node {
@@ -104,7 +105,8 @@ fn is_over(device: &Path, node: &FileId) -> bool {
     })
 }
 
-/// What is where the kernel says that the file of the device with this directory in /sys is.
+/// The identity of the file with the name that the kernel has for the device with this directory in
+/// /sys.
 fn named_by(sys: &Path) -> Option<FileId> {
     let name = std::fs::read(sys.join("loop/backing_file")).ok()?;
     let name = name.strip_suffix(b"\n").unwrap_or(&name);
@@ -115,14 +117,14 @@ pub fn in_sys(device: &Path) -> PathBuf {
     Path::new("/sys/block").join(device.file_name().unwrap_or_default())
 }
 
-/// All loop devices that have a file.
+/// All loop devices with a file.
 fn bound() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let bound = entries.filter(|entry| entry.path().join("loop").exists());
     bound.map(|entry| Path::new("/dev").join(entry.file_name())).collect()
 }
 
-/// All loop devices whose mark begins with `prefix`.
+/// All loop devices with a mark that begins with `prefix`.
 pub fn marked(prefix: &str) -> Vec<(PathBuf, String)> {
     let marks = bound().into_iter().filter_map(|device| mark(&device).map(|mark| (device, mark)));
     marks.filter(|(_, mark)| mark.starts_with(prefix)).collect()

@@ -1,4 +1,4 @@
-//! Loop devices: a file as a disk, by the kernel's own calls (Linux 5.8 or newer).
+//! Loop devices, which show a file as a disk. Uses the kernel's own calls (Linux 5.8 or newer).
 
 use std::fs::File;
 use std::io;
@@ -15,11 +15,11 @@ use super::loop_info::{Info, NAME_LEN, info};
 use crate::error::{Error, Kind, Result};
 
 const CONTROL: &str = "/dev/loop-control";
-/// How often another process may be quicker than we with the device that the kernel named.
+/// How often another process may take the device that the kernel offered.
 const RACES: usize = 50;
-/// In KiB. `dd` and file systems read in order; 128 would be a third slower.
+/// In KiB. `dd` and file systems read sequentially; 128 would be a third slower.
 const READ_AHEAD: &str = "1024";
-/// udev looks into each new device, and has it open meanwhile.
+/// udev looks into each new device, and keeps it open meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -42,21 +42,21 @@ nix::ioctl_none_bad!(clear, 0x4c01);
 nix::ioctl_write_ptr_bad!(configure, 0x4c0a, Config);
 nix::ioctl_write_ptr_bad!(set_status, 0x4c04, Info);
 
-/// How a file becomes a device.
+/// How to make a device of a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Setup<'a> {
-    /// Stands in the kernel's own record of the device, so that it is known for ours whatever
-    /// happens to us. At most 63 bytes.
+    /// The mark in the kernel's record of the device, which identifies it as ours whatever happens
+    /// to us. At most 63 bytes.
     pub mark: &'a str,
     pub writable: bool,
-    /// In bytes; 512 unless it is said.
+    /// In bytes; `None`: 512.
     pub sector_size: Option<u32>,
-    /// The kernel looks for partitions and makes a device of each.
+    /// The kernel looks for partitions, and makes a device of each.
     pub partscan: bool,
 }
 
-/// Makes a loop device over `file`, with direct I/O: what it reads is kept once, by the device, and
-/// not by the file below it as well.
+/// Makes a loop device over `file` with direct I/O, so that data are cached only for the device,
+/// and not again for the file.
 ///
 /// # Errors
 /// When the kernel has no loop devices, or refuses the sector size.
@@ -91,7 +91,7 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
         // SAFETY: `config` is what the call expects, and lives until it returns.
         match unsafe { configure(device.as_raw_fd(), &config) } {
             Ok(_) => {
-                // It is only slower without.
+                // Without direct I/O it is only slower.
                 let _ = std::fs::write(format!("/sys/block/loop{number}/queue/read_ahead_kb"), READ_AHEAD);
                 return Ok(path);
             }
@@ -102,10 +102,10 @@ pub fn attach(file: &File, setup: Setup) -> Result<PathBuf> {
     Err(to_error(Errno::EBUSY.into()))
 }
 
-/// From here on the device shows only `size` bytes of its file, from `offset` on.
+/// Limits the device to `size` bytes of its file, from `offset` on.
 ///
 /// # Errors
-/// When the kernel refuses, as it does while the device is in use.
+/// When the kernel refuses, as while the device is in use.
 pub fn limit(device: &Path, offset: u64, size: u64) -> Result<()> {
     let to_error =
         |e: io::Error| Error::failed(format!("cannot set the limits of {}", device.display())).because(e);
@@ -117,17 +117,17 @@ pub fn limit(device: &Path, offset: u64, size: u64) -> Result<()> {
         // SAFETY: `info` is what the call expects.
         match unsafe { set_status(file.as_raw_fd(), &info) } {
             Ok(_) => return Ok(()),
-            // Somebody reads it just now.
+            // Somebody is reading it.
             Err(Errno::EAGAIN | Errno::EBUSY) if Instant::now() < deadline => std::thread::sleep(LOOK),
             Err(e) => return Err(to_error(e.into())),
         }
     }
 }
 
-/// Takes the file from the device.
+/// Removes the file from the device.
 ///
 /// # Errors
-/// [`Kind::Busy`], with who holds it, when the device is in use; then it stays as it is.
+/// [`Kind::Busy`], with the holders, when the device is in use; then nothing changes.
 pub fn detach(device: &Path) -> Result<()> {
     let to_error =
         |kind, e: io::Error| Error::new(kind, format!("cannot detach {}", device.display())).because(e);
@@ -151,7 +151,7 @@ pub fn detach(device: &Path) -> Result<()> {
             }
         }
     }
-    // The kernel lets go of the file when the last one who looked at the device has closed it.
+    // The kernel releases the file when the last reader of the device has closed it.
     let deadline = Instant::now() + PATIENCE;
     while mark(device).is_some() {
         if Instant::now() > deadline {

@@ -1,4 +1,5 @@
-//! One typed file per outside program or kernel facility; `fuse` has what all our FUSE file systems share.
+//! One typed file for each outside program or kernel facility; `fuse` has what all our FUSE file
+//! systems share.
 
 pub mod acl;
 pub mod background;

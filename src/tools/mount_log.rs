@@ -9,17 +9,17 @@ use tempfile::TempDir;
 use crate::directories;
 use crate::error::{Error, Result};
 
-/// What a mount in the background has to say.
+/// The messages of a mount in the background.
 pub struct Log {
     file: File,
     path: Option<PathBuf>,
-    /// The directory in memory that it is in, where it is there.
+    /// The directory in memory that holds it, if there is one.
     directory: Option<TempDir>,
 }
 
 impl Log {
-    /// In the state directory; where that cannot be written in memory; and if not there, then nowhere. No
-    /// mount fails for want of a log.
+    /// Makes it in the state directory; if that fails, in memory; if that fails, nowhere. No mount
+    /// fails for lack of a log.
     ///
     /// # Errors
     /// When there is not even a /dev/null.
@@ -45,7 +45,7 @@ impl Log {
         &self.file
     }
 
-    /// A log in which nothing stands is of no use.
+    /// An empty log is of no use.
     pub fn close(self) {
         if self.file.metadata().is_ok_and(|m| m.len() == 0) {
             if let Some(path) = &self.path {

@@ -1,4 +1,4 @@
-//! A directory that can be mounted on.
+//! Directories that can be mounted on.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::mounts;
 use crate::error::{Error, Kind, Result};
 
-/// Makes `dir`, if it is missing, with its parents.
+/// Makes `dir` and its parents, if it is missing.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -21,11 +21,11 @@ pub fn make_mount_point(dir: &Path, mode: u32) -> Result<()> {
     made.map_err(|e| Error::failed(format!("cannot make the mount point {}", dir.display())).because(e))
 }
 
-/// Makes sure that `dir` can be mounted on, and returns it as an absolute path without links. A
-/// dead mount of ours that is in the way is taken down.
+/// Checks that `dir` can be mounted on, and returns its absolute path without links. Unmounts a
+/// dead mount of ours that is in the way.
 ///
 /// # Errors
-/// When it is missing, no directory, not empty, mounted already, or inside the local repository.
+/// When it is missing, not a directory, not empty, already mounted, or inside the local repository.
 pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
     let label = dir.display();
     let dir = absolute(dir)?;
@@ -61,10 +61,11 @@ pub fn mount_point(dir: &Path, repository: Option<&Path>) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// `dir` without links and relative parts. What is mounted there is not touched: it may be dead.
+/// Resolves links and relative components in `dir`. Does not touch what is mounted there, because
+/// it may be dead.
 ///
 /// # Errors
-/// When the directory that it is in does not exist.
+/// When its parent directory does not exist.
 pub fn absolute(dir: &Path) -> Result<PathBuf> {
     match dir.canonicalize() {
         Ok(dir) => return Ok(dir),

@@ -15,44 +15,43 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Command, Ended};
 
-/// The type under which our own mounts stand in the mount table.
+/// The type of our own mounts in the mount table.
 pub const FUSE_TYPE: &str = "fuse.borg-offsite-backup";
-/// A link in the root of a mount that shows all of an archive, listed nowhere: it leads to the
-/// archive's id.
+/// A hidden link in the root of a mount that shows a whole archive. Its target is the archive's id.
 pub const MARK: &str = ".borg-offsite-backup-archive";
-/// Its inode number, which nothing in an archive has.
+/// The inode number of the link, which nothing in an archive has.
 pub const MARK_INO: u64 = 1 << 63;
 
-/// MS_NOSYMFOLLOW, from Linux 5.10 on.
+/// MS_NOSYMFOLLOW, since Linux 5.10.
 pub const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(1 << 8);
 
-/// One line of the mount table.
+/// A line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     pub dir: PathBuf,
     /// `ext4`, `fuse.borg-offsite-backup`, …
     pub kind: String,
     pub source: OsString,
-    /// The number of the device, or what stands for it.
+    /// The device number of the file system.
     pub device: u64,
     /// Those of this mount, not of the file system.
     pub options: String,
-    /// Who made it, where it is a FUSE.
+    /// The user who mounted it, if it is a FUSE file system.
     pub user: Option<u32>,
 }
 
 impl Mount {
-    /// Whether the process that served it is gone: it fails with "Transport endpoint is not
-    /// connected" until it is unmounted.
+    /// Whether its server is gone. Then every call fails with "Transport endpoint is not connected"
+    /// until it is unmounted.
     pub fn is_dead(&self) -> bool {
-        // Not a stat: the kernel would answer it from what the dead process said.
+        // Not stat, which the kernel would answer from its cache.
         let answer = nix::sys::statvfs::statvfs(&self.dir);
-        // The second for a moment, while the kernel clears up after the process.
+        // The second error occurs for a moment, while the kernel cleans up after the process.
         matches!(answer, Err(Errno::ENOTCONN | Errno::ECONNABORTED))
     }
 }
 
-/// All mounts that this process sees, in the order in which they were made.
+/// All mounts that this process sees, in the order of mounting.
 ///
 /// # Errors
 /// When `/proc` is not there.
@@ -62,7 +61,7 @@ pub fn list() -> Result<Vec<Mount>> {
     Ok(parse(&table))
 }
 
-/// The topmost mount whose mount point is exactly `dir`, which must be absolute and without links.
+/// The topmost mount with the mount point `dir`, which must be absolute and without links.
 ///
 /// # Errors
 /// As [`list`].
@@ -70,7 +69,7 @@ pub fn at(dir: &Path) -> Result<Option<Mount>> {
     Ok(list()?.into_iter().rev().find(|m| m.dir == dir))
 }
 
-/// Looks out for changes of the mount table.
+/// Watches the mount table for changes.
 pub struct Watch(File);
 
 impl Watch {
@@ -80,14 +79,14 @@ impl Watch {
         File::open("/proc/self/mountinfo").map(Watch)
     }
 
-    /// Whether it has changed since this was last asked.
+    /// Whether it has changed since the last call.
     pub fn has_changed(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
     }
 }
 
-/// Whether the file system with this device number stands anywhere in the mount table.
+/// Whether the file system with this device number is anywhere in the mount table.
 ///
 /// # Errors
 /// As [`list`].
@@ -113,7 +112,7 @@ fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|b| *b == b'\n').filter_map(line).collect()
 }
 
-/// `\040` and the like stand for bytes that would break the table.
+/// Resolves escapes such as `\040`, which stand for bytes that would break the table.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -133,11 +132,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Unmounts `dir`, or with `detach` takes it away while something is open in it. Without root this goes
-/// through fusermount3.
+/// Unmounts `dir`; with `detach`, even while something is open in it. Uses fusermount3 for users
+/// other than root.
 ///
 /// # Errors
-/// [`Kind::Busy`] when something is open in it, and what else the kernel says.
+/// [`Kind::Busy`] when something is open in it, and other errors of the kernel.
 pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     let flags = if detach { MntFlags::MNT_DETACH } else { MntFlags::empty() };
     let to_error = |kind| Error::new(kind, format!("cannot unmount {}", dir.display()));
@@ -162,7 +161,7 @@ pub fn unmount(dir: &Path, detach: bool) -> Result<()> {
     }
 }
 
-/// Which of `noexec` and `nosymfollow` are set on what is mounted at `dir`.
+/// Which of `noexec` and `nosymfollow` are set on the mount at `dir`.
 ///
 /// # Errors
 /// As [`list`].
@@ -172,7 +171,7 @@ pub fn guards(dir: &Path) -> Result<Vec<&'static str>> {
     Ok(["noexec", "nosymfollow"].into_iter().filter(is_set).collect())
 }
 
-/// Gives what is mounted at `dir` these flags; it stays read-only, without devices and setuid.
+/// Sets these flags on the mount at `dir`, which stays read-only, nodev and nosuid.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -183,10 +182,10 @@ pub fn remount(dir: &Path, flags: MsFlags) -> Result<()> {
         .map_err(|e| Error::failed(format!("cannot change the mount at {}", dir.display())).because(e))
 }
 
-/// Mounts the file system of `kind` on `device` at `dir`.
+/// Mounts the file system of type `kind` on `device` at `dir`.
 ///
 /// # Errors
-/// With what mount(8) says.
+/// The message of mount(8).
 pub fn mount_device(device: &Path, kind: &str, options: &str, dir: &Path) -> Result<()> {
     let command = Command::new("mount").args(["-t", kind, "-o", options, "--"]).arg(device).arg(dir);
     let output = command.output()?;
@@ -198,7 +197,7 @@ pub fn mount_device(device: &Path, kind: &str, options: &str, dir: &Path) -> Res
         .because(message))
 }
 
-/// The id of the archive that the mount of ours at `dir` shows, if it shows all of it.
+/// The id of the archive that our mount at `dir` shows, if it shows the whole archive.
 pub fn archive_at(dir: &Path) -> Option<String> {
     let mark = dir.join(MARK);
     let is_ours = std::fs::symlink_metadata(&mark).is_ok_and(|meta| meta.ino() == MARK_INO);

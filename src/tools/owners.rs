@@ -1,24 +1,24 @@
-//! Who owns a file here: by name where this machine knows the name, else by number.
+//! Owners of files on this machine: by name if the machine knows the name, otherwise by number.
 
 use std::collections::HashMap;
 
 use nix::unistd::{Group, User};
 use parking_lot::Mutex;
 
-/// How the owners, groups and modes of an archive are shown.
+/// How owners, groups and modes of an archive are shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ownership {
-    /// Numbers as they are stored; names are not looked at.
+    /// Uses the stored numbers, and ignores names.
     pub numeric_ids: bool,
     /// All files belong to this user.
     pub uid: Option<u32>,
     /// All files belong to this group.
     pub gid: Option<u32>,
-    /// Permission bits that no file has.
+    /// Permission bits that are removed from all files.
     pub umask: u32,
 }
 
-/// Looks names up once.
+/// Looks up each name once.
 pub struct Owners {
     pub rules: Ownership,
     users: Mutex<HashMap<Box<[u8]>, Option<u32>>>,
@@ -44,7 +44,7 @@ impl Owners {
         if self.rules.numeric_ids { None } else { by_name() }
     }
 
-    /// The user of an entry of an ACL here; `None` where it is not known.
+    /// The local user of an ACL entry; `None` if there is no such user.
     pub fn user(&self, name: &[u8], number: Option<u32>) -> Option<u32> {
         self.named(|| known(&self.users, name, user)).or(number)
     }
@@ -61,7 +61,7 @@ fn known(names: &Known, name: &[u8], ask: fn(&str) -> Option<u32>) -> Option<u32
     if let Some(id) = names.lock().get(name) {
         return *id;
     }
-    // Asked without the lock: the answer may come from a network.
+    // The lookup happens without the lock, because the answer may come from a network.
     let id = std::str::from_utf8(name).ok().and_then(ask);
     names.lock().insert(name.into(), id);
     id

@@ -1,9 +1,10 @@
-//! Qubes OS, from dom0: a qube that connections go through.
+//! Qubes OS, from dom0: a qube on the way of connections.
 //!
-//! Who uses a qube holds a shared lock on a file in the state directory. Who finds the qube halted
-//! starts it and marks that in the file; then a keeper, a process of its own, waits until it gets
-//! the lock alone, and shuts a marked qube down. The kernel takes the locks of the dead away, so
-//! the keeper's turn comes also after a SIGKILL. A second file's lock sees that one keeper is enough.
+//! Each user of a qube holds a shared lock on a file in the state directory. Whoever finds the qube
+//! halted starts it, and notes this in the file. A keeper, which is a process of its own, waits for
+//! the exclusive lock, and then shuts the qube down if the file has that note. The kernel releases
+//! the locks of dead processes, so this works even after a SIGKILL. The lock on a second file
+//! prevents a second keeper.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,14 +21,14 @@ use crate::directories;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 
-/// All that is used of Qubes OS for a bridge.
+/// The tools of Qubes OS that a bridge uses.
 pub const PROGRAMS: [&str; 4] = ["qvm-run", "qvm-check", "qvm-start", "qvm-shutdown"];
 
 /// How long a qube may take to start, and to halt.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A qube that is needed: it is not shut down by us as long as this lives.
+/// A qube in use. We do not shut it down as long as this lives.
 pub struct Use {
     lock: Flock<File>,
 }
@@ -36,10 +37,10 @@ impl Use {
     /// Starts the qube if it is halted.
     ///
     /// # Errors
-    /// When there is no such qube, or it does not start; on a machine that is no dom0.
+    /// When there is no such qube, it does not start, or this machine is not a dom0.
     pub fn begin(qube: &str) -> Result<Use> {
         let file = open(qube, "lock")?;
-        // Waits for one that is about to shut it down.
+        // Waits for a keeper that is about to shut it down.
         let mut lock = locked(file, FlockArg::LockShared, qube)?;
         if !is_running(qube)? {
             tracing::info!("starting the qube {qube}");
@@ -54,20 +55,20 @@ impl Use {
         Ok(Use { lock })
     }
 
-    /// The lock as a descriptor, for a program that we become.
+    /// The lock as a descriptor, for a program that replaces this process.
     ///
     /// # Errors
     /// When it cannot be duplicated.
     pub fn into_fd(self) -> Result<OwnedFd> {
         let fd = self.lock.try_clone().map(OwnedFd::from);
-        // A duplicate holds the same lock, and dropping the guard would give it back.
+        // The duplicate shares the lock, which dropping the guard would release.
         std::mem::forget(self.lock);
         fd.map_err(|e| Error::failed("cannot keep the qube for borg").because(e))
     }
 }
 
-/// Waits until nobody uses the qube any more, then shuts it down if we started it. Does nothing
-/// where another keeper waits.
+/// Waits until nobody uses the qube, then shuts it down if we started it. Does nothing if another
+/// keeper is waiting.
 ///
 /// # Errors
 /// When it does not halt.
@@ -77,7 +78,7 @@ pub fn keep(qube: &str) -> Result<()> {
     };
     let mut lock = locked(open(qube, "lock")?, FlockArg::LockExclusive, qube)?;
     let done = shut_down(qube, &mut lock);
-    // Before the other lock: who waits for that one may need a new keeper.
+    // Before the other lock is released: whoever waits for that one may need a new keeper.
     drop(only);
     done
 }
@@ -91,7 +92,7 @@ fn shut_down(qube: &str, lock: &mut File) -> Result<()> {
     if output.ended != Ended::Code(0) {
         return Err(failed(format!("cannot shut the qube {qube} down"), &output.stderr));
     }
-    // Who comes now would find it running, and lose it.
+    // A new user would find the qube running, and lose it.
     for _ in 0..PATIENCE.as_secs() {
         if !is_running(qube)? {
             return Ok(());
@@ -101,17 +102,17 @@ fn shut_down(qube: &str, lock: &mut File) -> Result<()> {
     Err(Error::failed(format!("the qube {qube} does not halt")))
 }
 
-/// Runs `words` in the qube, as `user` (without one: its default user), between our standard input
-/// and output; a qube has no more to do with our terminal than another account.
+/// Runs `words` in the qube as `user` (or its default user), between our standard input and output.
+/// Like another account, the qube does not get our terminal.
 ///
 /// # Errors
-/// When the qube is not there any more afterwards.
+/// When the qube is gone afterwards.
 pub fn run(qube: &str, user: Option<&str>, words: &[OsString]) -> Result<Ended> {
     let mut command = Command::new("qvm-run").args(["--pass-io", "--nogui"]);
     if let Some(user) = user {
         command = command.args(["--user", user]);
     }
-    // A shell in the qube takes it apart again.
+    // A shell in the qube splits it again.
     let mut text = OsString::from("exec ");
     text.push(quote(words));
     let ended = super::ssh::between(command.args([OsStr::new(qube), &text]).die_with_parent())?;
@@ -122,17 +123,17 @@ pub fn run(qube: &str, user: Option<&str>, words: &[OsString]) -> Result<Ended> 
     Ok(ended)
 }
 
-/// Whether this machine hands devices to qubes: dom0, or a qube that does its work.
+/// Whether this machine can attach devices to qubes: dom0, or a qube with its role.
 pub fn is_admin() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Path::new("/etc/qubes-release").exists()
         || std::env::split_paths(&path).any(|dir| dir.join("qvm-block").is_file())
 }
 
-/// Hands the block device to the qube, read-only unless `writable`; which must be running.
+/// Attaches the block device to the running qube, read-only unless `writable` is set.
 ///
 /// # Errors
-/// When there is no such qube, or on a machine that is no dom0.
+/// When there is no such qube, or this machine is not a dom0.
 pub fn attach_block(qube: &str, device: &Path, writable: bool) -> Result<()> {
     let mut command = Command::new("qvm-block").arg("attach");
     if !writable {
@@ -146,7 +147,7 @@ pub fn attach_block(qube: &str, device: &Path, writable: bool) -> Result<()> {
     }
 }
 
-/// Takes it back.
+/// Detaches it again.
 ///
 /// # Errors
 /// When the qube does not have it.
@@ -159,7 +160,7 @@ pub fn detach_block(qube: &str, device: &Path) -> Result<()> {
     }
 }
 
-/// As `qvm-block` knows it: `dom0:loop7`.
+/// The name for `qvm-block`: `dom0:loop7`.
 fn block_name(device: &Path) -> String {
     format!("dom0:{}", device.file_name().unwrap_or_default().display())
 }
@@ -211,7 +212,7 @@ fn locked(file: File, how: FlockArg, qube: &str) -> Result<Flock<File>> {
     }
 }
 
-/// That we started the qube.
+/// The note that we started the qube.
 fn mark(file: &mut File, ours: bool) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

@@ -1,7 +1,7 @@
-//! The way to the server: which program connects, as whom, through which qube.
+//! The route to the server: which program connects, as which user, and through which qube.
 //!
-//! There is one such way, and everything that connects (borg, the streams, a reader of our own)
-//! gets it from here, as a list of words or as the text of BORG_RSH.
+//! There is only one route. Everything that connects (borg, the streams, our own reader) gets it
+//! from here, as a list of words or as the text of BORG_RSH.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::escape;
 use crate::process::{Command, Ended, interrupt};
 
-/// Keeps a connection from hanging for ever, and notices within a minute that it dropped.
+/// Prevents a connection from hanging forever, and detects within a minute that it dropped.
 const KEEP_ALIVE: [&str; 3] = ["ServerAliveInterval=15", "ServerAliveCountMax=4", "ConnectTimeout=30"];
-/// Nobody is there to be asked.
+/// There is nobody to ask.
 const ASK_NOTHING: &str = "BatchMode=yes";
 
 /// How the server is reached.
@@ -24,18 +24,18 @@ const ASK_NOTHING: &str = "BatchMode=yes";
 pub struct Route {
     server: String,
     user: Option<String>,
-    /// The qube that the connection goes through.
+    /// The qube on the way.
     qube: Option<String>,
-    /// The account that makes it; in the qube, where there is one.
+    /// The account that connects; in the qube, if there is one.
     account: Option<String>,
-    /// BORG_RSH, where the user set it: it is used as it is.
+    /// BORG_RSH, if the user set it; it is used unchanged.
     own: Option<OsString>,
-    /// This program.
+    /// The path of this program.
     program: PathBuf,
 }
 
 impl Route {
-    /// `None` where the repository is on this machine.
+    /// `None` if the repository is on this machine.
     pub fn new(config: &Config) -> Option<Route> {
         Some(Route {
             server: config.backup_server.clone()?,
@@ -43,31 +43,31 @@ impl Route {
             qube: config.bridge_vm.clone(),
             account: config.ssh_from.clone(),
             own: std::env::var_os("BORG_RSH").filter(|rsh| !rsh.is_empty()),
-            // Asked for now: later it may have been replaced by a newer version.
+            // Read now, because a newer version may replace the program later.
             program: std::env::current_exe().unwrap_or_else(|_| "borg-offsite-backup".into()),
         })
     }
 
-    /// The host's name or address, as the configuration has it, without a port.
+    /// The host's name or address as in the configuration, without a port.
     pub fn host(&self) -> &str {
         self.split().0
     }
 
-    /// The qube, unless a BORG_RSH of the user's makes the connection.
+    /// The qube, unless a BORG_RSH of the user makes the connection.
     pub fn qube(&self) -> Option<&str> {
         self.qube.as_deref().filter(|_| self.own.is_none())
     }
 
-    /// Whether ssh could ask a person at our terminal: it runs as we do, here.
+    /// Whether ssh could ask a person at our terminal: it runs here, as our user.
     pub fn can_ask(&self) -> bool {
         let other = || self.account.as_deref().is_some_and(|name| !matches!(other_account(name), Ok(None)));
         self.own.is_some() || self.qube.is_none() && !other()
     }
 
-    /// What is put before `user@host borg serve`, with `asks` for a person at the terminal.
+    /// The words before `user@host borg serve`. With `asks`, a person at the terminal may be asked.
     ///
     /// # Errors
-    /// When this machine has no account of that name, or we may not become it; when BORG_RSH is no
+    /// When this machine has no such account, we may not become it, or BORG_RSH is not a valid
     /// command line.
     pub fn shell(&self, asks: bool) -> Result<Vec<OsString>> {
         if let Some(own) = &self.own {
@@ -86,7 +86,7 @@ impl Route {
         Ok(words)
     }
 
-    /// [`Route::shell`] as BORG_RSH has it: borg cuts it into words as a shell does.
+    /// [`Route::shell`] as the text of BORG_RSH, which borg splits like a shell.
     ///
     /// # Errors
     /// As [`Route::shell`].
@@ -108,7 +108,7 @@ impl Route {
         Ok(words)
     }
 
-    /// How a person makes the connection by hand, once.
+    /// The command with which a person makes the connection once by hand.
     pub fn by_hand(&self) -> String {
         let mut command: Vec<OsString> = vec!["ssh".into()];
         command.extend(self.destination());
@@ -118,7 +118,7 @@ impl Route {
                 let user = account.as_ref().map(|name| format!(" -u {name}")).unwrap_or_default();
                 format!("in the qube: qvm-run{user} {qube} xterm, and there: {command}")
             }
-            // A terminal of its own: in ours, what runs as the account could type for us.
+            // With a terminal of its own: in ours, the account could type on our behalf.
             (None, Some(account)) => format!("runuser --pty -u {account} -- {command}"),
             (None, None) => command,
         }
@@ -141,7 +141,7 @@ impl Route {
         Ok(words)
     }
 
-    /// As borg writes it: `-p PORT user@host`.
+    /// Like borg: `-p PORT user@host`.
     fn destination(&self) -> Vec<OsString> {
         let (host, port) = self.split();
         let mut words: Vec<OsString> = port.map_or(Vec::new(), |port| vec!["-p".into(), port.into()]);
@@ -157,7 +157,7 @@ impl Route {
     }
 }
 
-/// The account `name`; `None` where we are it.
+/// The account `name`; `None` if it is our own.
 fn other_account(name: &str) -> Result<Option<User>> {
     let found = User::from_name(name)
         .map_err(|e| Error::failed(format!("cannot look up the account {name}")).because(e))?;
@@ -175,9 +175,9 @@ fn other_account(name: &str) -> Result<Option<User>> {
     Ok(Some(account))
 }
 
-/// Runs `words` as the account `name`, with its home and with nothing of our environment, between
+/// Runs `words` as the account `name`, with its home directory and without our environment, between
 /// our standard input and output, neither of which may be a terminal. It does not get our terminal
-/// either: whoever has that can type commands for us.
+/// either: whoever has it can type commands on our behalf.
 ///
 /// # Errors
 /// When there is no such account, or we may not become it.
@@ -202,21 +202,21 @@ pub fn run_as(name: &str, words: &[OsString]) -> Result<Ended> {
     between(command.args(words))
 }
 
-/// Runs it to its end between our standard input and output, apart from our terminal. What it says
-/// on standard error we say, without what steers a terminal.
+/// Runs it to its end between our standard input and output, without our terminal. Its standard
+/// error is printed on ours, without control characters.
 pub(super) fn between(command: Command) -> Result<Ended> {
     interrupt::heed()?;
     command.apart().spawn_between_ours(pass_on)?.wait_or_interrupt()
 }
 
-/// A line on our standard error.
+/// Prints a line on our standard error.
 fn pass_on(line: &[u8]) {
     use std::io::Write;
     let line = format!("{}\n", escape::line(&String::from_utf8_lossy(line)));
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// One text that a shell, and Python's `shlex`, cut into these words again.
+/// One text that a shell, and Python's `shlex`, split into these words again.
 pub fn quote(words: &[impl AsRef<OsStr>]) -> OsString {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(b);
     let quoted = words.iter().map(|word| {

@@ -13,19 +13,19 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::process::interrupt;
 
-/// How often a wait for an answer looks whether a signal asked us to end: in milliseconds.
+/// How often a wait for an answer checks for signals, in milliseconds.
 const LOOK: u8 = 100;
-/// No answer is longer, in bytes: the kernel takes no longer line.
+/// The longest answer in bytes: the kernel does not accept longer lines.
 const LONGEST: usize = 4096;
 
-/// Asks `question` on the terminal that this process belongs to; what is typed is not shown. `None` where
-/// nobody sits: without a terminal, in its background, or where neither input nor messages are on one.
+/// Asks `question` on the terminal of this process, without echo. `None` if there is nobody:
+/// without a terminal, in the background, or if neither input nor messages are on a terminal.
 ///
 /// # Errors
-/// When the terminal cannot be used, or a signal asked us to end.
+/// When the terminal cannot be used, or a signal asks this process to end.
 pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
     let Some(tty) = attended() else { return Ok(None) };
-    // Else a Ctrl-C would leave the terminal without echo.
+    // Otherwise a Ctrl-C would leave the terminal without echo.
     interrupt::heed()?;
     let to_error = |e: std::io::Error| Error::failed("cannot ask on the terminal").because(e);
     let silent = Silent::new(&tty).map_err(|e| to_error(e.into()))?;
@@ -37,7 +37,7 @@ pub fn ask_secret(question: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
     answer.map(Some)
 }
 
-/// Whether somebody sits there whom [`ask_secret`] asks.
+/// Whether there is somebody whom [`ask_secret`] can ask.
 pub fn is_attended() -> bool {
     attended().is_some()
 }
@@ -52,7 +52,7 @@ fn attended() -> Option<File> {
     (tcgetpgrp(&tty).ok() == Some(getpgrp())).then_some(tty)
 }
 
-/// One line, without its end; what there is of it when a signal came.
+/// A line without its end; what there is of it if a signal arrived.
 fn line(mut tty: &File) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut answer = Zeroizing::new(Vec::with_capacity(LONGEST));
     let mut byte = Zeroizing::new([0]);
@@ -70,7 +70,7 @@ fn line(mut tty: &File) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(answer)
 }
 
-/// A terminal that does not show what is typed, as long as this lives.
+/// Turns the terminal's echo off as long as this lives.
 struct Silent<'a> {
     tty: &'a File,
     before: Termios,

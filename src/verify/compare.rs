@@ -1,4 +1,4 @@
-//! Whether a target still is an image of the archive.
+//! Compares a target with an image in an archive.
 
 use std::ops::Range;
 
@@ -16,13 +16,13 @@ use crate::tools::target::buffer::Buffer;
 use crate::tools::target::open::Target;
 use crate::tools::target::runs;
 
-/// What was found, in bytes.
+/// The result, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     pub size: u64,
     pub target_size: u64,
-    /// Where they differ, in order and apart from each other: by chunks, of a stream by blocks of
-    /// 4 KiB; what only one of them has differs, too.
+    /// The differences, sorted and without overlaps: in whole chunks, or for a stream in blocks of
+    /// 4 KiB. Bytes that only one of the two has count as different.
     pub differing: Vec<Range<u64>>,
 }
 
@@ -37,8 +37,8 @@ impl Comparison {
     }
 }
 
-/// Holds `target` against `image`: by the ids of its chunks, so that none is fetched; by its bytes
-/// where only borg can read it.
+/// Compares `target` with `image`: by the ids of its chunks, so that none is fetched; or by its
+/// bytes if only borg can read it.
 ///
 /// # Errors
 /// When one of them cannot be read.

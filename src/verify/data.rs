@@ -1,4 +1,4 @@
-//! Reading the data of an archive, to see that it is there and right.
+//! Reads the data of an archive, to check that they are complete and correct.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,31 +24,31 @@ use crate::process::memory::Budget;
 use crate::process::{Ended, interrupt};
 use crate::tools::borg::{self, Borg, Level, Line};
 
-/// Damaged files that are named; the rest is counted.
+/// The number of damaged files that are named; the rest is counted.
 const MOST_NAMED: usize = 100;
 /// How long borg waits for the repository's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
-/// What was read, in bytes unless said otherwise, and what is wrong.
+/// What was read, in bytes unless another unit is given, and what is wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// Of all that was to be looked at, each chunk counted once.
+    /// Of everything to be checked, each chunk counted once.
     pub total: u64,
     pub read: u64,
     /// A number of chunks.
     pub chunks: u64,
-    /// With this look all was looked at.
+    /// This check completes a round.
     pub is_last: bool,
-    /// A number of files; as many as are named in `damaged`, or more.
+    /// A number of files: as many as in `damaged`, or more.
     pub damaged_files: u64,
     pub damaged: Vec<Damaged>,
 }
 
-/// Reads the data of `archived`, or of what is at and below `path`, by chunks; with `percent` only so
-/// much of it, and each time another part.
+/// Reads the data of `archived`, or of `path` and everything below it, by chunks. With `percent`,
+/// reads only this part of the data, and another part each time.
 ///
 /// # Errors
-/// When the repository cannot be read at all, or something of this machine fails. What is damaged is no error.
+/// When the repository cannot be read, or this machine fails. Damage is not an error.
 pub fn by_chunks(
     archived: &Archived,
     native: &NativeCatalog,
@@ -82,7 +82,7 @@ pub fn by_chunks(
     if !lost.is_empty() {
         each_item(archived, native, items, &mut |item, lists| add(&mut damaged, item, lists, &lost))?;
     } else if let Some(mark) = mark {
-        // What is damaged is looked at each time, until somebody sees to it.
+        // Damaged chunks are checked every time, until somebody repairs them.
         mark.advance(&sample)?;
     }
     let damaged_files = damaged.len() as u64;
@@ -95,7 +95,7 @@ fn length(chunks: &[Chunk]) -> u64 {
     chunks.iter().map(|chunk| u64::from(chunk.size)).sum()
 }
 
-/// The numbers of the items that have the bytes of what is at and below `path`.
+/// The numbers of the items with the bytes of `path` and everything below it.
 fn items_below(tree: &Tree, path: &ItemPath) -> HashSet<u32> {
     let mut items = HashSet::new();
     let mut open: Vec<NodeId> = tree.find(path).into_iter().collect();
@@ -109,7 +109,7 @@ fn items_below(tree: &Tree, path: &ItemPath) -> HashSet<u32> {
     items
 }
 
-/// Gives each of `items` (`None`: all) to `each`.
+/// Passes each of `items` (`None`: all) to `each`.
 fn each_item(
     archived: &Archived,
     native: &NativeCatalog,
@@ -130,7 +130,7 @@ fn each_item(
     native.repository().items(&meta, || memory.check(), take).map(drop).map_err(|e| to_error().because(e))
 }
 
-/// Reads chunks, and tells which cannot be read and why.
+/// Reads chunks, and returns those that cannot be read, with the reason.
 fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Result<HashMap<Id, String>> {
     let meter = Meter::new(Step::Read, length(chunks), monitor);
     let (queue, lost) = (Mutex::new(chunks.chunks(batches::CHUNKS)), Mutex::new(HashMap::new()));
@@ -140,7 +140,7 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
         let mut batch = next();
         let mut requests: Vec<Request> = ask(batch);
         while !batch.is_empty() && !failure.ended()? {
-            // The next are on their way while these are opened.
+            // The next chunks are in flight while these are opened.
             let after = next();
             let asked = std::mem::replace(&mut requests, ask(after));
             for (chunk, bytes) in batch.iter().zip(native.repository().receive_all(asked)) {
@@ -167,7 +167,7 @@ fn read(native: &NativeCatalog, chunks: &[Chunk], monitor: Monitor<'_>) -> Resul
     Ok(lost.into_inner())
 }
 
-/// Adds the file to the `damaged` if it has one of the chunks that are `lost`: each file once.
+/// Adds the file to `damaged`, once, if it has one of the `lost` chunks.
 fn add(damaged: &mut BTreeMap<u64, Damaged>, item: Item, lists: &ChunkLists, lost: &HashMap<Id, String>) {
     let number = item.number;
     let Some(hit) = hit(item.path, lists, lost) else { return };
@@ -181,7 +181,7 @@ fn add(damaged: &mut BTreeMap<u64, Damaged>, item: Item, lists: &ChunkLists, los
     }
 }
 
-/// The file, if it has one of the chunks that are `lost`.
+/// The file, if it has one of the `lost` chunks.
 fn hit(path: ItemPath, lists: &ChunkLists, lost: &HashMap<Id, String>) -> Option<Damaged> {
     let (mut at, mut ranges, mut why) = (0, Vec::new(), None);
     for chunk in &lists.chunks {
@@ -196,10 +196,10 @@ fn hit(path: ItemPath, lists: &ChunkLists, lost: &HashMap<Id, String>) -> Option
     Some(Damaged { path, ranges: ranges::merge(ranges), why })
 }
 
-/// Lets borg read the data of `archived`, or of what is at and below `path`.
+/// Lets borg read the data of `archived`, or of `path` and everything below it.
 ///
 /// # Errors
-/// When something is wrong with it: borg's own words.
+/// The damage, in borg's own words.
 pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Result<()> {
     let doing = "verify the archive";
     let mut command =
@@ -221,15 +221,15 @@ pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Res
     }
 }
 
-/// What borg found to be wrong, if it did.
+/// The damage that borg reports, if there is any.
 fn complaint(ended: Ended, stderr: &[Vec<u8>]) -> Option<String> {
     if ended == Ended::Code(0) {
         return None;
     }
     stderr.iter().find_map(|line| match Line::parse(line) {
-        // borg up to 1.2.4 says so of each pattern that did match.
+        // Up to 1.2.4, borg reports this for each pattern that did match.
         Line::Message { text, .. } if text.contains("never matched") => None,
-        // The words of ssh, such as a banner.
+        // Messages of ssh, such as a banner.
         Line::Message { text, .. } if text.starts_with("Remote: ") => None,
         Line::Message { level: Level::Warning | Level::Error, text, .. } => Some(text),
         _ => None,

@@ -1,4 +1,4 @@
-//! Whether an archive has all of its data, and whether a device has that of an image.
+//! Checks that an archive has all of its data, and that a device is equal to an image.
 
 pub mod compare;
 pub mod data;

@@ -1,9 +1,9 @@
-//! Which part of a repository's chunks is looked at this time, so that in time all are.
+//! Chooses the part of a repository's chunks that is checked this time, so that all are checked in
+//! time.
 //!
-//! Chunks are gone through in the order of their ids, whatever archive they are looked at for: an
-//! archive of each day shares most chunks with the one before, and those that were looked at need
-//! not be looked at again. So all that has to be remembered is where the last look ended; chunks
-//! that came meanwhile with lower ids have their turn in the next round.
+//! Chunks are checked in the order of their ids, whatever the archive: an archive shares most
+//! chunks with the one of the day before, and those need not be checked again. So only the end of
+//! the last check must be remembered. New chunks with lower ids are checked in the next round.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,17 +14,17 @@ use borg_repository::{Chunk, Id};
 use crate::directories;
 use crate::error::{Error, Result};
 
-/// Directory in that of the caches.
+/// A subdirectory of the cache directory.
 const DIRECTORY: &str = "verified";
 
-/// Where the last look at the chunks of some paths of a repository ended.
+/// Where the last check of some paths of a repository ended.
 pub struct Mark {
     file: PathBuf,
-    /// `None`: a round begins.
+    /// `None` if a round begins.
     after: Option<Id>,
 }
 
-/// The chunks of one look.
+/// The chunks of one check.
 pub struct Sample {
     pub chunks: Vec<Chunk>,
     /// They are the last of the round.
@@ -32,10 +32,10 @@ pub struct Sample {
 }
 
 impl Mark {
-    /// The mark for `what` (a hash of the paths, say) in the repository of this id.
+    /// The mark for `what` (such as a hash of the paths) in the repository with this id.
     ///
     /// # Errors
-    /// When there is no directory for caches, or it cannot be read.
+    /// When there is no cache directory, or the mark cannot be read.
     pub fn load(repository: &Id, what: &str) -> Result<Self> {
         Self::in_directory(directories::cache_dir()?.join(DIRECTORY), repository, what)
     }
@@ -43,7 +43,7 @@ impl Mark {
     fn in_directory(directory: PathBuf, repository: &Id, what: &str) -> Result<Self> {
         let file = directory.join(format!("{repository}{what}"));
         let after = match std::fs::read_to_string(&file) {
-            // What cannot be understood begins a round: no harm is done.
+            // An invalid mark begins a round, which does no harm.
             Ok(text) => Id::from_hex(text.trim()),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(Error::failed(format!("cannot read {}", file.display())).because(e)),
@@ -51,13 +51,13 @@ impl Mark {
         Ok(Mark { file, after })
     }
 
-    /// Of `chunks`, which are sorted by their ids, those after the mark, until they have `percent`
-    /// of the bytes of all, but at least one.
+    /// The next of `chunks`, which are sorted by id, after the mark: `percent` of the bytes of all,
+    /// but at least one chunk.
     pub fn sample(&self, chunks: &[Chunk], percent: f64) -> Sample {
         let total: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
         let wanted = total as f64 * percent / 100.0;
         let first = self.after.map_or(0, |after| chunks.partition_point(|chunk| chunk.id <= after));
-        // All that the last round did not see came since: a new round begins with them.
+        // All chunks that the last round missed are new: a new round begins with them.
         let first = if first == chunks.len() { 0 } else { first };
         let mut bytes = 0;
         let taken = chunks[first..].iter().take_while(|chunk| {
@@ -70,7 +70,7 @@ impl Mark {
         Sample { chunks: chunks_taken, is_last }
     }
 
-    /// Remembers that `sample` was looked at, and was right.
+    /// Saves that `sample` was checked, and was correct.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,4 +1,4 @@
-//! From items to the arrays of a tree.
+//! Builds the arrays of a tree from items.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -19,23 +19,23 @@ use super::stripped::Stripped;
 use super::view::View;
 use super::{ContentId, MADE_UP, NodeId, Tree};
 
-/// Makes a [`Tree`] of items in the order of the archive. Of several items of one path the last
-/// one is shown, as `borg mount` does.
+/// Builds a [`Tree`] from items in the order of the archive. If several items have the same path,
+/// the last one is shown, as by `borg mount`.
 pub struct TreeBuilder {
     view: View,
     tree: Tree,
-    /// Each name with the directory that it is in, in the order of the archive.
+    /// Each name with its directory, in the order of the archive.
     links: Vec<(NodeId, NameRecord)>,
-    /// Directories that are shown, by the directory that they are in and their name.
+    /// The nodes of visible directories, by parent and name.
     directories: HashTable<(NodeId, Text, NodeId)>,
-    /// What the archive says of directories above those that are asked for.
+    /// The items of directories above the requested paths.
     above: Vec<Item>,
     stripped: Stripped,
-    /// The directory of the archive that was looked up last, since the next file is in it, too.
+    /// The directory that was looked up last: the next file is usually in it, too.
     last: Directory,
     directory_paths: HashMap<Box<[u8]>, Text>,
     masters: Masters,
-    /// Contents of one path, each with the next one.
+    /// Contents with the same path, each with the next one.
     repeated: Vec<(ContentId, ContentId)>,
     hasher: DefaultHashBuilder,
     owner_numbers: HashMap<[Option<Box<[u8]>>; 2], u32>,
@@ -46,12 +46,12 @@ pub struct TreeBuilder {
 /// A directory of the archive.
 struct Directory {
     text: Text,
-    /// Under which path it was last shown, and as which node.
+    /// The path under which it was last shown, and its node.
     visible: Option<(Box<[u8]>, NodeId)>,
 }
 
 impl TreeBuilder {
-    /// Directories for which the archive has no item get the time `made` (nanoseconds since the epoch).
+    /// Directories without an item get the time `made` (nanoseconds since 1970).
     pub fn new(view: View, made: i64) -> Self {
         let mut builder = TreeBuilder {
             view,
@@ -89,8 +89,8 @@ impl TreeBuilder {
         }
     }
 
-    /// `None` when it cannot be shown: it is of a kind that no file has, a link to nothing, or has a
-    /// name that is none, or texts beyond all sizes.
+    /// `None` if the item cannot be shown: no file has its kind, it is a link to nothing, its name
+    /// is invalid, or a text is too long.
     fn try_add(&mut self, item: &Item) -> Option<()> {
         if item.raw.as_deref().unwrap_or(item.path.as_bytes()).len() > LONGEST_PATH {
             return None;
@@ -143,12 +143,13 @@ impl TreeBuilder {
         self.describe(id, item)
     }
 
-    /// Gives the directories above what is asked for, where they are shown, what the archive says of them.
+    /// Gives the visible directories above the requested paths the attributes that the archive has
+    /// for them.
     fn describe_above(&mut self) {
         for item in mem::take(&mut self.above) {
             let unfiltered = View { paths: Vec::new(), ..self.view.clone() };
             let known = unfiltered.visible_part(&item.path).and_then(|path| self.known_directory(path));
-            // Where it cannot be kept the directory stays as one that the archive does not have.
+            // If the attributes cannot be kept, the directory stays like one without an item.
             let _ = known.and_then(|id| self.describe(id, &item));
         }
         let root = &mut self.tree.nodes[Tree::ROOT as usize];
@@ -210,7 +211,7 @@ impl TreeBuilder {
         tree
     }
 
-    /// A new node that is no directory.
+    /// A new node that is not a directory.
     fn inode(&mut self, kind: Kind, item: &Item, place: Place) -> Option<NodeId> {
         let halves = |[low, high]: [u32; 2]| [low, high, 0];
         let body = match kind {
@@ -238,7 +239,7 @@ impl TreeBuilder {
         Some(id)
     }
 
-    /// The directory in which what is added is shown.
+    /// The visible directory for the next entry.
     fn parent(&mut self, directories: &[u8]) -> Option<NodeId> {
         match &self.last.visible {
             Some((path, id)) if **path == *directories => Some(*id),
@@ -250,7 +251,8 @@ impl TreeBuilder {
         }
     }
 
-    /// The directory at this path, made with its parents where the archive has no item for it.
+    /// The directory with this path. It and its parents are made if the archive has no items for
+    /// them.
     fn directory(&mut self, path: &[u8]) -> Option<NodeId> {
         let mut directory = Tree::ROOT;
         for name in names(path) {
@@ -300,7 +302,7 @@ impl TreeBuilder {
         Some(id)
     }
 
-    /// Gives the node the attributes of the item.
+    /// Copies the attributes of the item to the node.
     fn describe(&mut self, id: NodeId, item: &Item) -> Option<()> {
         let owner = self.owner(item.user.as_deref(), item.group.as_deref())?;
         let extra = self.extra(item)?;
@@ -341,7 +343,7 @@ impl TreeBuilder {
         u32::try_from(self.tree.extras.len()).ok()
     }
 
-    /// The number of these names of owner and group: a few own all files.
+    /// The number of this pair of owner and group: a few own all files.
     fn owner(&mut self, user: Option<&[u8]>, group: Option<&[u8]>) -> Option<u32> {
         let name = |text| stretch_if_any(&self.tree.texts, text);
         if let Some((last, number)) = self.last_owner
@@ -408,7 +410,7 @@ fn take_last_of_each_name(
     hide: &mut dyn FnMut(&NameRecord, &NameRecord),
 ) {
     let name = |entry: &NameRecord| stretch(texts, entry.name);
-    // Stable, so that the last one of a name stays the last.
+    // A stable sort, so that the last one of a name stays last.
     children.sort_by(|a, b| name(a).cmp(name(b)));
     let first = entries.len();
     for entry in children {

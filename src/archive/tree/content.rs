@@ -1,18 +1,18 @@
-//! Where the bytes of a file stand in the archive.
+//! Where the bytes of a file are in the archive.
 
-/// Where the bytes of a file stand: `borg extract --stdout` of its path gives `before` bytes of earlier
-/// items of the same path, then the `size` bytes of this file, then `after` bytes of later ones.
+/// The place of a file's bytes: `borg extract --stdout` with its path outputs `before` bytes of
+/// earlier items with the same path, the `size` bytes of this file, and `after` bytes of later
+/// ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content<'a> {
-    /// Number of the item that has the bytes.
+    /// The number of the item with the bytes.
     pub item: u32,
-    /// The directory in which it stands and the name that it has there, as the archive has them, also
-    /// where the view shows others.
+    /// The directory and the name in the archive, even if the view shows others.
     pub directory: &'a [u8],
     pub name: &'a [u8],
-    /// The path in the archive, where it is written in an unusual way, such as `./a`.
+    /// The path in the archive if it is spelled in an unusual way, such as `./a`.
     pub unusual: Option<&'a [u8]>,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
     pub before: u64,
     pub after: u64,
@@ -21,7 +21,7 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// The path in the archive, as it is written there.
+    /// The path as the archive spells it.
     pub fn path(&self) -> Vec<u8> {
         if let Some(path) = self.unusual {
             return path.to_vec();

@@ -1,24 +1,25 @@
-//! What Linux can hold of what an archive has.
+//! The limits of Linux on what an archive may contain.
 
 use borg_repository::{Item, Xattr};
 
 use super::paths::names;
 
-/// No file system of Linux that we know has longer names, in bytes, and the kernel fails a directory
-/// with much longer ones.
+/// The longest name, in bytes. No file system of Linux that we know allows longer ones, and the
+/// kernel fails a directory with much longer ones.
 const LONGEST_NAME: usize = 255;
-/// Longer paths are not shown, in bytes: sixteen times what a program can name at once.
+/// The longest path that is shown, in bytes: sixteen times what a program can pass at once.
 pub const LONGEST_PATH: usize = 64 << 10;
-/// An xattr's value is no larger on Linux, in bytes.
+/// The largest value of an xattr on Linux, in bytes.
 pub const LARGEST_XATTR: usize = 64 << 10;
-/// Nor are all names of a file's xattrs, each ended by a NUL; some of it is for the names of ACLs.
+/// The same limit for all names of a file's xattrs, each followed by a NUL. Some of it is reserved
+/// for the names of ACLs.
 const LONGEST_XATTR_LIST: usize = (64 << 10) - 64;
-/// What the names of Linux's xattrs begin with.
+/// The prefixes of xattrs on Linux.
 const NAMESPACES: [&[u8]; 5] = [b"user.", b"trusted.", b"security.", b"system.", b"btrfs."];
-/// A symlink leads no further, in bytes.
+/// The longest target of a symbolic link, in bytes.
 const LONGEST_TARGET: usize = 4095;
 
-/// Those xattrs that Linux can hold: a program that copies a file fails at the others.
+/// The xattrs that Linux can hold: a program that copies a file fails on all others.
 pub fn holdable(xattrs: &[Xattr]) -> Vec<&Xattr> {
     let mut list = 0;
     let fits = |xattr: &&Xattr| {
@@ -35,7 +36,7 @@ pub fn holdable(xattrs: &[Xattr]) -> Vec<&Xattr> {
     xattrs.iter().filter(fits).collect()
 }
 
-/// Where a symlink leads, if Linux allows such a target.
+/// The target of a symbolic link, if Linux allows it.
 pub fn target(item: &Item) -> Option<&[u8]> {
     let target = item.source.as_deref()?;
     let fits = (1..=LONGEST_TARGET).contains(&target.len()) && !target.contains(&0);

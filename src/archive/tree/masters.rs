@@ -1,4 +1,4 @@
-//! Possible masters of hard links, by their path in the archive.
+//! Possible masters of hard links, by their paths in the archive.
 
 use std::hash::BuildHasher;
 
@@ -10,17 +10,17 @@ use super::paths::split;
 use super::records::{Place, stretch, stretch_if_any};
 use super::{ContentId, NodeId};
 
-/// What the items of one path in the archive are.
+/// The items with the same path in the archive.
 #[derive(Clone, Copy)]
 pub struct Master {
     pub place: Place,
     /// The last one.
     pub node: NodeId,
-    /// The last one that has bytes.
+    /// The last one with bytes.
     pub content: Option<ContentId>,
 }
 
-/// Those of one tree, shown or not.
+/// The masters of one tree, visible or not.
 #[derive(Default)]
 pub struct Masters {
     table: HashTable<Master>,
@@ -28,14 +28,15 @@ pub struct Masters {
 }
 
 impl Masters {
-    /// The node of a hard link's master; `texts` are those of the tree.
+    /// The node of a hard link's master. `texts` are those of the tree.
     pub fn find(&self, texts: &[u8], source: &[u8]) -> Option<NodeId> {
         let path = address(source);
         let is_it = |master: &Master| path_in(texts, master.place) == path;
         self.table.find(self.hasher.hash_one(path), is_it).map(|master| master.node)
     }
 
-    /// From here on links to its path are names of its node; returns which content the path had before.
+    /// Makes the node the master for links to its path. Returns the previous content with this
+    /// path.
     pub fn add(&mut self, texts: &[u8], master: Master) -> Option<ContentId> {
         let Masters { table, hasher } = self;
         let path = |master: &Master| path_in(texts, master.place);
@@ -55,7 +56,7 @@ impl Masters {
     }
 }
 
-/// A path in the archive: directory and name, or all of one that is written in an unusual way.
+/// A path in the archive: directory and name, or a whole path that is spelled in an unusual way.
 type Address<'a> = (Option<&'a [u8]>, &'a [u8]);
 
 fn path_in(texts: &[u8], place: Place) -> Address<'_> {

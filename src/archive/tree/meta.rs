@@ -1,11 +1,11 @@
-//! What a file has besides its bytes.
+//! The metadata of a file.
 
 use borg_repository::Xattr;
 
-/// What a file has besides its bytes, in the terms of stat(2).
+/// The metadata of a file, in the terms of stat(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta<'a> {
-    /// With the file type.
+    /// Including the file type.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -16,7 +16,7 @@ pub struct Meta<'a> {
     pub atime: i64,
     pub ctime: i64,
     pub rdev: u64,
-    /// The archive says nothing of it: a directory that leads to what is in the archive. What is here is
+    /// The archive has no item for it: a directory above something in the archive. All metadata are
     /// made up.
     pub made_up: bool,
 }

@@ -1,8 +1,9 @@
-//! The tree that the items of an archive make: directories, hard links, and where each file's bytes
-//! stand in the archive.
+//! The tree that the items of an archive make: directories, hard links, and the place of each
+//! file's bytes in the archive.
 //!
-//! It is a few flat arrays of plain records and one of all texts, so that a million files take
-//! little memory, and that it can be written to disk and be had again without being parsed.
+//! The tree consists of a few flat arrays of plain records and one array with all texts. So a
+//! million files take little memory, and the tree can be written to disk and loaded again without
+//! parsing.
 
 mod builder;
 mod content;
@@ -29,15 +30,15 @@ use records::{
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Number of a node in its tree; the root is node 0.
+/// The number of a node in its tree; the root is 0.
 pub type NodeId = u32;
-/// Number of a content in its tree, in the order of the archive.
+/// The number of a content in its tree, in the order of the archive.
 pub type ContentId = u32;
 
-/// Number of the owner of a directory that the archive has no item for.
+/// The owner number of a directory without an item.
 const MADE_UP: u32 = u32::MAX;
 
-/// What kind of file a node is.
+/// The kind of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
     Directory {
@@ -46,7 +47,7 @@ pub enum Body<'a> {
     },
     File(ContentId),
     Symlink(&'a [u8]),
-    /// Device, FIFO, socket; or a hard link whose master the archive does not have.
+    /// A device, FIFO or socket; or a hard link whose master is missing in the archive.
     Special,
 }
 
@@ -78,29 +79,30 @@ impl<'a> Children<'a> {
     }
 }
 
-/// An inode: hard links are several names of one node.
+/// An inode. Hard links are several names of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node<'a> {
     pub meta: Meta<'a>,
     pub body: Body<'a>,
-    /// Names shown in this tree (a directory's as usual: two and one for each directory in it).
+    /// The number of names in this tree; for a directory as usual two, and one for each directory
+    /// in it.
     pub nlink: u32,
 }
 
-/// The files, directories and links of one archive, as one mount shows them.
+/// The files, directories and links of an archive in one view.
 #[derive(Debug, Default)]
 pub struct Tree {
     nodes: Vec<NodeRecord>,
-    /// The names in all directories: those of one directory stand together.
+    /// The names in all directories, grouped by directory.
     entries: Vec<NameRecord>,
     contents: Vec<ContentRecord>,
-    /// Of contents whose path the archive has more than once; sorted.
+    /// For contents whose path is in the archive more than once; sorted.
     neighbours: Vec<Neighbours>,
-    /// Names of owner and group, each pair once.
+    /// The names of owner and group, each pair once.
     owners: Vec<Owner>,
     extras: Vec<ExtraRecord>,
     xattrs: Vec<XattrRecord>,
-    /// Whatever is of no fixed length.
+    /// All texts.
     texts: Vec<u8>,
     left_out: LeftOut,
     /// Files with xattrs that Linux cannot hold.
@@ -190,7 +192,7 @@ impl Tree {
         })
     }
 
-    /// All contents in the order of the archive, so in the order in which one extract gives them.
+    /// All contents in the order of the archive, which is the order of an extract.
     pub fn contents(&self) -> impl Iterator<Item = Content<'_>> {
         (0..self.content_count()).filter_map(|id| self.content(id))
     }
@@ -199,7 +201,7 @@ impl Tree {
         self.contents.len() as ContentId
     }
 
-    /// Number of nodes, the root among them.
+    /// The number of nodes, including the root.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -208,12 +210,13 @@ impl Tree {
         self.nodes.len() <= 1
     }
 
-    /// Items that no directory can show: of no kind, links without their master, names too long.
+    /// Items that no directory can show: of an unknown kind, links without their master, names that
+    /// are too long.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
     }
 
-    /// Files of which xattrs are not shown, since Linux cannot hold them.
+    /// Files with xattrs that are not shown, because Linux cannot hold them.
     pub fn unheld(&self) -> &LeftOut {
         &self.unheld
     }
@@ -238,12 +241,12 @@ impl Tree {
         }
     }
 
-    /// The node of a path as the mount shows it.
+    /// The node with this path in the view.
     pub fn find(&self, path: &ItemPath) -> Option<NodeId> {
         path.components().try_fold(Self::ROOT, |dir, name| self.child(dir, name))
     }
 
-    /// The tree as bytes, in the order of this machine.
+    /// The tree as bytes, in the byte order of this machine.
     pub fn sections(&self) -> [&[u8]; SECTIONS] {
         let [count, names] = self.left_out.sections();
         let [more, files] = self.unheld.sections();
@@ -266,8 +269,8 @@ impl Tree {
         ]
     }
 
-    /// A tree whose [sections](Tree::sections) have these lengths, to be filled. `None` when none
-    /// has, or there is no memory for it.
+    /// A tree whose [sections](Tree::sections) have these lengths; the caller fills it. `None` if
+    /// the lengths are impossible, or memory is short.
     pub fn with_lengths(lengths: [usize; SECTIONS]) -> Option<Self> {
         let [nodes, entries, contents, neighbours, owners, extras, xattrs, texts, rest @ ..] = lengths;
         let [count, names, more, files, misplaced, paths] = rest;
@@ -317,7 +320,8 @@ impl Tree {
     }
 }
 
-/// Records of together `bytes` bytes, to be filled; `None` when no number of them has so many.
+/// Records with `bytes` bytes together; the caller fills them. `None` if no number of records has
+/// this size.
 pub fn zeroed<T: FromZeros>(bytes: usize) -> Option<Vec<T>> {
     bytes.is_multiple_of(size_of::<T>()).then(|| T::new_vec_zeroed(bytes / size_of::<T>()).ok())?
 }

@@ -1,12 +1,12 @@
-//! Several files of one path in an archive.
+//! Files with the same path in an archive.
 
 use std::collections::HashMap;
 
 use super::ContentId;
 use super::records::{ContentRecord, Neighbours};
 
-/// How many bytes of the same path stand before and after those of each content; `repeated` are contents of one
-/// path, each with the next one.
+/// How many bytes with the same path are before and after those of each content. `repeated` has
+/// pairs of contents with the same path, each with the next one.
 pub fn neighbours(repeated: &[(ContentId, ContentId)], contents: &[ContentRecord]) -> Vec<Neighbours> {
     let mut first: HashMap<ContentId, ContentId> = HashMap::new();
     let mut paths: HashMap<ContentId, Vec<ContentId>> = HashMap::new();

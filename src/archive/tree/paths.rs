@@ -1,6 +1,6 @@
-//! Paths as bytes, taken apart.
+//! Splits paths, which are bytes.
 
-/// Directory and name of a path.
+/// The directory and the name of a path.
 pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memrchr(b'/', path) {
         Some(at) => (&path[..at], &path[at + 1..]),

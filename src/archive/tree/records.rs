@@ -1,11 +1,11 @@
-//! The records of which a tree is made: plain numbers without gaps, so that their bytes can be
-//! written and read as they are.
+//! The records of a tree: plain numbers without gaps, so that their bytes can be written and read
+//! directly.
 
 use std::ops::Range;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A stretch of the texts of a tree: offset (40 bits) and length (24 bits) in bytes.
+/// A range in the texts of a tree: offset (40 bits) and length (24 bits) in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Text {
@@ -13,14 +13,14 @@ pub struct Text {
     high: u32,
 }
 
-/// No text is longer, in bytes: no path is.
+/// The longest text in bytes: no path is longer.
 const LONGEST: usize = (1 << 24) - 2;
 const MOST: usize = 1 << 40;
 
 impl Text {
     pub const NONE: Text = Text { low: u32::MAX, high: u32::MAX };
 
-    /// `None` when the text is too long, or too far back.
+    /// `None` if the text is too long, or its offset too large.
     pub fn at(offset: usize, length: usize) -> Option<Self> {
         if length > LONGEST || offset >= MOST {
             return None;
@@ -80,12 +80,12 @@ pub struct NodeRecord {
     pub nlink: u32,
     /// A [`Kind`].
     pub kind: u32,
-    /// Of a directory parent, first entry, number of entries; of a file the content; of a symlink
-    /// the halves of its text; of anything else those of its device number.
+    /// For a directory: parent, first entry, number of entries. For a file: the content. For a
+    /// symbolic link: the halves of its text. For anything else: the halves of its device number.
     pub body: [u32; 3],
-    /// Number of an [`Owner`].
+    /// The number of an [`Owner`].
     pub owner: u32,
-    /// Number of an [`ExtraRecord`], counted from 1; 0 for none.
+    /// The number of an [`ExtraRecord`], counted from 1; 0 for none.
     pub extra: u32,
 }
 
@@ -114,7 +114,7 @@ pub struct ContentRecord {
     pub damaged: u32,
 }
 
-/// How many bytes of the same path stand before and after those of a content.
+/// How many bytes with the same path are before and after those of a content.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Neighbours {
@@ -136,7 +136,7 @@ pub struct Owner {
 pub struct ExtraRecord {
     pub acl_access: Text,
     pub acl_default: Text,
-    /// The first of its xattrs, and how many there are.
+    /// The index of its first xattr, and their number.
     pub first: u32,
     pub count: u32,
     pub flags: u32,

@@ -2,17 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Directories whose names are stripped from all paths: the root is shown in their place.
+/// The directories whose names are stripped; the root is shown in their place.
 #[derive(Default)]
 pub struct Stripped {
     pub modes: HashMap<Box<[u8]>, u32>,
-    /// Those in which something is shown.
+    /// Those with something visible in them.
     used: HashSet<Box<[u8]>>,
     last: Option<Box<[u8]>>,
 }
 
 impl Stripped {
-    /// Something in the directory `path` is shown.
+    /// Notes that something in the directory `path` is visible.
     pub fn note(&mut self, path: &[u8]) {
         if self.last.as_deref() == Some(path) {
             return;
@@ -26,7 +26,7 @@ impl Stripped {
         }
     }
 
-    /// Whether the archive says of all of them that everybody could look into them.
+    /// Whether everybody could look into all of them, according to the archive.
     pub fn are_open(&self) -> bool {
         let is_open = |mode: &u32| mode & 0o005 == 0o005;
         let above = self.modes.get(&[][..]).is_none_or(is_open);

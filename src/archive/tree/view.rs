@@ -1,23 +1,24 @@
-//! What of an archive is shown, and under which names.
+//! The visible part of an archive, and its names.
 
 use borg_repository::ItemPath;
 
-/// Which part of an archive is shown, and under which names.
+/// The visible part of an archive, and its names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct View {
-    /// Only these and what is below them; everything when empty.
+    /// Only these paths and everything below them; everything if it is empty.
     pub paths: Vec<ItemPath>,
-    /// Leading components taken off each path; items with no more than these are not shown.
+    /// The number of leading components that are removed from each path. Items with no more
+    /// components are not shown.
     pub strip_components: usize,
 }
 
 impl View {
-    /// Whether what is at `path`, which is no directory, is shown.
+    /// Whether `path`, which must not be a directory, is visible.
     pub fn shows(&self, path: &ItemPath) -> bool {
         self.visible_part(path).is_some_and(|part| !part.is_empty())
     }
 
-    /// The path under which `path` is shown, if it is.
+    /// The path under which `path` is shown, if it is visible.
     pub(super) fn visible_part<'a>(&self, path: &'a ItemPath) -> Option<&'a [u8]> {
         if !self.paths.is_empty() && !self.paths.iter().any(|p| path.is_within(p)) {
             return None;

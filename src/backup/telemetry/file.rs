@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Where the packages of Debian and Fedora, and the collector's own documentation, have it.
+/// The directory in the packages of Debian and Fedora, and in the documentation of the collector.
 const COLLECTORS: [&str; 3] = [
     "/var/lib/prometheus/node-exporter",
     "/var/lib/node_exporter/textfile_collector",
     "/var/lib/node_exporter",
 ];
 
-/// At every moment the file is the old one or the new one.
+/// The file is replaced atomically.
 pub fn write(target: &Path, text: &str) -> Result<()> {
     let target = place(target)?;
     let to_error =
@@ -23,7 +23,7 @@ pub fn write(target: &Path, text: &str) -> Result<()> {
         return Err(to_error(io::Error::other("it is no file")));
     }
     let parent = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The collector takes what ends with .prom.
+    // The collector reads only files that end with .prom.
     let mut new =
         tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(parent).map_err(to_error)?;
     new.write_all(text.as_bytes()).map_err(to_error)?;

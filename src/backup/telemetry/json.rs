@@ -1,4 +1,4 @@
-//! The same as the metrics, for `telemetry --json`. Times are as RFC 3339 has them, in UTC.
+//! The metrics as JSON, for `telemetry --json`. Times are in UTC, as in RFC 3339.
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
@@ -40,7 +40,7 @@ fn archive(entry: &ArchiveRecord) -> Value {
     members.into_iter().chain(statistics).collect()
 }
 
-/// Of seconds since 1970.
+/// From seconds since 1970.
 fn time(seconds: f64) -> String {
     let time = DateTime::from_timestamp_millis((seconds * 1000.0) as i64).unwrap_or_default();
     time.to_rfc3339_opts(SecondsFormat::Millis, true)

@@ -1,8 +1,8 @@
-//! Figures for a monitoring system, in the text format of Prometheus, for the node exporter's
+//! Metrics for a monitoring system, in the text format of Prometheus, for the node exporter's
 //! textfile collector.
 //!
-//! Each run of `create` leaves what it knows in our cache directory ([`run_history`]), so that neither it nor
-//! `telemetry` asks the repository for it again.
+//! Each run of `create` saves what it knows in our cache directory ([`run_history`]), so that
+//! neither it nor `telemetry` needs to ask the repository again.
 
 mod file;
 mod json;
@@ -27,14 +27,14 @@ use run_history::{Made, RunHistory, seconds};
 
 /// What is known of the backups of one configuration.
 pub struct Telemetry {
-    /// Where it is kept; without a home directory nowhere.
+    /// The file of the history; `None` without a home directory.
     state: Option<PathBuf>,
     history: RunHistory,
     begun: Instant,
 }
 
 impl Telemetry {
-    /// What earlier runs with the configuration `config` left.
+    /// Loads what earlier runs with the configuration `config` saved.
     pub fn load(config: &Path) -> Telemetry {
         let state = run_history::file(config);
         let history = state.as_deref().map(RunHistory::load).unwrap_or_default();
@@ -48,16 +48,16 @@ impl Telemetry {
         self.history.ended(now(), exit_code, report);
     }
 
-    /// Adds that a run could not begin, since its configuration is of no use.
+    /// Adds that a run could not begin, because its configuration cannot be used.
     pub fn refused(&mut self, exit_code: u8) {
         self.history.refused(now(), exit_code);
     }
 
-    /// Asks the repository which archives there are, and for the figures of the newest where no run
-    /// left them.
+    /// Asks the repository for its archives, and for the statistics of the newest one if no run
+    /// saved them.
     ///
     /// # Errors
-    /// What borg said, explained.
+    /// The failure of borg, explained.
     pub fn look(&mut self, config: &Config, lock_wait: Duration) -> Result<()> {
         let borg = Borg::new(config)?;
         let _preflight = borg.preflight("list the archives", Need::Reading, false)?;
@@ -80,25 +80,25 @@ impl Telemetry {
         Ok(())
     }
 
-    /// Keeps it for the next run. Nothing depends on it: what cannot be kept is asked for again.
+    /// Saves it for the next run. Nothing depends on it: what is missing is asked for again.
     pub fn save(&self) {
         if let Some(state) = &self.state {
             let _ = self.history.save(state);
         }
     }
 
-    /// All of it in the text format of Prometheus.
+    /// All metrics in the text format of Prometheus.
     pub fn text(&self) -> String {
         text::render(&self.history, self.begun.elapsed())
     }
 
-    /// The same as one JSON object.
+    /// All metrics as a JSON object.
     pub fn json(&self) -> serde_json::Value {
         self.history.json()
     }
 
-    /// Writes [`Telemetry::text`] to `target`, in one step, for everyone to read. A bare name is a
-    /// file in the textfile collector's directory.
+    /// Writes [`Telemetry::text`] to `target`, atomically, and readable for everyone. A bare name
+    /// is a file in the textfile collector's directory.
     ///
     /// # Errors
     /// When there is no such directory, or it cannot be written to.
@@ -107,14 +107,14 @@ impl Telemetry {
     }
 }
 
-/// What is backed up, as the label `dataset` has it.
+/// The sources of the backup, as the label `dataset`.
 fn dataset(config: &Config) -> String {
     let datasets = config.datasets_to_backup.iter().map(|d| d.name.clone());
     let paths = config.filesystems_to_backup.iter().map(|p| p.display().to_string());
     datasets.chain(paths).collect::<Vec<_>>().join(",")
 }
 
-/// Seconds since 1970.
+/// In seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -135,7 +135,7 @@ fn read<T: serde::de::DeserializeOwned>(doing: &str, json: &[u8]) -> Result<T> {
         .map_err(|e| Error::failed(format!("cannot {doing}: borg's answer cannot be read")).because(e))
 }
 
-/// `borg list --json`
+/// The result of `borg list --json`.
 #[derive(Deserialize)]
 struct ArchiveList {
     archives: Vec<Archive>,
@@ -147,7 +147,7 @@ struct Repository {
     last_modified: String,
 }
 
-/// `borg info --json ::NAME`
+/// The result of `borg info --json ::NAME`.
 #[derive(Deserialize)]
 struct Answer {
     archives: Vec<Details>,

@@ -1,4 +1,4 @@
-//! What runs leave for those after them.
+//! What a run saves for later runs.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -18,14 +18,14 @@ use crate::directories;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunHistory {
     repository: String,
-    /// The label of that name, for what is of no archive.
+    /// The label `dataset` of metrics that belong to no archive.
     pub dataset: String,
-    /// The places that a backup holds, as marks have them; empty: no run has left them yet.
+    /// The places that a backup holds, in the form of marks; empty if no run has saved them yet.
     #[serde(default)]
     places: Vec<Vec<u8>>,
     /// When the repository last changed.
     pub modified: Option<f64>,
-    /// Those that exist, as far as is known.
+    /// The known archives that exist.
     pub archives: Vec<ArchiveRecord>,
     /// When a backup was last complete.
     pub last_success: Option<f64>,
@@ -37,10 +37,10 @@ pub struct ArchiveRecord {
     pub name: String,
     pub id: String,
     pub start: f64,
-    /// The label `dataset`: what the archive holds. Empty if unknown.
+    /// The label `dataset`: what the archive holds. Empty if it is unknown.
     #[serde(default)]
     pub dataset: String,
-    /// `None`: not asked yet.
+    /// `None` if it is unknown.
     pub made: Option<Made>,
 }
 
@@ -55,14 +55,14 @@ pub struct LastRun {
     pub ended: f64,
     pub exit_code: u8,
     pub warnings: u64,
-    /// Things that could not be read.
+    /// The number of files and directories that could not be read.
     #[serde(default)]
     pub unread: u64,
-    /// Seconds.
+    /// In seconds.
     pub phases: Vec<(String, f64)>,
 }
 
-/// Where it is kept for the configuration `config`.
+/// The file for the configuration `config`.
 pub fn file(config: &Path) -> Option<PathBuf> {
     let config = std::path::absolute(config).ok()?;
     Some(directories::cache_dir().ok()?.join(file_name(&config)))
@@ -77,7 +77,7 @@ impl RunHistory {
         &self.repository
     }
 
-    /// A file that cannot be read is as good as none.
+    /// A file that cannot be read counts as missing.
     pub fn load(file: &Path) -> RunHistory {
         std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
@@ -91,8 +91,8 @@ impl RunHistory {
         Some(())
     }
 
-    /// What was known of another repository is of no use. An empty name says that the run did not
-    /// come so far as to know it.
+    /// Forgets what belongs to another repository. The name is empty if the run did not come as far
+    /// as knowing it.
     pub fn of(&mut self, repository: &str, dataset: &str) {
         if !repository.is_empty() && self.repository != repository {
             *self = RunHistory { repository: repository.to_owned(), ..RunHistory::default() };
@@ -100,7 +100,7 @@ impl RunHistory {
         self.dataset = dataset.to_owned();
     }
 
-    /// These archives of ours exist, and no others.
+    /// Replaces the list of our archives.
     pub fn exist(&mut self, archives: &[Listed], identity: &Identity) {
         let entry = |Listed { archive, origin }: &Listed| {
             let known = self.archives.iter().find(|known| known.id == archive.id);
@@ -114,7 +114,7 @@ impl RunHistory {
             }
         };
         self.archives = archives.iter().map(entry).collect();
-        // A run made it, and its record was lost.
+        // A run made the archive, and its record was lost.
         let whole = archives.iter().filter(|listed| self.is_whole(listed, identity));
         let starts = whole.filter_map(|listed| seconds(&listed.archive.start));
         if let Some(newest) = starts.max_by(f64::total_cmp) {
@@ -122,14 +122,14 @@ impl RunHistory {
         }
     }
 
-    /// Whether it is a backup of all that this configuration lists: another one of this machine may use
-    /// the repository, too.
+    /// Whether it holds everything that this configuration lists. Another configuration of this
+    /// machine may use the repository, too.
     fn is_whole(&self, Listed { archive, origin }: &Listed, identity: &Identity) -> bool {
         let holds_all = !self.places.is_empty() && origin.lacks(&self.places).is_empty();
         identity.day_of(&archive.name).is_some() && origin.unread == 0 && holds_all
     }
 
-    /// What a backup holds, for those who know it already or ask `places`.
+    /// Sets what a backup holds; `places` is called only if it is unknown.
     pub fn holds(&mut self, places: impl FnOnce() -> Vec<Vec<u8>>) {
         if self.places.is_empty() {
             self.places = places();
@@ -145,7 +145,7 @@ impl RunHistory {
         newest.made.is_none().then_some(&newest.name)
     }
 
-    /// Takes what `report` says of the archives.
+    /// Takes the archives and statistics of `report`.
     pub fn take(&mut self, report: &Report, identity: &Identity) {
         if !report.places.is_empty() {
             self.places.clone_from(&report.places);
@@ -193,7 +193,7 @@ impl RunHistory {
     }
 }
 
-/// Of borg's UTC time.
+/// Converts borg's time, which is in UTC.
 pub fn seconds(time: &str) -> Option<f64> {
     let time = NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
     Some(time.and_utc().timestamp_micros() as f64 / 1e6)

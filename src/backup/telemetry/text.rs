@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::archived::Statistics;
 use super::run_history::{ArchiveRecord, Made, RunHistory};
 
-/// All of them are gauges: the newest run replaces what the one before it said.
+/// All metrics are gauges: the newest run replaces the values of the one before.
 struct Metric {
     name: &'static str,
     help: &'static str,
@@ -16,7 +16,7 @@ struct Metric {
 /// Labels and the value.
 type Sample = (Vec<(&'static str, String)>, f64);
 
-/// What is known, and how long it `took` to find out.
+/// All metrics. Collecting them `took` this long.
 pub fn render(history: &RunHistory, took: Duration) -> String {
     let mut text = String::new();
     for metric in metrics(history, took).into_iter().filter(|metric| !metric.samples.is_empty()) {

@@ -84,7 +84,7 @@ impl Attach {
             false => device.display().to_string(),
         };
         if let Err(e) = console::print(&made) {
-            // Nobody would know of it.
+            // Otherwise nobody would know of the attachment.
             return Err(match detach::take_down(&attachment) {
                 Ok(()) => e.hint("nothing is attached, because the device could not be printed"),
                 Err(left) => e.hint(format!("{} is still attached: {}", device.display(), left.chain())),
@@ -149,7 +149,7 @@ impl Attach {
         console.say(&format!("Detach it:   borg-offsite-backup detach {label}"));
     }
 
-    /// What one does with such a device; nothing when that cannot be seen.
+    /// Suggests what to do with such a device; nothing if its content is unknown.
     fn next_step(&self, device: &Path) -> Vec<String> {
         let Ok(content) = blockdev::content(device) else { return Vec::new() };
         let label = device.display();

@@ -31,7 +31,7 @@ pub struct CheckConfig {
 impl CheckConfig {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let config = globals.config_to_create()?;
-        // Without a borg the findings say so.
+        // Without a borg, the findings report it.
         Borg::judge_compression(&config.compression).or_else(|e| match e.kind() {
             Kind::NotFound => Ok(()),
             _ => Err(e),
@@ -46,23 +46,23 @@ impl CheckConfig {
     }
 }
 
-/// What the configuration comes to here and now.
+/// What the configuration means here and now.
 struct Findings {
     repository: String,
-    /// The directory of a local repository, and whether it is there.
+    /// The directory of a local repository, and whether it exists.
     local: Option<(PathBuf, bool)>,
-    /// Why nobody could connect to the server.
+    /// The reason why a connection to the server is impossible.
     no_way: Option<String>,
-    /// Programs of Qubes OS that the bridge needs and that are not here.
+    /// Programs of Qubes OS that the bridge needs and that are missing.
     no_qubes: Vec<&'static str>,
     key_file: PathBuf,
     key: Key,
-    /// The variable that gives it; `None`: it is empty.
+    /// The variable that gives it; `None` if it is empty.
     passphrase: Option<&'static str>,
-    /// `borg 1.2.4`; why there is none.
+    /// `borg 1.2.4`; or the reason why there is none.
     borg: std::result::Result<String, String>,
     filesystems: Vec<Filesystem>,
-    /// What each entry of `datasets_to_backup` matches; why that cannot be told.
+    /// What each entry of `datasets_to_backup` matches; or the reason why that is unknown.
     datasets: std::result::Result<Vec<Vec<String>>, String>,
 }
 
@@ -70,7 +70,7 @@ struct Findings {
 enum Key {
     Missing,
     Private,
-    /// Others on this machine can read it.
+    /// Other users of this machine can read it.
     Open,
 }
 
@@ -131,7 +131,7 @@ impl Findings {
         lines.join("\n")
     }
 
-    /// Each entry, and what it matches where that is not the entry itself.
+    /// Each entry, and what it matches if that is not the entry itself.
     fn dataset_lines(&self, config: &Config) -> Vec<String> {
         let mut lines = Vec::new();
         for (i, wanted) in config.datasets_to_backup.iter().enumerate() {
@@ -160,7 +160,7 @@ impl Findings {
                 "recursive": d.selection == Selection::Recursive,
             })
         });
-        // The value of every key, and instead of some what was found of them.
+        // The values of all keys; some are replaced by what was found.
         let mut found = json!({
             "config": config.file.to_string_lossy(),
             "repository": self.repository,
@@ -184,7 +184,7 @@ impl Findings {
         found
     }
 
-    /// What would go wrong on this machine, although the configuration is good.
+    /// What would fail on this machine with a valid configuration.
     fn warnings(&self, config: &Config) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.no_way.clone());
@@ -229,12 +229,12 @@ impl Findings {
     }
 }
 
-/// An error in one line, with the next step.
+/// An error on one line, with the next step.
 fn message(error: &Error) -> String {
     [error.chain()].into_iter().chain(error.hints().iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
-/// What the bridge would start and not find; with a BORG_RSH of the user's there is none.
+/// The missing programs that the bridge would start; none if BORG_RSH of the user replaces it.
 fn missing_of_qubes(config: &Config) -> Vec<&'static str> {
     let has_rsh = std::env::var_os("BORG_RSH").is_some_and(|rsh| !rsh.is_empty());
     match config.bridge_vm {
@@ -264,7 +264,7 @@ impl Filesystem {
     }
 }
 
-/// How the server is reached, where the repository is not on this machine.
+/// How the server is reached, if the repository is remote.
 fn connection(config: &Config) -> Option<String> {
     config.backup_server.as_ref()?;
     if std::env::var_os("BORG_RSH").is_some_and(|rsh| !rsh.is_empty()) {
@@ -298,7 +298,7 @@ fn key(file: &Path) -> Key {
 }
 
 fn filesystem(path: &Path, mounts: &[Mount]) -> Filesystem {
-    // The mount table knows paths without links.
+    // Paths in the mount table contain no links.
     let real = std::fs::canonicalize(path);
     Filesystem {
         path: path.to_owned(),
@@ -345,7 +345,7 @@ fn hook_json(hook: &Hook) -> Value {
     json!({"command": hook.command, "deadline": hook.deadline.as_secs()})
 }
 
-/// As the system looks for it.
+/// Searches PATH like the system does.
 fn is_program(name: &str) -> bool {
     let executable =
         |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);

@@ -83,8 +83,8 @@ impl Generate {
     }
 }
 
-/// clap_complete 4.6 spells a name with hyphens in one way where it sets the command and in another where it looks
-/// it up, so that nothing below the program's name would be completed.
+/// clap_complete 4.6 spells a name with hyphens differently when it sets the command and when it
+/// looks it up. Without this, nothing below the program's name would be completed.
 fn for_bash(cli: &mut clap::Command) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(Shell::Bash, cli, PROGRAM, &mut script);

@@ -1,4 +1,4 @@
-//! `init`: borg's own; afterwards we say what must be kept.
+//! `init`: borg's own command; afterwards we say what must be kept.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,8 @@ enum Key {
     None,
 }
 
-/// Runs `command`, which is `borg ARGS…`, on the terminal. Ends the process as borg ended, unless all went well.
+/// Runs `command`, which is `borg ARGS…`, on the terminal. Unless borg succeeds, ends this process
+/// with its exit code.
 ///
 /// # Errors
 /// When there is no borg.

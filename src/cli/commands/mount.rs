@@ -28,14 +28,14 @@ use crate::tools::borg::{Borg, Need, Preflight};
 use crate::tools::mount_log::Log;
 use crate::tools::mount_point;
 
-/// Volumes that are named when the mount is up; there may be hundreds.
+/// The number of volumes that are named after mounting; there may be hundreds.
 const VOLUMES_SHOWN: usize = 10;
 
 /// Mount an archive, or all archives, as a read-only directory.
 #[derive(Args)]
 #[command(
     override_usage = "borg-offsite-backup mount [OPTIONS] [::ARCHIVE] DIR [PATH]...",
-    // As `borg mount` does: scripts may say `--sort=name`.
+    // Like `borg mount`: scripts may use `--sort=name`.
     infer_long_args = true
 )]
 pub struct Mount {
@@ -100,7 +100,7 @@ impl Mount {
             interrupt::heed()?;
             let up = self.bring_up(&borg, &dir, request, globals.console())?;
             globals.console().say(&up.banner);
-            // Without systemd there is nobody to tell.
+            // Without systemd, there is nobody to notify.
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             return up.session.wait().map(|()| Exit::Done);
         }
@@ -109,7 +109,7 @@ impl Mount {
                 globals.console().say(&String::from_utf8_lossy(&banner));
                 Ok(Exit::Done)
             }
-            // The background half has told why.
+            // The background half has already reported the error.
             Half::Foreground { code, .. } => Ok(Exit::from_code(code)),
             Half::Background(ready) => {
                 interrupt::heed()?;
@@ -139,7 +139,7 @@ impl Mount {
         Ok(Up { banner: banner(&opened, dir, start), session, _preflight: reached })
     }
 
-    /// What picks archives means nothing where one is named.
+    /// Options that select archives make no sense if one is named.
     fn refuse_choices_among_archives(&self) -> Result<()> {
         let given = [
             ("--first", self.first.is_some()),
@@ -198,7 +198,7 @@ fn item_path(path: &OsStr) -> Result<ItemPath> {
         .ok_or_else(|| Error::usage(format!("`{}` is not a path that an archive can hold", path.display())))
 }
 
-/// A mount, and what to tell about it.
+/// A running mount, and the message about it.
 struct Up {
     session: crate::mount::session::Session,
     banner: String,

@@ -1,4 +1,4 @@
-//! Every command that is borg's own.
+//! The commands that are borg's own.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -20,21 +20,23 @@ use crate::error::{Error, Result};
 use crate::process::Command;
 use crate::tools::borg::{Borg, Need, Origins, archive_argument, locking_reader};
 
-/// Those of them that only read archives (`check` unless it repairs): a date or a word may stand for one.
+/// Commands that only read archives (`check` unless it repairs): they accept dates and words as
+/// names.
 const READERS: [&str; 7] = ["list", "info", "extract", "diff", "export-tar", "check", "debug"];
-/// How long the look for the latest archive waits for a lock.
+/// How long finding the latest archive waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
-/// How long the look for the right passphrase bears a silent server.
+/// How long finding the right passphrase tolerates a silent server.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Becomes borg, or names the command of `cli` that was meant; returns only when it cannot, and after `init`, which has an afterword.
+/// Replaces this process by borg, or suggests a command of `cli`. Returns only on an error, and
+/// after `init`, which has an afterword.
 pub fn run(globals: &Globals, args: &[OsString], cli: &clap::Command) -> Result<Exit> {
     let command = args.first().and_then(|c| c.to_str()).filter(|c| BORG_COMMANDS.contains(c));
     let Some(command) = command else {
         return Err(unknown(&args.first().map(|c| c.to_string_lossy()).unwrap_or_default(), cli));
     };
     let config = match globals.config() {
-        // A beginner who asks for help does not have one yet.
+        // A beginner who asks for help has no configuration yet.
         Err(_) if asks_for_help(args) => return Err(Command::new("borg").args(args).replace()),
         config => config?,
     };
@@ -61,7 +63,7 @@ pub fn run(globals: &Globals, args: &[OsString], cli: &clap::Command) -> Result<
     .replace())
 }
 
-/// What the command needs of the server, as far as we know what it is going to do.
+/// What the command needs from the server, as far as we can tell.
 fn need(command: &str, args: &[OsString]) -> Option<Need> {
     let is = |arg: &OsString, option: &str| arg.as_encoded_bytes().starts_with(option.as_bytes());
     let elsewhere = |arg: &OsString| ["--rsh", "--remote-path"].iter().any(|option| is(arg, option));
@@ -74,15 +76,15 @@ fn need(command: &str, args: &[OsString]) -> Option<Need> {
     }
 }
 
-/// Whether borg opens the key for it, and there is one.
+/// Whether borg opens the key for this command, and there is one.
 fn needs_key(command: &str, args: &[OsString]) -> bool {
     let imports = command == "key" && args.get(1).is_some_and(|sub| sub == "import");
     let uses = matches!(need(command, args), Some(Need::Repository | Need::Reading));
     !imports && command != "break-lock" && uses
 }
 
-/// Whether borg is going to work on another repository than the configured one, which it takes for an archive
-/// without a name before it: then it must not be handed what opens ours.
+/// Whether borg will work on another repository than the configured one: borg takes the repository
+/// from an argument before an archive without a name. It must not get the secrets of ours.
 fn names_another_repository(args: &[OsString]) -> bool {
     args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| {
         let text = arg.to_string_lossy();
@@ -97,7 +99,7 @@ fn is_repository(path: &OsString) -> bool {
     path.join("config").is_file() && path.join("data").is_dir()
 }
 
-/// Whether somebody sits at the terminal whom ssh can ask.
+/// Whether there is a person at the terminal whom ssh can ask.
 fn is_attended() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
@@ -109,13 +111,13 @@ fn asks_for_help(args: &[OsString]) -> bool {
 
 /// The archives that there are.
 trait Archives {
-    /// The name of the one that is meant.
+    /// The name of the archive that is meant.
     fn find(&mut self, wanted: &Wanted) -> Result<String>;
 
     fn has(&mut self, name: &str) -> Result<bool>;
 }
 
-/// Those of the repository, asked for at most once, and only when needed.
+/// The archives of the repository, which are listed at most once, and only if needed.
 struct InRepository<'a> {
     borg: &'a Borg,
     archives: Option<Vec<Archive>>,
@@ -157,10 +159,10 @@ impl Archives for InRepository<'_> {
     }
 }
 
-/// Puts names of archives for dates and for `::today`, `::yesterday`, `::latest` and `::latest~2`; every
-/// other argument stays as it is, byte by byte.
+/// Replaces dates and `::today`, `::yesterday`, `::latest` and `::latest~2` by names of archives.
+/// All other arguments stay the same, byte by byte.
 fn resolve(command: &str, args: &[OsString], archives: &mut dyn Archives) -> Result<Vec<OsString>> {
-    // borg takes it shortened, too.
+    // borg also accepts abbreviated options.
     let is_repair = |arg: &str| arg.len() > "--re".len() && "--repair".starts_with(arg);
     let repairs = args.iter().filter_map(|arg| arg.to_str()).any(is_repair);
     let reads = READERS.contains(&command) && !repairs;
@@ -181,7 +183,7 @@ fn resolve(command: &str, args: &[OsString], archives: &mut dyn Archives) -> Res
                 continue;
             }
         };
-        // After the first archive this one takes bare names: `diff ::A B`.
+        // After the first archive, this command takes bare names: `diff ::A B`.
         let bare = located && command == "diff";
         resolved.push(if bare { name.into() } else { archive_argument(&name).into() });
         located = true;
@@ -189,7 +191,7 @@ fn resolve(command: &str, args: &[OsString], archives: &mut dyn Archives) -> Res
     Ok(resolved)
 }
 
-/// The error for a word where an archive is to be changed.
+/// The error for a word if an archive is to be changed.
 fn exact_only(command: &str, name: &str, word: &Wanted, archives: &mut dyn Archives) -> Error {
     let error = Error::usage(format!("`{command}` changes the repository: it takes an archive's exact name"));
     match archives.find(word) {
@@ -214,7 +216,8 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
-    /// A repository with one archive, `newest`, besides those named here; counts how often it is asked.
+    /// A repository with the archive `newest`, besides those named here. Counts how often it is
+    /// asked.
     struct Few(&'static [&'static str], usize);
 
     impl Archives for Few {

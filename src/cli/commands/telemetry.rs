@@ -35,7 +35,7 @@ impl Telemetry {
         if looked.is_ok() {
             telemetry.save();
         }
-        // What earlier runs knew is told also when the repository cannot be asked.
+        // What earlier runs knew is reported even if the repository cannot be asked.
         match &self.telemetry_file {
             Some(file) => telemetry_file::write(&telemetry, file)?,
             None => console::print(&telemetry.json().to_string())?,

@@ -30,7 +30,7 @@ impl Umount {
             ))
             .hint(format!("`umount {label}` unmounts it")));
         }
-        // What is open in a mount whose process is gone can only fail.
+        // If the process of the mount is gone, everything open in it fails anyway.
         mounts::unmount(&dir, mount.is_dead()).map_err(|e| match e.kind() {
             Kind::Busy => {
                 holders::below(&dir).into_iter().fold(e, |e, user| e.hint(format!("held by: {user}")))

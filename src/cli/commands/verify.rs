@@ -26,9 +26,9 @@ use crate::tools::target::place::Place;
 use crate::verify::compare::{self, Comparison};
 use crate::verify::data::{self, Reading};
 
-/// Ranges and files that are shown; the rest is counted.
+/// The number of ranges and files that are shown; the rest is counted.
 const SHOWN: usize = 20;
-/// Ranges in JSON at most.
+/// The most ranges in JSON.
 const MOST_RANGES: usize = 10_000;
 
 /// Verify an archive's data, or compare a device with its volume in an archive.
@@ -193,7 +193,7 @@ fn differs(target: &str, name: &str, comparison: &Comparison) -> Error {
     error.hint("`borg-offsite-backup restore --dry-run` tells what it takes to make them equal")
 }
 
-/// Prints up to [`SHOWN`] lines, and how many there are besides.
+/// Prints up to [`SHOWN`] lines, and the number of the others.
 fn show(lines: impl Iterator<Item = String>, all: usize) -> Result<()> {
     let mut lines: Vec<String> = lines.take(SHOWN).collect();
     if let Some(more) = all.checked_sub(lines.len()).filter(|more| *more > 0) {
@@ -210,7 +210,7 @@ fn pairs(ranges: &[Range<u64>]) -> Value {
     ranges.iter().take(MOST_RANGES).map(|range| json!([range.start, range.end])).collect()
 }
 
-/// An answer in JSON, with what it is of.
+/// A result as JSON, with its subject.
 fn told_of(archived: &Archived, path: Option<&ItemPath>, mut answer: Value) -> Value {
     answer["archive"] = json!(archived.archive.name);
     answer["path"] = json!(path.map(ToString::to_string));

@@ -10,7 +10,7 @@ use crate::progress::{Monitor, Progress, Unit};
 use plain::Lines;
 use terminal::Bar;
 
-/// Of entries, which come by the million, each of so many is looked at.
+/// Entries arrive by the million: only each of so many is shown.
 const ENTRIES: u64 = 1024;
 
 /// A monitor on the console.
@@ -28,14 +28,14 @@ impl Display {
         }
     }
 
-    /// Takes the bar away, for another line or at the end. The next report draws it again.
+    /// Removes the bar, for another line or at the end. The next report draws it again.
     pub fn clear(&self) {
         if let Display::Terminal(bar) = self {
             bar.clear();
         }
     }
 
-    /// The step that is reported next begins then, even if it has the name of the one before.
+    /// Restarts the clock for the next step, even if it has the same name as the last one.
     pub fn restart(&self) {
         match self {
             Display::Terminal(bar) => bar.restart(),
@@ -43,7 +43,7 @@ impl Display {
         }
     }
 
-    /// Shows on a terminal that a step goes on of which nothing else is known.
+    /// Shows on a terminal that a step is running whose progress is unknown.
     pub fn activity(&self, step: &'static str) {
         if let Display::Terminal(bar) = self {
             bar.activity(step);

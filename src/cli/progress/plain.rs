@@ -8,7 +8,7 @@ use super::text::{Clock, text};
 use crate::cli::console::Console;
 use crate::progress::{Monitor, Progress};
 
-/// The time between two lines.
+/// The interval between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Prints a line a minute.
@@ -22,7 +22,7 @@ impl Lines {
         Lines { console, state: Mutex::new((Clock::default(), Instant::now())) }
     }
 
-    /// The step that is reported next begins then, whatever its name.
+    /// Restarts the clock for the next step, even if it has the same name.
     pub fn restart(&self) {
         self.state.lock().0 = Clock::default();
     }

@@ -9,12 +9,12 @@ use parking_lot::{Mutex, MutexGuard};
 use super::text::{Clock, text, total};
 use crate::progress::{Monitor, Progress};
 
-/// The time between two drawings.
+/// The interval between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 const WITH_TOTAL: &str = "  {prefix:<9}  [{bar:20}] {wide_msg}";
 const WITHOUT_TOTAL: &str = "  {prefix:<9}  {wide_msg}";
 
-/// Draws a bar on standard error, without colours and cut at the edge of the terminal.
+/// Draws a bar on standard error, without colours, and cut at the edge of the terminal.
 pub struct Bar {
     bar: ProgressBar,
     state: Mutex<(Clock, Instant)>,
@@ -27,7 +27,7 @@ impl Bar {
         Bar { bar, state: Mutex::new((Clock::default(), Instant::now())) }
     }
 
-    /// Draws a step of which nothing is known but that it goes on.
+    /// Draws a step whose progress is unknown.
     pub fn activity(&self, step: &'static str) {
         self.begin(step, WITHOUT_TOTAL, String::new());
     }
@@ -38,12 +38,12 @@ impl Bar {
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
     }
 
-    /// The step that is reported next begins then, whatever its name.
+    /// Restarts the clock for the next step, even if it has the same name.
     pub fn restart(&self) {
         self.state().0 = Clock::default();
     }
 
-    /// Nothing is drawn before all of it is set.
+    /// Everything is set before the bar is drawn.
     fn begin(&self, step: &'static str, template: &str, message: String) {
         self.bar.finish_and_clear();
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,4 +1,4 @@
-//! What a report of progress says.
+//! The text of a progress report.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use crate::cli::units;
 use crate::escape;
 use crate::progress::{Progress, Total, Unit};
 
-/// An estimate from less than this is no better than a guess.
+/// An estimate needs at least this much time.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// The step that is under way, and since when.
+/// The current step, and its start.
 #[derive(Default)]
 pub struct Clock(Option<(&'static str, Instant)>);
 
 impl Clock {
-    /// How long `step` has taken, and whether it begins now.
+    /// The duration of `step`, and whether it begins now.
     pub fn elapsed(&mut self, step: &'static str) -> (Duration, bool) {
         match self.0 {
             Some((current, begun)) if current == step => (begun.elapsed(), false),
@@ -45,7 +45,7 @@ pub fn text(progress: &Progress<'_>, elapsed: Duration) -> String {
     text
 }
 
-/// How much there is to do; `None` also when more was done than was expected.
+/// The total; `None` also if more was done than expected.
 pub fn total(progress: &Progress<'_>) -> Option<u64> {
     match progress.total {
         Total::Exactly(total) => Some(total),

@@ -1,17 +1,17 @@
-//! Memory that a disk can read into past the page cache: it begins where a page does.
+//! Memory for reads past the page cache: it begins at a page boundary.
 
 use std::ops::{Deref, Range};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Bytes of a page, and of a block of any disk, or a multiple of it.
+/// The size of a page in bytes; the block size of any disk divides it.
 pub const PAGE: u64 = 4096;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
 struct Page([u8; PAGE as usize]);
 
-/// What was read last; used again for the next read.
+/// The buffer of the last read, for the next one.
 #[derive(Default)]
 pub struct Buffer {
     memory: Vec<Page>,
@@ -19,8 +19,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Whole pages for the bytes `range` of a disk, which stand in them as in its own pages; what is
-    /// seen of the buffer from here on is those bytes. Also the offset of the first page.
+    /// Whole pages for the bytes `range` of a disk, with the same alignment as on the disk. The
+    /// buffer then shows only these bytes. Also returns the offset of the first page.
     pub fn pages_for(&mut self, range: &Range<u64>) -> (&mut [u8], u64) {
         let first = range.start / PAGE * PAGE;
         let pages = (range.end - first).div_ceil(PAGE) as usize;

@@ -1,4 +1,4 @@
-//! Which file or device an open one is, so that another one under its name is noticed.
+//! The identity of an open file or device, to detect that another one has taken its name.
 
 use std::fs::File;
 use std::io;
@@ -6,31 +6,31 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use crate::tools::{blockdev, loopdev};
 
-/// What an open file or device is.
+/// The identity of an open file or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub device: u64,
     pub inode: u64,
-    /// Of a block device, the number of what it stands for.
+    /// The device number, if it is a block device.
     pub rdev: Option<u64>,
-    /// The names that a file has.
+    /// The number of names that a file has.
     pub names: u64,
     pub size: u64,
-    /// What is behind a device may be another one, with the same number.
+    /// Distinguishes devices that have the same number at different times.
     behind: Option<Behind>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Behind {
-    /// Counts the devices that the kernel has made (Linux 5.15).
+    /// The kernel's count of devices (Linux 5.15).
     sequence: Option<u64>,
-    /// Of a loop device, its file.
+    /// The file of a loop device.
     file: Option<loopdev::Backing>,
 }
 
 impl Identity {
     /// # Errors
-    /// When it cannot be looked at.
+    /// When its metadata cannot be read.
     pub fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         let is_device = meta.file_type().is_block_device();

@@ -1,4 +1,5 @@
-//! Who uses a block device or a file, as far as the kernel tells: by what it is, whatever it is called.
+//! Who uses a block device or a file, as far as the kernel knows: by its identity, whatever its
+//! name.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,12 @@ use super::identity::Identity;
 use crate::tools::file_id::FileId;
 use crate::tools::{blockdev, holders, loopdev, mounts};
 
-/// udev looks at each device that comes or was written to: what it holds is free in a moment.
+/// udev looks at each device that is new or was written to: it is free again in a moment.
 const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Who uses what `identity` is, known as `path`, for people; waits a moment for those who are about to end.
+/// The users of the object with this `identity`, known as `path`, for people. Waits a moment for
+/// those who are about to end.
 pub fn wait(path: &Path, identity: &Identity) -> Vec<String> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -24,7 +26,7 @@ pub fn wait(path: &Path, identity: &Identity) -> Vec<String> {
     }
 }
 
-/// One thing that may be in use: the target, or a partition of it.
+/// Something that may be in use: the target, or a partition of it.
 struct Part {
     label: PathBuf,
     is: FileId,
@@ -46,7 +48,7 @@ fn uses_of(part: &Part) -> Vec<String> {
     let mut uses = Vec::new();
     if let FileId::Device(rdev) = part.is {
         if std::fs::metadata("/").is_ok_and(|meta| meta.dev() == rdev) {
-            // Also where the mount table calls it by no name that exists, such as `/dev/root`.
+            // Works even if the mount table has a name that does not exist, such as `/dev/root`.
             uses.push("the running system is on it".into());
         }
         let mounted = mounts::list().unwrap_or_default();
@@ -66,7 +68,7 @@ fn uses_of(part: &Part) -> Vec<String> {
     uses
 }
 
-/// Whether `path`, which may be on a server that does not answer, leads to it.
+/// Whether `path`, which may be on a server that does not answer, is this object.
 fn is_at(path: &Path, part: &Part) -> bool {
     path.is_absolute() && FileId::at(path) == Some(part.is)
 }
@@ -108,7 +110,7 @@ mod tests {
     fn the_device_of_the_running_system_is_in_use() {
         let root = std::fs::metadata("/").unwrap().dev();
         let link = format!("/sys/dev/block/{}:{}", libc::major(root), libc::minor(root));
-        // A root of ZFS, btrfs or an overlay is on no block device of its own.
+        // The root file system on ZFS, btrfs or an overlay has no block device of its own.
         let Ok(dir) = std::fs::canonicalize(link) else { return };
         let label = Path::new("/dev").join(dir.file_name().unwrap());
         let part = Part { label, is: FileId::Device(root) };

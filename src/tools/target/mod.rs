@@ -1,5 +1,5 @@
-//! What an image is written to, or held against: a block device or a file, known by what it is and
-//! not by its path.
+//! What an image is written to, or compared with: a block device or a file, identified by what it
+//! is and not by its path.
 
 pub mod buffer;
 mod identity;

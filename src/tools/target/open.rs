@@ -1,4 +1,4 @@
-//! A target that is open: read, written, made zeros, and read from the disk itself.
+//! An open target: reading, writing, zeroing, and reading from the disk itself.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -13,43 +13,43 @@ use super::runs::BLOCK;
 use crate::error::{Error, Result};
 use crate::tools::blockdev;
 
-/// After so many bytes the disk is waited for, so that an error of it comes early.
+/// After this many bytes we wait for the disk, so that its errors come early.
 const SYNC: u64 = 256 << 20;
 
 nix::ioctl_write_ptr_bad!(device_zero, 0x127F, [u64; 2]);
 nix::ioctl_write_ptr_bad!(device_discard, 0x1277, [u64; 2]);
 nix::ioctl_none_bad!(device_forget, 0x1261);
 
-/// What is where an image is to go.
+/// What the target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
     /// A block device.
     Device,
     /// A regular file.
     File,
-    /// Nothing; a file will be made.
+    /// Nothing yet; a file will be made.
     New,
 }
 
-/// An open target. Used by any number of threads at once.
+/// An open target, which several threads may use at once.
 pub struct Target {
     file: File,
-    /// The same device, read past the page cache.
+    /// The same device, opened for reads past the page cache.
     direct: Option<File>,
     kind: TargetKind,
-    /// As the person wrote it.
+    /// The path as the person wrote it.
     label: String,
     size: u64,
-    /// It was made, or emptied.
+    /// The target was made or emptied.
     blank: bool,
-    /// Bytes written since the disk was last waited for.
+    /// Bytes written since we last waited for the disk.
     unsynced: AtomicU64,
-    /// Something was written to it.
+    /// Something was written.
     touched: AtomicBool,
 }
 
 impl Target {
-    /// `file` of `size` bytes, and the same past the page cache.
+    /// `file` has `size` bytes; the other is the same, past the page cache.
     pub(super) fn new(
         file: File,
         direct: Option<File>,
@@ -62,7 +62,7 @@ impl Target {
         Target { file, direct, kind, label, size, blank, unsynced, touched }
     }
 
-    /// As the person wrote it.
+    /// The path as the person wrote it.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -71,7 +71,7 @@ impl Target {
         self.size
     }
 
-    /// Whether it was made, or emptied, when it was opened: it was nothing but zeros then.
+    /// Whether it was made or emptied when it was opened, so that it consisted of zeros.
     pub fn is_blank(&self) -> bool {
         self.blank
     }
@@ -81,17 +81,18 @@ impl Target {
         &self.file
     }
 
-    /// To be said of a volume that was just made: it holds nothing but zeros.
+    /// Must be called for a volume that was just made: it consists of zeros.
     pub fn new_volume(self) -> Target {
         Target { blank: true, ..self }
     }
 
-    /// Whether a write was tried since it was opened.
+    /// Whether a write was attempted since it was opened.
     pub fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed)
     }
 
-    /// The bytes `range`, in `buffer`; of a device past the page cache, which is faster, and true.
+    /// Reads the bytes `range` into `buffer`. For a device, past the page cache, which is faster
+    /// and shows what the disk has.
     ///
     /// # Errors
     /// When it cannot be read, or ends before.
@@ -123,7 +124,7 @@ impl Target {
         Ok(())
     }
 
-    /// Makes `range` zeros that take no space, where that can be had.
+    /// Zeroes `range`, and frees its space if possible.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -165,7 +166,7 @@ impl Target {
         if self.kind != TargetKind::Device {
             return self.write_zeros(start..start + length).map_err(io::Error::other);
         }
-        // What a zvol discards reads as zeros, which is not so of every device.
+        // A zvol reads zeros where it was discarded; other devices may not.
         let done = match blockdev::is_zvol(&self.file) {
             // SAFETY: it takes two numbers, and the descriptor is open.
             true => unsafe { device_discard(fd, &[start, length]) },
@@ -175,17 +176,17 @@ impl Target {
         done.map(drop).map_err(io::Error::from)
     }
 
-    /// What can be made a hole of, in bytes.
+    /// The unit of holes in bytes.
     fn unit(&self) -> u64 {
         let is_zvol = self.kind == TargetKind::Device && blockdev::is_zvol(&self.file);
         let unit = if is_zvol { blockdev::discard_unit(&self.file) } else { None };
         unit.unwrap_or(0).max(BLOCK as u64)
     }
 
-    /// Waits until what was written is on the disk.
+    /// Waits until everything written is on the disk.
     ///
     /// # Errors
-    /// When it does not get there.
+    /// When the disk fails.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| {
             let label = &self.label;
@@ -193,7 +194,7 @@ impl Target {
         })
     }
 
-    /// Lets the next reads come from the disk and not from memory.
+    /// Makes the next reads come from the disk and not from memory.
     pub fn forget(&self) {
         let fd = self.file.as_raw_fd();
         if self.kind == TargetKind::Device {

@@ -1,5 +1,6 @@
-//! Where an image is to go: looked at, and not written to yet. It is opened once; what it is, is asked of what
-//! is open, and whether its path still leads there is asked again before anything is written.
+//! Where an image will be written, inspected but not yet changed. The target is opened once. Its
+//! properties come from the open descriptor, and before anything is written, its path is checked
+//! again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -16,30 +17,30 @@ use super::open::{Target, TargetKind};
 use crate::error::{Error, Kind, Result};
 use crate::tools::blockdev;
 
-/// A place that was looked at.
+/// A target that was inspected.
 #[derive(Debug)]
 pub struct Place {
-    /// What is there, open to be read; of a new file, its directory.
+    /// The target, open for reading; for a new file, its directory.
     file: File,
     identity: Identity,
-    /// Without links, so the device itself and not its link in `/dev/zvol`.
+    /// Without links: the device itself, and not its link in `/dev/zvol`.
     path: PathBuf,
-    /// As the person wrote it.
+    /// The path as the person wrote it.
     label: String,
     pub kind: TargetKind,
-    /// Bytes that are there.
+    /// The existing size in bytes.
     pub size: u64,
 }
 
 impl Place {
-    /// Looks at what is at `path`; changes nothing.
+    /// Inspects `path`; changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when nothing can be written there.
+    /// [`Kind::Usage`] when it cannot be written to.
     pub fn at(path: &Path) -> Result<Self> {
         let label = path.display().to_string();
         let to_error = |e: io::Error| Error::usage(format!("cannot use the target {label}")).because(e);
-        // Opened as a mere place first: to open some devices does something.
+        // First opened only as a path: opening some devices has effects.
         let found = match open(path, libc::O_PATH) {
             Err(e) if e.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => {
                 return Self::new(path, label);
@@ -87,7 +88,7 @@ impl Place {
         })
     }
 
-    /// Makes sure that it is not a part of the repository that the image is read from.
+    /// Checks that it is not part of the repository from which the image is read.
     ///
     /// # Errors
     /// [`Kind::Usage`] when it is.
@@ -102,8 +103,8 @@ impl Place {
         }
     }
 
-    /// Whether the file, or the directory of a new one, is also found in `dir`: by another name, or since that is
-    /// mounted elsewhere too.
+    /// Whether the file, or the directory of a new one, is also in `dir`, under another name or
+    /// through another mount.
     fn is_in(&self, dir: &Path) -> bool {
         let wanted = (self.identity.device, self.identity.inode);
         let is_it =
@@ -134,18 +135,18 @@ impl Place {
         &self.identity
     }
 
-    /// As the person wrote it.
+    /// The path as the person wrote it.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// How many names a file has; all of them get the image.
+    /// How many names a file has; all of them show the image.
     pub fn names(&self) -> u64 {
         if self.kind == TargetKind::File { self.identity.names } else { 1 }
     }
 
-    /// Makes sure that an image of `size` bytes fits exactly, and that nobody uses what is there. A
-    /// file may have another size if it may be overwritten.
+    /// Checks that an image of `size` bytes fits exactly, and that nobody uses the target. A file
+    /// may have another size if it may be overwritten.
     ///
     /// # Errors
     /// [`Kind::Usage`] when it does not fit, [`Kind::Busy`] when it is in use. Nothing was changed.
@@ -182,10 +183,10 @@ impl Place {
         Err(uses.into_iter().fold(error, |error, by| error.hint(format!("held by: {by}"))))
     }
 
-    /// Opens it to be held against an image.
+    /// Opens it for a comparison with an image.
     ///
     /// # Errors
-    /// When it is not there, or cannot be read.
+    /// When it does not exist, or cannot be read.
     pub fn open_to_read(&self) -> Result<Target> {
         let label = &self.label;
         let to_error = |e: io::Error| Error::usage(format!("cannot read the target {label}")).because(e);
@@ -196,12 +197,12 @@ impl Place {
         Ok(self.target(file, self.size, false))
     }
 
-    /// Opens it for itself alone to be written: a device until it is closed cannot be mounted. A new
-    /// file is made, for its owner only; one of another size is emptied and made as long.
+    /// Opens it exclusively for writing: a device cannot be mounted until it is closed. A new file
+    /// is made for its owner only; a file of another size is emptied and resized.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when someone else has it, or it became another one since it was looked at;
-    /// [`Kind::Failed`] when it cannot be written.
+    /// [`Kind::Busy`] when someone else uses it, or it changed since it was inspected;
+    /// [`Kind::Failed`] when it cannot be written to.
     pub fn open(self, size: u64) -> Result<Target> {
         let label = &self.label;
         let to_error = |e: io::Error| match e.raw_os_error() {
@@ -238,7 +239,7 @@ impl Place {
         Ok(File::from(openat(&self.file, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
-    /// Whether `file` is what was looked at, and its path still leads there.
+    /// Whether `file` is what was inspected, and its path still leads there.
     fn is_still_there(&self, file: &File) -> io::Result<()> {
         let changed = || io::Error::other("it became another one since it was looked at");
         if self.kind == TargetKind::New {
@@ -256,7 +257,7 @@ impl Place {
     }
 
     fn target(&self, file: File, size: u64, blank: bool) -> Target {
-        // What cannot be read so is read through the cache.
+        // If this is impossible, reads go through the cache.
         let direct = match self.kind {
             TargetKind::Device => {
                 again(&file, OpenOptions::new().read(true).custom_flags(libc::O_DIRECT)).ok()
@@ -271,12 +272,12 @@ fn open(path: &Path, flags: libc::c_int) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// What is open, opened once more in another way.
+/// Reopens what is open, in another mode.
 fn again(file: &File, options: &OpenOptions) -> io::Result<File> {
     options.open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Where what is open is, without links.
+/// The path of what is open, without links.
 fn name_of(file: &File) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -1,29 +1,29 @@
-//! Where two stretches of bytes differ.
+//! Finds the differences between two ranges of bytes.
 
 use std::ops::Range;
 
-/// What is written is a multiple of this, in bytes, at multiples of it: a page, so that nothing has
-/// to be read to write it.
+/// Writes are aligned to this size in bytes: a page, so that nothing must be read in order to write
+/// it.
 pub const BLOCK: usize = 4096;
-/// Zeros are only made a hole of from so many bytes on: less would be more work than it saves.
+/// The shortest hole, in bytes: for less, punching costs more than it saves.
 const LEAST_HOLE: usize = 64 << 10;
 
-/// A stretch of bytes to be written.
+/// A range of bytes to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Within the stretch that was looked at.
+    /// Relative to the compared range.
     pub range: Range<usize>,
-    /// Nothing but zeros, and long enough to be a hole.
+    /// It consists of zeros, and is long enough for a hole.
     pub zeros: bool,
 }
 
-/// The blocks in which `new`, which stands at `at` of the target, differs from `old`, which is as
-/// long; neighbours are one run, zeros are told apart.
+/// The blocks in which `new`, at `at` of the target, differs from `old`, which has the same length.
+/// Neighbours are joined, zeros are separate.
 pub fn runs(old: &[u8], new: &[u8], at: u64) -> Vec<Run> {
     runs_where(new, at, |block| old[block.clone()] != new[block])
 }
 
-/// The blocks of `new` that are not zeros, where all is zero.
+/// The blocks of `new` that are not zeros, for a target that consists of zeros.
 pub fn runs_on_blank(new: &[u8], at: u64) -> Vec<Run> {
     runs_where(new, at, |block| !is_zero(&new[block]))
 }
@@ -48,7 +48,7 @@ fn runs_where(new: &[u8], at: u64, wanted: impl Fn(Range<usize>) -> bool) -> Vec
     joined(runs)
 }
 
-/// Zeros that are too short for a hole are bytes like others.
+/// Zeros that are too short for a hole count as other bytes.
 fn joined(runs: Vec<Run>) -> Vec<Run> {
     let mut joined: Vec<Run> = Vec::new();
     for run in runs {
@@ -63,7 +63,7 @@ fn joined(runs: Vec<Run>) -> Vec<Run> {
     joined
 }
 
-/// The blocks of a stretch of `length` bytes at `at`; the first and the last may be shorter.
+/// The blocks in a range of `length` bytes at `at`. The first and the last may be shorter.
 fn blocks(length: usize, at: u64) -> impl Iterator<Item = Range<usize>> {
     let first = BLOCK - (at % BLOCK as u64) as usize;
     let mut start = 0;
@@ -76,7 +76,7 @@ fn blocks(length: usize, at: u64) -> impl Iterator<Item = Range<usize>> {
 }
 
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Against itself, shifted by one: that is one memcmp.
+    // Comparing the bytes with themselves, shifted by one, is a single memcmp.
     bytes.first().is_none_or(|first| *first == 0)
         && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
 }

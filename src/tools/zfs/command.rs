@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, Output};
 
-/// After which a call that cleans up is given up.
+/// The limit for a call that cleans up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn run(args: &[&str], doing: &str) -> Result<Vec<u8>> {

@@ -1,10 +1,10 @@
-//! What a pool's own log says of its volumes: whether one got other blocks since a moment than those that
-//! were written to it.
+//! Reads the log of a pool, to find out whether a volume got other blocks than those that were
+//! written to it.
 //!
-//! `zfs receive -F` and a rollback put other blocks into a volume, which keeps its guid, its createtxg and its
-//! bookmarks. The blocks that fell back are older than the bookmark, so neither `written#` nor `zfs send -i #`
-//! knows of them. Only the log does, a ring: it is believed where it still holds both ends of the time that is
-//! asked about.
+//! `zfs receive -F` and a rollback put other blocks into a volume, which keeps its guid, its
+//! createtxg and its bookmarks. Blocks that fell back are older than the bookmark, so neither
+//! `written#` nor `zfs send -i #` reports them. Only the log does, which is a ring. It is believed
+//! if it still holds both ends of the period in question.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,7 +17,7 @@ use super::listing::Mark;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, TimedPipe, interrupt};
 
-/// What changes nothing of the blocks of a volume by which one would not know it.
+/// Operations that do not change the blocks of a volume without other traces.
 const HARMLESS: [&str; 11] = [
     "snapshot",
     "destroy",
@@ -31,28 +31,29 @@ const HARMLESS: [&str; 11] = [
     "bookmark",
     "remove bookmark",
 ];
-/// Of a line that is longer the rest is of no interest.
+/// The rest of a longer line does not matter.
 const LONGEST_LINE: u64 = 64 << 10;
-/// Entries that are kept at most; a pool with more proves nothing.
+/// The most entries that are kept; a pool with more proves nothing.
 const MOST: usize = 1 << 20;
 
-/// The log of a pool, as far as it concerns volumes. Datasets are named in it without their pool, which is
-/// called otherwise after some imports.
+/// The log of a pool, as far as it concerns volumes. It names datasets without their pool, which
+/// may have been renamed by an import.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Snapshots of ours: in which transaction group, of which dataset.
+    /// Our snapshots: transaction group and dataset.
     taken: HashSet<(u64, String)>,
-    /// What may have got other blocks.
+    /// Datasets that may have got other blocks, and when.
     replaced: Vec<(u64, String)>,
-    /// When datasets got other names.
+    /// When datasets were renamed.
     renamed: Vec<u64>,
 }
 
 impl History {
-    /// Reads the log of `pool`, all of it. `ours` begins the names of the snapshots that may be asked about.
+    /// Reads the whole log of `pool`. `ours` is the prefix of the snapshots that may be asked
+    /// about.
     ///
     /// # Errors
-    /// When `zpool` fails, or the log is longer than anybody's.
+    /// When `zpool` fails, or the log is too long.
     pub fn read(pool: &str, ours: &str) -> Result<History> {
         let to_error = || Error::failed(format!("cannot read the log of the pool {pool}"));
         let messages = Arc::new(Mutex::new(Vec::new()));
@@ -75,12 +76,12 @@ impl History {
         }
     }
 
-    /// Proves that a volume got no other blocks than those written to it between `then`, the createtxg of a
-    /// snapshot of ours of the dataset `was`, and `now`, a snapshot of ours, whose dataset may have another
-    /// name meanwhile.
+    /// Proves that a volume got no other blocks than those written to it. The period begins at
+    /// `then`, the createtxg of our snapshot of the dataset `was`, and ends at `now`, a snapshot of
+    /// ours, whose dataset may have been renamed in between.
     ///
     /// # Errors
-    /// Why that is not proven.
+    /// The reason why this is not proven.
     pub fn only_written(&self, was: &str, then: u64, now: &Mark) -> Result<()> {
         let (was, is) = (in_pool(was), in_pool(now.name.split('@').next().unwrap_or_default()));
         let not = |why: &str| Err(Error::failed(why));
@@ -111,7 +112,7 @@ impl History {
         } else if entry.doing.starts_with("rename ") {
             self.renamed.push(entry.txg);
         } else if !HARMLESS.iter().any(|harmless| entry.is(harmless, pool)) {
-            // `tank/v/%recv` and `tank/v/%rollback` become `tank/v`.
+            // `tank/v/%recv` and `tank/v/%rollback` mean `tank/v`.
             let dataset = entry.object.split_once("/%").map_or(entry.object, |(dataset, _)| dataset);
             self.replaced.push((entry.txg, dataset.to_owned()));
         }
@@ -123,24 +124,25 @@ impl History {
 /// `2026-11-27.04:45:43 [txg:32] clone swap tank/v/%recv (126) parent=v`
 struct HistoryRecord<'a> {
     txg: u64,
-    /// What was done, and the pool: `clone swap tank`.
+    /// The operation and the pool: `clone swap tank`.
     doing: &'a str,
-    /// The dataset or snapshot, without its pool.
+    /// The dataset or snapshot without its pool.
     object: &'a str,
 }
 
 impl<'a> HistoryRecord<'a> {
-    /// `None` for what is no entry of the kernel's about a dataset below the uppermost.
+    /// `None` if it is not an entry of the kernel's about a dataset below the pool's root.
     fn parse(line: &'a str) -> Option<HistoryRecord<'a>> {
         let (_, rest) = line.split_once(" [txg:")?;
         let (txg, rest) = rest.split_once("] ")?;
-        // No name has a bracket.
+        // Names have no brackets.
         let (rest, _) = rest.split_once(" (")?;
         let (doing, object) = rest.split_once('/')?;
         Some(HistoryRecord { txg: txg.parse().ok()?, doing, object })
     }
 
-    /// Whether it is this operation in `pool`, or in one of another name: `clone tank`, and not `clone swap tank`.
+    /// Whether it is this operation in `pool`, or in a pool with another name: `clone tank`, but
+    /// not `clone swap tank`.
     fn is(&self, operation: &str, pool: &str) -> bool {
         let named = self.doing.strip_prefix(operation).and_then(|rest| rest.strip_prefix(' '));
         named.is_some_and(|named| named == pool || !named.contains(' '))
@@ -167,7 +169,7 @@ fn parse(mut log: impl BufRead, pool: &str, ours: &str) -> io::Result<History> {
 mod tests {
     use super::*;
 
-    /// As ZFS 2.1.11 wrote it.
+    /// Written by ZFS 2.1.11.
     const LOG: &str = "History for 'tank':\n\
         2026-11-27.04:45:28 [txg:4] set feature@async_destroy=enabled\n\
         2026-11-27.04:45:28 zpool create -f tank /dev/vde\n\

@@ -1,4 +1,4 @@
-//! What ZFS lists: datasets, snapshots and bookmarks, and what runs of ours made.
+//! Lists datasets, snapshots and bookmarks, and what our runs made.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -8,7 +8,7 @@ use super::command::run;
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 
-/// The user property that stands on all that a run of ours makes; its value is the run's id.
+/// The user property on everything that our runs make. Its value is the run's id.
 pub const RUN: &str = "org.borg-offsite-backup:run";
 
 /// A file system or a volume.
@@ -17,10 +17,10 @@ pub struct Dataset {
     /// `tank/qubes/work/private`
     pub name: String,
     pub guid: u64,
-    /// The transaction group in which it was made.
+    /// The transaction group of its creation.
     pub createtxg: u64,
     pub compression: String,
-    /// `false`: it is encrypted, and its key is not loaded.
+    /// False if it is encrypted and its key is not loaded.
     pub readable: bool,
     pub kind: DatasetKind,
 }
@@ -32,7 +32,7 @@ pub enum DatasetKind {
         mounted: bool,
         can_mount: bool,
     },
-    /// Sizes in bytes.
+    /// Sizes are in bytes.
     Volume {
         size: u64,
         block_size: u64,
@@ -42,7 +42,7 @@ pub enum DatasetKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mountpoint {
     None,
-    /// Where it is mounted is said elsewhere (fstab).
+    /// Another place, such as fstab, says where it is mounted.
     Legacy,
     At(PathBuf),
 }
@@ -53,7 +53,7 @@ impl Dataset {
     }
 }
 
-/// The pool in which a dataset or snapshot is.
+/// The pool of a dataset or snapshot.
 pub fn pool(name: &str) -> &str {
     name.split(['/', '@', '#']).next().unwrap_or(name)
 }
@@ -63,12 +63,12 @@ pub fn pool(name: &str) -> &str {
 pub struct Mark {
     /// `tank/home@x` or `tank/home#x`
     pub name: String,
-    /// A bookmark has that of its snapshot.
+    /// A bookmark has the guid of its snapshot.
     pub guid: u64,
     pub createtxg: u64,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     pub creation: u64,
-    /// Of a volume's snapshot, in bytes.
+    /// The size of a volume's snapshot, in bytes.
     pub volsize: Option<u64>,
 }
 
@@ -81,10 +81,10 @@ const DATASETS: [&str; 6] = [
     "name,type,guid,createtxg,compression,keystatus,volsize,volblocksize,canmount,mounted,mountpoint",
 ];
 
-/// All file systems and volumes, sorted as `zfs list` sorts them.
+/// All file systems and volumes, in the order of `zfs list`.
 ///
 /// # Errors
-/// When there is no `zfs`, or it fails.
+/// When `zfs` is missing or fails.
 pub fn datasets() -> Result<Vec<Dataset>> {
     parse_all(&run(&DATASETS, "list the ZFS datasets")?, parse_dataset)
 }
@@ -99,16 +99,16 @@ pub fn dataset(name: &str) -> Result<Dataset> {
     found.ok_or_else(|| Error::failed(format!("ZFS says nothing about {name}")))
 }
 
-/// Whether there is a file system or volume of this name.
+/// Whether a file system or volume with this name exists.
 ///
 /// # Errors
-/// When there is no `zfs`.
+/// When `zfs` is missing.
 pub fn exists(name: &str) -> Result<bool> {
     let output = Command::new("zfs").args(["list", "-H", "-o", "name", name]).output()?;
     Ok(output.ended == Ended::Code(0))
 }
 
-/// The snapshots of these names.
+/// The snapshots with these names.
 ///
 /// # Errors
 /// When one of them does not exist, or `zfs` fails.
@@ -146,7 +146,8 @@ pub fn marks_of(dataset: &str) -> Result<Vec<Mark>> {
     parse_all(&run(&args, &format!("list the snapshots and bookmarks of {dataset}"))?, parse_mark)
 }
 
-/// What has [`RUN`] set on itself, not inherited nor received, with the id of its run.
+/// The datasets and snapshots with their own [`RUN`], neither inherited nor received, and its
+/// value.
 ///
 /// # Errors
 /// When `zfs` fails.
@@ -158,8 +159,8 @@ pub fn made_by_runs() -> Result<Vec<(String, String)>> {
     })
 }
 
-/// Bytes written to a dataset between its bookmark `#mark` and `snapshot`; `None` when ZFS cannot
-/// tell (no such bookmark, an old pool).
+/// The bytes written to a dataset between its bookmark `#mark` and `snapshot`; `None` if ZFS does
+/// not know (no such bookmark, an old pool).
 pub fn written_since(mark: &str, snapshot: &str) -> Option<u64> {
     let property = format!("written#{mark}");
     let output = run(&["get", "-Hp", "-o", "value", &property, snapshot], "ask what was written").ok()?;
@@ -182,7 +183,7 @@ fn text(line: &[u8]) -> Option<String> {
 }
 
 fn parse_dataset(line: &[u8]) -> Option<Dataset> {
-    // The mount point comes last: it may be any bytes.
+    // The mount point is last, because it may contain any bytes.
     let mut fields = line.splitn(11, |b| *b == b'\t');
     let mut next = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
     let (name, kind) = (next()?.to_owned(), next()?.to_owned());

@@ -1,4 +1,4 @@
-//! ZFS, through `zfs`: what there is, and the few things that a backup makes and removes.
+//! ZFS, through `zfs`: lists, and what a backup makes and removes.
 
 mod command;
 mod history;
@@ -25,10 +25,10 @@ pub use listing::{
 pub use stream::Changes;
 pub use volume::{changes, create_volume, lists_every_hole, volume_of};
 
-/// How long something that is busy is tried again, and how often.
+/// How often something busy is tried, and the pause between attempts.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
-/// Within which the kernel and udev show a new volume. Measured: 0.03 to 0.15 s.
+/// How long the kernel and udev may take to show a new volume. Measured: 0.03 to 0.15 s.
 const DEVICE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether this machine has ZFS, as far as the kernel knows.
@@ -36,10 +36,10 @@ pub fn is_here() -> bool {
     Path::new("/dev/zfs").exists()
 }
 
-/// Takes these snapshots, all of one pool, at one moment, marked with the id of the run.
+/// Takes these snapshots of one pool at the same moment, with the run's id as a property.
 ///
 /// # Errors
-/// When `zfs` refuses; then none is made.
+/// When `zfs` refuses; then none is taken.
 pub fn snapshot(names: &[String], run_id: &str) -> Result<()> {
     let property = format!("{RUN}={run_id}");
     let mut args = vec!["snapshot", "-o", &property];
@@ -48,7 +48,7 @@ pub fn snapshot(names: &[String], run_id: &str) -> Result<()> {
     run(&args, &format!("take the snapshots in the pool {pool}")).map(drop)
 }
 
-/// Makes a file system that holds clones and is never mounted itself.
+/// Makes a file system that holds clones and is never mounted.
 ///
 /// # Errors
 /// When `zfs` refuses.
@@ -59,7 +59,7 @@ pub fn create_container(name: &str, run_id: &str) -> Result<()> {
     run(&args, &format!("make {name}")).map(drop)
 }
 
-/// Makes a read-only volume of a snapshot: no partitions shown, no snapshots of it by others.
+/// Makes a read-only volume from a snapshot, without partitions and snapshots of its own.
 ///
 /// # Errors
 /// When `zfs` refuses.
@@ -75,16 +75,16 @@ pub fn clone_volume(snapshot: &str, name: &str, run_id: &str) -> Result<()> {
 /// Bookmarks a snapshot as `name` (`tank/home#x`).
 ///
 /// # Errors
-/// When `zfs` refuses, as when there is one of that name.
+/// When `zfs` refuses, for example because the name exists.
 pub fn bookmark(snapshot: &str, name: &str) -> Result<()> {
     run(&["bookmark", snapshot, name], &format!("make the bookmark {name}")).map(drop)
 }
 
-/// Removes one file system, volume, snapshot or bookmark, none of what depends on it. What is busy
-/// is tried again for five seconds. A signal that asks us to end does not interrupt this.
+/// Removes a file system, volume, snapshot or bookmark, but nothing that depends on it. If it is
+/// busy, tries for five seconds. A signal does not interrupt this.
 ///
 /// # Errors
-/// [`Kind::Busy`], naming who has it, and whatever else `zfs` says.
+/// [`Kind::Busy`] with the holders, and other errors of `zfs`.
 pub fn destroy(name: &str) -> Result<()> {
     let mut tries = 0;
     loop {
@@ -121,16 +121,16 @@ fn busy(name: &str, message: String) -> Error {
     error.hint("`borg-offsite-backup cleanup` tries again")
 }
 
-/// Where udev shows a volume.
+/// The link that udev makes for a volume.
 fn device_link(volume: &str) -> PathBuf {
-    // udev's rule writes a blank in a name as a plus.
+    // udev's rule replaces a blank in a name by a plus.
     Path::new(volumes::DEVICES).join(volume.replace([' ', '\t'], "+"))
 }
 
-/// Waits for the device of a volume that was just made.
+/// Waits for the device of a new volume.
 ///
 /// # Errors
-/// When it does not come.
+/// When it does not appear.
 pub fn wait_for_device(volume: &str) -> Result<PathBuf> {
     let link = device_link(volume);
     let deadline = std::time::Instant::now() + DEVICE_PATIENCE;

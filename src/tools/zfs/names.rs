@@ -1,22 +1,22 @@
-//! The names of what runs make in ZFS: snapshots, clones, and the container of the clones.
+//! The names of what our runs make in ZFS: snapshots, clones, and the container of the clones.
 
 use chrono::Local;
 
 use crate::archive::name::as_date;
 
-/// The file system of each pool that holds the clones while a run goes on.
+/// The file system in each pool that holds the clones during a run.
 pub const CONTAINER: &str = ".borg-offsite-backup";
-/// What the snapshots of our runs are called; the run's id follows.
+/// The prefix of our snapshots; the run's id follows.
 pub const SNAPSHOT_PREFIX: &str = "borg-offsite-backup-";
-/// The same of a restore, which has the snapshot for seconds, and no lock.
+/// The same for a restore, which needs the snapshot for seconds, and has no lock.
 pub const RESTORE_PREFIX: &str = "borg-offsite-backup-restore-";
 
-/// A name for a run that no other run on this machine has, in letters that ZFS takes.
+/// An id for a run that no other run on this machine has, in characters that ZFS allows.
 pub fn run_id() -> String {
     format!("{}-{}", Local::now().format("%Y%m%dT%H%M%S%3f"), std::process::id())
 }
 
-/// Whether a run of ours may have made it. Its property must say so, too.
+/// Whether a run of ours may have made it. Its property must confirm this.
 pub fn is_ours(name: &str) -> bool {
     is_staged(name) || name.split_once('@').is_some_and(|(_, snapshot)| snapshot.starts_with(SNAPSHOT_PREFIX))
 }

@@ -1,45 +1,46 @@
-//! The records of a send stream, as far as they say which bytes of a volume changed: OpenZFS's
+//! Reads the records of a send stream, to find out which bytes of a volume changed: OpenZFS's
 //! `dmu_replay_record` (zfs_ioctl.h), in the byte order of x86 and ARM.
 //!
-//! A stream of plain `zfs send` is understood, which has no features (compressed, raw or embedded
-//! blocks) and few kinds of records. Everything else is refused: the caller then looks for himself.
+//! Only streams of plain `zfs send` are supported, without features (compressed, raw or embedded
+//! blocks) and with few kinds of records. Everything else is refused: the caller then compares the
+//! bytes.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// Bytes of a record. Some have a payload behind them.
+/// The size of a record in bytes. Some have a payload after them.
 const RECORD: usize = 312;
 const MAGIC: u64 = 0x2_F5BA_CBAC;
-/// No block is longer, in bytes.
+/// The largest block, in bytes.
 const LONGEST_PAYLOAD: u64 = 16 << 20;
-/// The object in which a volume has its data.
+/// The object with a volume's data.
 const DATA: u64 = 1;
-/// The kind of a dataset that is a volume.
+/// The dataset type of a volume.
 const VOLUME: u32 = 3;
-/// A stream of one snapshot, not a package of several.
+/// The header of a stream of one snapshot, not of a package.
 const SINGLE: u64 = 1;
 
-/// What changed in a volume between two moments: sorted ranges of bytes that do not touch.
+/// The changes of a volume between two moments: sorted ranges of bytes that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Blocks that were written.
     pub written: Vec<Range<u64>>,
-    /// What holds nothing at the later moment, so zeros, and may have held something at the earlier.
+    /// Ranges that are zeros at the later moment, and may have had data at the earlier one.
     pub freed: Vec<Range<u64>>,
 }
 
-/// Which moments a stream must lead from and to, by the guids of their snapshots.
+/// The guids of the snapshots at the beginning and the end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub from: u64,
     pub to: u64,
 }
 
-/// What changed in a volume of `size` bytes, according to the incremental stream that leads through
-/// `span`. It takes 16 bytes of memory for each run of changed blocks.
+/// The changes of a volume of `size` bytes in the incremental stream through `span`. Takes 16 bytes
+/// of memory for each run of changed blocks.
 ///
 /// # Errors
-/// When the stream breaks off, is another one, or holds anything that could mean something else.
+/// When the stream ends early, is another one, or has anything that could have another meaning.
 pub fn changes(stream: impl Read, span: Span, size: u64) -> io::Result<Changes> {
     let mut records = Records { stream, record: [0; RECORD], scratch: vec![0; 64 << 10] };
     records.begin(span)?;
@@ -61,7 +62,7 @@ pub fn changes(stream: impl Read, span: Span, size: u64) -> io::Result<Changes> 
     Ok(changes)
 }
 
-/// What a record means for the data of a volume.
+/// The meaning of a record for the data of a volume.
 enum Kind {
     Written(Range<u64>),
     Freed(Range<u64>),
@@ -102,7 +103,7 @@ impl<R: Read> Records<R> {
         self.skip(self.u32(4).into())
     }
 
-    /// The next record, and the bytes of its payload, which must be skipped.
+    /// The next record, and the size of its payload, which must be skipped.
     fn next(&mut self) -> io::Result<(Kind, u64)> {
         self.read()?;
         let object = self.u64(8);
@@ -142,7 +143,7 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    /// After the last record nothing may come.
+    /// After the last record, the stream must end.
     fn finish(&mut self) -> io::Result<()> {
         match self.stream.read(&mut self.scratch[..1])? {
             0 => Ok(()),
@@ -150,8 +151,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The range of `length` bytes whose beginning stands at `place` of the record. It may run to
-    /// the end, whatever that is: its length is then the largest number.
+    /// The range of `length` bytes whose offset is at `place` of the record. The largest number
+    /// means up to the end.
     fn range(&self, place: usize, length: u64) -> Range<u64> {
         let start = self.u64(place);
         start..start.saturating_add(length)
@@ -178,7 +179,7 @@ fn broken(e: io::Error) -> io::Error {
     if e.kind() == io::ErrorKind::UnexpectedEof { io::Error::other("it breaks off") } else { e }
 }
 
-/// Adds what of `range` is within `size`. Most often it goes on where the last one ended.
+/// Adds the part of `range` that is within `size`. Usually it continues the last one.
 fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>, size: u64) {
     let range = range.start..range.end.min(size);
     match ranges.last_mut() {
@@ -205,8 +206,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What `zfs send -i` of OpenZFS 2.1.11 wrote of a volume of 64 KiB with blocks of 512 bytes, the
-    /// upper half of which was never written, after block 7 was written and 4 KiB discarded at 16 KiB.
+    /// The output of `zfs send -i` of OpenZFS 2.1.11 for a volume of 64 KiB with blocks of 512
+    /// bytes. Its upper half was never written; then block 7 was written, and 4 KiB at 16 KiB were
+    /// discarded.
     const SAMPLE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/zfs/volume.stream"));
     const SPAN: Span = Span { from: 0x0E15_9748_BBAC_6CA5, to: 0x9CCE_6961_401C_F155 };
     const SIZE: u64 = 64 << 10;

@@ -1,4 +1,4 @@
-//! What a restore wants of ZFS: a new volume, and what changed in an old one.
+//! What a restore needs from ZFS: new volumes, and the changes in old ones.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -15,15 +15,15 @@ use super::stream::{self, Changes, Span};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended, TimedPipe, interrupt};
 
-/// Whether a stream lists also the holes of which ZFS does not know when they came to be.
+/// Controls whether a stream also lists holes without a known birth time.
 const EVERY_HOLE: &str = "/sys/module/zfs/parameters/send_holes_without_birth_time";
-/// Bytes that are read of a stream at a time.
+/// The size of reads from a stream.
 const BUFFER: usize = 1 << 20;
 
-// BLKZNAME: the name of the volume that a device shows.
+// BLKZNAME: the name of a device's volume.
 nix::ioctl_read!(volume_name, 0x12, 125, [u8; 256]);
 
-/// The volume whose device is open; `None` for all other devices and files, and for partitions.
+/// The volume of an open device; `None` for all other devices and files, and for partitions.
 pub fn volume_of(device: &File) -> Option<String> {
     let number = device.metadata().ok()?.rdev();
     let (major, minor) = (libc::major(number), libc::minor(number));
@@ -48,17 +48,17 @@ pub fn create_volume(name: &str, size: u64, block_size: u64, compression: &str) 
     run(&args, &format!("make the volume {name}")).map(drop)
 }
 
-/// Whether ZFS is set to report every hole, as it is by default. Otherwise it leaves out such as were
-/// there from the beginning, and what is received over a volume may have a new beginning.
+/// Whether ZFS reports every hole, as it does by default. Otherwise it omits holes that existed
+/// from the beginning, and a receive into the volume may bring a new beginning.
 pub fn lists_every_hole() -> bool {
     std::fs::read(EVERY_HOLE).is_ok_and(|value| value.trim_ascii() == b"1")
 }
 
-/// What changed in a volume of `size` bytes between `from`, its bookmark or snapshot, and `to`, a later
-/// snapshot of it. ZFS reads what changed, and nothing else.
+/// What changed in a volume of `size` bytes between `from`, its bookmark or snapshot, and `to`, a
+/// later snapshot. ZFS reads only what changed.
 ///
 /// # Errors
-/// When `zfs` fails, or writes what we do not understand.
+/// When `zfs` fails, or its stream is not supported.
 pub fn changes(from: &Mark, to: &Mark, size: u64) -> Result<Changes> {
     let messages = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&messages);
