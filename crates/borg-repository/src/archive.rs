@@ -7,37 +7,37 @@ use super::msgpack::{Reader, Stop, Token, text};
 use super::signed::Signed;
 use super::tam::{Authenticity, Context};
 
-/// What an archive says of itself.
+/// The description of an archive.
 #[derive(Debug, Clone)]
 pub struct Archive {
     /// The id of the object that describes the archive.
     pub id: Id,
     /// Its name; normally UTF-8.
     pub name: Vec<u8>,
-    /// Start of the backup: UTC, as borg writes it.
+    /// The start of the backup in UTC, as borg writes it.
     pub time: String,
     /// The machine that made it.
     pub hostname: String,
     /// The user who made it.
     pub username: String,
-    /// Free text of whoever made it.
+    /// Free text of its maker.
     pub comment: String,
-    /// Of the borg that made it; empty where that is not known.
+    /// The command line of the borg that made it; empty if it is not known.
     pub command_line: Vec<String>,
-    /// Name of the chunker with its numbers, as in `buzhash,19,23,21,4095`.
+    /// The name of the chunker with its parameters, such as `buzhash,19,23,21,4095`.
     pub chunker: String,
-    /// Whether someone with the key wrote this. Anything but
-    /// [`Authenticated`](Authenticity::Authenticated) is for the user to decide on.
+    /// Whether someone with the key wrote this. The caller must decide what to do with anything but
+    /// [`Authenticated`](Authenticity::Authenticated).
     pub authenticity: Authenticity,
-    /// The objects that make the stream of items.
+    /// The objects with the stream of items.
     pub(super) items: Vec<Id>,
 }
 
 impl Archive {
-    /// Of the plain bytes of the object `id`.
+    /// Parses the plain bytes of the object `id`.
     ///
     /// # Errors
-    /// `Integrity` when they are no archive, `Unsupported` for an unknown version.
+    /// `Integrity` when they are not an archive, `Unsupported` when its version is unknown.
     #[doc(hidden)]
     pub fn parse(id: Id, packed: &[u8], crypto: &Crypto) -> Result<Self> {
         let mut archive = Archive {
@@ -82,7 +82,7 @@ impl Archive {
 
 fn ids(reader: &mut Reader<'_>) -> Result<Vec<Id>, Stop> {
     let Token::Array(count) = reader.token()? else { return Err(Stop::Broken("its items are not a list")) };
-    // Not made as long as the list claims to be: it may not be there.
+    // Without the capacity that the list claims: it may be a lie.
     let mut ids = Vec::new();
     for _ in 0..count {
         match reader.token()? {
@@ -115,7 +115,7 @@ fn chunker(reader: &mut Reader<'_>) -> Result<String, Stop> {
     Ok(parts.join(","))
 }
 
-/// Gives each value of the list that comes next to `each`. Anything but a list counts as an empty one.
+/// Passes each value of the next list to `each`. Anything but a list counts as an empty one.
 fn each_value(reader: &mut Reader<'_>, mut each: impl FnMut(Token<'_>)) -> Result<(), Stop> {
     let Token::Array(count) = reader.peek()? else { return reader.skip() };
     reader.token()?;

@@ -17,7 +17,7 @@ use super::manifest::Manifest;
 use super::security::Security;
 use super::store::Store;
 
-/// No metadata is longer, in plain bytes; borg itself gives up there.
+/// The largest plain metadata in bytes; borg itself accepts no more.
 pub const LARGEST_METADATA: usize = 128 << 20;
 
 /// A repository of borg 1.x whose key is open.
@@ -25,7 +25,7 @@ pub struct Borg1 {
     id: Id,
     crypto: Crypto,
     security: Option<Security>,
-    /// Whether it takes a secret to read the repository.
+    /// Whether reading the repository needs a secret.
     secret: bool,
     tam_required: bool,
 }
@@ -34,8 +34,8 @@ impl Borg1 {
     /// Opens the key of the repository in `store`, whose manifest begins with the byte `kind`.
     ///
     /// # Errors
-    /// `Passphrase` and `NoKey` when the key cannot be opened, `Unsupported` when borg 1.x has no
-    /// such keys, or for a repository that is to be read without its key.
+    /// `Passphrase` and `NoKey` when the key cannot be opened; `Unsupported` when borg 1.x has no
+    /// such keys, or the repository should be read without its key.
     pub fn unlock(store: &dyn Store, kind: u8, credentials: Credentials<'_>) -> Result<Self> {
         let mode = Mode::of(kind).ok_or_else(|| Error::unsupported(format!("keys of type {kind:#04x}")))?;
         let Credentials { key_files, passphrases, security, may_lack_key } = credentials;
@@ -50,7 +50,8 @@ impl Borg1 {
             }
             unlocked => unlocked?,
         };
-        // Borg's view, too: a key that lies beside the data, and opens without a word, is none.
+        // This is borg's view, too: a key that is stored with the data and needs no passphrase is
+        // no secret.
         let secret = mode.has_key_file() || mode.is_encrypted() && !empty;
         let seen = || security.as_ref().is_some_and(Security::tam_required);
         let tam_required = secrets.tam_required.unwrap_or_else(seen);
@@ -59,7 +60,7 @@ impl Borg1 {
 }
 
 impl Format for Borg1 {
-    /// The manifest has no id of its own: MAC and TAM vouch for it.
+    /// The manifest has no id of its own; MAC and TAM authenticate it.
     fn manifest(&self, object: &mut [u8]) -> Result<Manifest> {
         let data = self.crypto.open(&Id::MANIFEST, object)?;
         let packed = decompress(data, Size::AtMost(LARGEST_METADATA))?;

@@ -1,8 +1,8 @@
-//! Objects of a slow store, kept in a directory as they came: encrypted, each a file by its id. They
-//! outlive the process and the machine's run. What the directory gives is trusted no more than what
-//! the store gives: an object that is not authentic is fetched again.
+//! Keeps objects of a slow store in a directory, unchanged: encrypted, with one file for each id.
+//! They outlive the process and a reboot. The directory is trusted no more than the store: an
+//! object that is not authentic is fetched again.
 //!
-//! Nothing is kept of a repository that is not encrypted, and never the manifest, which changes.
+//! Never keeps objects of an unencrypted repository, or the manifest, which changes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,24 +20,25 @@ use super::id::Id;
 use super::segment::LARGEST_OBJECT;
 use super::store::{Object, Pending, Store};
 
-/// A store with a directory before it.
+/// A store behind a directory.
 pub struct Cached {
     inner: Arc<dyn Store>,
     dir: PathBuf,
-    /// Bytes that the objects may have together.
+    /// The limit of all objects together, in bytes.
     limit: u64,
-    /// Bytes that they have; `None` until they are first counted.
+    /// The bytes of all objects; `None` until they are first counted.
     used: Mutex<Option<u64>>,
 }
 
 impl Cached {
-    /// Keeps objects of `inner` in `dir`, which must be private and of this repository alone, up
-    /// to `limit` bytes; those that were not used for longest are removed first.
+    /// Keeps objects of `inner` in `dir`, up to `limit` bytes; the least recently used ones are
+    /// removed first. `dir` must be private, and used for this repository only.
     pub fn new(inner: Arc<dyn Store>, dir: PathBuf, limit: u64) -> Self {
         Cached { inner, dir, limit, used: Mutex::new(None) }
     }
 
-    /// A directory for each first byte: file systems do not like a million names in one.
+    /// One directory for each first byte, because file systems are slow with a million names in
+    /// one.
     fn path(&self, id: &Id) -> PathBuf {
         self.dir.join(format!("{:02x}", id.0[0])).join(id.to_string())
     }
@@ -56,12 +57,12 @@ impl Cached {
             buffer.resize(length, 0);
         }
         file.read_exact_at(&mut buffer[..length], 0)?;
-        // The one that was used last is removed last; where that cannot be told it is no harm.
+        // The object that was used last is removed last. A failure here does no harm.
         let _ = file.set_modified(SystemTime::now());
         Ok(length)
     }
 
-    /// Keeps an object, if it is encrypted.
+    /// Keeps an object if it is encrypted.
     fn keep(&self, id: &Id, object: &[u8]) -> io::Result<()> {
         let mode = object.first().and_then(|kind| Mode::of(*kind));
         if !mode.is_some_and(Mode::is_encrypted) || *id == Id::MANIFEST {
@@ -79,7 +80,7 @@ impl Cached {
         self.make_room(object.len() as u64)
     }
 
-    /// Counts `more` bytes, and removes objects if that is too much.
+    /// Counts `more` bytes, and removes objects if there are too many.
     fn make_room(&self, more: u64) -> io::Result<()> {
         let mut used = self.used();
         let total = match *used {
@@ -93,7 +94,8 @@ impl Cached {
         let mut all = objects(&self.dir)?;
         all.sort_unstable();
         let mut total: u64 = all.iter().map(|(_, length, _)| length).sum();
-        // An eighth is freed at once: to list them all for each new one would take too long.
+        // An eighth is freed at once, because listing all objects for each new one would take too
+        // long.
         let goal = self.limit / 8 * 7;
         for (_, length, path) in all {
             if total <= goal {
@@ -108,8 +110,8 @@ impl Cached {
     }
 }
 
-/// When each object below `dir` was last used, its length, and its file. Nothing but our own: the
-/// directory may have been somebody's, who put links there.
+/// The last use, the length and the path of each object below `dir`. Only our own files count: the
+/// directory may have belonged to somebody else, who put links there.
 fn objects(dir: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
     let mut all = Vec::new();
     let digits = |name: &OsStr, count| {
@@ -120,7 +122,7 @@ fn objects(dir: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
             continue;
         }
         for entry in fs::read_dir(directory.path())?.flatten() {
-            // Not what a link leads to.
+            // Does not follow links.
             if let Ok(meta) = entry.metadata()
                 && digits(&entry.file_name(), 64)
                 && meta.is_file()
@@ -156,7 +158,7 @@ impl Store for Cached {
     }
 }
 
-/// An object that is in the directory, or that the store was asked for.
+/// An object in the directory, or one that was requested from the store.
 struct Wanted {
     cached: Arc<Cached>,
     id: Id,

@@ -1,20 +1,20 @@
-//! The chunks that a file's content consists of.
+//! The chunks of a file's content.
 
 use super::id::Id;
 
-/// One chunk of a file's content.
+/// A chunk of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
-    /// The id of its object, which the key makes of the plain bytes.
+    /// The id of its object: a keyed hash of the plain bytes.
     pub id: Id,
-    /// Plain bytes.
+    /// The size of the plain bytes.
     pub size: u32,
-    /// Bytes of the object when it was written. Where another file had brought the same chunk
-    /// before, compressed otherwise, the object may have another length.
+    /// The size of the object when it was written. If another file had added the same chunk before,
+    /// with another compression, the size may be wrong.
     pub stored: u32,
 }
 
-/// Where the chunk lists of an item go.
+/// Receives the chunk lists of an item.
 pub trait Chunks: Default {
     /// Another item begins.
     fn clear(&mut self);
@@ -22,22 +22,21 @@ pub trait Chunks: Default {
     /// The next chunk of the content.
     fn put(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
 
-    /// The next chunk of the content as it was before `check --repair` put zeros where chunks
-    /// were lost.
+    /// The next chunk of the content before `check --repair` put zeros where chunks were lost.
     fn put_healthy(&mut self, chunk: &Listed<'_>) -> Result<(), &'static str>;
 
-    /// Whether there is anything to be done with chunks of the healthy list.
+    /// Whether the chunks of the healthy list are used.
     const KEPT: bool;
 }
 
-/// A chunk as it stands in the stream.
+/// A chunk in the encoding of the stream.
 pub struct Listed<'a> {
     pub id: &'a [u8],
     pub size: u64,
     pub stored: i64,
 }
 
-/// For those who need only sizes.
+/// For callers that only need sizes.
 impl Chunks for () {
     const KEPT: bool = false;
 
@@ -55,10 +54,10 @@ impl Chunks for () {
 /// The chunk lists of an item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChunkLists {
-    /// In the order of the content.
+    /// The chunks of the content, in order.
     pub chunks: Vec<Chunk>,
-    /// The original chunks of a damaged file, as many; otherwise none. They may have come back
-    /// since.
+    /// The original chunks of a damaged file, the same number; empty for others. They may have come
+    /// back since.
     pub healthy: Vec<Chunk>,
 }
 

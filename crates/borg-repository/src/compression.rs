@@ -1,20 +1,20 @@
-//! Decompression, bounded by the size that the plain bytes are known to have.
+//! Decompression, limited by the known size of the plain bytes.
 
 use std::io::Read;
 
 use super::error::{Error, Result};
 
-/// How long the plain bytes are.
+/// The size of the plain bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum Size {
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     Exactly(usize),
-    /// No more than so many.
+    /// At most this many bytes.
     AtMost(usize),
 }
 
 impl Size {
-    /// The most bytes that there may be.
+    /// The largest possible size.
     pub fn limit(self) -> usize {
         match self {
             Size::Exactly(n) | Size::AtMost(n) => n,
@@ -29,7 +29,7 @@ impl Size {
     }
 }
 
-/// The plain bytes of `data`, which begins with the mark of its compression.
+/// Decompresses `data`, which begins with a mark of the compression.
 ///
 /// # Errors
 /// `Integrity` when it does not decompress to `size` bytes, `Unsupported` for an unknown mark.
@@ -45,7 +45,7 @@ pub fn decompress(data: &[u8], size: Size) -> Result<Vec<u8>> {
     }
 }
 
-/// What obfuscation put padding around.
+/// Removes the padding of obfuscation.
 fn uncovered(data: &[u8]) -> Result<&[u8]> {
     let inner = data.split_first_chunk().and_then(|(length, rest)| {
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
@@ -71,7 +71,7 @@ fn broken(name: &str, why: impl std::fmt::Display) -> Error {
     Error::integrity(format!("{name} data does not decompress: {why}"))
 }
 
-/// A block without its size: where that is not known, ever larger buffers are tried.
+/// A block without its size. If the size is unknown, larger and larger buffers are tried.
 fn lz4(data: &[u8], size: Size) -> Result<Vec<u8>> {
     let limit = size.limit();
     let mut room = match size {
@@ -121,7 +121,7 @@ fn lzma(data: &[u8], size: Size) -> Result<Vec<u8>> {
     read("lzma", liblzma::read::XzDecoder::new_stream(data, stream), size)
 }
 
-/// Memory that an xz stream may ask for, in bytes: level 9 needs 65 MiB.
+/// The most memory for an xz stream, in bytes: level 9 needs 65 MiB.
 const LZMA_MEMORY: u64 = 128 << 20;
 
 fn read(name: &str, decoder: impl Read, size: Size) -> Result<Vec<u8>> {
@@ -129,7 +129,7 @@ fn read(name: &str, decoder: impl Read, size: Size) -> Result<Vec<u8>> {
         Size::Exactly(n) => Vec::with_capacity(n),
         Size::AtMost(_) => Vec::new(),
     };
-    // One byte more than there may be, to see that there is none.
+    // One byte more than allowed would show an excess.
     let mut bounded = decoder.take(size.limit() as u64 + 1);
     bounded.read_to_end(&mut plain).map_err(|why| broken(name, why))?;
     Ok(plain)
@@ -148,7 +148,7 @@ mod tests {
         [&[4, 0][..], &(inner.len() as u32).to_be_bytes(), inner, &[0; 333]].concat()
     }
 
-    /// The same bytes in each form that there is.
+    /// The same bytes in all encodings.
     fn forms(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
         zlib.write_all(plain).unwrap();

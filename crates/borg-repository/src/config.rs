@@ -1,23 +1,24 @@
-//! The `config` of a repository: an INI file as Python's ConfigParser reads it.
+//! The `config` of a repository: an INI file in the format of Python's ConfigParser.
 
 use zeroize::Zeroizing;
 
 use super::error::{Error, Result};
 use super::id::Id;
 
-/// What a reader needs of it.
+/// The values that a reader needs.
 pub struct Config {
     /// The id of the repository.
     pub id: Id,
-    /// Segments in a directory of `data`.
+    /// The number of segments in a directory of `data`.
     pub segments_per_dir: u32,
-    /// Text of the key, when it is kept in the repository; without white space.
+    /// The text of the key without white space, if it is stored in the repository.
     pub key: Option<Zeroizing<String>>,
 }
 
 impl Config {
     /// # Errors
-    /// `Integrity` when this is no repository's config, `Unsupported` for another version than 1.
+    /// `Integrity` when this is not the config of a repository, `Unsupported` for a version other
+    /// than 1.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut version, mut id, mut per_dir, mut key) = (None, None, None, None);
         for (name, value) in options(text, "repository") {
@@ -40,8 +41,8 @@ impl Config {
     }
 }
 
-/// Names, in small letters, and values of `section`. A line that begins with white space goes on
-/// with the value before it.
+/// The names (in lower case) and values of `section`. A line that begins with white space continues
+/// the previous value.
 fn options(text: &str, section: &str) -> Vec<(String, Zeroizing<String>)> {
     let mut options: Vec<(String, Zeroizing<String>)> = Vec::new();
     let mut inside = false;

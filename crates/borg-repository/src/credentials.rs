@@ -1,4 +1,4 @@
-//! What a caller gives to open a repository.
+//! What a caller passes to open a repository.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use super::security::SecurityRules;
 
 /// Where the key is, what opens it, and what the repository is compared with.
 pub struct Credentials<'a> {
-    /// Key files, or directories full of them, in the order in which they are tried.
+    /// Key files, or directories with key files, in the order of the search.
     pub key_files: &'a [PathBuf],
-    /// Returns one passphrase a call, and `None` when there are no more. It is only called if the
+    /// Returns one passphrase for each call, and `None` after the last. It is called only if the
     /// key needs a passphrase.
     pub passphrases: &'a mut dyn FnMut() -> Option<Arc<Zeroizing<Vec<u8>>>>,
     /// How to compare the repository with borg's security database. `None` compares nothing.

@@ -1,4 +1,4 @@
-//! What a key does with an object: authentication, decryption, and the id of plain bytes.
+//! Operations with a key: authenticating and decrypting objects, and computing ids.
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};
@@ -11,12 +11,12 @@ use super::error::{Error, Result};
 use super::id::Id;
 use super::secret::Secret;
 
-/// How a repository is encrypted; the first byte of each of its objects.
+/// The encryption of a repository; the first byte of each of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `keyfile`
     KeyFile = 0x00,
-    /// Of borg before 1.0; such keys have become repokeys.
+    /// From borg before 1.0; such keys have become repokeys.
     Passphrase = 0x01,
     /// `none`
     Plain = 0x02,
@@ -32,7 +32,7 @@ pub enum Mode {
     Authenticated = 0x07,
 }
 
-/// How ids and MACs are made.
+/// How ids and MACs are computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Plain,
@@ -57,17 +57,17 @@ impl Mode {
         all.into_iter().find(|mode| *mode as u8 == byte)
     }
 
-    /// Whether the key is in a file of the user's.
+    /// Whether the key is stored in a file of the user.
     pub fn has_key_file(self) -> bool {
         matches!(self, Mode::KeyFile | Mode::KeyFileBlake2)
     }
 
-    /// Whether objects are encrypted, and carry a MAC.
+    /// Whether objects are encrypted and have a MAC.
     pub fn is_encrypted(self) -> bool {
         !matches!(self, Mode::Plain | Mode::Authenticated | Mode::AuthenticatedBlake2)
     }
 
-    /// Whether an object of type `byte` can be in a repository of this mode.
+    /// Whether an object of type `byte` may be in a repository of this mode.
     fn takes(self, byte: u8) -> bool {
         let old = matches!(self, Mode::RepoKey | Mode::Passphrase) && matches!(byte, 0x01 | 0x03);
         byte == self as u8 || old
@@ -81,13 +81,13 @@ impl Mode {
         }
     }
 
-    /// Length in bytes of the keys for ids and MACs.
+    /// The length in bytes of the keys for ids and MACs.
     pub fn hash_key_length(self) -> usize {
         if self.family() == Family::Blake2 { 128 } else { 32 }
     }
 }
 
-/// The secrets of a repository, as they stand in its key.
+/// The secrets of a repository, as in its key.
 pub struct Secrets {
     /// The key of the cipher.
     pub encryption: Zeroizing<Vec<u8>>,
@@ -95,7 +95,7 @@ pub struct Secrets {
     pub mac: Zeroizing<Vec<u8>>,
     /// The key of the hash that makes ids.
     pub id: Zeroizing<Vec<u8>>,
-    /// `None` where an old key does not tell.
+    /// `None` if an old key does not say.
     pub tam_required: Option<bool>,
 }
 
@@ -105,17 +105,17 @@ pub struct Crypto {
     keys: Secret<Keys>,
 }
 
-/// All that is secret. It owns no memory elsewhere.
+/// All secrets. It owns no memory elsewhere.
 struct Keys {
-    /// Of AES-256.
+    /// The AES-256 key.
     cipher: Option<[u8; 32]>,
     mac: Hash,
     id: Hash,
-    /// What TAM keys are derived from, and how long it is; empty in plain repositories.
+    /// The secret for deriving TAM keys, and its length; empty in unencrypted repositories.
     material: ([u8; MATERIAL], usize),
 }
 
-/// 32 bytes that only someone with the key can make of some data.
+/// Computes 32 bytes from data; only someone with the key can do this.
 #[allow(clippy::large_enum_variant)]
 enum Hash {
     Sha256,
@@ -123,7 +123,7 @@ enum Hash {
     Blake2([u8; BLAKE2_KEY]),
 }
 
-/// Length of BLAKE2's keys here, and the most that all three secrets have together.
+/// The length of BLAKE2's keys here, and the longest material of all three secrets together.
 const BLAKE2_KEY: usize = 128;
 const MATERIAL: usize = BLAKE2_KEY + 32 + BLAKE2_KEY;
 
@@ -150,7 +150,7 @@ impl Crypto {
             Family::HmacSha256 => Hash::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key)),
             Family::Blake2 => Hash::Blake2(std::array::from_fn(|n| key[n])),
         };
-        // Filled where they stay.
+        // Filled in place, in guarded memory.
         let empty = Keys { cipher: None, mac: Hash::Sha256, id: Hash::Sha256, material: ([0; MATERIAL], 0) };
         let mut keys = Secret::new(empty);
         if mode.is_encrypted() {
@@ -166,17 +166,17 @@ impl Crypto {
         Ok(Crypto { mode, keys })
     }
 
-    /// How the repository is encrypted.
+    /// The encryption of the repository.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// What keys for the authentication of metadata are derived from.
+    /// The secret from which keys for authenticating metadata are derived.
     pub fn material(&self) -> &[u8] {
         &self.keys.material.0[..self.keys.material.1]
     }
 
-    /// A key for `purpose` that is no help in finding any other.
+    /// A key for `purpose`, from which no other key can be computed.
     pub fn derive(&self, purpose: &[u8], repository: &Id) -> Option<Zeroizing<[u8; 32]>> {
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &repository.0).extract(self.material());
         let mut key = Zeroizing::new([0; 32]);
@@ -184,17 +184,17 @@ impl Crypto {
         Some(key)
     }
 
-    /// Authenticates `object` and decrypts it in place; returns the compressed data.
+    /// Authenticates `object` and decrypts it in place. Returns the compressed data.
     ///
     /// # Errors
-    /// `Integrity`; nothing was decrypted then.
+    /// `Integrity`; then nothing was decrypted.
     pub fn open<'a>(&self, id: &Id, object: &'a mut [u8]) -> Result<&'a [u8]> {
         self.authenticate(&[(*id, &*object)]).remove(0)?;
         Ok(self.decrypt(object))
     }
 
-    /// Tells of each object whether it is authentic: all at once, as BLAKE2 hashes several pieces
-    /// of data side by side in less than half the time.
+    /// Whether each object is authentic. All are checked at once, because BLAKE2 hashes several
+    /// pieces of data side by side in less than half the time.
     pub fn authenticate(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
         let sealed: Vec<_> = objects.iter().map(|(id, object)| self.sealed(id, object)).collect();
         if self.keys.cipher.is_none() {
@@ -229,7 +229,7 @@ impl Crypto {
         }
     }
 
-    /// Decrypts an object in place, which must be authentic; returns the compressed data.
+    /// Decrypts an authentic object in place. Returns the compressed data.
     pub fn decrypt<'a>(&self, object: &'a mut [u8]) -> &'a [u8] {
         let Some(key) = &self.keys.cipher else { return object.get(1..).unwrap_or_default() };
         let Some((head, data)) = object.split_at_mut_checked(1 + MAC + NONCE) else { return &[] };
@@ -244,8 +244,7 @@ impl Crypto {
         Id(self.keys.id.of(plain))
     }
 
-    /// Tells of each object whether `plain` are its bytes; all at once, as
-    /// [`Crypto::authenticate`].
+    /// Whether `plain` are the bytes of each object; all at once, like [`Crypto::authenticate`].
     pub fn check(&self, objects: &[(Id, &[u8])]) -> Vec<Result<()>> {
         let data: Vec<&[u8]> = objects.iter().map(|(_, plain)| *plain).collect();
         let right = self.keys.id.of_many(&data);
@@ -259,11 +258,11 @@ impl Crypto {
     }
 }
 
-/// An encrypted object in its parts.
+/// The parts of an encrypted object.
 struct Sealed<'a> {
-    /// Empty where there is none.
+    /// Empty if there is none.
     mac: &'a [u8],
-    /// What the MAC is of.
+    /// The bytes that the MAC covers.
     data: &'a [u8],
 }
 
@@ -280,11 +279,11 @@ impl Hash {
         hash
     }
 
-    /// The hashes of several pieces of data.
+    /// Hashes several pieces of data.
     fn of_many(&self, data: &[&[u8]]) -> Vec<[u8; 32]> {
         let Hash::Blake2(key) = self else { return data.iter().map(|one| self.of(one)).collect() };
         let mut states: Vec<_> = data.iter().map(|_| blake2(key)).collect();
-        // A short one takes the lane of another short one that ended, so the longest begin.
+        // When a short one ends, another short one takes its lane, so the longest go first.
         let mut jobs: Vec<_> = states.iter_mut().zip(data).collect();
         jobs.sort_by_key(|(_, data)| std::cmp::Reverse(data.len()));
         blake2b_simd::many::update_many(jobs);
@@ -297,14 +296,14 @@ impl Hash {
     }
 }
 
-/// Not BLAKE2's own keyed mode: the key is hashed before the data.
+/// Not BLAKE2's own keyed mode: the hash is over the key, followed by the data.
 fn blake2(key: &[u8]) -> blake2b_simd::State {
     let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
     state.update(key);
     state
 }
 
-/// AES-256-CTR from counter 0 on, in place; how a key itself is encrypted.
+/// AES-256-CTR in place, from counter 0. Keys themselves are encrypted like this.
 pub fn crypt_key(key: &[u8; 32], data: &mut [u8]) {
     Ctr128BE::<Aes256>::new(key.into(), &[0; 16].into()).apply_keystream(data);
 }
@@ -327,7 +326,7 @@ mod tests {
         .unwrap()
     }
 
-    /// An object as borg would write it.
+    /// An object as borg writes it.
     fn seal(crypto: &Crypto, data: &[u8]) -> Vec<u8> {
         let mut sealed = [&[9; NONCE][..], data].concat();
         let mut block = [0; 16];
@@ -348,7 +347,7 @@ mod tests {
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let before = flipped.clone();
                 let refused = crypto.open(&Id::MANIFEST, &mut flipped).is_err();
-                // The one bit that turns the type of a repokey into that of its ancestor.
+                // The bit that turns the type of a repokey into that of its predecessor.
                 let ancestor = mode == Mode::RepoKey && bit == 1;
                 assert_eq!(refused, !ancestor, "{mode:?} bit {bit}");
                 assert!(ancestor || before == flipped);

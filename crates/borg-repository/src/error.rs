@@ -1,4 +1,4 @@
-//! Why a repository cannot be read.
+//! The reasons why a repository cannot be read.
 
 use std::path::PathBuf;
 use std::{fmt, io};
@@ -8,28 +8,28 @@ use super::id::Id;
 /// The result of reading a repository.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a repository, or an object of it, cannot be read. Another reader may read what is
+/// The reason why a repository, or an object of it, cannot be read. Another reader may read what is
 /// [unsupported](Error::is_unsupported). A caller must show all other errors to the user.
 #[derive(Debug)]
 pub enum Error {
-    /// The object is not in the repository, also not after the newest index was looked at: the
-    /// archive that it belonged to was deleted.
+    /// The object is not in the repository, even by its newest index: the archive that it belonged
+    /// to was deleted.
     NotFound(Id),
     /// There is no repository. Holds the reason.
     NoRepository(String),
-    /// The server does not show the repository to this account.
+    /// The server does not allow this account to see the repository.
     NotAllowed(String),
-    /// What is there is not what was written, or not by someone who has the key. Never to be
-    /// passed over.
+    /// Bytes are not those that were written, or the writer did not have the key. Callers must
+    /// never ignore this.
     Integrity(String),
-    /// In the repository is something that this reader does not know. Borg itself may.
+    /// The repository contains something that this reader does not know. Borg itself may know it.
     Unsupported(String),
-    /// None of the passphrases opens the key, or none was given. Holds the file that the key is in,
-    /// `None` when that is the repository.
+    /// No passphrase opens the key, or none was given. Holds the file with the key; `None` if the
+    /// key is in the repository.
     Passphrase(Option<PathBuf>),
     /// The key file of this repository was not found.
     NoKey(Id),
-    /// The repository is not encrypted as it was when borg last used it.
+    /// The repository is encrypted in another way than when borg last used it.
     KeyChanged {
         /// The type of the key then.
         known: u8,
@@ -50,16 +50,18 @@ pub enum Error {
         /// Where it is now.
         found: String,
     },
-    /// Borg never used the repository, and anybody could have made it: it takes no secret to read.
+    /// Borg never used the repository, and anybody could have made it, because reading it needs no
+    /// secret.
     Unknown,
     /// The operating system failed.
     Io {
-        /// The operation and its object, as in "read segment 5".
+        /// The operation and its object, such as "read segment 5".
         what: String,
-        /// Why it failed.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The connection to the server ended, or nothing came for too long. Connecting again may help.
+    /// The connection to the server ended, or nothing arrived for too long. A new connection may
+    /// help.
     Gone(String),
     /// The server refused a call.
     Refused {
@@ -71,7 +73,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// [`Error::Integrity`]: `what` names the object and what is wrong with it.
+    /// [`Error::Integrity`]: `what` names the object and the fault.
     pub fn integrity(what: impl Into<String>) -> Self {
         Error::Integrity(what.into())
     }
@@ -86,16 +88,16 @@ impl Error {
         move |cause| Error::Io { what: what.into(), cause }
     }
 
-    /// Whether borg itself may be able to read what this reader cannot. False for whatever speaks
-    /// against the repository.
+    /// Whether borg itself may be able to read what this reader cannot. False for everything that
+    /// casts doubt on the repository.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Error::Unsupported(_))
     }
 }
 
 impl Error {
-    /// Whether bytes of the repository are lost or wrong. All else is a failure to read them: of this machine,
-    /// of the connection, of the server.
+    /// Whether bytes of the repository are lost or wrong. All other errors are failures of this
+    /// machine, the connection or the server.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::NotFound(_) | Error::Integrity(_) => true,
@@ -107,7 +109,7 @@ impl Error {
     }
 }
 
-/// A disk that does not give its bytes back; the same on every Linux.
+/// The error of a disk that cannot read its data, on every Linux.
 const EIO: i32 = 5;
 
 impl fmt::Display for Error {

@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// 32 bytes: of an object what the key makes of its plain bytes, of a repository a random number.
+/// 32 bytes. The id of an object is a keyed hash of its plain bytes; that of a repository is
+/// random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 32]);
 
 impl Id {
-    /// The id under which the manifest stands.
+    /// The id of the manifest.
     pub const MANIFEST: Id = Id([0; 32]);
 
-    /// `None` when these are not 32 bytes.
+    /// `None` if there are not 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Id)
     }
 
-    /// `None` when these are not 64 hexadecimal digits.
+    /// `None` if it is not 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut id = [0; 32];
         if text.len() != 64 || !text.is_ascii() {

@@ -1,6 +1,6 @@
-//! The index that borg stores beside the segments: a hash table in a file, from an object's id
-//! to its place. It is read where it is looked at, a page at a time: nothing of it is held in
-//! memory, and a disk that fails is an error of one read.
+//! The index that borg stores beside the segments: a hash table in a file, from the id of an object
+//! to its place. It is read on demand, a page at a time, so nothing of it is held in memory, and a
+//! disk error affects only one read.
 
 use std::fs::File;
 use std::hash::Hasher;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh64::Xxh64;
 use super::id::Id;
 use super::msgpack::{Reader, Token};
 
-/// Where an object stands: the number of the segment, and the offset of its entry in bytes.
+/// The place of an object: the number of the segment, and the offset of its entry in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub segment: u32,
@@ -23,20 +23,20 @@ pub struct Place {
 const MAGIC: &[u8; 8] = b"BORG_IDX";
 const HEADER: usize = 18;
 const BUCKET: usize = 40;
-/// Buckets that are read at once: at the usual load one read is enough.
+/// The number of buckets in a read: at the usual load, one read is enough.
 const BLOCK: usize = 100;
 const EMPTY: u32 = u32::MAX;
 const DELETED: u32 = u32::MAX - 1;
 
-/// `index.N`, open.
+/// An open `index.N`.
 pub struct Index {
     file: File,
     buckets: u32,
 }
 
 impl Index {
-    /// Opens the index of `transaction` in the repository `dir`. `None` when it is damaged: it
-    /// can be made anew from the segments.
+    /// Opens the index of `transaction` in the repository `dir`. `None` if it is damaged, because
+    /// the segments can replace it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -93,7 +93,7 @@ impl Index {
     }
 }
 
-/// The checksums that borg keeps of an index: of its header and of all of it.
+/// Borg's checksums of an index: of its header, and of all of it.
 #[derive(PartialEq, Eq)]
 struct Digests {
     header: String,
@@ -101,7 +101,7 @@ struct Digests {
 }
 
 impl Digests {
-    /// `None` where there are none that we know.
+    /// `None` if there are none, or they are of an unknown kind.
     fn read(path: &Path) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Listed<'a> {
@@ -129,7 +129,7 @@ impl Digests {
         None
     }
 
-    /// As borg's IntegrityCheckedFile does: names and positions are hashed between the bytes.
+    /// Like borg's IntegrityCheckedFile: names and positions are hashed between the bytes.
     fn compute(name: &str, mut file: &File) -> io::Result<Self> {
         let mut hash = Xxh64::new(0);
         let part = |hash: &mut Xxh64, name: &str| {
@@ -166,7 +166,7 @@ impl Digests {
 mod tests {
     use super::*;
 
-    /// A table of `buckets` buckets with what is given at its places.
+    /// A table of `buckets` buckets with the given contents.
     fn write(dir: &Path, buckets: u32, full: &[(u32, Id, u32, u32)]) {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((full.len() as u32).to_le_bytes());

@@ -1,21 +1,21 @@
-//! One item of an archive: everything that borg stores about a file, but its bytes.
+//! An item of an archive: everything that borg stores about a file except its bytes.
 
 use std::sync::Arc;
 
 use super::path::ItemPath;
 
-/// Owns what has no owner.
+/// The owner of files without an owner.
 pub const NOBODY: u32 = 65_534;
 
 /// An item, in borg's own terms (see "Item fields" in borg's internals documentation).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its place among the items of the archive, from 0.
+    /// Its position among the items of the archive, from 0.
     pub number: u64,
-    /// Where it is in the archive.
+    /// Its path in the archive.
     pub path: ItemPath,
-    /// The path as the archive has it, where that is another: `./a`, as tar writes it. By this one
-    /// borg finds the item.
+    /// The path as the archive spells it, if that differs: `./a`, as tar writes it. Borg finds the
+    /// item by this one.
     pub raw: Option<Box<[u8]>>,
     /// st_mode, with the file type.
     pub mode: u32,
@@ -23,25 +23,25 @@ pub struct Item {
     pub uid: u32,
     /// The group's number on the backup machine.
     pub gid: u32,
-    /// Name of the owner where the backup machine knew it.
+    /// The name of the owner, if the backup machine knew it.
     pub user: Option<Arc<[u8]>>,
-    /// Name of the group where the backup machine knew it.
+    /// The name of the group, if the backup machine knew it.
     pub group: Option<Arc<[u8]>>,
-    /// Last change of the content, in nanoseconds since the epoch.
+    /// The last change of the content, in nanoseconds since 1970.
     pub mtime: i64,
-    /// Last access, in nanoseconds since the epoch.
+    /// The last access, in nanoseconds since 1970.
     pub atime: Option<i64>,
-    /// Last change of content or metadata, in nanoseconds since the epoch.
+    /// The last change of content or metadata, in nanoseconds since 1970.
     pub ctime: Option<i64>,
-    /// Bytes; the sum of the listed chunks.
+    /// In bytes; the sum of the listed chunks.
     pub size: u64,
     /// st_rdev of a device.
     pub rdev: u64,
-    /// Target of a symlink; for anything else the path of its hard-link master.
+    /// The target of a symbolic link; for all others, the path of the hard-link master.
     pub source: Option<Box<[u8]>>,
-    /// Extended attributes. POSIX ACLs are not among them.
+    /// Extended attributes, without POSIX ACLs.
     pub xattrs: Vec<Xattr>,
-    /// The ACL, as text in which each line is like `user:name:rwx:uid`.
+    /// The ACL as text, with lines such as `user:name:rwx:uid`.
     pub acl_access: Option<Box<[u8]>>,
     /// The default ACL of a directory, in the same form.
     pub acl_default: Option<Box<[u8]>>,
@@ -49,12 +49,12 @@ pub struct Item {
     pub flags: u32,
     /// `check --repair` put zeros where chunks were lost.
     pub damaged: bool,
-    /// A checkpoint's part of a file, not a file of its own.
+    /// Borg's checkpoint of a part of a file, which is not a file of its own.
     pub part: bool,
 }
 
 impl Item {
-    /// A file of which nothing but this is known; it belongs to nobody.
+    /// A file with only these attributes; it belongs to nobody.
     pub fn new(path: ItemPath, mode: u32) -> Self {
         Item {
             number: 0,
@@ -81,7 +81,7 @@ impl Item {
     }
 }
 
-/// Name and value of an extended attribute.
+/// The name and value of an extended attribute.
 pub type Xattr = (Box<[u8]>, Box<[u8]>);
 
 /// The type of a file, from the type bits of its mode.

@@ -1,4 +1,4 @@
-//! The stream of items that the metadata of an archive is: msgpack maps back to back, cut into
+//! The stream of items in the metadata of an archive: msgpack maps one after the other, cut into
 //! chunks at any byte.
 
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::item::{Item, NOBODY, Xattr};
 use super::msgpack::{Reader, Stop, Token};
 use super::path::ItemPath;
 
-/// An item may be this long in bytes: 44 a chunk, so a file of 20 TB.
+/// The largest item in bytes: at 44 for each chunk, a file of 20 TB.
 const LONGEST: usize = 512 << 20;
 
-/// The names of owner and group that came last: a few own all files.
+/// The names of owner and group of the last item: a few own all files.
 #[derive(Default)]
 struct Names {
     user: Arc<[u8]>,
@@ -26,23 +26,23 @@ fn name(last: &mut Arc<[u8]>, bytes: Option<&[u8]>) -> Option<Arc<[u8]>> {
     Some(Arc::clone(last))
 }
 
-/// Makes items of the bytes of an archive's metadata, fed chunk by chunk.
+/// Parses the metadata of an archive, which is fed chunk by chunk.
 #[derive(Default)]
 pub struct ItemParser {
-    /// The beginning of an item whose end has not come yet.
+    /// The beginning of an incomplete item.
     pending: Vec<u8>,
-    /// How far that was looked at.
+    /// How far it was scanned.
     seen: Seen,
-    /// Items that came so far.
+    /// The number of items so far.
     count: u64,
     names: Names,
 }
 
 impl ItemParser {
-    /// Gives each item that is complete with `chunk` to `each`.
+    /// Feeds `chunk`, and passes each complete item to `each`.
     ///
     /// # Errors
-    /// When the bytes are no items.
+    /// When the bytes are not items.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
         self.feed_items(chunk, &mut each)
     }
@@ -50,7 +50,7 @@ impl ItemParser {
     /// As [`ItemParser::feed`], with the chunks of each item.
     ///
     /// # Errors
-    /// When the bytes are no items.
+    /// When the bytes are not items.
     pub fn feed_chunks(
         &mut self,
         chunk: &[u8],
@@ -59,7 +59,7 @@ impl ItemParser {
         self.feed_lists(chunk, &mut each)
     }
 
-    /// Not generic, so that the parser is compiled in this crate, as one piece.
+    /// Not generic, so that the parser is compiled in this crate as a whole.
     fn feed_items(&mut self, chunk: &[u8], each: &mut dyn FnMut(Item)) -> Result<(), &'static str> {
         self.feed_into(chunk, |item, (): &()| each(item))
     }
@@ -109,25 +109,25 @@ impl ItemParser {
         if self.pending.len() > LONGEST { Err("an item that is too large") } else { Ok(()) }
     }
 
-    /// To be called after the last chunk.
+    /// Must be called after the last chunk.
     ///
     /// # Errors
-    /// When the last item is not complete.
+    /// When the last item is incomplete.
     pub fn finish(self) -> Result<(), &'static str> {
         if self.pending.is_empty() { Ok(()) } else { Err("the last item is truncated") }
     }
 }
 
-/// How far an item was looked at whose end is awaited: each byte once, however many chunks it comes in.
+/// How far an incomplete item was scanned: each byte once, however many chunks it has.
 #[derive(Default)]
 struct Seen {
     bytes: usize,
-    /// Values that are still to come.
+    /// The number of values that are still missing.
     values: u64,
 }
 
 impl Seen {
-    /// Whether `item` has come to its end.
+    /// Whether `item` is complete.
     fn is_whole(&mut self, item: &[u8]) -> Result<bool, &'static str> {
         let mut reader = Reader::new(&item[self.bytes..]);
         while self.values > 0 {
@@ -146,7 +146,7 @@ impl Seen {
     }
 }
 
-/// One item. Where its path is such that no extract would accept it (`..`, NUL) it is of no kind.
+/// Parses an item. If no extract would accept its path (`..`, NUL), the item gets no file type.
 fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Item, Stop> {
     let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is not a map")) };
     let mut path = None;
@@ -211,7 +211,7 @@ fn number(reader: &mut Reader<'_>) -> Result<i64, Stop> {
     }
 }
 
-/// Nanoseconds since the epoch; borg 1.0 wrote them as a little-endian byte string.
+/// Nanoseconds since 1970; borg 1.0 wrote them as a little-endian byte string.
 fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
     match reader.token()? {
         Token::Int(ns) => Ok(ns),
@@ -227,7 +227,7 @@ fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
     }
 }
 
-/// Gives each chunk of a list to `each`; returns the sum of their sizes, in bytes.
+/// Passes each chunk of a list to `each`. Returns the sum of their sizes in bytes.
 fn list(
     reader: &mut Reader<'_>,
     mut each: impl FnMut(&Listed<'_>) -> Result<(), &'static str>,
@@ -250,7 +250,7 @@ fn list(
     Ok(sum)
 }
 
-/// xattrs: a value that is nil is an empty one.
+/// Extended attributes. A nil value counts as empty.
 fn pairs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Stop> {
     let count = match reader.token()? {
         Token::Map(n) => n,
@@ -283,7 +283,7 @@ mod tests {
         write_sint(out, value).unwrap();
     }
 
-    /// A directory, a file with all that a file can have, a device.
+    /// A directory, a file with everything that a file can have, and a device.
     fn stream() -> Vec<u8> {
         let mut out = Vec::new();
         write_map_len(&mut out, 4).unwrap();

@@ -1,4 +1,4 @@
-//! The key of a repository: a blob that a passphrase opens, kept in the repository or in a file.
+//! The key of a repository: a blob that a passphrase opens, stored in the repository or in a file.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use super::error::{Error, Result};
 use super::id::Id;
 use super::msgpack::{Reader, Stop, Token};
 
-/// Rounds of PBKDF2 that are more than any borg 1.x wrote, but are still counted in seconds.
+/// The most rounds of PBKDF2: more than any borg 1.x wrote, but still only seconds.
 const MOST_ROUNDS: i64 = 50_000_000;
-/// No key text is longer, in bytes.
+/// The longest text of a key, in bytes.
 const LONGEST_TEXT: u64 = 64 << 10;
-/// What a key file begins with, before the id of its repository.
+/// The beginning of a key file, before the id of its repository.
 const FILE_MARK: &str = "BORG_KEY ";
 
 /// A key that no passphrase has opened yet.
@@ -29,10 +29,10 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Of base64 text, with or without white space in it.
+    /// Parses base64 text, with or without white space.
     ///
     /// # Errors
-    /// `Unsupported` for a key of a newer borg, `Integrity` for what is no key.
+    /// `Unsupported` for a key of a newer borg, `Integrity` for anything that is not a key.
     pub fn parse(text: &str) -> Result<Self> {
         let text: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
         let blob = STANDARD.decode(text.as_bytes()).map_err(|_| Error::integrity("the key is not base64"))?;
@@ -65,10 +65,10 @@ impl Locked {
         Ok(Locked { rounds, salt: salt.to_vec(), hash, data: data.to_vec() })
     }
 
-    /// Opens it; takes some 10 to 20 ms. `None` when the passphrase is wrong.
+    /// Opens the key, which takes 10 to 20 ms. `None` if the passphrase is wrong.
     ///
     /// # Errors
-    /// `Integrity` when what is inside is no key of the repository `id`.
+    /// `Integrity` when the contents are not a key of the repository `id`.
     pub fn unlock(&self, passphrase: &[u8], id: &Id) -> Result<Option<Secrets>> {
         let mut key = Zeroizing::new([0; 32]);
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, self.rounds, &self.salt, passphrase, &mut *key);
@@ -82,7 +82,7 @@ impl Locked {
     }
 }
 
-/// The secrets in an opened key.
+/// The secrets in an open key.
 fn secrets(plain: &[u8], id: &Id) -> Result<Secrets> {
     let (mut version, mut repository, mut tam_required) = (None, None, None);
     let [mut encryption, mut mac, mut id_key] = [None; 3];
@@ -111,7 +111,8 @@ fn broken(what: &str) -> Error {
     Error::integrity(format!("the key is damaged: {what}"))
 }
 
-/// Gives names and values of the map that `bytes` are; values with others inside are left out.
+/// Passes names and values of the map in `bytes` to `each`; values that contain others are left
+/// out.
 fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Result<()> {
     let no_map = |_: Stop| broken("not a map");
     let mut reader = Reader::new(bytes);
@@ -129,8 +130,8 @@ fn fields<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8], Token<'a>)) -> Res
     Ok(())
 }
 
-/// Looks for the key file of the repository `id` in `places`, which are files or directories full of
-/// them; places that do not exist are passed over. Returns the file and the key's text.
+/// Searches `places`, which are files or directories with key files, for the key file of the
+/// repository `id`. Places that do not exist are skipped. Returns the file and the text of the key.
 ///
 /// # Errors
 /// `NoKey` when there is none, `Io` when a place cannot be read.
@@ -172,7 +173,7 @@ fn in_file(path: &Path, id: &Id) -> Result<Option<Zeroizing<String>>> {
     Ok(std::str::from_utf8(&bytes).ok().and_then(|text| key_of(text, id)))
 }
 
-/// The key's text in the text of a key file, if that is of the repository `id`.
+/// The text of the key in a key file, if that belongs to the repository `id`.
 pub fn key_of(file: &str, id: &Id) -> Option<Zeroizing<String>> {
     let (first, key) = file.split_once('\n')?;
     let named = Id::from_hex(first.strip_prefix(FILE_MARK)?.trim_end())?;
@@ -189,7 +190,8 @@ mod tests {
         out.extend_from_slice(bytes);
     }
 
-    /// A key for the repository of ones, as borg writes it, with the passphrase "right".
+    /// A key written by borg, for a repository whose id consists of ones, with the passphrase
+    /// "right".
     pub fn blob(algorithm: &[u8], rounds: i64) -> Vec<u8> {
         let mut plain = Vec::new();
         write_map_len(&mut plain, 6).unwrap();

@@ -1,9 +1,9 @@
-//! Reads repositories of BorgBackup 1.x without borg: which archives there are, their items, and the
-//! chunks of their files. A repository is a directory on this machine ([`Local`]), or stands behind
-//! `borg serve` ([`Remote`]). Nothing is written to it, and its lock is not taken.
+//! Reads repositories of BorgBackup 1.x without borg: their archives, the items of an archive, and
+//! the chunks of files. A repository is a directory on this machine ([`Local`]), or behind `borg
+//! serve` ([`Remote`]). Nothing is written to it, and no lock is taken.
 //!
-//! Nothing that a repository holds is trusted before it is authenticated, and nothing that it says of
-//! sizes is believed before memory is taken. The README says in detail what that covers.
+//! Nothing from a repository is trusted before it is authenticated, and no size is believed before
+//! memory is taken. The README has the details.
 //!
 //! ```no_run
 //! use std::path::Path;

@@ -1,8 +1,8 @@
 //! A repository in a directory, read without its lock.
 //!
 //! Segments are only appended to, and compaction commits the copy of an object before it removes
-//! the original. So an object that is not where the index says is looked up once more, in the
-//! newest state of the repository; only if it is not there either was it deleted.
+//! the original. So an object that is not where the index says is looked up once more in the newest
+//! state of the repository. If it is not there either, it was deleted.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,11 +23,11 @@ use super::index::{Index, Place};
 use super::segment::{self, Change, Fault, Header, PUT_HEADER, Tag};
 use super::store::{Object, Pending, Store};
 
-/// Segments that are kept open, where the system lets us have so many files open.
+/// The number of segments that are kept open, if the system allows so many.
 const OPEN_SEGMENTS: usize = 90;
-/// What an error says that failed there.
+/// The operation in errors of the index.
 const INDEX: &str = "read the index";
-/// How often the state is read anew when it changes while it is read.
+/// How often the state is read again if it changes meanwhile.
 const ATTEMPTS: u32 = 10;
 
 /// A repository in a directory.
@@ -38,16 +38,16 @@ pub struct Local {
     open: Mutex<LruCache<u32, Arc<File>>>,
 }
 
-/// Where objects were when the repository was looked at.
+/// The places of objects in one state of the repository.
 struct RepositoryState {
     index: Option<Index>,
-    /// What was written after the index; `None` for what was deleted.
+    /// What was written after the index; `None` for deleted objects.
     since: HashMap<Id, Option<Place>>,
     seen: Seen,
 }
 
-/// As long as this stays the same nothing was committed, and no segment was removed by anyone who
-/// committed before.
+/// While this is the same, nothing was committed, and no writer that had committed before removed a
+/// segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     index: Option<u32>,
@@ -59,7 +59,7 @@ impl Local {
     /// Opens the repository in `dir`.
     ///
     /// # Errors
-    /// `NoRepository` when none is there, `Unsupported` when it is not of borg 1.x.
+    /// `NoRepository` when there is none, `Unsupported` when it is not of borg 1.x.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("config");
         let text = match std::fs::read_to_string(&path) {
@@ -78,8 +78,8 @@ impl Local {
         Arc::clone(&self.state.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// Reads the state anew if it is no longer `old`, or if that `cannot_be_read`; `false` when nothing
-    /// has changed.
+    /// Reads the state again if it is no longer `old`, or if `cannot_be_read` is set. Returns false
+    /// if nothing has changed.
     fn renew(&self, old: &Arc<RepositoryState>, cannot_be_read: bool) -> Result<bool> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if !Arc::ptr_eq(&state, old) {
@@ -114,8 +114,7 @@ impl Local {
         }
     }
 
-    /// Reads the entry of `id` into `buffer`, which is only ever made longer; returns the length
-    /// of the object.
+    /// Reads the entry of `id` into `buffer`, which only grows. Returns the length of the object.
     fn get_from(
         &self,
         state: &RepositoryState,
@@ -127,8 +126,8 @@ impl Local {
         let at = || format!("object {id}, segment {}, offset {}", place.segment, place.offset);
         let thought = length.unwrap_or(0).min(segment::LARGEST_OBJECT as u32) as usize + PUT_HEADER;
         let entry = match self.entry(place, thought, buffer) {
-            // A file system that was away and came back wants its files to be opened again; and where
-            // there were too many files open there are fewer now.
+            // After a file system was away, its files must be opened again; and after too many open
+            // files, there are fewer now.
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 self.open_segments().clear();
                 self.entry(place, thought, buffer)
@@ -154,8 +153,8 @@ impl Local {
         Ok(size - PUT_HEADER)
     }
 
-    /// Reads the entry at `place`, which is thought to have so many bytes, into `buffer`: how many came,
-    /// and what its header says.
+    /// Reads the entry at `place`, which may have this length, into `buffer`. Returns how many
+    /// bytes there were, and the header.
     fn entry(
         &self,
         place: Place,
@@ -205,7 +204,7 @@ impl Store for Local {
     }
 }
 
-/// An object that will be read when it is waited for.
+/// A request that is read when somebody waits for it.
 struct Lookup {
     local: Arc<Local>,
     id: Id,
@@ -218,8 +217,8 @@ impl Pending for Lookup {
     }
 }
 
-/// Reads bytes `from..to` of the entry at `place` to the same place in `buffer`; returns where
-/// they end, which is before `to` only at the end of the file.
+/// Reads the bytes `from..to` of the entry at `place` to the same positions in `buffer`. Returns
+/// where they end: before `to` only at the end of the file.
 fn fill(file: &File, place: Place, buffer: &mut Vec<u8>, from: usize, to: usize) -> io::Result<usize> {
     if buffer.len() < to {
         buffer.resize(to, 0);
@@ -246,9 +245,9 @@ impl RepositoryState {
     }
 }
 
-/// Why the state could not be read.
+/// The reason why the state could not be read.
 enum Interrupted {
-    /// A file went away meanwhile.
+    /// A file disappeared meanwhile.
     Changed,
     Failed(Error),
 }
@@ -288,7 +287,7 @@ impl Files {
         Ok(Seen { index, last_segment, last_length })
     }
 
-    /// Numbers of the segments from `first` on, sorted; at least the last `wanted` of them.
+    /// The numbers of the segments from `first` on, sorted; at least the last `wanted` of them.
     fn segments_from(&self, first: u32, wanted: usize) -> io::Result<Vec<u32>> {
         let data = self.dir.join("data");
         let mut directories = numbers(&data, |name| name.parse::<u32>().ok())?;
@@ -335,7 +334,7 @@ impl Files {
         Ok(RepositoryState { index, since, seen })
     }
 
-    /// What the committed segments from `first` on put and deleted.
+    /// What the committed segments from `first` on wrote and deleted.
     fn replay(&self, first: u32) -> Result<HashMap<Id, Option<Place>>> {
         let mut segments = self.segments_from(first, usize::MAX).map_err(Error::io(self.listing()))?;
         while let Some(last) = segments.last()
@@ -361,7 +360,7 @@ impl Files {
     }
 }
 
-/// A quarter of what the system lets us have open, at the most.
+/// At most a quarter of the files that the system allows.
 fn open_segments() -> NonZeroUsize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_SEGMENTS, |(soft, _)| soft as usize / 4);
     NonZeroUsize::new(limit.min(OPEN_SEGMENTS)).unwrap_or(NonZeroUsize::MIN)
@@ -375,7 +374,7 @@ fn unwalkable(number: u32, fault: Fault) -> Error {
     }
 }
 
-/// Whether a transaction ends with the segment.
+/// Whether the segment ends with a commit.
 fn is_committed(path: &Path) -> io::Result<bool> {
     let file = File::open(path)?;
     let mut end = [0; segment::COMMIT.len()];
@@ -386,7 +385,7 @@ fn is_committed(path: &Path) -> io::Result<bool> {
     Ok(end == segment::COMMIT)
 }
 
-/// What `number` makes of the names in `dir`.
+/// The numbers that `number` returns for the names in `dir`.
 fn numbers(dir: &Path, number: impl Fn(&str) -> Option<u32>) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {

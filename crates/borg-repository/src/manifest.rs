@@ -1,4 +1,4 @@
-//! The manifest: which archives there are, and what one must know to read them.
+//! The manifest: the list of archives, and what a reader must support.
 
 use super::crypto::Crypto;
 use super::error::{Error, Result};
@@ -7,15 +7,15 @@ use super::msgpack::{Reader, Stop, Token, each_field, text};
 use super::signed::Signed;
 use super::tam::{Authenticity, Context};
 
-/// What borg 2 begins its manifests with.
+/// The first bytes of borg 2's manifests.
 const BORG_2: [u8; 4] = [0xc1; 4];
 
-/// An archive as the manifest lists it.
+/// An entry of the manifest: an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestEntry {
     /// Its name; normally UTF-8.
     pub name: Vec<u8>,
-    /// The id of the object that describes it.
+    /// The id of the object that describes the archive.
     pub id: Id,
     /// UTC, as borg writes it: `2026-11-23T10:00:00.000000`.
     pub time: String,
@@ -24,7 +24,7 @@ pub struct ManifestEntry {
 /// The manifest of a repository.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// In the order of the manifest, which is that of the names.
+    /// In the order of the manifest, which is sorted by name.
     pub archives: Vec<ManifestEntry>,
     /// UTC, as borg writes it.
     pub timestamp: String,
@@ -33,12 +33,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Parses and authenticates the plain bytes of the manifest. `tam_required` tells whether it
-    /// must be authenticated.
+    /// Parses and authenticates the plain bytes of the manifest. If `tam_required` is set, it must
+    /// have a TAM.
     ///
     /// # Errors
-    /// `Integrity` when it is broken or not authentic, `Unsupported` when it is of a borg or needs
-    /// features that we do not know.
+    /// `Integrity` when it is broken or not authentic, `Unsupported` when it is of another version
+    /// or needs unknown features.
     #[doc(hidden)]
     pub fn parse(packed: &[u8], crypto: &Crypto, tam_required: bool) -> Result<Self> {
         if packed.starts_with(&BORG_2) {

@@ -1,30 +1,30 @@
-//! Tokens of msgpack, as far as borg writes it. Strings are bytes.
+//! A reader of the subset of msgpack that borg writes. Strings are bytes.
 
 use rmp::Marker;
 
-/// Why there is no next token.
+/// The reason why there is no next token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// The bytes end in the middle of it.
+    /// The bytes end in the middle of a token.
     More,
-    /// No bytes that follow can make it right.
+    /// No further bytes can make it valid.
     Broken(&'static str),
 }
 
-/// One token; of an array and a map only its length, the contents follow.
+/// A token. Of an array or a map it is only the length; the contents follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'a> {
     Nil,
     Bool(bool),
     Int(i64),
-    /// What is too large for [`Token::Int`].
+    /// An integer that is too large for [`Token::Int`].
     Large(u64),
     Bytes(&'a [u8]),
     Array(u32),
     Map(u32),
 }
 
-/// Values within values at most; borg needs four.
+/// The deepest nesting; borg needs four levels.
 const DEPTH: u32 = 32;
 
 /// Reads tokens from the front of a slice.
@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// Bytes that were not read yet.
+    /// The number of bytes that were not read yet.
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -85,12 +85,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next token, which stays where it is.
+    /// The next token, without reading it.
     pub fn peek(&self) -> Result<Token<'a>, Stop> {
         self.clone().token()
     }
 
-    /// Passes over one value with all that is in it.
+    /// Skips a value with everything in it.
     pub fn skip(&mut self) -> Result<(), Stop> {
         self.skip_within(DEPTH)
     }
@@ -118,8 +118,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Gives each name of the map that comes next to `each`, which must read the value. Nothing is as
-/// good as an empty map.
+/// Passes each name of the next map to `each`, which must read the value. Nil counts as an empty
+/// map.
 pub fn each_field<'a>(
     reader: &mut Reader<'a>,
     mut each: impl FnMut(&'a [u8], &mut Reader<'a>) -> Result<(), Stop>,
@@ -136,7 +136,7 @@ pub fn each_field<'a>(
     Ok(())
 }
 
-/// Text, empty where there is none; bytes that are no UTF-8 are replaced.
+/// A text; empty for nil. Bytes that are not UTF-8 are replaced.
 pub fn text(reader: &mut Reader<'_>) -> Result<String, Stop> {
     match reader.token()? {
         Token::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),

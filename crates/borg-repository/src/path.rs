@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-/// A path inside an archive: raw bytes, `/` between components, none of which is empty, `.` or
-/// `..`, and no NUL in it. The empty path is the root of the archive.
+/// A path in an archive: raw bytes without NUL, with `/` between components, none of which is
+/// empty, `.` or `..`. The empty path is the root of the archive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemPath(Box<[u8]>);
 
@@ -15,11 +15,10 @@ impl ItemPath {
         ItemPath(Box::default())
     }
 
-    /// Takes a path as borg stores it or as a person writes it: a leading `/` or `./`, a trailing
-    /// `/`, doubled slashes and `.` components are forgiven.
+    /// Accepts a path as borg stores it or as a person writes it: removes a leading `/` or `./`, a
+    /// trailing `/`, doubled slashes and `.` components.
     ///
-    /// Returns `None` for `..` components and NUL bytes: nothing that borg's own extract would
-    /// accept has them.
+    /// Returns `None` for `..` components and NUL bytes, which borg's own extract rejects, too.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.contains(&0) {
             return None;
@@ -43,7 +42,8 @@ impl ItemPath {
         Some(ItemPath(clean.into_boxed_slice()))
     }
 
-    /// Whether [`ItemPath::new`] takes these bytes as they are, as nearly all that borg stores.
+    /// Whether [`ItemPath::new`] would return these bytes unchanged, as it does for nearly all
+    /// paths that borg stores.
     pub fn is_clean(bytes: &[u8]) -> bool {
         let mut start = 0;
         memchr::memchr_iter(b'/', bytes).chain([bytes.len()]).all(|end| {
@@ -71,12 +71,12 @@ impl ItemPath {
         self.0.is_empty()
     }
 
-    /// The names in it, from the root on.
+    /// The components, from the root on.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == b'/').filter(|part| !part.is_empty())
     }
 
-    /// Whether it is `other` or stands below it.
+    /// Whether it is `other`, or below it.
     pub fn is_within(&self, other: &ItemPath) -> bool {
         match self.0.strip_prefix(&*other.0) {
             Some(rest) => other.is_root() || rest.is_empty() || rest[0] == b'/',
@@ -85,8 +85,8 @@ impl ItemPath {
     }
 }
 
-/// For people: escapes bytes that are no UTF-8, and characters that would steer a terminal or turn
-/// the direction of the text around them.
+/// For people: escapes bytes that are not UTF-8, and characters that would steer a terminal or
+/// change the direction of text.
 impl fmt::Display for ItemPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -104,7 +104,7 @@ impl fmt::Display for ItemPath {
     }
 }
 
-/// Control characters, the ends of lines that are none of these, and marks of direction.
+/// Control characters, other line ends, and marks that change the direction of text.
 fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')

@@ -1,4 +1,4 @@
-//! A repository as a whole: opened with its key, it gives archives, items and chunks.
+//! An open repository: its archives, items and chunks.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,33 +22,33 @@ use super::manifest::Manifest;
 use super::store::{Object, Pending, Store};
 use super::zeros::Zeros;
 
-/// No chunk of a file is longer, in plain bytes: borg's chunkers stop at 20 MiB.
+/// The largest chunk of a file in plain bytes: borg's chunkers stop at 20 MiB.
 const LARGEST_CHUNK: u32 = 32 << 20;
-/// No object of the stream of items is longer, in plain bytes: borg cuts it after 512 KiB at the
-/// latest. So what is under way at once is bounded, whatever an archive lists.
+/// The largest object of the item stream in plain bytes: borg cuts at 512 KiB. This limits what is
+/// in flight, whatever an archive lists.
 const LARGEST_ITEMS: usize = 8 << 20;
-/// Objects of metadata that are asked for ahead of the one that is parsed. They have some 128 KiB
-/// each, so this fills a connection of 100 Mbit/s with 300 ms of round trip.
+/// How many objects of metadata are requested ahead of the one that is parsed. They have some 128
+/// KiB each, which fills a connection of 100 Mbit/s with a round trip of 300 ms.
 const WINDOW: usize = 32;
-/// Buffers that are kept to be used again: as many as are in use at once by two threads.
+/// The number of buffers that are kept for reuse: as many as two threads use at once.
 const BUFFERS: usize = 2 * TOGETHER;
-/// And none larger, in bytes: most chunks fit, and the few that do not shall not make all as large.
+/// The largest buffer that is kept, in bytes: most chunks fit, and a few large ones should not make
+/// all of them large.
 const LARGEST_BUFFER: usize = 4 << 20;
-/// Objects that are opened together, since so many are hashed side by side.
+/// How many objects are opened together, because so many are hashed side by side.
 const TOGETHER: usize = 4;
 
-/// An open repository. It is used by any number of threads at once.
+/// An open repository, which several threads may use at once.
 pub struct Repository {
     store: Arc<dyn Store>,
     format: Box<dyn Format>,
     manifest: Mutex<Arc<Manifest>>,
     zeros: Zeros,
-    /// Memory of objects, to be used again: to get megabytes from the system costs as much as to
-    /// decrypt them.
+    /// Buffers for reuse: getting megabytes from the system costs as much as decrypting them.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
-/// A chunk that was asked for; [`Repository::receive`] gives its bytes.
+/// A requested chunk; [`Repository::receive`] returns its bytes.
 pub struct Request {
     id: Id,
     size: Size,
@@ -59,9 +59,9 @@ impl Repository {
     /// Opens the repository in `store`, and authenticates its manifest.
     ///
     /// # Errors
-    /// `Passphrase` and `NoKey` when the key cannot be opened, `KeyChanged`, `Replayed`,
-    /// `Relocated` and `Unknown` when the repository is not as borg saw it, `Unsupported` when borg may be able to read it and
-    /// we are not, `Integrity` and others when nobody should.
+    /// `Passphrase` and `NoKey` when the key cannot be opened; `KeyChanged`, `Replayed`,
+    /// `Relocated` and `Unknown` when the repository is not as borg saw it; `Unsupported` when only
+    /// borg may be able to read it; `Integrity` and others when nobody should.
     pub fn open(store: Arc<dyn Store>, credentials: Credentials<'_>) -> Result<Self> {
         let mut object = manifest_object(&store)?;
         let format = format(&*store, object.bytes(), credentials)?;
@@ -80,28 +80,28 @@ impl Repository {
         self.store.id()
     }
 
-    /// From here on keeps objects in `dir` as they are in the repository, up to `limit` bytes, and
-    /// fetches none of them twice. `dir` must be private and of this repository alone. Objects that
-    /// are not encrypted are not kept.
+    /// From now on keeps objects in `dir` as they are in the repository, up to `limit` bytes, and
+    /// fetches none of them twice. `dir` must be private, and used for this repository only.
+    /// Unencrypted objects are not kept.
     pub fn keep_objects_in(&mut self, dir: PathBuf, limit: u64) {
         self.store = Arc::new(Cached::new(Arc::clone(&self.store), dir, limit));
     }
 
-    /// A key for `purpose`, which only who has the repository's key can make; in a repository
-    /// without encryption whoever knows its id. `None` when the cipher fails.
+    /// A key for `purpose`, which only someone with the repository's key can compute; in an
+    /// unencrypted repository, everybody who knows its id. `None` when the cipher fails.
     pub fn derive(&self, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
         self.format.derive(purpose)
     }
 
-    /// The manifest as it was when the repository was opened or last refreshed.
+    /// The manifest from when the repository was opened or last refreshed.
     pub fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&lock(&self.manifest))
     }
 
-    /// Looks for what was written meanwhile, and returns the newest manifest.
+    /// Looks for changes, and returns the newest manifest.
     ///
     /// # Errors
-    /// As [`Repository::open`]; `Replayed` also when the manifest is older than the one before.
+    /// As [`Repository::open`]; `Replayed` also when the manifest is older than the last one.
     pub fn refresh(&self) -> Result<Arc<Manifest>> {
         self.store.refresh()?;
         let manifest = self.format.manifest(manifest_object(&self.store)?.bytes_mut())?;
@@ -114,7 +114,7 @@ impl Repository {
         Ok(Arc::clone(&current))
     }
 
-    /// The metadata of the archive `id`. Whether it can be trusted is for the caller to see
+    /// The metadata of the archive `id`. The caller must check whether it can be trusted
     /// (`authenticity`).
     ///
     /// # Errors
@@ -123,15 +123,16 @@ impl Repository {
         self.format.archive(*id, &self.receive(self.request_metadata(id, LARGEST_METADATA))?)
     }
 
-    /// Gives every item of `archive` to `each` with its chunks, in the order of the archive.
+    /// Passes every item of `archive` with its chunks to `each`, in the order of the archive.
     ///
     /// Objects are fetched ahead and opened on all cores; `each` runs on the calling thread.
     ///
-    /// `go_on` is asked after each object: an archive has as many items as its maker likes, and only the
+    /// Calls `go_on` after each object: an archive may have any number of items, and only the
     /// caller knows what they cost.
     ///
     /// # Errors
-    /// When the archive cannot be read to its end; `each` got the items before. Those of `go_on`.
+    /// When the archive cannot be read to its end; then `each` got the items before. Those of
+    /// `go_on`.
     pub fn items(
         &self,
         archive: &Archive,
@@ -147,7 +148,7 @@ impl Repository {
         parser.finish().map_err(broken)
     }
 
-    /// Gives the plain bytes of the objects `ids` to `each`, in this order.
+    /// Passes the plain bytes of the objects `ids` to `each`, in this order.
     fn stream(&self, ids: &[Id], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len());
         std::thread::scope(|scope| {
@@ -182,9 +183,9 @@ impl Repository {
         })
     }
 
-    /// Whether `chunk` is known to be nothing but zeros, by its id. Chunks whose size is no
-    /// multiple of 512 bytes are not looked at, as for each size zeros have to be hashed once:
-    /// holes of disk images, and of files with a block size, are such.
+    /// Whether the id of `chunk` shows that it consists of zeros. Only sizes that are multiples of
+    /// 512 bytes are checked, because zeros must be hashed once for each size; holes of disk
+    /// images, and of files with a block size, have such sizes.
     pub fn is_zero(&self, chunk: &Chunk) -> bool {
         self.zeros.is_zero(|plain| self.format.id_of(plain), chunk)
     }
@@ -195,11 +196,11 @@ impl Repository {
         self.format.check(pieces).iter().map(Result::is_ok).collect()
     }
 
-    /// The plain bytes of `chunk`: authenticated, of the listed size, and with the listed id.
-    /// Nothing is fetched for zeros.
+    /// The plain bytes of `chunk`: authenticated, with the listed size and the listed id. Zeros are
+    /// not fetched.
     ///
     /// # Errors
-    /// `NotFound` when the chunk is not in the repository any more, `Integrity` when it is broken.
+    /// `NotFound` when the chunk is no longer in the repository, `Integrity` when it is broken.
     pub fn read_chunk(&self, chunk: &Chunk) -> Result<Vec<u8>> {
         if self.is_zero(chunk) {
             return Ok(vec![0; chunk.size as usize]);
@@ -207,9 +208,9 @@ impl Repository {
         self.receive(self.request_chunk(chunk))
     }
 
-    /// Asks for a chunk, so that several are on their way at the same time; better not for one
-    /// that [is zero](Repository::is_zero). Blocks only while too many bytes
-    /// are under way. A request that is dropped is fetched all the same.
+    /// Requests a chunk, so that several are in flight at the same time. Should not be called for
+    /// one that [is zero](Repository::is_zero). Blocks only while too many bytes are in flight.
+    /// Dropping a request does not cancel it.
     pub fn request_chunk(&self, chunk: &Chunk) -> Request {
         let pending = Arc::clone(&self.store).request(chunk.id, Some(chunk.stored));
         Request { id: chunk.id, size: Size::Exactly(chunk.size as usize), pending }
@@ -220,7 +221,7 @@ impl Repository {
         Request { id: *id, size: Size::AtMost(most), pending }
     }
 
-    /// Waits for what was asked for, then opens and checks it on the calling thread.
+    /// Waits for the bytes, then decrypts and checks them on the calling thread.
     ///
     /// # Errors
     /// As [`Repository::read_chunk`].
@@ -228,8 +229,8 @@ impl Repository {
         self.receive_all(vec![request]).remove(0)
     }
 
-    /// As [`Repository::receive`], for several requests; in their order. With keys of the BLAKE2
-    /// kind four or more at once are hashed in less than half the time of one by one.
+    /// As [`Repository::receive`], for several requests, in order. With keys of the BLAKE2 kind,
+    /// four or more at once are hashed in less than half the time of one by one.
     pub fn receive_all(&self, requests: Vec<Request>) -> Vec<Result<Vec<u8>>> {
         let asked: Vec<_> = requests.iter().map(|request| (request.id, request.size)).collect();
         let mut plain = self.receive_once(requests);
@@ -265,7 +266,7 @@ impl Repository {
         Ok(Arrived { id, size, object: pending.wait(buffer)? })
     }
 
-    /// Decrypts and decompresses what is authentic.
+    /// Decrypts and decompresses an authentic object.
     fn open_object(&self, Arrived { id, size, mut object }: Arrived) -> Result<(Id, Vec<u8>)> {
         let plain = self.format.open(object.bytes_mut(), size);
         let mut buffers = lock(&self.buffers);
@@ -281,14 +282,14 @@ impl Repository {
     }
 }
 
-/// An object that came, but is not trusted yet.
+/// An object that arrived, but is not authenticated yet.
 struct Arrived {
     id: Id,
     size: Size,
     object: Object,
 }
 
-/// Puts the errors that `judge` finds in the place of what they are about.
+/// Replaces values by the errors that `judge` returns for them.
 fn judged<T>(
     all: Vec<Result<T>>,
     view: impl for<'a> Fn(&'a T) -> (Id, &'a [u8]),
@@ -313,8 +314,8 @@ fn manifest_object(store: &Arc<dyn Store>) -> Result<Object> {
     })
 }
 
-/// The format of the repository in `store`, by the first byte of its manifest. Here a second format
-/// would be told from the first.
+/// The format of the repository in `store`, by the first byte of its manifest. A second format
+/// would be recognised here.
 fn format(store: &dyn Store, manifest: &[u8], credentials: Credentials<'_>) -> Result<Box<dyn Format>> {
     let kind = manifest.first().ok_or_else(|| Error::integrity("the manifest is empty"))?;
     Ok(Box::new(Borg1::unlock(store, *kind, credentials)?))

@@ -1,34 +1,34 @@
-//! Keys and passphrases in memory of their own: locked, so that they reach no swap; left out of
-//! cores; wiped when they are dropped.
+//! Keys and passphrases on memory pages of their own: locked, so that they are never swapped;
+//! excluded from core dumps; wiped when they are dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-/// All that is locked now, as address and length: a lock does not pass to the child of a fork.
+/// All locked memory, as address and length: a child does not inherit locks.
 static LOCKED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
-/// A value with keys in it, on pages of its own. What it owns elsewhere in memory is not guarded.
+/// A value with secrets on pages of its own. Memory that it owns elsewhere is not guarded.
 pub struct Secret<T> {
     place: NonNull<T>,
     length: usize,
 }
 
-// SAFETY: it owns the value as a Box does.
+// SAFETY: it owns the value like a Box.
 unsafe impl<T: Send> Send for Secret<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Secret<T> {}
 
 impl<T> Secret<T> {
-    /// Moves `value` there. Where the system lets us lock no memory it is kept all the same.
+    /// Moves `value` to guarded memory. If the system does not allow locking, it is kept unlocked.
     ///
     /// # Panics
-    /// When there is no memory.
+    /// When there is not enough memory.
     pub fn new(value: T) -> Secret<T> {
         let page = page_size();
         assert!(align_of::<T>() <= page);
         let length = size_of::<T>().max(1).next_multiple_of(page);
-        // SAFETY: fresh memory of ours, as long as a T and aligned to a page.
+        // SAFETY: new memory of ours, as long as a T and aligned to a page.
         let place = unsafe {
             let memory = libc::mmap(
                 std::ptr::null_mut(),
@@ -59,7 +59,7 @@ impl<T> Deref for Secret<T> {
 
 impl<T> DerefMut for Secret<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and borrowed alone.
+        // SAFETY: as above, and borrowed exclusively.
         unsafe { self.place.as_mut() }
     }
 }
@@ -67,7 +67,7 @@ impl<T> DerefMut for Secret<T> {
 impl<T> Drop for Secret<T> {
     fn drop(&mut self) {
         let address = self.place.as_ptr() as usize;
-        // SAFETY: the value is dropped once, and nobody uses the memory any more.
+        // SAFETY: the value is dropped once, and nobody uses the memory afterwards.
         unsafe {
             self.place.drop_in_place();
             let bytes = std::slice::from_raw_parts_mut(address as *mut u8, self.length);
@@ -78,20 +78,20 @@ impl<T> Drop for Secret<T> {
     }
 }
 
-/// Guards what lies at `bytes`, and whatever shares its pages, where it lies.
+/// Guards the memory of `bytes` in place, with everything that shares its pages.
 pub fn guard_in_place(bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
     let (page, start) = (page_size(), bytes.as_ptr() as usize);
     let from = start / page * page;
-    // SAFETY: the pages are mapped, since there are bytes in them.
+    // SAFETY: the pages are mapped, because they contain the bytes.
     unsafe { guard(from, (start + bytes.len()).next_multiple_of(page) - from) };
 }
 
-/// Guards the value that the environment has of `name`, where it is set.
+/// Guards the value of the environment variable `name`, if it is set.
 pub fn guard_variable(name: &std::ffi::CStr) {
-    // SAFETY: the value is only looked at; who sets variables does so before there are threads.
+    // SAFETY: the value is only read; variables are set only before there are threads.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         if !value.is_null() {
@@ -100,17 +100,18 @@ pub fn guard_variable(name: &std::ffi::CStr) {
     }
 }
 
-/// To be called in the child of a fork, which has none of its parent's locks.
+/// Must be called in the child of a fork, which does not inherit its parent's locks.
 pub fn guard_again() {
     let all = std::mem::take(&mut *locked());
-    // SAFETY: they are mapped: what was dropped is not among them.
+    // SAFETY: they are mapped: dropped ones are not in the list.
     all.into_iter().for_each(|(address, length)| unsafe { guard(address, length) });
 }
 
 /// # Safety
 /// The pages must be mapped.
 unsafe fn guard(address: usize, length: usize) {
-    // SAFETY: neither changes what is in the pages. Both may be refused: then they are as others are.
+    // SAFETY: neither call changes the contents of the pages. If they fail, the pages stay
+    // ordinary.
     unsafe {
         libc::madvise(address as *mut libc::c_void, length, libc::MADV_DONTDUMP);
         libc::mlock(address as *const libc::c_void, length);
@@ -123,7 +124,7 @@ fn locked() -> std::sync::MutexGuard<'static, Vec<(usize, usize)>> {
 }
 
 fn page_size() -> usize {
-    // SAFETY: it only asks for a number.
+    // SAFETY: it only reads a number.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
@@ -131,7 +132,7 @@ fn page_size() -> usize {
 mod tests {
     use super::*;
 
-    /// What the kernel says of the mapping at `address`.
+    /// The kernel's information about the mapping at `address`.
     fn flags(address: usize) -> String {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;

@@ -1,4 +1,4 @@
-//! Borg's security database: what it saw of a repository when it last used it. Only read.
+//! Borg's security database: what borg saw of a repository when it last used it. It is only read.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -7,21 +7,21 @@ use super::crypto::Mode;
 use super::error::{Error, Result};
 use super::id::Id;
 
-/// What a repository is held against.
+/// What a repository is compared with.
 #[derive(Debug, Clone)]
 pub struct SecurityRules {
-    /// Has a directory for each repository: `BORG_SECURITY_DIR`, or `security` in borg's
-    /// configuration directory.
+    /// The directory with a subdirectory for each repository: `BORG_SECURITY_DIR`, or `security` in
+    /// borg's configuration directory.
     pub database: PathBuf,
-    /// Where the repository is, as borg writes it.
+    /// The address of the repository, as borg writes it.
     pub location: String,
-    /// The user allows for a repository that moved since borg last used it.
+    /// The user accepts that the repository moved since borg last used it.
     pub may_have_moved: bool,
-    /// The user allows for a repository that borg never used and that takes no secret to read.
+    /// The user accepts a repository that borg never used and that needs no secret.
     pub may_be_unknown: bool,
 }
 
-/// The directory of one repository in the database; it need not be there.
+/// The directory of a repository in the database; it may not exist.
 pub struct Security {
     dir: PathBuf,
     rules: SecurityRules,
@@ -32,17 +32,17 @@ impl Security {
         Security { dir: rules.database.join(repository.to_string()), rules }
     }
 
-    /// Whether borg has seen that manifests of the repository are authenticated.
+    /// Whether borg has seen authenticated manifests of the repository.
     pub fn tam_required(&self) -> bool {
         self.dir.join("tam_required").exists()
     }
 
-    /// Compares the repository with what borg saw, in borg's order. `secret` tells whether it takes
-    /// a secret to read it, `timestamp` is of the manifest.
+    /// Compares the repository with what borg saw, in borg's order. `secret`: reading it needs a
+    /// secret. `timestamp` is that of the manifest.
     ///
     /// # Errors
-    /// `Unknown`, `Relocated`, `KeyChanged` and `Replayed` where it does not fit, `Io` when the
-    /// database cannot be read.
+    /// `Unknown`, `Relocated`, `KeyChanged` and `Replayed` when they differ, `Io` when the database
+    /// cannot be read.
     pub fn check(&self, mode: Mode, secret: bool, timestamp: &str) -> Result<()> {
         if !secret && !self.rules.may_be_unknown && !self.is_known() {
             return Err(Error::Unknown);
@@ -61,13 +61,13 @@ impl Security {
             return Err(Error::KeyChanged { known, found });
         }
         match self.read("manifest-timestamp")? {
-            // Both are written in one form, in which later is greater.
+            // Both have the same format, in which later times sort last.
             Some(known) if *known > *timestamp => Err(Error::Replayed { known, found: timestamp.into() }),
             _ => Ok(()),
         }
     }
 
-    /// Whether borg remembers the repository.
+    /// Whether borg knows the repository.
     fn is_known(&self) -> bool {
         ["key-type", "location", "manifest-timestamp"].iter().all(|name| self.dir.join(name).exists())
     }

@@ -1,24 +1,24 @@
-//! Segment files: a magic, then entries back to back.
+//! Segment files: a magic number, then entries one after the other.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::id::Id;
 
-/// What a segment begins with.
+/// The first bytes of a segment.
 pub const MAGIC: &[u8; 8] = b"BORG_SEG";
 const ATTIC: &[u8; 8] = b"ATTICSEG";
-/// crc, size and tag.
+/// The size of crc, size and tag.
 pub const HEADER: usize = 9;
-/// The header of a PUT, with the id that follows.
+/// The size of a PUT's header, with the id that follows.
 pub const PUT_HEADER: usize = HEADER + 32;
-/// No entry is longer, in bytes.
+/// The longest entry, in bytes.
 const LARGEST_ENTRY: u32 = 20 << 20;
-/// No object is longer, in bytes.
+/// The longest object, in bytes.
 pub const LARGEST_OBJECT: usize = LARGEST_ENTRY as usize - PUT_HEADER;
-/// The end of a committed transaction: always these bytes.
+/// The entry at the end of a committed transaction, which never varies.
 pub const COMMIT: [u8; HEADER] = [0x40, 0xf4, 0x3c, 0x25, 9, 0, 0, 0, 2];
 
-/// What an entry does.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
     Put,
@@ -30,14 +30,14 @@ pub enum Tag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     crc: u32,
-    /// Bytes of the entry with its header.
+    /// The length of the entry with its header, in bytes.
     pub size: u32,
     pub tag: Tag,
 }
 
 impl Header {
     /// # Errors
-    /// When no entry begins so.
+    /// When no entry begins like this.
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, &'static str> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (crc, size) = (word(0), word(4));
@@ -55,30 +55,30 @@ impl Header {
         if fits { Ok(Header { crc, size, tag }) } else { Err("an entry of an invalid size") }
     }
 
-    /// Whether `entry`, all of it, has the checksum that the header tells.
+    /// Whether the whole `entry` has the checksum of its header.
     pub fn fits(&self, entry: &[u8]) -> bool {
         crc32fast::hash(&entry[4..]) == self.crc
     }
 }
 
-/// An entry that changes what the repository holds.
+/// An entry that changes the contents of the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// An object is there from here on.
+    /// An object was added.
     Put {
         /// The id of the object.
         id: Id,
-        /// Where its entry begins in the segment, in bytes.
+        /// The offset of its entry in the segment, in bytes.
         offset: u32,
     },
-    /// The object is deleted.
+    /// The object was deleted.
     Delete {
         /// The id of the object.
         id: Id,
     },
 }
 
-/// Why a segment cannot be walked through.
+/// The reason why a segment cannot be read.
 #[derive(Debug)]
 pub enum Fault {
     Io(io::Error),
@@ -96,11 +96,11 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Gives each change in `segment`, in order. Payloads are passed over unread, so a checksum is
-/// looked at only where an object is read. An empty segment is one that was deleted.
+/// Passes each change in `segment` to the callback, in order. Payloads are skipped, so a checksum
+/// is verified only when the object is read. An empty segment is a deleted one.
 ///
 /// # Errors
-/// Why it cannot be walked through; the changes before were given.
+/// The reason why it cannot be read further; the changes before were passed on.
 pub fn walk(segment: impl Read + Seek, mut each: impl FnMut(Change)) -> Result<(), Fault> {
     let mut segment = BufReader::new(segment);
     let length = segment.seek(SeekFrom::End(0))?;

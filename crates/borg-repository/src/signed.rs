@@ -14,11 +14,12 @@ pub struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    /// Reads the map that `packed` is. Gives the name of every other field to `each`, which must read
+    /// Reads the map in `packed`. Passes the name of every other field to `each`, which must read
     /// the value.
     ///
     /// # Errors
-    /// `Integrity` if `packed` is anything but such a map; `what` it should be ("the manifest") is named.
+    /// `Integrity` if `packed` is not such a map. The error calls it `what`, such as "the
+    /// manifest".
     pub fn read(
         packed: &'a [u8],
         what: &str,

@@ -1,4 +1,4 @@
-//! Where objects come from: a directory on this machine, or a server.
+//! The interface to objects: in a local directory, or on a server.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,48 +8,48 @@ use zeroize::Zeroizing;
 use super::error::Result;
 use super::id::Id;
 
-/// A repository as a map from ids to objects. What it gives is not to be trusted.
+/// A repository as a map from ids to objects. What it returns must not be trusted.
 pub trait Store: Send + Sync {
     /// The id of the repository.
     fn id(&self) -> Id;
 
-    /// The text of the key that is kept in the repository, base64; empty if there is none.
+    /// The text of the key in the repository, in base64; empty if there is none.
     ///
     /// # Errors
     /// When the repository cannot be read.
     fn key(&self) -> Result<Zeroizing<String>>;
 
-    /// Asks for an object. A server is asked at once, so several requests are on their way at the
-    /// same time; blocks while too many bytes are. `length` is how long the object is thought to
-    /// be, in bytes; it may be wrong.
+    /// Requests an object. A request to a server is sent at once, so several are in flight at the
+    /// same time; blocks while too many bytes are. `length` is the expected length of the object in
+    /// bytes, and may be wrong.
     fn request(self: Arc<Self>, id: Id, length: Option<u32>) -> Box<dyn Pending>;
 
-    /// Sees to it that what was written since the store was opened is found.
+    /// Makes what was written since the store was opened visible.
     ///
     /// # Errors
-    /// When the repository cannot be read any more.
+    /// When the repository can no longer be read.
     fn refresh(&self) -> Result<()>;
 
-    /// Told of an object that was not authentic; whether there is another to be had.
+    /// Reports an object that was not authentic. Returns whether another copy may be available.
     fn distrust(&self, _id: &Id) -> bool {
         false
     }
 }
 
-/// An object that was asked for. Dropped, the answer is passed over.
+/// A requested object. If it is dropped, the answer is ignored.
 pub trait Pending: Send {
-    /// The object. `buffer` is memory that may be used for it.
+    /// Waits for the object. `buffer` is memory that it may use.
     ///
     /// # Errors
-    /// `NotFound` when the object is not in the repository, also by its newest index.
+    /// `NotFound` when the object is not in the repository, even by its newest index.
     fn wait(self: Box<Self>, buffer: Vec<u8>) -> Result<Object>;
 }
 
-/// An object as it is stored: the key's type, then what the key makes of the data.
+/// An object as it is stored: the type of the key, then the encrypted data.
 pub struct Object {
-    /// Memory with the object in it.
+    /// A buffer that contains the object.
     pub buffer: Vec<u8>,
-    /// Where in `buffer` the object is.
+    /// The range of the object in `buffer`.
     pub range: Range<usize>,
 }
 
@@ -60,7 +60,7 @@ impl Object {
         &self.buffer[self.range.clone()]
     }
 
-    /// The object, to be decrypted in place.
+    /// The object, for decryption in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.range.clone()]

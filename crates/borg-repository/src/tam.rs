@@ -6,21 +6,21 @@ use subtle::ConstantTimeEq;
 use super::crypto::{Crypto, Mode};
 use super::msgpack::{Reader, Stop, Token};
 
-/// What a TAM says.
+/// The result of checking a TAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authenticity {
-    /// Someone who has the key wrote exactly this.
+    /// Someone with the key wrote exactly these bytes.
     Authenticated,
-    /// There is none. Old borg wrote none; but neither would a forger.
+    /// There is none. Old versions of borg wrote none, but neither would a forger.
     Missing,
-    /// There is one, of other bytes than these. Borg up to 1.2.4 left such behind when it renamed
-    /// an archive; but so would a forger.
+    /// It belongs to other bytes. Borg up to 1.2.4 left such when it renamed an archive, but so
+    /// would a forger.
     Wrong,
-    /// There is one of a kind that we do not know.
+    /// It is of an unknown kind.
     Unknown,
 }
 
-/// For what the key of a TAM is made.
+/// The purpose of a TAM's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
     Manifest,
@@ -39,7 +39,7 @@ impl Context {
 const TYPE: &[u8] = b"HKDF_HMAC_SHA512";
 const LENGTH: usize = 64;
 
-/// Of the value of the field `tam`.
+/// The value of the field `tam`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tam<'a> {
     kind: Option<&'a [u8]>,
@@ -48,10 +48,10 @@ pub struct Tam<'a> {
 }
 
 impl<'a> Tam<'a> {
-    /// Reads it; what is in it and is not as it should be counts as wrong later.
+    /// Reads it. An invalid value is reported as wrong later.
     ///
     /// # Errors
-    /// When no value is there.
+    /// When there is no value.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Stop> {
         let mut tam = Tam::default();
         let Token::Map(fields) = reader.peek()? else {
@@ -79,7 +79,7 @@ impl<'a> Tam<'a> {
         Ok(tam)
     }
 
-    /// Whether it is the TAM of `packed`, the bytes that it was read from.
+    /// Checks whether it is the TAM of `packed`, the bytes that it was read from.
     pub fn judge(&self, packed: &[u8], context: Context, crypto: &Crypto) -> Authenticity {
         if self.kind.is_some_and(|kind| kind != TYPE) {
             return Authenticity::Unknown;
@@ -88,7 +88,7 @@ impl<'a> Tam<'a> {
         if mac.len() != LENGTH || salt.len() != LENGTH {
             return Authenticity::Wrong;
         }
-        // As borg does it: the first place with these bytes is taken for the field.
+        // Like borg: the first place with these bytes counts as the field.
         let Some(at) = memchr::memmem::find(packed, mac) else { return Authenticity::Wrong };
         let key = key(salt, context, crypto);
         let mut signing = hmac::Context::with_key(&key);

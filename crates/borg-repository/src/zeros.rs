@@ -1,4 +1,4 @@
-//! Chunks of zeros, which are known by their id and need not be fetched.
+//! Chunks of zeros, which are recognised by their id and need not be fetched.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use super::chunks::Chunk;
 use super::id::Id;
 
-/// Sizes of chunks of zeros are a multiple of this, in bytes.
+/// The sizes of such chunks are multiples of this, in bytes.
 const UNIT: u32 = 512;
-/// No chunk is larger.
+/// The largest such chunk.
 const LARGEST: u32 = 32 << 20;
-/// Zeros are hashed for so many sizes at most: a list of chunks of ever other sizes must not
-/// make us hash without end.
+/// The most sizes for which zeros are hashed: a list of chunks with many different sizes must not
+/// make us hash forever.
 const MOST_SIZES: usize = 4096;
 
 /// The ids of zeros, by size; each is computed once.
@@ -21,7 +21,7 @@ pub struct Zeros {
 }
 
 impl Zeros {
-    /// `id_of` makes the id of plain bytes.
+    /// `id_of` computes the id of plain bytes.
     pub fn is_zero(&self, id_of: impl FnOnce(&[u8]) -> Id, chunk: &Chunk) -> bool {
         if chunk.size == 0 || !chunk.size.is_multiple_of(UNIT) || chunk.size > LARGEST {
             return false;

@@ -1,4 +1,4 @@
-//! Calls over one connection to a server: they are sent as they come, and a thread takes the answers.
+//! Calls over a connection to a server. Calls are sent at once, and a thread reads the answers.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,16 +11,16 @@ use super::connection::Connection;
 use super::message::{self, Answer, Messages, Value};
 use crate::error::{Error, Result};
 
-/// Calls that may be on their way: as many as borg's own client has. A call has some 60 bytes, so
-/// they never fill a pipe, and a server that writes while we do hinders nobody.
+/// The most calls in flight, as in borg's own client. A call has some 60 bytes, so all of them fit
+/// into a pipe, and neither side blocks the other when both write.
 const MOST_CALLS: usize = 100;
-/// Bytes of answers that may be on their way.
+/// The most bytes of expected answers.
 const MOST_BYTES: usize = 32 << 20;
-/// How often one who waits looks whether anything still comes.
+/// How often a waiting caller checks for a stall.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A connection in use. Dropped, the server sees the end of its input; then the holder is dropped. The
-/// thread ends when the server's output does.
+/// A connection. Dropping it ends the server's input, and then drops the holder. The thread ends
+/// with the server's output.
 pub struct Client {
     sending: Mutex<Sending>,
     shared: Arc<Shared>,
@@ -35,17 +35,17 @@ struct Sending {
 
 struct Shared {
     state: Mutex<ConnectionState>,
-    /// Something was answered, or the connection is dead.
+    /// An answer arrived, or the connection is dead.
     changed: Condvar,
 }
 
 struct ConnectionState {
     waiting: HashMap<u64, Waiting>,
-    /// Bytes of answers that are thought to be on their way.
+    /// The expected bytes of outstanding answers.
     bytes: usize,
-    /// When bytes came last.
+    /// When bytes last arrived.
     arrived: Instant,
-    /// Why nothing comes any more.
+    /// The reason why the connection is dead.
     dead: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub struct Call {
 
 impl Client {
     /// # Errors
-    /// When no thread can be started.
+    /// When the thread cannot be started.
     pub fn new(connection: Connection) -> Result<Self> {
         let state =
             ConnectionState { waiting: HashMap::new(), bytes: 0, arrived: Instant::now(), dead: None };
@@ -79,8 +79,8 @@ impl Client {
         Ok(Client { sending, shared, _holder: connection.holder })
     }
 
-    /// Sends a call. `bytes` is how long the answer is thought to be. Blocks while too much is on
-    /// its way, but no longer than `stall` without anything coming.
+    /// Sends a call. `bytes` is the expected length of the answer. Blocks while too much is in
+    /// flight, but not if nothing arrives for `stall`.
     ///
     /// # Errors
     /// `Gone` when the connection is dead.
@@ -106,7 +106,7 @@ impl Client {
         }
         let sent = sending.writer.write_all(&message::call(id, method, arguments));
         if let Err(e) = sent.and_then(|()| sending.writer.flush()) {
-            // The reason that the server gave, if it gave one, says more.
+            // If the server gave a reason, that says more.
             drop(sending);
             self.shared.die(&format!("the server accepts no calls: {e}"));
         }
@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Hands on what comes, until nothing more does.
+    /// Passes on answers until the connection ends.
     fn take(&self, mut messages: Messages<impl std::io::Read>) {
         let why = loop {
             let answer = match messages.next(|| self.lock().arrived = Instant::now()) {
@@ -151,7 +151,7 @@ impl Shared {
             state.bytes -= waiting.bytes;
             drop(state);
             self.changed.notify_all();
-            // Whoever asked may have lost interest.
+            // The caller may have given up.
             let _ = waiting.answer.send(answer);
         };
         self.die(&why);
@@ -166,7 +166,7 @@ impl Shared {
 }
 
 impl ConnectionState {
-    /// Whether nothing came for `stall`, since `began`.
+    /// Whether nothing arrived for `stall`, counted from `began` at the earliest.
     fn has_stalled(&self, began: Instant, stall: Duration) -> bool {
         self.arrived.max(began).elapsed() > stall
     }
@@ -178,8 +178,8 @@ fn nothing_came(stall: Duration) -> String {
 
 impl Call {
     /// # Errors
-    /// `Gone` when the connection ended before the answer came, or nothing came for too long; then the
-    /// connection is dead for all.
+    /// `Gone` when the connection ended before the answer, or nothing arrived for too long; then
+    /// the connection is dead for all callers.
     pub fn wait(self) -> Result<Answer> {
         loop {
             match self.answer.recv_timeout(LOOK.min(self.stall)) {

@@ -1,4 +1,4 @@
-//! The messages of borg's remote calls: msgpack maps back to back, strings are bytes.
+//! The messages of borg's remote calls: msgpack maps one after the other. Strings are bytes.
 
 use std::io::Read;
 use std::ops::Range;
@@ -10,11 +10,11 @@ use crate::id::Id;
 use crate::msgpack::{Reader, Stop, Token, each_field, text};
 use crate::segment::LARGEST_OBJECT;
 
-/// No message is longer, in bytes: an object, and what is around it.
+/// The longest message in bytes: an object with its envelope.
 const LONGEST: usize = LARGEST_OBJECT + (1 << 20);
-/// Read at once, in bytes.
+/// The size of a read in bytes.
 const STEP: usize = 256 << 10;
-/// So much of what is no message is shown.
+/// How much of an invalid message is shown.
 const SHOWN: usize = 200;
 
 /// The value of an argument.
@@ -26,11 +26,11 @@ pub enum Value<'a> {
     Version(&'a str, &'a [i64]),
 }
 
-/// The bytes of the call number `id` of `method`. Servers up to 1.2 end when they are sent
-/// msgpack's type for bytes, so everything is sent as text.
+/// Encodes call number `id` of `method`. Servers up to 1.2 end when they get msgpack's type for
+/// bytes, so everything is sent as text.
 pub fn call(id: u64, method: &str, arguments: &[(&str, Value<'_>)]) -> Vec<u8> {
     let mut out = Vec::new();
-    // Writing into memory does not fail.
+    // Writing to memory cannot fail.
     let _ = write_call(&mut out, id, method, arguments);
     out
 }
@@ -70,13 +70,13 @@ fn write_call(
     Ok(())
 }
 
-/// A message of the server: the answer to one call.
+/// A message from the server: the answer to a call.
 #[derive(Debug)]
 pub struct Answer {
-    /// Number of the call.
+    /// The number of the call.
     pub id: u64,
     message: Vec<u8>,
-    /// Where the value is in `message`; or the exception that the call ended with.
+    /// The position of the value in `message`; or the exception that the call raised.
     result: Result<Range<usize>, Exception>,
 }
 
@@ -122,10 +122,10 @@ impl Answer {
         Ok(Answer { id, message, result })
     }
 
-    /// The answer, if it is a string of bytes: memory, and where in it they are.
+    /// The answer if it is a string of bytes: a buffer, and the range of the string in it.
     ///
     /// # Errors
-    /// What the server said instead.
+    /// The server's exception or another answer.
     pub fn bytes(self) -> Result<(Vec<u8>, Range<usize>)> {
         let value = self.result.map_err(Exception::into_error)?;
         let mut reader = Reader::new(&self.message[value.clone()]);
@@ -139,10 +139,10 @@ impl Answer {
         }
     }
 
-    /// The version of the server, from the answer to `negotiate`; only its numbers.
+    /// The numbers of the server's version, from the answer to `negotiate`.
     ///
     /// # Errors
-    /// What the server said instead, `Unsupported` for a server of borg 1.0.
+    /// The server's exception or another answer; `Unsupported` for a server of borg 1.0.
     pub fn server_version(self) -> Result<Vec<i64>> {
         let value = self.result.map_err(Exception::into_error)?;
         let mut reader = Reader::new(&self.message[value]);
@@ -165,7 +165,7 @@ impl Answer {
     }
 }
 
-/// The arguments of an exception, as far as they are text or numbers.
+/// The arguments of an exception that are text or numbers.
 fn arguments(reader: &mut Reader<'_>) -> Result<Vec<String>, Stop> {
     let Token::Array(count) = reader.peek()? else {
         reader.skip()?;
@@ -205,10 +205,10 @@ impl Exception {
     }
 }
 
-/// Cuts what a server writes into messages.
+/// Splits the output of a server into messages.
 pub struct Messages<R> {
     input: R,
-    /// The beginning of the next message, and what came with it.
+    /// The beginning of the next message, and what arrived with it.
     pending: Vec<u8>,
     step: Box<[u8]>,
 }
@@ -219,10 +219,10 @@ impl<R: Read> Messages<R> {
         Messages { input, pending: Vec::new(), step: vec![0; STEP].into() }
     }
 
-    /// The next message. `arrived` is called whenever bytes came.
+    /// The next message. Calls `arrived` whenever bytes arrived.
     ///
     /// # Errors
-    /// Why there is none: also at the end.
+    /// The reason why there is none, including the end of input.
     pub fn next(&mut self, arrived: impl Fn()) -> Result<Answer, String> {
         loop {
             if let Some(length) = self.complete()? {
@@ -243,7 +243,7 @@ impl<R: Read> Messages<R> {
         }
     }
 
-    /// Length of the next message, if all of it is there.
+    /// The length of the next message, if it is complete.
     fn complete(&self) -> Result<Option<usize>, String> {
         match self.pending.first() {
             None => return Ok(None),

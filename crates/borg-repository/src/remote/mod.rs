@@ -1,9 +1,9 @@
-//! A repository behind `borg serve`, over any pair of reader and writer: who starts the server is
-//! the caller's affair. The server's lock is not taken.
+//! A repository behind `borg serve`, over any pair of reader and writer: the caller starts the
+//! server. No lock is taken on the server.
 //!
-//! A server keeps the index that it has read first, for as long as it runs. So after it does not
-//! find an object a new server is asked once more. A connection that breaks, or is silent, is replaced, too:
-//! reads wait meanwhile, but not for ever.
+//! A server keeps the first index that it reads, as long as it runs. So if it does not find an
+//! object, a new server is asked once more. A connection that breaks, or is silent, is also
+//! replaced. Reads wait for this, but not forever.
 
 mod client;
 mod connection;
@@ -25,22 +25,22 @@ use message::Value;
 pub use connection::{Connect, Connection};
 pub use message::Messages;
 
-/// The version that we say we are: what 1.1, 1.2 and 1.4 know how to talk to.
+/// The version that we claim: 1.1, 1.2 and 1.4 can talk to it.
 const OUR_VERSION: [i64; 4] = [1, 4, 5, -1];
-/// The length of an object whose length is not known, as bytes under way are counted.
+/// The expected length of an object of unknown length.
 const GUESS: usize = 512 << 10;
 
-/// How often an object is asked for, when each time the connection breaks before it comes.
+/// How often an object is requested, if the connection breaks each time.
 const TRIES: u32 = 4;
-/// The pause between two tries to connect grows from the first to the second of these.
+/// The pause between two connection attempts grows from the first to the second of these.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 /// A repository behind a server.
 pub struct Remote {
     connect: Connect,
-    /// As it is sent to the server.
+    /// The path as it is sent to the server.
     path: Vec<u8>,
-    /// How long nothing may come.
+    /// How long nothing may arrive.
     stall: Duration,
     id: Id,
     current: Mutex<Current>,
@@ -48,18 +48,18 @@ pub struct Remote {
 
 struct Current {
     client: Arc<Client>,
-    /// When the last attempt that failed began, and why it failed.
+    /// When the last failed attempt began, and why it failed.
     failed: Option<(Instant, String)>,
 }
 
 impl Remote {
-    /// Connects and opens the repository at `path`, which is sent as it is. When nothing comes for
-    /// `stall`, or the connection breaks, it is connected to again, which is tried for as long; a read
-    /// fails after some four times `stall` at the latest.
+    /// Connects, and opens the repository at `path`, which is sent unchanged. If nothing arrives
+    /// for `stall`, or the connection breaks, it reconnects, and tries this for the same time. So a
+    /// read fails after about four times `stall` at the latest.
     ///
     /// # Errors
-    /// `NoRepository` when the server does not show one there, `Unsupported` when the server is
-    /// of another borg than 1.1 to 1.x, `Gone` when it says something else or nothing.
+    /// `NoRepository` when the server finds none there, `Unsupported` when the server is not of
+    /// borg 1.1 to 1.x, `Gone` for other answers or none.
     pub fn open(connect: Connect, path: &[u8], stall: Duration) -> Result<Self> {
         let (client, id) = opened(&connect, path, stall)?;
         let current = Mutex::new(Current { client: Arc::new(client), failed: None });
@@ -74,7 +74,7 @@ impl Remote {
         Arc::clone(&self.current().client)
     }
 
-    /// A client that is younger than `old`, for one who has waited since `asked`.
+    /// A client that is younger than `old`, for a caller that has waited since `asked`.
     fn renew(&self, old: &Arc<Client>, asked: Instant) -> Result<Arc<Client>> {
         let mut current = self.current();
         if !Arc::ptr_eq(&current.client, old) {
@@ -83,8 +83,8 @@ impl Remote {
         if let Some((when, why)) = &current.failed
             && *when >= asked
         {
-            // Each of many readers would try for as long again. Who has asked after it began is
-            // worth a try of his own: the server may be there again.
+            // Otherwise each of many readers would try for the same time. A reader that asked after
+            // that attempt began may try again: the server may be back.
             return Err(Error::Gone(why.clone()));
         }
         let began = Instant::now();
@@ -124,7 +124,7 @@ impl Remote {
     }
 }
 
-/// A new client with which the repository is open, and the repository's id.
+/// A new client with the open repository, and the repository's id.
 fn opened(connect: &Connect, path: &[u8], stall: Duration) -> Result<(Client, Id)> {
     let client = Client::new(connect().map_err(Error::io("start borg serve"))?)?;
     let version = [("client_data", Value::Version("client_version", &OUR_VERSION))];
@@ -165,20 +165,20 @@ impl Store for Remote {
         Box::new(Asked { remote: self, id, length, asked, client, call })
     }
 
-    /// A new server reads the newest index. Until it is there reads go on with the old client.
+    /// A new server reads the newest index. Until it is ready, reads continue with the old client.
     fn refresh(&self) -> Result<()> {
         let (client, id) = opened(&self.connect, &self.path, self.stall)?;
         if id != self.id {
             return Err(Error::integrity(format!("the repository was replaced by {id}")));
         }
         let old = std::mem::replace(&mut self.current().client, Arc::new(client));
-        // Waits for its server to end.
+        // Waits for the end of its server.
         drop(old);
         Ok(())
     }
 }
 
-/// An object that the server was asked for.
+/// A request to the server.
 struct Asked {
     remote: Arc<Remote>,
     id: Id,
@@ -215,7 +215,7 @@ fn answered(call: Result<Call>) -> Result<Object> {
     Ok(Object { buffer, range })
 }
 
-/// A segment that a compaction has removed is an exception of the server's operating system.
+/// If a compaction removed the segment, the server's operating system raises an exception.
 fn lost(error: Error, id: Id) -> Error {
     match error {
         Error::Refused { class, .. } if class == "FileNotFoundError" => Error::NotFound(id),
@@ -223,12 +223,12 @@ fn lost(error: Error, id: Id) -> Error {
     }
 }
 
-/// Whether a server that has read the newest index may know better.
+/// Whether a server with the newest index may know better.
 fn may_be_stale(error: &Error) -> bool {
     matches!(error, Error::NotFound(_) | Error::Integrity(_) | Error::Refused { .. })
 }
 
-/// Whether connecting may go well in a while.
+/// Whether connecting may succeed in a while.
 fn may_pass(error: &Error) -> bool {
     match error {
         Error::Gone(_) => true,
