@@ -23,7 +23,7 @@ use crate::tools::borg::Borg;
 pub struct Volume {
     pub archive: Wanted,
     /// The archive as the person wrote it.
-    pub said: String,
+    pub archive_argument: String,
     /// The image as `list` prints it, or the name of a volume.
     pub image: Vec<u8>,
     pub partition: Option<u32>,
@@ -33,7 +33,7 @@ pub struct Volume {
 
 /// An entry of a directory, or the file that was named.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct VolumeEntry {
     pub name: OsString,
     pub metadata: Metadata,
 }
@@ -53,7 +53,7 @@ impl Inside {
     pub fn open(borg: &Borg, volume: &Volume, find: Find<'_>, monitor: &dyn Monitor) -> Result<Inside> {
         let request = Request {
             archive: volume.archive.clone(),
-            archive_argument: volume.said.clone(),
+            archive_argument: volume.archive_argument.clone(),
             image: volume.image.clone(),
             // With the journal replayed, no synced file is missing.
             writable: true,
@@ -73,17 +73,21 @@ impl Inside {
     ///
     /// # Errors
     /// [`Kind::NotFound`] when `path` does not exist.
-    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>> {
+    pub fn list(&self, path: &[u8]) -> Result<Vec<VolumeEntry>> {
         let found = self.find(path)?;
         let to_error = |e: std::io::Error| to_error("list", path, e);
         let metadata = found.symlink_metadata().map_err(to_error)?;
         if !metadata.is_dir() {
-            return Ok(vec![Entry { name: found.file_name().unwrap_or_default().to_owned(), metadata }]);
+            return Ok(vec![VolumeEntry {
+                name: found.file_name().unwrap_or_default().to_owned(),
+                metadata,
+            }]);
         }
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(&found).map_err(to_error)? {
             let entry = entry.map_err(to_error)?;
-            entries.push(Entry { name: entry.file_name(), metadata: entry.metadata().map_err(to_error)? });
+            entries
+                .push(VolumeEntry { name: entry.file_name(), metadata: entry.metadata().map_err(to_error)? });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

@@ -37,7 +37,7 @@ const VOLUME: u64 = 2;
 struct OverlayFileSystem {
     overlay: Arc<Overlay>,
     /// Whether a failed write was logged: only the first one is.
-    message: AtomicBool,
+    is_logged: AtomicBool,
 }
 
 impl OverlayFileSystem {
@@ -49,7 +49,7 @@ impl OverlayFileSystem {
     }
 
     fn errno(&self, e: io::Error) -> fuser::Errno {
-        if !self.message.swap(true, Ordering::Relaxed) {
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
             tracing::error!("the changes cannot be kept, and who writes is told so: {e}");
         }
         answer::errno(e)
@@ -167,7 +167,7 @@ impl MountedOverlay {
         // SAFETY: it only sets a flag of this thread and of those that it starts.
         unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
         let overlay = Arc::new(overlay);
-        let volume = OverlayFileSystem { overlay: Arc::clone(&overlay), message: AtomicBool::new(false) };
+        let volume = OverlayFileSystem { overlay: Arc::clone(&overlay), is_logged: AtomicBool::new(false) };
         let options = FuseOptions {
             name: "changes",
             kind: mounts::FUSE_TYPE,

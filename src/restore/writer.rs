@@ -13,7 +13,7 @@ use crate::archives::workers;
 use crate::error::{Error, Result};
 use crate::tools::target::buffer::Buffer;
 use crate::tools::target::open::Target;
-use crate::tools::target::runs::{self, Run};
+use crate::tools::target::runs::{self, ByteRun};
 
 /// Bytes that are read back at once.
 const STEP: u64 = 4 << 20;
@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    fn runs(&self, part: &[u8], at: u64) -> Result<Vec<Run>> {
+    fn runs(&self, part: &[u8], at: u64) -> Result<Vec<ByteRun>> {
         if self.full {
             return Ok(runs::all(part, at));
         }

@@ -10,7 +10,7 @@ const LEAST_HOLE: usize = 64 << 10;
 
 /// A range of bytes to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct ByteRun {
     /// Relative to the compared range.
     pub range: Range<usize>,
     /// It consists of zeros, and is long enough for a hole.
@@ -19,22 +19,22 @@ pub struct Run {
 
 /// The blocks in which `new`, at `at` of the target, differs from `old`, which has the same length.
 /// Neighbours are joined, zeros are separate.
-pub fn runs(old: &[u8], new: &[u8], at: u64) -> Vec<Run> {
+pub fn runs(old: &[u8], new: &[u8], at: u64) -> Vec<ByteRun> {
     runs_where(new, at, |block| old[block.clone()] != new[block])
 }
 
 /// The blocks of `new` that are not zeros, for a target that consists of zeros.
-pub fn runs_on_blank(new: &[u8], at: u64) -> Vec<Run> {
+pub fn runs_on_blank(new: &[u8], at: u64) -> Vec<ByteRun> {
     runs_where(new, at, |block| !is_zero(&new[block]))
 }
 
 /// All of `new`.
-pub fn all(new: &[u8], at: u64) -> Vec<Run> {
+pub fn all(new: &[u8], at: u64) -> Vec<ByteRun> {
     runs_where(new, at, |_| true)
 }
 
-fn runs_where(new: &[u8], at: u64, wanted: impl Fn(Range<usize>) -> bool) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs_where(new: &[u8], at: u64, wanted: impl Fn(Range<usize>) -> bool) -> Vec<ByteRun> {
+    let mut runs: Vec<ByteRun> = Vec::new();
     for block in blocks(new.len(), at) {
         if !wanted(block.clone()) {
             continue;
@@ -42,22 +42,22 @@ fn runs_where(new: &[u8], at: u64, wanted: impl Fn(Range<usize>) -> bool) -> Vec
         let zeros = is_zero(&new[block.clone()]);
         match runs.last_mut() {
             Some(last) if last.range.end == block.start && last.zeros == zeros => last.range.end = block.end,
-            _ => runs.push(Run { range: block, zeros }),
+            _ => runs.push(ByteRun { range: block, zeros }),
         }
     }
     joined(runs)
 }
 
 /// Zeros that are too short for a hole count as other bytes.
-fn joined(runs: Vec<Run>) -> Vec<Run> {
-    let mut joined: Vec<Run> = Vec::new();
+fn joined(runs: Vec<ByteRun>) -> Vec<ByteRun> {
+    let mut joined: Vec<ByteRun> = Vec::new();
     for run in runs {
         let zeros = run.zeros && run.range.len() >= LEAST_HOLE;
         match joined.last_mut() {
             Some(last) if last.range.end == run.range.start && last.zeros == zeros => {
                 last.range.end = run.range.end;
             }
-            _ => joined.push(Run { zeros, ..run }),
+            _ => joined.push(ByteRun { zeros, ..run }),
         }
     }
     joined

@@ -13,7 +13,7 @@ use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Display;
 use crate::cli::units::size;
-use crate::device::inside::{Entry, Inside, Volume};
+use crate::device::inside::{Inside, Volume, VolumeEntry};
 use crate::error::{Error, Result};
 use crate::progress::{Monitor, Progress, Silent, Total};
 use crate::restore::volume_files;
@@ -53,7 +53,7 @@ fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Insid
     let (image, paths) = same_volume(places)?;
     let volume = Volume {
         archive: request.archive.clone(),
-        said: request.said.to_owned(),
+        archive_argument: request.said.to_owned(),
         image,
         partition: request.options.partition,
         in_host: request.options.in_host,
@@ -103,7 +103,7 @@ fn copy_one(
 }
 
 /// `-rw-r--r--  1000:1000   3000000  2026-03-14 07:00  letter`
-fn line(entry: &Entry) -> String {
+fn line(entry: &VolumeEntry) -> String {
     let m = &entry.metadata;
     let time = DateTime::from_timestamp(m.mtime(), 0).unwrap_or_default().with_timezone(&Local);
     let name = entry.name.as_bytes().escape_ascii();
