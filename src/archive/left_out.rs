@@ -34,12 +34,12 @@ impl LeftOut {
         self.count
     }
 
-    /// The first few; each may be cut.
+    /// The first names; each may be cut.
     pub fn first(&self) -> impl Iterator<Item = &[u8]> {
         self.names.split(|byte| *byte == 0).filter(|name| !name.is_empty())
     }
 
-    /// Whether some have no name here.
+    /// Whether there are more than these.
     pub fn has_more(&self) -> bool {
         self.count > NAMED
     }

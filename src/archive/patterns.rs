@@ -1,4 +1,4 @@
-//! Borg's patterns (`borg help patterns`): which paths of an archive they match.
+//! Borg's patterns (`borg help patterns`), matched against paths of an archive.
 
 use regex::bytes::Regex;
 
@@ -8,35 +8,35 @@ pub struct Patterns(Vec<Pattern>);
 
 #[derive(Debug)]
 enum Pattern {
-    /// Of the path with a `/` at its end.
+    /// Matches the path with a `/` at its end.
     Glob(Regex),
-    /// Of a part of the path.
+    /// Matches a part of the path.
     Expression(Regex),
-    /// The path, and what is below it.
+    /// Matches the path and everything below it.
     Prefix(Vec<u8>),
     Full(Vec<u8>),
 }
 
-/// Any byte, also one that is no UTF-8.
+/// Any byte, even one that is not UTF-8.
 const ANY: &str = "(?s-u:.)";
-/// A character, or a byte that is none.
+/// A character, or a byte that is not part of one.
 const ONE: &str = r"(?:(?s:.)|(?-u:[\x80-\xff]))";
 const ANY_IN_NAME: &str = "(?-u:[^/])";
 const ONE_IN_NAME: &str = r"(?:[^/]|(?-u:[\x80-\xff]))";
-/// Any directories, or none.
+/// Any number of directories.
 const DIRECTORIES: &str = "(?:(?-u:[^/])*/)*";
 
 impl Patterns {
-    /// Patterns as `borg create --exclude` takes them: `fm:` where no style is named.
+    /// Patterns as in `borg create --exclude`, with the default style `fm:`.
     ///
     /// # Errors
-    /// The first one that we cannot match as borg does.
+    /// The first pattern that we cannot match like borg.
     pub fn parse(texts: &[String]) -> Result<Self, &str> {
         texts.iter().map(|text| Pattern::parse(text).ok_or(&**text)).collect::<Result<_, _>>().map(Patterns)
     }
 
-    /// Whether one of them matches `path`, which has no `/` before it. A directory that matches is excluded with all
-    /// that is in it.
+    /// Whether a pattern matches `path`, which must not begin with `/`. If it matches a directory,
+    /// everything in it is excluded, too.
     pub fn match_path(&self, path: &[u8]) -> bool {
         let with_slash = [path, b"/"].concat();
         self.0.iter().any(|pattern| match pattern {
@@ -47,7 +47,7 @@ impl Patterns {
         })
     }
 
-    /// Whether one of them matches `path` or a directory that it is in.
+    /// Whether a pattern matches `path`, or a directory above it.
     pub fn exclude(&self, path: &[u8]) -> bool {
         !self.0.is_empty()
             && memchr::memchr_iter(b'/', path).chain([path.len()]).any(|end| self.match_path(&path[..end]))
@@ -80,7 +80,7 @@ impl Pattern {
     }
 }
 
-/// The path without `/` at its ends, `//` and `.`.
+/// Removes leading and trailing `/`, `//` and `.` components.
 fn normal(path: &str) -> String {
     let mut names: Vec<&str> = Vec::new();
     for name in path.split('/') {
@@ -93,7 +93,7 @@ fn normal(path: &str) -> String {
     names.join("/")
 }
 
-/// With `in_names`, `*` and `?` do not match a `/`, but `**/` does.
+/// With `in_names`, `*` and `?` do not match `/`, but `**/` does.
 fn glob(pattern: &str, in_names: bool) -> Option<Pattern> {
     let mut regex = String::from("^");
     let mut rest = pattern;
@@ -120,13 +120,13 @@ fn glob(pattern: &str, in_names: bool) -> Option<Pattern> {
     Some(Pattern::Glob(Regex::new(&regex).ok()?))
 }
 
-/// `!a-z]…` as a class of characters, and what comes after it; `None` when there is no end to it.
+/// Parses the class of characters in `!a-z]…`, and returns the rest; `None` if it has no end.
 fn class(rest: &str) -> Option<(String, &str)> {
     let (negated, members) = match rest.strip_prefix('!') {
         Some(members) => (true, members),
         None => (false, rest),
     };
-    // A `]` that comes first is one of them.
+    // A leading `]` belongs to the class.
     let first = members.starts_with(']').into();
     let end = members[first..].find(']')? + first;
     let mut class = String::from(if negated { "[^" } else { "[" });
@@ -144,7 +144,7 @@ fn class(rest: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
-    /// What `borg.patterns` of borg 1.4.5 says.
+    /// Results of `borg.patterns` of borg 1.4.5.
     #[test]
     fn each_style_matches_what_borg_matches() {
         for (pattern, path, expected) in [

@@ -15,7 +15,7 @@ pub use super::contents::Piece;
 /// The chunks of an image.
 pub struct Chunks {
     contents: Arc<Contents>,
-    /// Number of the item that has the bytes.
+    /// The number of the item that lists the chunks.
     item: u32,
     size: u64,
 }
@@ -39,7 +39,7 @@ impl Chunks {
         })
     }
 
-    /// As [`Contents::are`].
+    /// As [`Contents::matches`].
     pub fn matches(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
         self.contents.matches(pieces)
     }
@@ -52,7 +52,7 @@ impl Chunks {
     /// As [`Contents::receive`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Contents::receive`].
     pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
         self.contents.receive(requests)
     }
@@ -60,7 +60,7 @@ impl Chunks {
     /// As [`Contents::receive_what_is_right`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Contents::receive_what_is_right`].
     pub fn receive_what_is_right(&self, requests: Vec<Request>) -> Result<Vec<Result<Vec<u8>, Error>>> {
         self.contents.receive_what_is_right(requests)
     }

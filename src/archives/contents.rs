@@ -1,4 +1,4 @@
-//! The bytes of the files of one archive, chunk by chunk.
+//! The contents of an archive's files, chunk by chunk.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,39 +12,39 @@ use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::process::memory::Budget;
 
-/// A stretch of a file that one chunk has.
+/// The part of a file that one chunk holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Where it stands in the file, in bytes.
+    /// The position in the file, in bytes.
     pub range: Range<u64>,
-    /// `None`: nothing but zeros.
+    /// `None` if there are only zeros.
     pub chunk: Option<Chunk>,
 }
 
 impl Piece {
-    /// Bytes.
+    /// In bytes.
     pub fn length(&self) -> u64 {
         self.range.end - self.range.start
     }
 }
 
-/// The files of one archive, by the numbers of their items.
+/// The files of an archive, by the numbers of their items.
 pub struct Contents {
     catalog: Arc<NativeCatalog>,
     lists: Arc<Lists>,
     archive: Archive,
-    /// Files that `borg check --repair` changed, as they were before.
+    /// The original chunks of files that `borg check --repair` changed.
     healthy: HashMap<u32, Vec<Piece>>,
 }
 
 impl Contents {
-    /// Of an archive whose items were read or are remembered.
+    /// For an archive whose items were read or remembered.
     pub fn new(catalog: Arc<NativeCatalog>, archive: &Archive) -> Self {
         Contents { lists: catalog.lists(archive), catalog, archive: archive.clone(), healthy: HashMap::new() }
     }
 
-    /// The same, but a file that `borg check --repair` changed has the chunks that it had before: those that came back
-    /// can be read, and the others are missing, instead of being zeros.
+    /// The same, but a file that `borg check --repair` changed has its original chunks: those that
+    /// came back can be read, and the others are missing instead of being zeros.
     ///
     /// # Errors
     /// When the archive's metadata cannot be read.
@@ -69,7 +69,7 @@ impl Contents {
         &self.archive
     }
 
-    /// The piece of `item` that has the byte `offset`.
+    /// The piece of `item` with the byte `offset`.
     pub fn at(&self, item: u32, offset: u64) -> Option<Piece> {
         if let Some(pieces) = self.healthy.get(&item) {
             let n = pieces.partition_point(|piece| piece.range.end <= offset);
@@ -79,7 +79,7 @@ impl Contents {
         Some(Piece { range: span.start..span.end, chunk: self.lists.chunk(&span) })
     }
 
-    /// The pieces of `item`, which has `size` bytes, one after the other.
+    /// The pieces of `item`, which has `size` bytes, in order.
     pub fn pieces(&self, item: u32, size: u64) -> impl Iterator<Item = Result<Piece>> {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -92,35 +92,37 @@ impl Contents {
         })
     }
 
-    /// The archive's list of chunks has no byte `at` of a file.
+    /// The error for a list of chunks that ends before the byte `at` of a file.
     pub fn is_short(&self, at: u64) -> Error {
         Error::failed(format!("the archive {} has no byte {at} of a file", self.archive.name))
     }
 
-    /// Whether each of the chunks holds these bytes, which are as long.
+    /// Whether each piece is equal to its chunk. The bytes of a piece must be as many as the chunk
+    /// has.
     pub fn matches(&self, pieces: &[(Chunk, &[u8])]) -> Vec<bool> {
         let listed: Vec<_> = pieces.iter().map(|(chunk, bytes)| (chunk.id, *bytes)).collect();
         self.catalog.repository().matches(&listed)
     }
 
-    /// Asks for a chunk; it is on its way from now on.
+    /// Asks for a chunk without waiting for it.
     pub fn request(&self, chunk: &Chunk) -> Request {
         self.catalog.repository().request_chunk(chunk)
     }
 
-    /// The bytes of what was asked for, authenticated, in the same order.
+    /// Waits for the chunks and returns their authenticated bytes in the same order.
     ///
     /// # Errors
-    /// When one of them cannot be had; [`Kind::Disconnected`] when the connection is gone.
+    /// When a chunk cannot be read; [`Kind::Disconnected`] when the connection dropped.
     pub fn receive(&self, requests: Vec<Request>) -> Result<Vec<Vec<u8>>> {
         let received = self.catalog.repository().receive_all(requests);
         received.into_iter().map(|bytes| bytes.map_err(|e| self.message(e))).collect()
     }
 
-    /// As [`Contents::receive`]; for what is damaged the reason, so that the others can be had.
+    /// As [`Contents::receive`], but each damaged chunk has an error of its own, and the others are
+    /// returned.
     ///
     /// # Errors
-    /// When the connection is gone, or something of this machine fails.
+    /// When the connection dropped, or this machine fails.
     pub fn receive_what_is_right(&self, requests: Vec<Request>) -> Result<Vec<Result<Vec<u8>, Error>>> {
         let received = self.catalog.repository().receive_all(requests);
         received
@@ -132,7 +134,7 @@ impl Contents {
             .collect()
     }
 
-    /// Gives the chunk lists of each item that `borg check --repair` changed to `each`.
+    /// Passes the chunk lists of each item that `borg check --repair` changed to `each`.
     ///
     /// # Errors
     /// When the archive's metadata cannot be read.

@@ -1,4 +1,4 @@
-//! An open directory, and what is done to names in it: no link is followed, and no path is resolved twice.
+//! Operations on names in an open directory. Links are not followed, and no path is resolved twice.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -12,35 +12,35 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
-/// A file that turns out to be a FIFO or a terminal must not stop us.
+/// Opening a FIFO or a terminal must not block.
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-/// So often the kernel is asked again when it could not be sure because something was renamed.
+/// How often the kernel is asked again after it could not be sure because something was renamed.
 const TRIES: usize = 16;
 
-/// A directory that is open.
+/// An open directory.
 pub struct Directory {
     fd: OwnedFd,
-    /// It kept its own owner out. This is its mode, which it gets back when this is dropped.
+    /// The original mode of a directory that kept its own owner out. Dropping this restores it.
     closed: Option<Mode>,
 }
 
 impl Directory {
-    /// The directory `path`, which is resolved as usual.
+    /// Opens the directory `path`, which is resolved as usual.
     ///
     /// # Errors
-    /// When it cannot be opened or is no directory.
+    /// When it cannot be opened, or is not a directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = fs::open(path, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
         Ok(Directory { fd, closed: None })
     }
 
-    /// The directory `name` in this one. Where its mode keeps its owner out, and he is who asks, its mode is
-    /// another one until this is dropped.
+    /// Opens the directory `name` in this one. If its mode keeps us out although we own it, the
+    /// mode is changed until this is dropped.
     ///
     /// # Errors
-    /// When there is none, or it is a link.
+    /// When it does not exist, or is a link.
     pub fn child(&self, name: &CStr) -> io::Result<Self> {
         match self.beneath(name, OFlags::RDONLY | DIRECTORY) {
             Err(Errno::ACCESS) => self.open_up(name),
@@ -48,7 +48,7 @@ impl Directory {
         }
     }
 
-    /// As [`Directory::child`], for one in which names are made.
+    /// As [`Directory::child`], for a directory in which names will be made.
     ///
     /// # Errors
     /// As [`Directory::child`].
@@ -62,13 +62,13 @@ impl Directory {
             return Ok(child);
         }
         match self.open_up(name) {
-            // It is somebody else's: perhaps its group or everybody may write to it.
+            // It belongs to somebody else: its group or everybody may be allowed to write to it.
             Err(e) if e.raw_os_error() == Some(Errno::ACCESS.raw_os_error()) => Ok(child),
             opened => opened,
         }
     }
 
-    /// Its mode is what it was, or is made to be: it is not given back.
+    /// Keeps the present mode: the original one is not restored.
     pub fn keep_mode(&mut self) {
         self.closed = None;
     }
@@ -85,7 +85,7 @@ impl Directory {
         Ok(Directory { fd, closed: Some(mode) })
     }
 
-    /// The directory at `path` below this one, name by name; this one for the empty path.
+    /// Opens the directory at `path` below this one, name by name; this one for the empty path.
     ///
     /// # Errors
     /// As [`Directory::child`].
@@ -101,8 +101,8 @@ impl Directory {
         for _ in 0..TRIES {
             match fs::openat2(&self.fd, name, flags, Mode::empty(), BENEATH) {
                 Err(Errno::AGAIN) => {}
-                // An older kernel, or a filter of system calls that does not know it. A single name leads nowhere
-                // else where it is no link.
+                // For an older kernel, or a filter that does not know this system call. A single
+                // name that is not a link cannot lead elsewhere.
                 Err(Errno::NOSYS | Errno::PERM) => {
                     return fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::empty());
                 }
@@ -112,10 +112,10 @@ impl Directory {
         Err(Errno::AGAIN)
     }
 
-    /// What `name` is; `None` where there is nothing.
+    /// The metadata of `name`; `None` if it does not exist.
     ///
     /// # Errors
-    /// When the directory cannot be looked into.
+    /// When the directory cannot be searched.
     pub fn stat(&self, name: &CStr) -> io::Result<Option<Stat>> {
         match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => Ok(None),
@@ -123,7 +123,7 @@ impl Directory {
         }
     }
 
-    /// The names in it.
+    /// The names in the directory.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -134,10 +134,10 @@ impl Directory {
         Ok(names.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")).collect())
     }
 
-    /// The file `name`, to be read; also one that keeps its own owner out.
+    /// Opens the file `name` for reading, even if its mode keeps its owner out.
     ///
     /// # Errors
-    /// When there is none, or it is a link.
+    /// When it does not exist, or is a link.
     pub fn open_file(&self, name: &CStr) -> io::Result<File> {
         match self.beneath(name, OFlags::RDONLY | FILE) {
             Err(Errno::ACCESS) => self.open_with(name, OFlags::RDONLY, Mode::RUSR),
@@ -145,7 +145,7 @@ impl Directory {
         }
     }
 
-    /// The file `name`, to be read and written.
+    /// Opens the file `name` for reading and writing.
     ///
     /// # Errors
     /// As [`Directory::open_file`].
@@ -156,7 +156,8 @@ impl Directory {
         }
     }
 
-    /// Opens a file of our own whose mode keeps us out. The descriptor stays good when the mode is back.
+    /// Opens a file of ours whose mode keeps us out. The descriptor stays valid after the mode is
+    /// restored.
     fn open_with(&self, name: &CStr, flags: OFlags, needed: Mode) -> io::Result<File> {
         let place = self.place(name)?;
         let stat = fs::fstat(&place)?;
@@ -171,54 +172,54 @@ impl Directory {
         Ok(opened?.into())
     }
 
-    /// What `name` is, open as a mere place: it can be asked and given attributes, but not read.
+    /// Opens `name` only as a path: its metadata can be read and changed, but not its contents.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// When it does not exist.
     pub fn place(&self, name: &CStr) -> io::Result<OwnedFd> {
         Ok(self.beneath(name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?)
     }
 
-    /// Makes the file `name`, which nothing may have yet.
+    /// Makes the file `name`, which must not exist.
     ///
     /// # Errors
-    /// When something has this name.
+    /// When the name exists.
     pub fn create_file(&self, name: &CStr, mode: Mode) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(fs::openat(&self.fd, name, flags, mode)?.into())
     }
 
-    /// Makes the directory `name`, for its owner alone.
+    /// Makes the directory `name` for its owner only.
     ///
     /// # Errors
-    /// When something has this name.
+    /// When the name exists.
     pub fn make_directory(&self, name: &CStr) -> io::Result<()> {
         Ok(fs::mkdirat(&self.fd, name, Mode::RWXU)?)
     }
 
     /// # Errors
-    /// When something has this name.
+    /// When the name exists.
     pub fn make_symlink(&self, name: &CStr, target: &CStr) -> io::Result<()> {
         Ok(fs::symlinkat(target, &self.fd, name)?)
     }
 
-    /// Makes a device, a FIFO or a socket, for its owner alone.
+    /// Makes a device, a FIFO or a socket for its owner only.
     ///
     /// # Errors
-    /// When something has this name, or this user may not make one.
+    /// When the name exists, or this user may not make one.
     pub fn make_node(&self, name: &CStr, kind: FileType, device: u64) -> io::Result<()> {
         Ok(fs::mknodat(&self.fd, name, kind, Mode::RUSR | Mode::WUSR, device)?)
     }
 
-    /// Makes `to_name` in `to` another name of `name` in this one.
+    /// Makes `to_name` in `to` a hard link to `name` in this one.
     ///
     /// # Errors
-    /// When something has this name.
+    /// When the name exists.
     pub fn link(&self, name: &CStr, to: &Directory, to_name: &CStr) -> io::Result<()> {
         Ok(fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
     }
 
-    /// Gives `from` the name `to`, in place of what has it.
+    /// Renames `from` to `to`, which is replaced.
     ///
     /// # Errors
     /// When `to` is a directory.
@@ -226,10 +227,10 @@ impl Directory {
         Ok(fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// Gives `from` the name `to`, which nothing may have yet.
+    /// Renames `from` to `to`, which must not exist.
     ///
     /// # Errors
-    /// When something has this name.
+    /// When the name exists.
     pub fn rename_new(&self, from: &CStr, to: &CStr) -> io::Result<()> {
         Ok(fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE)?)
     }
@@ -241,15 +242,15 @@ impl Directory {
     }
 
     /// # Errors
-    /// When `name` is no directory, or is not empty.
+    /// When `name` is not a directory, or not empty.
     pub fn remove_directory(&self, name: &CStr) -> io::Result<()> {
         Ok(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Where the link `name` leads.
+    /// The target of the link `name`.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not a link.
     pub fn read_link(&self, name: &CStr) -> io::Result<CString> {
         Ok(fs::readlinkat(&self.fd, name, Vec::new())?)
     }
@@ -269,10 +270,10 @@ impl Drop for Directory {
     }
 }
 
-/// A name for the kernel.
+/// A name for system calls.
 ///
 /// # Errors
-/// When it is none: it has a NUL or a `/`, or means another directory.
+/// When it contains a NUL or a `/`, or means another directory.
 pub fn c_name(name: &[u8]) -> io::Result<CString> {
     if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -280,12 +281,12 @@ pub fn c_name(name: &[u8]) -> io::Result<CString> {
     CString::new(name).map_err(io::Error::from)
 }
 
-/// Whether this process is the only one that has the lock of `file` from now on.
+/// Whether this process now holds the exclusive lock of `file`.
 pub fn is_locked_by_us(file: &File) -> bool {
     fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// A path to what is open.
+/// A path to an open file.
 pub fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

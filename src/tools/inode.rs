@@ -1,4 +1,4 @@
-//! The attributes of something that is open, whatever it is.
+//! The attributes of an open file of any type.
 
 use std::ffi::CString;
 use std::io;
@@ -11,18 +11,18 @@ use rustix::io::Errno;
 use super::directory::path_of;
 
 const NANOS: i64 = 1_000_000_000;
-/// BSD's number of a flag, as borg keeps it, and the kernel's.
+/// The number of a flag in BSD, as in borg, and in Linux.
 const FLAGS: [(u32, IFlags); 4] =
     [(0x01, IFlags::NODUMP), (0x02, IFlags::IMMUTABLE), (0x04, IFlags::APPEND), (0x20, IFlags::COMPRESSED)];
 /// The longest list of names, and the longest value, in bytes (xattr(7)).
 const LONGEST: usize = 64 << 10;
 
-/// Something that is open.
+/// An open file of any type.
 #[derive(Clone, Copy)]
 pub enum Inode<'f> {
     /// A file or a directory.
     Open(BorrowedFd<'f>),
-    /// Opened as a mere place (O_PATH): also a link, or a device that is not to be disturbed.
+    /// Opened only as a path (O_PATH): also a link, or a device that must not be opened.
     Place(BorrowedFd<'f>),
 }
 
@@ -40,7 +40,7 @@ impl<'f> Inode<'f> {
     }
 
     /// # Errors
-    /// When this user may not give it away.
+    /// When this user may not change the owner.
     pub fn set_owner(self, uid: u32, gid: u32) -> io::Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let done = match self {
@@ -51,7 +51,7 @@ impl<'f> Inode<'f> {
     }
 
     /// # Errors
-    /// When the file system has no such mode.
+    /// When the file system does not support this mode.
     pub fn set_mode(self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let done = match self {
@@ -61,10 +61,10 @@ impl<'f> Inode<'f> {
         Ok(done?)
     }
 
-    /// In nanoseconds since the epoch.
+    /// In nanoseconds since 1970.
     ///
     /// # Errors
-    /// When the file system has no such times.
+    /// When the file system does not support these times.
     pub fn set_times(self, accessed: i64, modified: i64) -> io::Result<()> {
         let time = |ns: i64| Timespec { tv_sec: ns.div_euclid(NANOS), tv_nsec: ns.rem_euclid(NANOS) };
         let times = Timestamps { last_access: time(accessed), last_modification: time(modified) };
@@ -75,10 +75,10 @@ impl<'f> Inode<'f> {
         Ok(done?)
     }
 
-    /// Names of its extended attributes; none where the file system has none.
+    /// The names of its extended attributes; none if the file system does not support them.
     ///
     /// # Errors
-    /// When it fails.
+    /// When they cannot be read.
     pub fn xattr_names(self) -> io::Result<Vec<CString>> {
         let mut list = [0; 256];
         let length = match self.list_xattrs(&mut list) {
@@ -99,10 +99,10 @@ impl<'f> Inode<'f> {
         }
     }
 
-    /// `None` where it has no attribute of this name.
+    /// `None` if there is no attribute with this name.
     ///
     /// # Errors
-    /// When it fails.
+    /// When it cannot be read.
     pub fn xattr(self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut value = Vec::with_capacity(LONGEST);
         let got = match self {
@@ -117,7 +117,7 @@ impl<'f> Inode<'f> {
     }
 
     /// # Errors
-    /// When the file system does not keep it, or this user may not.
+    /// When the file system does not support it, or this user may not set it.
     pub fn set_xattr(self, name: &[u8], value: &[u8]) -> io::Result<()> {
         let flags = XattrFlags::empty();
         let done = match self {
@@ -128,7 +128,7 @@ impl<'f> Inode<'f> {
     }
 
     /// # Errors
-    /// When this user may not; not when it has none of this name.
+    /// When this user may not remove it. A missing attribute is not an error.
     pub fn remove_xattr(self, name: &[u8]) -> io::Result<()> {
         let removed = match self {
             Inode::Open(fd) => fs::fremovexattr(fd, name),
@@ -140,18 +140,18 @@ impl<'f> Inode<'f> {
         }
     }
 
-    /// Its flags, with BSD's numbers; none where the file system has none.
+    /// Its flags, with BSD's numbers; none if the file system does not support them.
     pub fn flags(self) -> u32 {
         let Inode::Open(fd) = self else { return 0 };
         let flags = fs::ioctl_getflags(fd).unwrap_or(IFlags::empty());
         FLAGS.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(number, _)| number).sum()
     }
 
-    /// Gives it these flags, with BSD's numbers, and takes the others of those that borg keeps. Only files and
-    /// directories have any.
+    /// Sets these flags, with BSD's numbers, and clears all others that borg stores. Only files and
+    /// directories have flags.
     ///
     /// # Errors
-    /// When the file system does not keep them, or this user may not.
+    /// When the file system does not support them, or this user may not set them.
     pub fn set_flags(self, wanted: u32) -> io::Result<()> {
         let Inode::Open(fd) = self else { return Ok(()) };
         let old = fs::ioctl_getflags(fd)?;
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn attributes_are_set_asked_and_removed_both_ways() {
-        // tmpfs has no xattrs for users on older kernels.
+        // On older kernels, tmpfs has no extended attributes for users.
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "x").unwrap();

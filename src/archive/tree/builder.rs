@@ -184,9 +184,9 @@ impl TreeBuilder {
             let children = &mut sorted[starts[directory] as usize..starts[directory + 1] as usize];
             let first = tree.entries.len();
             let kind = |entry: &NameRecord| Kind::of(tree.nodes[entry.node as usize].kind);
-            let mut hide = |hidden: &NameRecord, shown: &NameRecord| {
-                // What is below the directory would go where the link leads.
-                if (kind(hidden) == Kind::Directory) != (kind(shown) == Kind::Directory) {
+            let mut hide = |hidden: &NameRecord, visible: &NameRecord| {
+                // Everything below the directory would go where the link leads.
+                if (kind(hidden) == Kind::Directory) != (kind(visible) == Kind::Directory) {
                     tree.misplaced.add(stretch(&tree.texts, hidden.name));
                 }
             };
@@ -396,13 +396,13 @@ fn is_symlink(item: &Item) -> bool {
     FileType::from_mode(item.mode) == Some(FileType::Symlink)
 }
 
-/// Whether a path of the archive leads out of it.
+/// Whether a path in the archive leads out of it.
 fn leads_out(path: &[u8]) -> bool {
     path.first() == Some(&b'/') || path.split(|byte| *byte == b'/').any(|name| name == b"..")
 }
 
-/// Appends `children` to `entries`, sorted by name; of several of one name the last one, and `hide` gets each of the
-/// others with it.
+/// Appends `children` to `entries`, sorted by name. If several have the same name, appends only the
+/// last one, and calls `hide` with each of the others and the last one.
 fn take_last_of_each_name(
     children: &mut [NameRecord],
     texts: &[u8],

@@ -21,7 +21,8 @@ pub struct Meta<'a> {
     pub made_up: bool,
 }
 
-/// Extended attributes, POSIX ACLs (as borg's text) and file flags, of those few that have any.
+/// Extended attributes, POSIX ACLs (as borg's text) and file flags, for the few files that have
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
     pub xattrs: Vec<Xattr>,

@@ -107,11 +107,11 @@ pub struct Tree {
     left_out: LeftOut,
     /// Files with xattrs that Linux cannot hold.
     unheld: LeftOut,
-    /// Items that no backup makes: they would lie elsewhere than their path says.
+    /// Items that no backup makes: they would be restored to another place than their path says.
     misplaced: LeftOut,
 }
 
-/// How many arrays a tree is.
+/// The number of arrays in a tree.
 pub const SECTIONS: usize = 14;
 
 impl Tree {
@@ -221,13 +221,13 @@ impl Tree {
         &self.unheld
     }
 
-    /// Items that no backup makes: links out of the archive, and files or links in whose place the archive has a
-    /// directory, too.
+    /// Items that no backup makes: links out of the archive, and files or links at the path of a
+    /// directory in the archive.
     pub fn misplaced(&self) -> &LeftOut {
         &self.misplaced
     }
 
-    /// The sum of the sizes of all files that are shown, in bytes.
+    /// The sum of the sizes of all visible files, in bytes.
     pub fn total_size(&self) -> u64 {
         let files = self.nodes.iter().filter(|n| Kind::of(n.kind) == Kind::File && n.nlink > 0);
         let sizes = files.filter_map(|n| self.contents.get(n.body[0] as usize)).map(|c| c.size);

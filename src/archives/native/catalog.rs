@@ -221,7 +221,7 @@ impl Catalog for NativeCatalog {
         };
         let (archive, view, tree, lists) =
             (archive.clone(), view.clone(), Arc::clone(tree), self.lists(archive));
-        // The mount does not wait for it.
+        // The mount does not wait for the file to be written.
         let save = move || {
             if let Err(e) = saved.save(&archive.id, &view, &tree, &lists) {
                 tracing::info!("the list of files of {} is not kept: {e}", archive.name);

@@ -22,9 +22,9 @@ const LIMIT: u64 = 1 << 30;
 const SUFFIX: &str = "catalog";
 /// The prefix of an incomplete file's name.
 const UNFINISHED: &str = ".tmp";
-/// To be counted up when what the arrays mean changes between two versions of the program.
+/// Must be increased when the meaning of the arrays changes between two versions of the program.
 const FORM: u32 = 3;
-/// What a process that was killed left is removed when it is as old as this.
+/// The age at which a file that a killed process left is removed.
 const STALE: Duration = Duration::from_secs(3600);
 const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
 
