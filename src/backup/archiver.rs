@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::archived::{Archived, Made, Warnings, parse_found, parse_made};
 use super::borg_log::Seen;
 use super::caches;
-use super::monitor::{Event, Monitor};
+use super::events::{Event, Listener};
 use super::planned::Planned;
 use crate::archive::mark::Mark;
 use crate::archive::name::Archive;
@@ -45,7 +45,7 @@ impl Archiver<'_> {
     ///
     /// # Errors
     /// The failure of borg, explained. Then there is no such archive, or it existed before.
-    pub fn archive(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Archived> {
+    pub fn archive(&self, name: &str, listener: Arc<dyn Listener>) -> Result<Archived> {
         let (options, comment) = with_comment(&self.planned.job.options.borg_options, &self.planned.mark);
         let mut command = self.command()?.args(["--json", "--progress"]);
         if self.planned.plan.exclude_caches && !self.lists() {
@@ -54,7 +54,7 @@ impl Archiver<'_> {
         let begun = self.planned.job.begun.with_timezone(&Utc);
         let command = command.args(["--timestamp", &begun.format("%Y-%m-%dT%H:%M:%S").to_string()]);
         let command = command.args(options).arg(comment);
-        let (stdout, seen) = self.run(command, name, false, monitor)?;
+        let (stdout, seen) = self.run(command, name, false, listener)?;
         let made = parse_made(&stdout).map_err(|e| {
             Error::failed(format!("borg did not confirm that it made the archive {name}"))
                 .because(e)
@@ -113,10 +113,10 @@ impl Archiver<'_> {
     ///
     /// # Errors
     /// The failure of borg, explained.
-    pub fn rehearse(&self, name: &str, monitor: Arc<dyn Monitor>) -> Result<Warnings> {
+    pub fn rehearse(&self, name: &str, listener: Arc<dyn Listener>) -> Result<Warnings> {
         let command =
             self.command()?.args(["--dry-run", "--list"]).args(&self.planned.job.options.borg_options);
-        let (_, seen) = self.run(command, name, true, monitor)?;
+        let (_, seen) = self.run(command, name, true, listener)?;
         Ok(seen.warnings())
     }
 
@@ -156,7 +156,7 @@ impl Archiver<'_> {
         command: Command,
         name: &str,
         is_rehearsal: bool,
-        monitor: Arc<dyn Monitor>,
+        listener: Arc<dyn Listener>,
     ) -> Result<(Vec<u8>, Seen)> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let sink = Arc::clone(&seen);
@@ -172,7 +172,7 @@ impl Archiver<'_> {
                     return;
                 }
                 if sink.lock().take(&line) {
-                    tell(&line, &*monitor);
+                    tell(&line, &*listener);
                 }
             })?;
         let stdout = child.stdout().map(|mut pipe| {
@@ -224,12 +224,12 @@ fn with_comment(options: &[OsString], mark: &Mark) -> (Vec<OsString>, OsString) 
     (rest, comment)
 }
 
-fn tell(line: &Line, monitor: &dyn Monitor) {
+fn tell(line: &Line, listener: &dyn Listener) {
     match line {
-        Line::Message { level: Level::Warning, text, .. } => monitor.tell(Event::Warning(text)),
+        Line::Message { level: Level::Warning, text, .. } => listener.tell(Event::Warning(text)),
         // The last progress message has no figures.
-        Line::Progress(progress) if progress.original_size > 0 => monitor.tell(Event::Progress(progress)),
-        Line::File { status, path } => monitor.tell(Event::File { status: *status, path }),
+        Line::Progress(progress) if progress.original_size > 0 => listener.tell(Event::Progress(progress)),
+        Line::File { status, path } => listener.tell(Event::File { status: *status, path }),
         _ => {}
     }
 }

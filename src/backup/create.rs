@@ -7,12 +7,12 @@ use chrono::Local;
 
 use super::archived::Archived;
 use super::archiver::exists_already;
+use super::events::{Event, Listener};
 use super::existing::Existing;
 use super::frozen::Frozen;
 use super::hooks::Hooks;
 use super::job::{IfExists, Job, Options};
 use super::leftovers;
-use super::monitor::{Event, Monitor};
 use super::planned::{self, Planned};
 use super::prune::{prune, tell_unfinished};
 use super::report::{Outcome, Report};
@@ -27,11 +27,11 @@ use crate::tools::borg::Need;
 use crate::tools::identity;
 
 /// Makes today's archive. Must be called from the main thread, after [`interrupt::heed`].
-pub fn create(config: &Config, options: &Options, hooks: &Hooks<'_>, monitor: &Arc<dyn Monitor>) -> Report {
+pub fn create(config: &Config, options: &Options, hooks: &Hooks<'_>, listener: &Arc<dyn Listener>) -> Report {
     let (begun, clock) = (Local::now(), Instant::now());
     let identity = &identity::of(config);
     let mut report = Report::new(identity.name_on(begun.date_naive()));
-    let job = Job { config, options, hooks, monitor, identity, begun };
+    let job = Job { config, options, hooks, listener, identity, begun };
     report.outcome = attempt(&job, &mut report);
     report.total = clock.elapsed();
     report

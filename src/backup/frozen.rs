@@ -10,7 +10,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::bookmarks;
 use super::dataset_list;
-use super::monitor::Event;
+use super::events::Event;
 use super::plan::Plan;
 use super::planned::Planned;
 use super::snapshot_set::SnapshotSet;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local};
 
+use super::events::{Event, Listener};
 use super::hooks::Hooks;
-use super::monitor::{Event, Monitor};
 use super::retry::retry_on_disconnect;
 use crate::archive::identity::Identity;
 use crate::config::Config;
@@ -34,12 +34,12 @@ pub struct Options {
     pub borg_options: Vec<OsString>,
 }
 
-/// A run: its configuration, options and monitor.
+/// A run: its configuration, options and listener.
 pub struct Job<'a> {
     pub config: &'a Config,
     pub options: &'a Options,
     pub hooks: &'a Hooks<'a>,
-    pub monitor: &'a Arc<dyn Monitor>,
+    pub listener: &'a Arc<dyn Listener>,
     pub identity: &'a Identity,
     /// Names and dates the archive, even if borg starts much later.
     pub begun: DateTime<Local>,
@@ -47,12 +47,12 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     pub fn tell(&self, event: Event<'_>) {
-        self.monitor.tell(event);
+        self.listener.tell(event);
     }
 
     /// # Errors
     /// As [`retry_on_disconnect`].
     pub fn retry<T>(&self, work: impl FnMut() -> Result<T>) -> Result<T> {
-        retry_on_disconnect(&**self.monitor, work)
+        retry_on_disconnect(&**self.listener, work)
     }
 }

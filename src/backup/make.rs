@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::archived::Archived;
 use super::archiver::Archiver;
-use super::monitor::{Event, Monitor};
+use super::events::{Event, Listener};
 use super::planned::Planned;
 use super::whose;
 use crate::error::{Error, Kind, Result};
@@ -15,11 +15,11 @@ use crate::error::{Error, Kind, Result};
 ///
 /// # Errors
 /// The failure of borg, explained.
-pub fn make(archiver: &Archiver<'_>, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
+pub fn make(archiver: &Archiver<'_>, name: &str, listener: &Arc<dyn Listener>) -> Result<Archived> {
     let mut tries = 0;
     let made = archiver.planned.job.retry(|| {
         tries += 1;
-        match archiver.archive(name, Arc::clone(monitor)) {
+        match archiver.archive(name, Arc::clone(listener)) {
             Err(error) if tries > 1 && error.kind() == Kind::Exists => archiver.find(name),
             Err(error) if matches!(error.kind(), Kind::Failed | Kind::Damaged) => {
                 whole_all_the_same(archiver, name, error)

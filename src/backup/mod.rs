@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Frozen and staged own resources, and give them back in reverse order, also if a step fails or a
-//! signal ends the run. [`create`] performs the steps. Nothing here prints: a [`Monitor`] receives
+//! signal ends the run. [`create`] performs the steps. Nothing here prints: a [`Listener`] receives
 //! the events, and the [`Report`] has the outcome.
 
 mod archived;
@@ -20,6 +20,7 @@ mod borg_log;
 mod caches;
 mod create;
 mod dataset_list;
+mod events;
 mod existing;
 mod facts;
 mod frozen;
@@ -27,7 +28,6 @@ mod hooks;
 mod job;
 mod leftovers;
 mod make;
-mod monitor;
 mod placing;
 mod plan;
 mod planned;
@@ -49,10 +49,10 @@ mod whose;
 
 pub use archived::{Archived, Statistics};
 pub use create::create;
+pub use events::{Beside, Event, Listener};
 pub use hooks::Hooks;
 pub use job::{IfExists, Options};
 pub use leftovers::{Cleanup, Leftover, cleanup};
-pub use monitor::{Beside, Event, Monitor};
 pub use plan::{Plan, PlanEntry, PlanSource};
 pub use report::{Outcome, Report};
 pub use retention::Retention;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::archived::{Archived, Placed};
 use super::archiver::Archiver;
+use super::events::{Beside, Event, Listener};
 use super::existing::Existing;
 use super::make::make;
-use super::monitor::{Beside, Event, Monitor};
 use super::planned::Planned;
 use super::whose;
 use crate::archive::name::{Archive, beside, in_the_making, is_in_the_making};
@@ -49,7 +49,7 @@ impl<'a> Placing<'a> {
         let name = self.placed.name.clone();
         let besides = today.origin.besides(&self.planned().places);
         if !besides.is_empty() {
-            return self.make_beside(Beside::Holds(&besides), self.monitor());
+            return self.make_beside(Beside::Holds(&besides), self.listener());
         }
         // What an earlier run left may be the only complete archive, so it stays until this one is
         // complete.
@@ -58,7 +58,7 @@ impl<'a> Placing<'a> {
         let whole = Archive { name: new, id: archived.id.clone(), start: archived.start.clone() };
         interrupt::check()?;
         // This is cheap: all chunks exist, and borg's files cache knows all files.
-        let muted: Arc<dyn Monitor> = Arc::new(Muted);
+        let muted: Arc<dyn Listener> = Arc::new(Muted);
         if archived.warnings.unread > 0 {
             let again = self.make_beside(Beside::Unread, &muted)?;
             self.delete_after(&whole)?;
@@ -102,11 +102,11 @@ impl<'a> Placing<'a> {
     }
 
     /// Makes the archive under another name; that of today stays unchanged.
-    fn make_beside(&mut self, why: Beside<'_>, monitor: &Arc<dyn Monitor>) -> Result<Archived> {
+    fn make_beside(&mut self, why: Beside<'_>, listener: &Arc<dyn Listener>) -> Result<Archived> {
         let existing = self.placed.name.clone();
         let name = self.existing.free(|n| beside(&existing, n));
         self.tell(Event::Beside { name: &name, existing: &existing, why });
-        let archived = make(self.archiver, &name, monitor)?;
+        let archived = make(self.archiver, &name, listener)?;
         (self.placed.name, self.placed.kept) = (name, Some(existing));
         Ok(archived)
     }
@@ -139,15 +139,15 @@ impl<'a> Placing<'a> {
     }
 
     fn make(&self, name: &str) -> Result<Archived> {
-        make(self.archiver, name, self.monitor())
+        make(self.archiver, name, self.listener())
     }
 
     fn planned(&self) -> &'a Planned<'a> {
         self.archiver.planned
     }
 
-    fn monitor(&self) -> &'a Arc<dyn Monitor> {
-        self.planned().job.monitor
+    fn listener(&self) -> &'a Arc<dyn Listener> {
+        self.planned().job.listener
     }
 
     fn tell(&self, event: Event<'_>) {
@@ -158,6 +158,6 @@ impl<'a> Placing<'a> {
 /// For making an archive a second time: its events would all be repetitions.
 struct Muted;
 
-impl Monitor for Muted {
+impl Listener for Muted {
     fn tell(&self, _: Event<'_>) {}
 }

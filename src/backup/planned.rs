@@ -1,8 +1,8 @@
 //! The first step of a run: what will be backed up, and to which repository.
 
 use super::bookmarks;
+use super::events::Event;
 use super::job::Job;
-use super::monitor::Event;
 use super::plan::Plan;
 use super::selection::matches;
 use super::stage;

@@ -5,9 +5,9 @@ use std::time::Instant;
 use chrono::Datelike;
 
 use super::bookmarks;
+use super::events::Event;
 use super::existing::Existing;
 use super::job::Job;
-use super::monitor::Event;
 use super::planned::Planned;
 use super::report::Report;
 use super::retention::{self, Retention};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::monitor::{Event, Monitor};
+use super::events::{Event, Listener};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 
@@ -14,13 +14,13 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Those of the last attempt.
-pub fn retry_on_disconnect<T>(monitor: &dyn Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn retry_on_disconnect<T>(listener: &dyn Listener, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     let mut has_dropped = false;
     for pause in PAUSES.map(Duration::from_secs) {
         match work() {
             Err(error) if again(&error, has_dropped) => {
                 has_dropped = true;
-                monitor.tell(Event::Disconnected { error: &error, pause });
+                listener.tell(Event::Disconnected { error: &error, pause });
                 wait(pause)?;
             }
             done => return done,
@@ -52,7 +52,7 @@ mod tests {
 
     struct Deaf;
 
-    impl Monitor for Deaf {
+    impl Listener for Deaf {
         fn tell(&self, _: Event<'_>) {}
     }
 

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use super::archived::{Archived, Placed, Warnings};
 use super::archiver::Archiver;
+use super::events::Event;
 use super::existing::Existing;
 use super::frozen::{self, Frozen};
-use super::monitor::Event;
 use super::placing::Placing;
 use super::plan::borg_argument;
 use super::planned::Planned;
@@ -54,7 +54,7 @@ impl<'a> Staged<'a> {
     /// # Errors
     /// The failure of borg, explained.
     pub fn rehearse(self, name: &str) -> Result<Warnings> {
-        let warnings = self.archiver().rehearse(name, self.planned.job.monitor.clone())?;
+        let warnings = self.archiver().rehearse(name, self.planned.job.listener.clone())?;
         self.release(name).map(|()| warnings)
     }
 

@@ -6,7 +6,7 @@ use super::console::{self, Console};
 use super::leftovers::{could_not_remove, leftover};
 use super::progress::Display;
 use super::{report, units};
-use crate::backup::{Beside, Event, LeftOut, Monitor, Retention};
+use crate::backup::{Beside, Event, LeftOut, Listener, Retention};
 use crate::escape;
 use crate::progress::{self, Monitor as _, Total};
 use crate::tools::borg::Progress;
@@ -70,7 +70,7 @@ impl BackupEvents {
     }
 }
 
-impl Monitor for BackupEvents {
+impl Listener for BackupEvents {
     fn tell(&self, event: Event<'_>) {
         let state = &mut *self.state();
         if let Event::Progress(progress) = event {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::backup::{self, Hooks, Monitor, Options, Outcome, Report, Telemetry};
+use crate::backup::{self, Hooks, Listener, Options, Outcome, Report, Telemetry};
 use crate::cli::backup_events::BackupEvents;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -66,8 +66,8 @@ impl Create {
             false => BackupEvents::new(console),
         };
         let events = Arc::new(events);
-        let monitor: Arc<dyn Monitor> = events.clone();
-        let report = backup::create(&config, &self.options(), &hooks, &monitor);
+        let listener: Arc<dyn Listener> = events.clone();
+        let report = backup::create(&config, &self.options(), &hooks, &listener);
         events.end();
         let exit = exit(&report, &config);
         if !self.dry_run {

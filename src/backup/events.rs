@@ -123,6 +123,6 @@ pub enum Beside<'a> {
 }
 
 /// Receives events, from more than one thread.
-pub trait Monitor: Send + Sync {
+pub trait Listener: Send + Sync {
     fn tell(&self, event: Event<'_>);
 }
