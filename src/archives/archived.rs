@@ -105,14 +105,35 @@ impl Archived {
     /// # Errors
     /// [`Kind::NotFound`] when it is not there.
     pub fn find(&self, wanted: &[u8]) -> Result<Found> {
+        let (node, path) = self.locate(wanted)?;
+        self.at(node, path, false)
+    }
+
+    /// The same, but what `borg check --repair` changed is found, too: the chunks that it missed are lost.
+    ///
+    /// # Errors
+    /// As [`Archived::find`].
+    pub fn find_to_salvage(&self, wanted: &[u8]) -> Result<Found> {
+        let (node, path) = self.locate(wanted)?;
+        self.at(node, path, true)
+    }
+
+    /// The path in the archive that `wanted` means.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when it is not there.
+    pub fn path(&self, wanted: &[u8]) -> Result<ItemPath> {
+        Ok(self.locate(wanted)?.1)
+    }
+
+    fn locate(&self, wanted: &[u8]) -> Result<(NodeId, ItemPath)> {
         let candidates = naming::candidates(wanted)?;
         let found = candidates.into_iter().find_map(|path| Some((self.tree.find(&path)?, path)));
         let name = &self.archive.name;
-        let (node, path) = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("there is no {} in the archive {name}", wanted.escape_ascii()))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is"))
-        })?;
-        self.at(node, path)
+        })
     }
 
     /// The node that `wanted` names, even if it is damaged.
@@ -132,7 +153,7 @@ impl Archived {
         }
     }
 
-    fn at(&self, node: NodeId, path: ItemPath) -> Result<Found> {
+    fn at(&self, node: NodeId, path: ItemPath, salvage: bool) -> Result<Found> {
         let content = match self.tree.node(node).map(|node| node.body) {
             Some(Body::File(content)) => content,
             Some(Body::Directory { .. }) => return Ok(Found::Directory(path)),
@@ -141,8 +162,12 @@ impl Archived {
         let listed = self.tree.content(content);
         let listed = listed.ok_or_else(|| Error::failed(format!("{path} has no bytes in the archive")))?;
         let (archive, size) = (self.archive.clone(), listed.size);
-        let chunks = self.contents().map(|contents| Chunks::new(Arc::new(contents), listed.item, size));
-        if listed.damaged {
+        let contents = match self.contents() {
+            Some(contents) if listed.damaged && salvage => Some(contents.salvaging()?),
+            contents => contents,
+        };
+        let chunks = contents.map(|contents| Chunks::new(Arc::new(contents), listed.item, size));
+        if listed.damaged && !salvage {
             let ranges = chunks.map(|chunks| chunks.repaired()).transpose()?;
             return Err(self.repaired(Damaged {
                 path,
@@ -166,8 +191,9 @@ impl Archived {
             Kind::Damaged,
             format!("{} is damaged in the archive {}", file.path, self.archive.name),
         );
-        damage::named(message.because(REPAIRED), &[file])
-            .hint("take it from another archive; `borg-offsite-backup extract` gives it as it is")
+        damage::named(message.because(REPAIRED), &[file]).hint(
+            "take it from another archive; `restore --salvage` writes zeros in the place of what is lost",
+        )
     }
 }
 

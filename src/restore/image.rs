@@ -37,10 +37,12 @@ pub struct Request {
     pub full: bool,
     /// Read back what was written.
     pub verify: bool,
+    /// Write zeros in the place of what is lost.
+    pub salvage: bool,
 }
 
 /// What came of it, in bytes unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Report {
     pub size: u64,
     /// Were right already.
@@ -62,6 +64,9 @@ pub struct Report {
     pub verified: u64,
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
+    /// What is lost, where it was salvaged: zeros are there.
+    #[serde(skip)]
+    pub damaged: Option<Box<Damaged>>,
 }
 
 fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -84,22 +89,27 @@ impl From<Error> for Unfinished {
 
 /// Ranges that are lost, and why the first of them is.
 #[derive(Default)]
-struct Lost(Mutex<(Vec<Range<u64>>, Option<Error>)>);
+struct Lost {
+    ranges: Mutex<(Vec<Range<u64>>, Option<Error>)>,
+    /// All others are written nevertheless.
+    salvage: bool,
+}
 
 impl Lost {
     fn note(&self, range: &Range<u64>, why: Error) {
-        let mut lost = self.0.lock();
+        let mut lost = self.ranges.lock();
         lost.0.push(range.clone());
         lost.1.get_or_insert(why);
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.lock().0.is_empty()
+    /// Whether nothing may be written any more.
+    fn forbids_writing(&self) -> bool {
+        !self.salvage && !self.ranges.lock().0.is_empty()
     }
 
     /// What is lost of `image`, with the error that says so.
     fn into_result(self, image: &Image) -> Result<(), Unfinished> {
-        let (ranges, why) = self.0.into_inner();
+        let (ranges, why) = self.ranges.into_inner();
         let Some(error) = why else { return Ok(()) };
         let file = Damaged { path: image.path.clone(), ranges: ranges::merge(ranges), why: error.chain() };
         let error = damage::named(error, std::slice::from_ref(&file));
@@ -121,17 +131,23 @@ pub fn restore(
     let start = Instant::now();
     let counts = Counts::default();
     let mut writer = Writer::new(target, request.may_differ.as_deref(), request.full, &counts);
+    let lost = Lost { salvage: request.salvage, ..Lost::default() };
     let write = |writer: &Writer<'_>, witnesses| {
-        write(image, writer, witnesses, monitor).map_err(|Unfinished { error, damaged }| Unfinished {
-            error: unfinished(error, target, &counts),
-            damaged,
-        })
+        write(image, writer, witnesses, monitor, &lost).map_err(|error| unfinished(error, target, &counts))
     };
     let misled = write(&writer, &request.witnesses)? == Course::Misled;
     if misled {
         writer = Writer::new(target, None, request.full, &counts);
         write(&writer, &[])?;
     }
+    let damaged = match lost.into_result(image) {
+        Err(Unfinished { damaged, .. }) if request.salvage => damaged,
+        Err(Unfinished { error, damaged }) => {
+            return Err(Unfinished { error: unfinished(error, target, &counts), damaged });
+        }
+        Ok(()) => None,
+    };
+    target.sync().map_err(|error| unfinished(error, target, &counts))?;
     let verified =
         if request.verify { writer.read_back(monitor).map_err(|e| unread(e, target))? } else { 0 };
     Ok(Report {
@@ -146,6 +162,7 @@ pub fn restore(
         fetched: of(&counts.fetched),
         verified,
         took: start.elapsed(),
+        damaged,
     })
 }
 
@@ -163,20 +180,23 @@ fn write(
     writer: &Writer<'_>,
     witnesses: &[Range<u64>],
     monitor: Monitor<'_>,
-) -> Result<Course, Unfinished> {
+    lost: &Lost,
+) -> Result<Course> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
         let label = target.label();
         let wrong = format!("{label} has {} bytes, and not {}", target.size(), image.size);
-        return Err(Error::usage(wrong).into());
+        return Err(Error::usage(wrong));
     }
     let meter = Meter::new(Step::Restore, image.size, monitor);
     match &image.bytes {
         Bytes::Chunks(chunks) => {
             let survey = Survey { target: Some(target), may_differ, full, counts };
-            let lost = Lost::default();
-            by_chunks(chunks, &survey, writer, &meter, &lost)?;
-            lost.into_result(image)?;
+            by_chunks(chunks, &survey, writer, &meter, lost)?;
+        }
+        Bytes::Stream(_) if lost.salvage => {
+            return Err(Error::usage("`--salvage` cannot go past what is damaged in a stream of borg")
+                .hint("leave `--source stream` out"));
         }
         Bytes::Stream(stream) => {
             if by_stream(stream, writer, witnesses, &meter)? == Course::Misled {
@@ -184,7 +204,6 @@ fn write(
             }
         }
     }
-    target.sync()?;
     Ok(Course::Done)
 }
 
@@ -235,7 +254,7 @@ fn settle(
         return Ok(());
     }
     let length = piece.range.end - piece.range.start;
-    if verdict == Verdict::Differs && lost.is_empty() {
+    if verdict == Verdict::Differs && !lost.forbids_writing() {
         writer.put(&vec![0; length as usize], piece.range.start)?;
     }
     meter.add(length);
@@ -261,11 +280,17 @@ fn fetch(
         for (piece, bytes) in pieces.iter().zip(received) {
             match bytes {
                 Ok(bytes) => right.push((piece, bytes)),
-                Err(why) => lost.note(&piece.range, why),
+                Err(why) => {
+                    lost.note(&piece.range, why);
+                    if lost.salvage {
+                        writer.put(&vec![0; piece.length() as usize], piece.range.start)?;
+                        meter.add(piece.length());
+                    }
+                }
             }
         }
         for (piece, bytes) in right {
-            if !lost.is_empty() {
+            if lost.forbids_writing() {
                 continue;
             }
             add(&writer.counts.fetched_chunks, 1);

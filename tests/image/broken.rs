@@ -224,3 +224,41 @@ fn a_line_that_stays_gone_ends_it_with_the_state_of_the_target() {
     restore.repository.come_here(&restore.sandbox);
     restore.assert_goes_on();
 }
+
+#[test]
+fn a_damaged_image_is_salvaged_with_zeros_in_the_place_of_what_is_lost() {
+    let Some(flavour) = Flavour::any() else { return };
+    let bytes = image(8, 0);
+    let (sandbox, repository) = archived(flavour, &bytes);
+    damage(&repository);
+    let file = sandbox.path("out/image");
+    restore(&sandbox, &file, &[]).fails();
+    std::fs::remove_file(&file).unwrap();
+    let salvaged = |run: &Run| {
+        assert_eq!(run.code(), Some(3), "{run}");
+        let range = &told(run)["damaged"][0]["ranges"][0];
+        let lost = range[0].as_u64().unwrap() as usize..range[1].as_u64().unwrap() as usize;
+        assert!(run.stderr().contains("zeros stand for what is lost"), "{run}");
+        lost
+    };
+    let lost = salvaged(&restore(&sandbox, &file, &["--salvage"]).run());
+    let mut expected = bytes.clone();
+    assert!(!lost.is_empty() && expected[lost.clone()].iter().any(|byte| *byte != 0));
+    expected[lost.clone()].fill(0);
+    assert!(std::fs::read(&file).unwrap() == expected);
+    let list = std::fs::read_to_string(sandbox.path("out/image.damage.txt")).unwrap();
+    assert!(list.lines().any(|line| line == format!("{} {}", lost.start, lost.end)), "{list}");
+    // After borg's own repair the same is lost, and a device gets the same bytes.
+    repository.borg(&sandbox, "check --repair").env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
+    std::fs::remove_file(&file).unwrap();
+    restore(&sandbox, &file, &[]).fails();
+    assert!(!file.exists());
+    assert_eq!(salvaged(&restore(&sandbox, &file, &["--salvage"]).run()), lost);
+    assert!(std::fs::read(&file).unwrap() == expected);
+    if available(&[Need::LoopDevices]) {
+        let disk = Disk::with(&sandbox, "disk", &vec![7; bytes.len()]);
+        let run = restore(&sandbox, disk.device(), &["--salvage"]).current_dir(&sandbox.path("out")).run();
+        assert_eq!(salvaged(&run), lost);
+        assert!(disk.bytes() == expected && sandbox.path("out/tank-work.damage.txt").exists());
+    }
+}

@@ -5,12 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use borg_repository::ItemPath;
 use serde_json::{Value, json};
 
 use super::request::Request as Arguments;
 use crate::archive::patterns::Patterns;
-use crate::archives::archived::{Archived, Found};
+use crate::archives::archived::Archived;
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -36,8 +35,7 @@ pub fn run(
     to: &Path,
 ) -> Result<Exit> {
     let options = arguments.options;
-    let paths =
-        arguments.paths.iter().map(|said| Ok(path(archived.find(said)?))).collect::<Result<Vec<_>>>()?;
+    let paths = arguments.paths.iter().map(|path| archived.path(path)).collect::<Result<Vec<_>>>()?;
     interrupt::heed()?;
     let request = Request {
         paths: &paths,
@@ -79,13 +77,6 @@ pub fn run(
     let report = plan.run(&survey);
     display.clear();
     tell(&report?, options.json, about(), console, to)
-}
-
-fn path(found: Found) -> ItemPath {
-    match found {
-        Found::Image(image) => image.path,
-        Found::Directory(path) | Found::Other(path) => path,
-    }
 }
 
 /// What `--delete` never deletes.

@@ -1,5 +1,7 @@
 //! An image onto a block device or into a file.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use super::options::Options;
 use super::request::Request;
 use crate::archive::volumes;
 use crate::archives::archived::{Archived, Image};
+use crate::archives::damage::Damaged;
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -51,6 +54,7 @@ pub fn run(
         place.check(image.size, options.overwrite)?;
     }
     let is_new_file = place.kind == TargetKind::New;
+    let is_file = place.kind != TargetKind::Device;
     let target = place.open(image.size)?;
     let target = if new.is_some() { target.new_volume() } else { target };
     let known = match new {
@@ -71,7 +75,10 @@ pub fn run(
     report.read += known.read;
     report.sampled += known.sampled;
     tell(options, image, target.label(), &report, about, console)?;
-    Ok(Exit::Done)
+    match &report.damaged {
+        None => Ok(Exit::Done),
+        Some(damaged) => salvaged(to, &place_of(image), damaged, is_file, console),
+    }
 }
 
 fn refuse_owners(options: &Options, place: &Place, image: &Image) -> Result<()> {
@@ -94,6 +101,7 @@ fn write(
         witnesses: known.witnesses.clone(),
         full: options.full,
         verify: !options.no_verify,
+        salvage: options.salvage,
     };
     let display = Display::new(console);
     let report = put_back::restore(image, target, &request, &display);
@@ -114,10 +122,39 @@ fn tell(
     }
     if options.json {
         about["restored"] = json!(report);
+        if let Some(damaged) = &report.damaged {
+            about["damaged"] = json!([damaged]);
+        }
         console::print(&about.to_string())?;
     }
     console.say(&summary(image, target, report));
     Ok(())
+}
+
+/// Says what zeros stand for, and leaves a list of it: beside a file, or, of a device, in the current directory.
+fn salvaged(to: &Path, name: &str, damaged: &Damaged, is_file: bool, console: Console) -> Result<Exit> {
+    console.warn(&format!("zeros stand for what is lost: {}", damaged.message()));
+    let list = match is_file {
+        true => [to.as_os_str().as_bytes(), b".damage.txt"].concat(),
+        false => format!("{name}.damage.txt").into_bytes(),
+    };
+    let list = Path::new(OsStr::from_bytes(&list));
+    let ranges = damaged.ranges.iter().map(|range| format!("{} {}\n", range.start, range.end));
+    let text = format!(
+        "# Bytes that are lost: first, and after the last. {}\n{}",
+        damaged.why,
+        ranges.collect::<String>()
+    );
+    std::fs::write(list, text)
+        .map_err(|e| Error::failed(format!("cannot write {}", list.display())).because(e))?;
+    console.say(&format!("{} lists the ranges", list.display()));
+    Ok(Exit::Warned)
+}
+
+/// `tank-qubes-work-private`
+fn place_of(image: &Image) -> String {
+    let name = volumes::name_of(image.path.as_bytes()).unwrap_or(image.path.as_bytes());
+    String::from_utf8_lossy(name).replace('/', "-")
 }
 
 /// What is lost goes to standard output, too; `about` is what it is of.

@@ -52,7 +52,10 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
     let archived = Archived::open(borg, &request.archive, options.source.into())?;
     let opened = Opened { archived, _preflight: reached };
     let found = match request.paths.as_slice() {
-        [path] if !request.is_for_directory() && !to.is_dir() => Some(opened.archived.find(path)?),
+        [path] if !request.is_for_directory() && !to.is_dir() => Some(match options.salvage {
+            true => opened.archived.find_to_salvage(path)?,
+            false => opened.archived.find(path)?,
+        }),
         _ => None,
     };
     match found {
