@@ -6,7 +6,7 @@ use crate::archives::open;
 
 /// Where the bytes of an archive come from.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Source {
+pub enum SourceArgument {
     /// The native source if it can read the repository, otherwise streams.
     Auto,
     /// `borg extract`: reads each file from its beginning.
@@ -15,12 +15,12 @@ pub enum Source {
     Native,
 }
 
-impl From<Source> for open::Source {
-    fn from(source: Source) -> Self {
+impl From<SourceArgument> for open::Source {
+    fn from(source: SourceArgument) -> Self {
         match source {
-            Source::Auto => open::Source::Auto,
-            Source::Stream => open::Source::Stream,
-            Source::Native => open::Source::Native,
+            SourceArgument::Auto => open::Source::Auto,
+            SourceArgument::Stream => open::Source::Stream,
+            SourceArgument::Native => open::Source::Native,
         }
     }
 }

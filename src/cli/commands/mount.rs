@@ -17,7 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::mount_options;
 use crate::cli::progress::Display;
-use crate::cli::source::Source;
+use crate::cli::source::SourceArgument;
 use crate::cli::units::{count, duration, size};
 use crate::error::{Error, Result};
 use crate::mount::fs::Summary;
@@ -55,8 +55,8 @@ pub struct Mount {
     #[arg(short, value_name = "OPT,...")]
     options: Vec<String>,
     /// How to read the files.
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    source: Source,
+    #[arg(long, value_enum, default_value_t = SourceArgument::Auto)]
+    source: SourceArgument,
     /// The size of the encrypted cache on disk, such as 20G; 0 for none [default: half of the free space,
     /// up to 64 GiB].
     #[arg(long, value_name = "SIZE", value_parser = mount_options::size)]

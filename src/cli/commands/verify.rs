@@ -16,7 +16,7 @@ use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::cli::progress::Display;
-use crate::cli::source::Source;
+use crate::cli::source::SourceArgument;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
@@ -47,8 +47,8 @@ pub struct Verify {
     #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "against")]
     sample: Option<f64>,
     /// How to read the archive.
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    source: Source,
+    #[arg(long, value_enum, default_value_t = SourceArgument::Auto)]
+    source: SourceArgument,
     /// Print the result as JSON on standard output.
     #[arg(long)]
     json: bool,

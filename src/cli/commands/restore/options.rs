@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::source::Source;
+use crate::cli::source::SourceArgument;
 use crate::error::{Error, Result};
 
 /// What `restore` can do.
@@ -70,8 +70,8 @@ pub struct Options {
     #[arg(long)]
     pub numeric_ids: bool,
     /// How to read the archive.
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    pub source: Source,
+    #[arg(long, value_enum, default_value_t = SourceArgument::Auto)]
+    pub source: SourceArgument,
     /// Print the result as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -98,7 +98,7 @@ const RULES: [Rule; 16] = [
     Rule { option: "--full", is_given: |o| o.full, jobs: &[Image] },
     Rule { option: "--no-verify", is_given: |o| o.no_verify, jobs: &[Image] },
     Rule { option: "--numeric-ids", is_given: |o| o.numeric_ids, jobs: &[Image, Files] },
-    Rule { option: "--source", is_given: |o| o.source != Source::Auto, jobs: &[Image, Files] },
+    Rule { option: "--source", is_given: |o| o.source != SourceArgument::Auto, jobs: &[Image, Files] },
     Rule { option: "--json", is_given: |o| o.json, jobs: &[Image, Files] },
     Rule { option: "--overwrite", is_given: |o| o.overwrite, jobs: &[Image, Files, VolumeFiles] },
     Rule { option: "--partition", is_given: |o| o.partition.is_some(), jobs: &[VolumeFiles, VolumeList] },
