@@ -3,10 +3,9 @@
 //! ```text
 //! open -> source: Catalog, ContentSource (native, streams)
 //!    \-> load (tree), reader -> cache
-//! archived -> chunks | streamed      an archive that something is taken out of
+//! open_archive -> chunks | streamed  an archive that is open for reading
 //! ```
 
-pub mod archived;
 pub mod batches;
 pub mod cache;
 pub mod chunks;
@@ -15,6 +14,7 @@ pub mod damage;
 pub mod load;
 pub mod native;
 pub mod open;
+pub mod open_archive;
 mod pace;
 pub mod places;
 pub mod progress;

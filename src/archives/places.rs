@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::archived::Archived;
+use super::open_archive::OpenArchive;
 use crate::archive::tree::Body;
 use crate::error::Result;
 
@@ -29,11 +29,11 @@ fn splits(word: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 ///
 /// # Errors
 /// [`crate::error::Kind::NotFound`] when it names neither.
-pub fn places(archived: &Archived, words: &[Vec<u8>]) -> Result<Vec<Place>> {
+pub fn places(archived: &OpenArchive, words: &[Vec<u8>]) -> Result<Vec<Place>> {
     words.iter().map(|word| place(archived, word)).collect()
 }
 
-fn place(archived: &Archived, word: &[u8]) -> Result<Place> {
+fn place(archived: &OpenArchive, word: &[u8]) -> Result<Place> {
     if archived.has(word).is_some() {
         return Ok(Place::Archive);
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::spot_check;
 use crate::archive::datasets::Described;
 use crate::archive::ranges::{common, merge};
-use crate::archives::archived::{Archived, Bytes, Image};
+use crate::archives::open_archive::{Bytes, Image, OpenArchive};
 use crate::error::{Error, Kind, Result};
 use crate::tools::target::buffer::Buffer;
 use crate::tools::target::open::Target;
@@ -35,7 +35,7 @@ pub enum Since {
 ///
 /// # Errors
 /// Only when a signal asks us to end.
-pub fn changed_since(archived: &Archived, image: &Image, target: &Target) -> Result<Since> {
+pub fn changed_since(archived: &OpenArchive, image: &Image, target: &Target) -> Result<Since> {
     let Some(volume) = zfs::volume_of(target.file()) else { return Ok(Since::NoVolume) };
     let described = || {
         let datasets = archived.datasets()?;

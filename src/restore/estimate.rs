@@ -7,9 +7,9 @@ use borg_repository::Chunk;
 use parking_lot::Mutex;
 
 use crate::archive::ranges::length;
-use crate::archives::archived::{Bytes, Image};
 use crate::archives::batches;
 use crate::archives::chunks::{Chunks, Piece, Pieces};
+use crate::archives::open_archive::{Bytes, Image};
 use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::survey::{Survey, Verdict, spans};
 use crate::archives::workers;

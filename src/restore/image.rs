@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::writer::Writer;
 use crate::archive::ranges;
-use crate::archives::archived::{Bytes, Image};
 use crate::archives::batches;
 use crate::archives::chunks::{Chunks, Piece, Pieces};
 use crate::archives::damage::{self, Damaged};
+use crate::archives::open_archive::{Bytes, Image};
 use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::streamed::Streamed;
 use crate::archives::survey::{Survey, Verdict};

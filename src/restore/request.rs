@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::archive::choice::Wanted;
-use crate::archives::archived::Archived;
 use crate::archives::native;
 use crate::archives::open::Source;
+use crate::archives::open_archive::OpenArchive;
 use crate::archives::places::{self, Place};
 use crate::error::Result;
 use crate::process::daemon;
@@ -24,7 +24,7 @@ pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -
     find_passphrase(borg)?;
     let ask = || {
         let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
-        let places = places::places(&Archived::open(borg, wanted, source)?, words)?;
+        let places = places::places(&OpenArchive::open(borg, wanted, source)?, words)?;
         Ok((places, None))
     };
     background::start(ask, |(): ()| Ok(()))

@@ -5,8 +5,8 @@ use std::ops::Range;
 use parking_lot::Mutex;
 
 use crate::archive::ranges;
-use crate::archives::archived::{Bytes, Image};
 use crate::archives::chunks::Pieces;
+use crate::archives::open_archive::{Bytes, Image};
 use crate::archives::progress::{Counts, Meter, Monitor, Step};
 use crate::archives::survey::{Survey, Verdict};
 use crate::archives::workers;

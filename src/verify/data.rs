@@ -13,10 +13,10 @@ use xxhash_rust::xxh64::xxh64;
 use super::sample::{Mark, Sample};
 use crate::archive::ranges;
 use crate::archive::tree::{Body, NodeId, Tree};
-use crate::archives::archived::Archived;
 use crate::archives::batches;
 use crate::archives::damage::{self, Damaged};
 use crate::archives::native::NativeCatalog;
+use crate::archives::open_archive::OpenArchive;
 use crate::archives::progress::{Meter, Monitor, Step};
 use crate::archives::workers;
 use crate::error::{Error, Kind, Result};
@@ -50,7 +50,7 @@ pub struct Reading {
 /// # Errors
 /// When the repository cannot be read, or this machine fails. Damage is not an error.
 pub fn by_chunks(
-    archived: &Archived,
+    archived: &OpenArchive,
     native: &NativeCatalog,
     path: Option<&ItemPath>,
     percent: Option<f64>,
@@ -111,7 +111,7 @@ fn items_below(tree: &Tree, path: &ItemPath) -> HashSet<u32> {
 
 /// Passes each of `items` (`None`: all) to `each`.
 fn each_item(
-    archived: &Archived,
+    archived: &OpenArchive,
     native: &NativeCatalog,
     items: Option<&HashSet<u32>>,
     each: &mut dyn FnMut(Item, &ChunkLists),
@@ -200,7 +200,7 @@ fn hit(path: ItemPath, lists: &ChunkLists, lost: &HashMap<Id, String>) -> Option
 ///
 /// # Errors
 /// The damage, in borg's own words.
-pub fn by_borg(borg: &Borg, archived: &Archived, path: Option<&ItemPath>) -> Result<()> {
+pub fn by_borg(borg: &Borg, archived: &OpenArchive, path: Option<&ItemPath>) -> Result<()> {
     let doing = "verify the archive";
     let mut command =
         borg.command("extract --dry-run", LOCK_WAIT)?.arg(borg::archive_argument(&archived.archive.name));

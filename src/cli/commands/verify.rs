@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::archive::choice::Wanted;
-use crate::archives::archived::{Archived, Found, Image};
+use crate::archives::open_archive::{Found, Image, OpenArchive};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
@@ -61,7 +61,7 @@ impl Verify {
         let borg = Borg::new(&config)?;
         interrupt::heed()?;
         let _preflight = borg.preflight("verify it", Need::Repository, false)?;
-        let archived = Archived::open(&borg, &wanted, self.source.into())?;
+        let archived = OpenArchive::open(&borg, &wanted, self.source.into())?;
         let console = globals.console();
         match (&self.path, &self.against) {
             (Some(path), Some(target)) => match archived.find(path.as_bytes())? {
@@ -80,7 +80,13 @@ impl Verify {
         }
     }
 
-    fn compare(&self, archived: &Archived, image: &Image, target: &Path, console: Console) -> Result<Exit> {
+    fn compare(
+        &self,
+        archived: &OpenArchive,
+        image: &Image,
+        target: &Path,
+        console: Console,
+    ) -> Result<Exit> {
         let place = Place::at(target)?;
         if place.kind == TargetKind::New {
             return Err(Error::usage(format!("there is no {}", place.label())));
@@ -111,7 +117,7 @@ impl Verify {
     fn read(
         &self,
         borg: &Borg,
-        archived: &Archived,
+        archived: &OpenArchive,
         path: Option<&ItemPath>,
         console: Console,
     ) -> Result<Exit> {
@@ -160,7 +166,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-fn name(archived: &Archived, path: Option<&ItemPath>) -> String {
+fn name(archived: &OpenArchive, path: Option<&ItemPath>) -> String {
     let name = &archived.archive.name;
     path.map_or_else(|| format!("::{name}"), |path| format!("::{name} {path}"))
 }
@@ -211,7 +217,7 @@ fn pairs(ranges: &[Range<u64>]) -> Value {
 }
 
 /// A result as JSON, with its subject.
-fn told_of(archived: &Archived, path: Option<&ItemPath>, mut answer: Value) -> Value {
+fn told_of(archived: &OpenArchive, path: Option<&ItemPath>, mut answer: Value) -> Value {
     answer["archive"] = json!(archived.archive.name);
     answer["path"] = json!(path.map(ToString::to_string));
     answer

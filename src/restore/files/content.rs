@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::archive::tree::ContentId;
-use crate::archives::archived::Archived;
 use crate::archives::batches;
 use crate::archives::contents::{Contents, Piece};
+use crate::archives::open_archive::OpenArchive;
 use crate::archives::reader::Reader;
 use crate::archives::source::ReadError;
 use crate::error::{Error, Kind, Result};
@@ -72,7 +72,7 @@ impl Content {
     ///
     /// # Errors
     /// When the archive's metadata cannot be read, or there is no memory.
-    pub fn of(archived: &Archived, salvage: bool) -> Result<Self> {
+    pub fn of(archived: &OpenArchive, salvage: bool) -> Result<Self> {
         Ok(match archived.contents() {
             Some(contents) if salvage && archived.tree.contents().any(|content| content.damaged) => {
                 Content::Chunks(contents.salvaging()?)

@@ -15,7 +15,7 @@ use super::seeds::Seeds;
 use super::tally::Tally;
 use crate::archive::name::is_checkpoint;
 use crate::archive::tree::{ContentId, NodeId, Tree};
-use crate::archives::archived::Archived;
+use crate::archives::open_archive::OpenArchive;
 use crate::archives::progress::{Meter, Monitor, Step};
 use crate::error::{Error, Result};
 use crate::restore::attributes::{Attributes, Rules};
@@ -48,7 +48,7 @@ pub struct Request<'a> {
 /// A request, and what it takes to carry it out.
 pub struct Plan<'a> {
     pub request: Request<'a>,
-    pub archived: &'a Archived,
+    pub archived: &'a OpenArchive,
     pub(super) scope: Scope,
     pub(super) size: Size,
     pub(super) rules: Rules,
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// When it cannot be made or is none, another restore works in it, the archive would lead out of it, or something is to be deleted that must
     /// not be.
-    pub fn new(request: Request<'a>, archived: &'a Archived, monitor: Monitor<'a>) -> Result<Self> {
+    pub fn new(request: Request<'a>, archived: &'a OpenArchive, monitor: Monitor<'a>) -> Result<Self> {
         let scope = Scope::new(request.paths);
         refuse_misplaced(archived, request.paths)?;
         let (root, is_new) = open(request.to, request.dry_run)?;
@@ -133,7 +133,7 @@ fn above(path: &Path) -> io::Result<Directory> {
 }
 
 /// Items of an archive that no backup makes, where they are in what is restored.
-fn refuse_misplaced(archived: &Archived, paths: &[ItemPath]) -> Result<()> {
+fn refuse_misplaced(archived: &OpenArchive, paths: &[ItemPath]) -> Result<()> {
     let misplaced = archived.tree.misplaced();
     let is_chosen = |name: &[u8]| {
         let name = ItemPath::new(name);
@@ -150,7 +150,7 @@ fn refuse_misplaced(archived: &Archived, paths: &[ItemPath]) -> Result<()> {
 }
 
 /// What makes `--delete` lose more than it should.
-fn refuse_to_delete(request: &Request<'_>, archived: &Archived, root: &Directory) -> Result<()> {
+fn refuse_to_delete(request: &Request<'_>, archived: &OpenArchive, root: &Directory) -> Result<()> {
     let refuse = |why: &str| {
         Err(Error::usage("nothing was deleted or written")
             .because(why.to_owned())

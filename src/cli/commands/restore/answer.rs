@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::archives::archived::{Archived, Image};
+use crate::archives::open_archive::{Image, OpenArchive};
 
 /// What every answer in JSON begins with.
-pub fn about(archived: &Archived, image: &Image, target: &str) -> Value {
+pub fn about(archived: &OpenArchive, image: &Image, target: &str) -> Value {
     json!({ "archive": archived.archive.name, "path": image.path.to_string(), "target": target })
 }

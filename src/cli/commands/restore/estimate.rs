@@ -7,7 +7,7 @@ use serde_json::json;
 use super::answer::about;
 use super::known::since;
 use super::options::Options;
-use crate::archives::archived::{Archived, Image};
+use crate::archives::open_archive::{Image, OpenArchive};
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Display;
@@ -19,7 +19,7 @@ use crate::tools::target::place::Place;
 
 /// Prints the estimate. Nothing is written.
 pub fn run(
-    archived: &Archived,
+    archived: &OpenArchive,
     image: &Image,
     place: Place,
     options: &Options,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::request::Request as Arguments;
 use crate::archive::patterns::Patterns;
-use crate::archives::archived::Archived;
+use crate::archives::open_archive::OpenArchive;
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -31,7 +31,7 @@ pub fn run(
     config: &Config,
     console: Console,
     arguments: &Arguments<'_>,
-    archived: &Archived,
+    archived: &OpenArchive,
     to: &Path,
 ) -> Result<Exit> {
     let options = arguments.options;
@@ -110,7 +110,7 @@ fn tell_estimate(
     estimate: &Estimate,
     is_json: bool,
     mut about: Value,
-    archived: &Archived,
+    archived: &OpenArchive,
     to: &Path,
 ) -> Result<Exit> {
     about["estimate"] = json!(estimate);

@@ -12,8 +12,8 @@ use super::known::{Known, since};
 use super::options::Options;
 use super::request::Request;
 use crate::archive::volumes;
-use crate::archives::archived::{Archived, Image};
 use crate::archives::damage::Damaged;
+use crate::archives::open_archive::{Image, OpenArchive};
 use crate::cli::confirm;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -33,7 +33,7 @@ pub fn run(
     borg: &Borg,
     console: Console,
     request: &Request<'_>,
-    archived: &Archived,
+    archived: &OpenArchive,
     image: &Image,
     to: &Path,
 ) -> Result<Exit> {
@@ -181,7 +181,7 @@ fn ask(options: &Options, image: &Image, place: &Place) -> Result<()> {
     confirm::ask(&format!("All {what} on {label}{names} become {}. Go on?", image.name()))
 }
 
-fn new_volume(to: &Path, archived: &Archived, image: &Image) -> Result<NewVolume> {
+fn new_volume(to: &Path, archived: &OpenArchive, image: &Image) -> Result<NewVolume> {
     let datasets = archived.datasets()?;
     let described = datasets.as_ref().and_then(|datasets| datasets.volume(&image.path));
     let described = described.ok_or_else(|| {

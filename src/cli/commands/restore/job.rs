@@ -6,7 +6,7 @@ use borg_repository::ItemPath;
 
 use super::options::Kind;
 use super::request::Request;
-use crate::archives::archived::{Archived, Found, Image};
+use crate::archives::open_archive::{Found, Image, OpenArchive};
 use crate::archives::places::Place;
 use crate::error::{Error, Result};
 use crate::restore::request;
@@ -22,7 +22,7 @@ pub enum Job<'a> {
 
 /// An archive that can be read as long as this is held.
 pub struct Opened {
-    pub archived: Archived,
+    pub archived: OpenArchive,
     _preflight: Preflight,
 }
 
@@ -49,7 +49,7 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
         return Err(Error::usage("`--to` is missing"));
     };
     let reached = borg.preflight("restore from it", Need::Repository, false)?;
-    let archived = Archived::open(borg, &request.archive, options.source.into())?;
+    let archived = OpenArchive::open(borg, &request.archive, options.source.into())?;
     let opened = Opened { archived, _preflight: reached };
     let found = match request.paths.as_slice() {
         [path] if !request.is_for_directory() && !to.is_dir() => Some(match options.salvage {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::archive::ranges;
-use crate::archives::archived::{Archived, Image};
+use crate::archives::open_archive::{Image, OpenArchive};
 use crate::cli::console::Console;
 use crate::cli::units::size;
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub struct Known {
 }
 
 /// Asks ZFS, and says what it knows.
-pub fn since(archived: &Archived, image: &Image, target: &Target, console: Console) -> Result<Known> {
+pub fn since(archived: &OpenArchive, image: &Image, target: &Target, console: Console) -> Result<Known> {
     let label = target.label();
     match bookmark::changed_since(archived, image, target)? {
         Since::MayDiffer { ranges, read, sampled, witnesses } => {

@@ -28,7 +28,7 @@ use borg_repository::ItemPath;
 const MANIFEST: u64 = 16 << 20;
 
 /// An archive, its tree, and the source of its bytes.
-pub struct Archived {
+pub struct OpenArchive {
     pub archive: Archive,
     pub tree: Arc<Tree>,
     archives: Archives,
@@ -59,7 +59,7 @@ pub enum Bytes {
     Stream(Streamed),
 }
 
-impl Archived {
+impl OpenArchive {
     /// Opens the archive. Dropping it ends the processes that serve its bytes.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Archived {
         let archives = Archives::open(borg, Options { source, filter, remembered, ..Options::default() })?;
         let archive = archives.resolve(wanted, &archives.list()?)?;
         let tree = archives.tree(&archive, &View::default())?;
-        Ok(Archived { archive, tree, archives })
+        Ok(OpenArchive { archive, tree, archives })
     }
 
     /// The native reader; `None` if only borg can read the repository.
@@ -78,21 +78,22 @@ impl Archived {
         self.archives.native()
     }
 
-    /// The bytes of its files by their chunks; `None` where only borg can read it.
+    /// The bytes of its files by chunks; `None` if only borg can read the repository.
     pub fn contents(&self) -> Option<Contents> {
         self.native().map(|native| Contents::new(Arc::clone(native), &self.archive))
     }
 
-    /// What reads its files, with so many bytes of memory.
+    /// A reader of its files that uses this much memory, in bytes.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When there is not enough memory.
     pub fn reader(&self, memory: u64) -> Result<Reader> {
         let cache = Cache::new(&Limits { memory, scratch: 0, dir: PathBuf::new() })?;
         Ok(load::reader(&**self.archives.catalog(), &self.archive, &self.tree, Arc::new(cache), 0))
     }
 
-    /// How many files it lacks because they could not be read, as far as this machine knows.
+    /// The number of files that are missing because they could not be read, as far as this machine
+    /// knows.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -112,7 +113,7 @@ impl Archived {
     /// The same, but what `borg check --repair` changed is found, too: the chunks that it missed are lost.
     ///
     /// # Errors
-    /// As [`Archived::find`].
+    /// As [`OpenArchive::find`].
     pub fn find_to_salvage(&self, wanted: &[u8]) -> Result<Found> {
         let (node, path) = self.locate(wanted)?;
         self.at(node, path, true)
@@ -185,7 +186,7 @@ impl Archived {
     }
 }
 
-impl Archived {
+impl OpenArchive {
     fn repaired(&self, file: Damaged) -> Error {
         let message = Error::new(
             Kind::Damaged,
@@ -197,7 +198,7 @@ impl Archived {
     }
 }
 
-impl Drop for Archived {
+impl Drop for OpenArchive {
     fn drop(&mut self) {
         self.archives.shut_down();
     }
