@@ -1,4 +1,4 @@
-//! What is deleted since the archive does not have it: found before anything is written, deleted afterwards.
+//! What is to be deleted since the archive does not have it: found before anything is written.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -7,12 +7,10 @@ use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, statx};
 
 use super::file::is_temporary;
 use super::parent::join;
-use super::plan::Plan;
-use super::problems::is_of_entry;
 use crate::archive::patterns::Patterns;
 use crate::error::Result;
 use crate::process::interrupt;
-use crate::tools::directory::{Directory, c_name};
+use crate::tools::directory::Directory;
 
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 
@@ -33,8 +31,8 @@ pub struct Deletion {
     /// Below the directory that is restored to.
     pub path: Box<[u8]>,
     pub is_directory: bool,
-    device: u64,
-    inode: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
 }
 
 /// Collects what is to be deleted.
@@ -111,41 +109,4 @@ fn is_mount(directory: &Directory, name: &CStr, stat: &Stat) -> bool {
     };
     let device = rustix::fs::fstat(directory).map(|stat| stat.st_dev);
     device != Ok(stat.st_dev) || mount(name, AtFlags::SYMLINK_NOFOLLOW) != mount(c"", AtFlags::EMPTY_PATH)
-}
-
-/// Deletes what was found, and is still what it was.
-///
-/// # Errors
-/// When the file system fails, and on a signal.
-pub fn delete(plan: &Plan<'_>, deletions: &[Deletion]) -> Result<()> {
-    for deletion in deletions {
-        interrupt::check()?;
-        let deleted = delete_one(plan, deletion);
-        match deleted {
-            Ok(true) => plan.tally.deleted.add(1),
-            Ok(false) => {}
-            Err(e) if is_of_entry(&e) => {
-                plan.problems.incomplete(&deletion.path, format!("cannot delete it: {e}"));
-            }
-            Err(e) => {
-                return Err(crate::error::Error::failed("cannot delete what the archive lacks").because(e));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn delete_one(plan: &Plan<'_>, deletion: &Deletion) -> std::io::Result<bool> {
-    let mut names: Vec<&[u8]> = deletion.path.split(|byte| *byte == b'/').collect();
-    let name = c_name(names.pop().unwrap_or_default())?;
-    let parent = plan.root.below(names.into_iter())?;
-    match parent.stat(&name)? {
-        Some(stat) if (stat.st_dev, stat.st_ino) == (deletion.device, deletion.inode) => {}
-        _ => return Ok(false),
-    }
-    match deletion.is_directory {
-        true => parent.remove_directory(&name)?,
-        false => parent.remove(&name)?,
-    }
-    Ok(true)
 }

@@ -12,12 +12,15 @@
 
 mod commit;
 mod content;
+mod delete;
 mod deletions;
 mod estimate;
 mod fetch;
 mod file;
 mod finish;
 mod links;
+mod look;
+mod missing;
 mod parent;
 mod plan;
 mod prepare;
@@ -27,6 +30,7 @@ mod scope;
 mod seeds;
 mod survey;
 mod tally;
+mod verdict;
 mod write;
 
 pub use deletions::{Deletion, Protection};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::deletions;
+use super::delete;
 use super::fetch::Fetcher;
 use super::file::FileJob;
 use super::finish::Finish;
@@ -82,7 +82,7 @@ impl Plan<'_> {
         let meter = plan.meter(Step::Restore);
         let rest = files(plan, survey, &meter)?;
         links::make(plan, &rest)?;
-        deletions::delete(plan, &survey.deletions)?;
+        delete::delete(plan, &survey.deletions)?;
         Finish { plan, survey, rest: &rest }.run()?;
         let left_out = plan.archived.tree.left_out();
         if plan.request.paths.is_empty() && !left_out.is_empty() {

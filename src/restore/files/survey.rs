@@ -2,26 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rustix::fs::{FileType, Stat};
 
-use super::content::{Buffers, Wanted, regular};
 use super::deletions::{Collector, Deletion};
-use super::estimate::Missing;
 use super::file::is_unfinished;
+use super::look::{Look, Looker};
+use super::missing::Missing;
 use super::parent::{Parent, join};
 use super::plan::Plan;
 use super::scope::{Child, Scope};
 use super::seeds::Beside;
+use super::verdict::{Verdict, Verdicts};
 use crate::archive::tree::{Body, NodeId, Tree};
-use crate::archives::batches;
-use crate::archives::progress::{Meter, Step};
+use crate::archives::progress::Step;
 use crate::archives::workers::Failure;
 use crate::error::{Error, Result};
 use crate::restore::attributes::{Attributes, mtime};
@@ -37,32 +36,6 @@ pub const STACK: usize = 64 << 20;
 const READERS: usize = 8;
 /// Files that wait for a look.
 const QUEUE: usize = 256;
-
-/// What a look at a file that is there came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Verdict {
-    /// It has to be looked at when it is written.
-    Unknown,
-    Right,
-    /// It has the right bytes, but other attributes.
-    Attributes,
-    /// It has the right bytes, but is one with a file that it should not be one with.
-    Shared,
-    /// It is the same file as another name of it in the archive, as it should be.
-    Linked,
-    Differs,
-}
-
-impl Verdict {
-    fn of(number: u8) -> Self {
-        use Verdict::{Attributes, Differs, Linked, Right, Shared, Unknown};
-        [Unknown, Right, Attributes, Shared, Linked, Differs].get(number as usize).copied().unwrap_or(Unknown)
-    }
-}
-
-/// Verdicts on what is chosen in a directory, in the order of [`Scope::children`].
-type Verdicts = Arc<[AtomicU8]>;
 
 /// What was found.
 #[derive(Default)]
@@ -85,15 +58,15 @@ impl Survey {
         let meter = plan.meter(Step::Compare);
         let failure = Failure::default();
         let (looks, queue) = bounded(QUEUE);
-        let shared = Shared { plan, meter: &meter, conflicts: Mutex::default(), missing: Mutex::default() };
+        let looker = Looker { plan, meter: &meter, conflicts: Mutex::default(), missing: Mutex::default() };
         let mut survey = std::thread::scope(|scope| {
             for _ in 0..READERS {
                 let queue = queue.clone();
-                scope.spawn(|| failure.note(shared.work(queue, &failure)));
+                scope.spawn(|| failure.note(looker.work(queue, &failure)));
             }
             drop(queue);
             let mut surveyor = Surveyor {
-                shared: &shared,
+                looker: &looker,
                 failure: &failure,
                 looks: Some(looks),
                 survey: Survey::default(),
@@ -111,10 +84,10 @@ impl Survey {
             walker.join().unwrap_or_else(|_| Err(Error::failed("the thread that looks panicked")))
         })?;
         failure.into_result()?;
-        let mut conflicts = shared.conflicts.into_inner();
+        let mut conflicts = looker.conflicts.into_inner();
         conflicts.append(std::mem::take(&mut survey.conflicts));
         survey.conflicts = conflicts;
-        survey.missing.append(shared.missing.into_inner());
+        survey.missing.append(looker.missing.into_inner());
         Ok(survey)
     }
 
@@ -146,7 +119,7 @@ fn failure_or(walked: Result<()>, surveyor: Surveyor<'_>) -> Result<Survey> {
 
 /// Walks through the archive and the directory.
 struct Surveyor<'s> {
-    shared: &'s Shared<'s>,
+    looker: &'s Looker<'s>,
     failure: &'s Failure,
     looks: Option<Sender<Look>>,
     survey: Survey,
@@ -155,21 +128,9 @@ struct Surveyor<'s> {
     inodes: HashMap<(u64, u64), NodeId>,
 }
 
-/// A file that is to be looked at.
-struct Look {
-    parent: Arc<Parent>,
-    name: CString,
-    wanted: Wanted,
-    attributes: Attributes,
-    verdicts: Verdicts,
-    n: usize,
-    /// It is one with a file that it should not be one with.
-    is_shared: bool,
-}
-
 impl Surveyor<'_> {
     fn walk(&mut self) -> Result<()> {
-        let plan = self.shared.plan;
+        let plan = self.looker.plan;
         let root = match plan.is_new {
             true => None,
             false => {
@@ -191,7 +152,7 @@ impl Surveyor<'_> {
         seeds: &Beside,
         depth: usize,
     ) -> Result<()> {
-        let plan = self.shared.plan;
+        let plan = self.looker.plan;
         let children = scope.children(plan.tree(), node);
         let verdicts: Verdicts = match parent {
             Some(_) => children.iter().map(|_| AtomicU8::new(0)).collect(),
@@ -252,7 +213,7 @@ impl Surveyor<'_> {
 
     /// A file that is not there.
     fn missing(&mut self, child: &Child<'_>, name: &CString, seeds: &Beside) -> Result<()> {
-        let plan = self.shared.plan;
+        let plan = self.looker.plan;
         let Some(Body::File(content)) = plan.tree().node(child.node).map(|node| node.body) else {
             return Ok(());
         };
@@ -261,7 +222,7 @@ impl Surveyor<'_> {
             let candidates = plan.seeds.candidates(seeds, name, wanted.size);
             self.survey.missing.add_file(&plan.content, wanted, &candidates)?;
         }
-        self.shared.meter.add(wanted.size);
+        self.looker.meter.add(wanted.size);
         Ok(())
     }
 
@@ -275,7 +236,7 @@ impl Surveyor<'_> {
         verdicts: &Verdicts,
         n: usize,
     ) -> Result<()> {
-        let plan = self.shared.plan;
+        let plan = self.looker.plan;
         let (Some(node), Some(attributes)) = (plan.tree().node(child.node), plan.attributes(child.node))
         else {
             return Ok(());
@@ -310,7 +271,7 @@ impl Surveyor<'_> {
         if is_right_size && plan.request.trust_times && !is_shared && mtime(stat) == attributes.mtime() {
             let other = differ(&parent.directory, &name, &attributes, stat);
             set(if other { Verdict::Attributes } else { Verdict::Right });
-            self.shared.meter.add(wanted.size);
+            self.looker.meter.add(wanted.size);
             return Ok(());
         }
         let overwrite = plan.request.overwrite;
@@ -365,68 +326,4 @@ fn differ(directory: &Directory, name: &CString, attributes: &Attributes, stat: 
     }
     let place = directory.place(name);
     place.is_ok_and(|place| attributes.differ_from(Inode::Place(place.as_fd()), stat).unwrap_or(true))
-}
-
-/// What those who look have in common.
-struct Shared<'s> {
-    plan: &'s Plan<'s>,
-    meter: &'s Meter<'s>,
-    conflicts: Mutex<Conflicts>,
-    missing: Mutex<Missing>,
-}
-
-impl Shared<'_> {
-    fn work(&self, queue: Receiver<Look>, failure: &Failure) -> Result<()> {
-        let mut buffers = Buffers::default();
-        while let Ok(first) = queue.recv() {
-            if failure.ended()? {
-                return Ok(());
-            }
-            self.judge(batches::share(first, &queue), &mut buffers)?;
-        }
-        Ok(())
-    }
-
-    fn judge(&self, looks: Vec<Look>, buffers: &mut Buffers) -> Result<()> {
-        let opened: Vec<(Look, Option<File>)> = looks
-            .into_iter()
-            .map(|look| {
-                let file = regular(look.parent.directory.open_file(&look.name));
-                (look, file)
-            })
-            .collect();
-        let readable: Vec<(&File, Wanted)> =
-            opened.iter().filter_map(|(look, file)| Some((file.as_ref()?, look.wanted))).collect();
-        let mut same = self.plan.content.are_same(&readable, buffers)?.into_iter();
-        for (look, file) in &opened {
-            let is_same = file.is_some() && same.next().unwrap_or(false);
-            let verdict = match file {
-                Some(file) if is_same => judge_attributes(look, file),
-                _ => Verdict::Differs,
-            };
-            look.verdicts[look.n].store(verdict as u8, Ordering::Relaxed);
-            self.meter.add(look.wanted.size);
-            if verdict != Verdict::Differs {
-                continue;
-            }
-            if !self.plan.request.overwrite {
-                self.conflicts.lock().add(&look.parent.path_of(&look.name));
-            } else if let Some(file) = file {
-                self.missing.lock().add_replaced(&self.plan.content, look.wanted, file)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Of a file that has the right bytes.
-fn judge_attributes(look: &Look, file: &File) -> Verdict {
-    let inode = Inode::Open(file.as_fd());
-    let Ok(stat) = inode.stat() else { return Verdict::Differs };
-    let differ = look.attributes.differ_from(inode, &stat).unwrap_or(true);
-    match () {
-        () if look.is_shared || differ && stat.st_nlink > 1 => Verdict::Shared,
-        () if differ => Verdict::Attributes,
-        () => Verdict::Right,
-    }
 }
