@@ -1,8 +1,7 @@
 //! `create` and `cleanup` as a user runs them: the real program, real borg, real mounts, as root.
-#![allow(clippy::disallowed_methods)]
 
-#[path = "../common/promtool.rs"]
-mod promtool;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod clock;
 mod existing;
@@ -16,4 +15,3 @@ mod servers;
 mod shared;
 mod telemetry;
 mod unprivileged;
-mod world;

@@ -7,19 +7,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::promtool;
-use crate::world::{World, tmpfs, today};
+use crate::common::{Machine, promtool, tmpfs, today};
 
-fn world() -> World {
-    let mut world = World::new();
-    world.write("data/x", "content");
-    world.list(&["data"]);
-    fs::create_dir(world.path("metrics")).unwrap();
-    world
+fn machine() -> Machine {
+    let mut machine = Machine::with_repository();
+    machine.write("data/x", "content");
+    machine.list(&["data"]);
+    fs::create_dir(machine.path("metrics")).unwrap();
+    machine
 }
 
-fn target(world: &World) -> String {
-    world.path("metrics/offsite.prom").to_str().unwrap().to_owned()
+fn target(machine: &Machine) -> String {
+    machine.path("metrics/offsite.prom").to_str().unwrap().to_owned()
 }
 
 /// The samples by name and labels, as they stand in the file, which promtool must like.
@@ -32,26 +31,25 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
-fn written(world: &World) -> BTreeMap<String, f64> {
-    samples(&fs::read_to_string(target(world)).unwrap())
+fn written(machine: &Machine) -> BTreeMap<String, f64> {
+    samples(&fs::read_to_string(target(machine)).unwrap())
 }
 
-fn dataset(world: &World) -> String {
-    format!("dataset=\"{}\"", world.path("data").display())
+fn dataset(machine: &Machine) -> String {
+    format!("dataset=\"{}\"", machine.path("data").display())
 }
 
-fn of_archive(world: &World, metric: &str, archive: &str) -> String {
-    format!("{metric}{{archive=\"{archive}\",{}}}", dataset(world))
+fn of_archive(machine: &Machine, metric: &str, archive: &str) -> String {
+    format!("{metric}{{archive=\"{archive}\",{}}}", dataset(machine))
 }
 
-fn plain(world: &World, metric: &str) -> String {
-    format!("{metric}{{{}}}", dataset(world))
+fn plain(machine: &Machine, metric: &str) -> String {
+    format!("{metric}{{{}}}", dataset(machine))
 }
 
 /// What borg itself knows of an archive.
-fn info(world: &World, archive: &str) -> Value {
-    let mut command = world.borg(&["info", "--json", &format!("::{archive}")]);
-    let output = command.env("TZ", "UTC").output().unwrap();
+fn info(machine: &Machine, archive: &str) -> Value {
+    let output = machine.borg(["info", "--json", &format!("::{archive}")]).env("TZ", "UTC").run();
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["archives"][0].clone()
 }
 
@@ -62,10 +60,10 @@ fn seconds(time: &Value) -> f64 {
 
 #[test]
 fn a_backup_tells_what_borg_knows_of_it() {
-    let world = world();
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    let (samples, info) = (written(&world), info(&world, &today()));
-    let archive = |metric: &str| samples[&of_archive(&world, metric, &today())];
+    let machine = machine();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    let (samples, info) = (written(&machine), info(&machine, &today()));
+    let archive = |metric: &str| samples[&of_archive(&machine, metric, &today())];
     assert_eq!(archive("borg_archive_start_timestamp_seconds"), seconds(&info["start"]));
     assert_eq!(archive("borg_archive_end_timestamp_seconds"), seconds(&info["end"]));
     let took = seconds(&info["end"]) - seconds(&info["start"]);
@@ -75,7 +73,7 @@ fn a_backup_tells_what_borg_knows_of_it() {
         // borg counts the metadata in one of the two, and not in the other.
         assert!(archive(&format!("borg_archive_{size}_bytes")) >= 7.0, "{size}");
     }
-    let plain = |metric: &str| samples[&plain(&world, metric)];
+    let plain = |metric: &str| samples[&plain(&machine, metric)];
     assert_eq!(plain("borg_backup_last_success_timestamp_seconds"), seconds(&info["end"]));
     // The manifest is written a moment later.
     assert!(plain("borg_repository_last_modified_timestamp_seconds") >= seconds(&info["end"]));
@@ -83,16 +81,16 @@ fn a_backup_tells_what_borg_knows_of_it() {
     assert_eq!((plain("borg_backup_last_exit_code"), plain("borg_backup_warnings")), (0.0, 0.0));
     assert!(plain("borg_collection_duration_seconds") < 60.0);
     for phase in ["prepare", "stage", "archive", "prune", "total"] {
-        let sample = format!("borg_backup_phase_duration_seconds{{phase=\"{phase}\",{}}}", dataset(&world));
+        let sample = format!("borg_backup_phase_duration_seconds{{phase=\"{phase}\",{}}}", dataset(&machine));
         assert!(samples[&sample] >= 0.0 && samples[&sample] < 600.0, "{phase}");
     }
 }
 
 #[test]
 fn each_metric_has_one_help_and_one_type_before_its_samples() {
-    let world = world();
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    let text = fs::read_to_string(target(&world)).unwrap();
+    let machine = machine();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    let text = fs::read_to_string(target(&machine)).unwrap();
     let mut last = "";
     for line in text.lines() {
         let name = line.trim_start_matches("# HELP ").split([' ', '{']).next().unwrap();
@@ -107,155 +105,156 @@ fn each_metric_has_one_help_and_one_type_before_its_samples() {
 
 #[test]
 fn everyone_can_read_the_file_and_nobody_ever_sees_half_of_it() {
-    let world = world();
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    let before = fs::File::open(target(&world)).unwrap();
-    let text = fs::read_to_string(target(&world)).unwrap();
+    let machine = machine();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    let before = fs::File::open(target(&machine)).unwrap();
+    let text = fs::read_to_string(target(&machine)).unwrap();
     assert_eq!(before.metadata().unwrap().permissions().mode() & 0o7777, 0o644);
-    world.run(&["telemetry", "--telemetry-file", &target(&world)]).succeeds();
-    assert_ne!(fs::metadata(target(&world)).unwrap().ino(), before.metadata().unwrap().ino());
+    machine.run(["telemetry", "--telemetry-file", &target(&machine)]).succeeds();
+    assert_ne!(fs::metadata(target(&machine)).unwrap().ino(), before.metadata().unwrap().ino());
     assert_eq!(std::io::read_to_string(before).unwrap(), text, "who has it open reads the old one");
     let names: Vec<_> =
-        fs::read_dir(world.path("metrics")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        fs::read_dir(machine.path("metrics")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["offsite.prom"]);
 }
 
 #[test]
 fn a_failed_backup_tells_so_and_keeps_what_was_known() {
-    let mut world = world();
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    let good = written(&world);
-    let success = plain(&world, "borg_backup_last_success_timestamp_seconds");
-    let code = plain(&world, "borg_backup_last_exit_code");
-    let size = of_archive(&world, "borg_archive_original_size_bytes", &today());
+    let mut machine = machine();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    let good = written(&machine);
+    let success = plain(&machine, "borg_backup_last_success_timestamp_seconds");
+    let code = plain(&machine, "borg_backup_last_exit_code");
+    let size = of_archive(&machine, "borg_archive_original_size_bytes", &today());
 
-    world.run(&["create", "--telemetry-file", &target(&world)]).exits(1);
-    let failed = written(&world);
+    machine.run(["create", "--telemetry-file", &target(&machine)]).exits(1);
+    let failed = written(&machine);
     assert_eq!((failed[&code], failed[&success], failed[&size]), (1.0, good[&success], good[&size]));
 
-    let repository = world.path("repository");
-    fs::rename(&repository, world.path("away")).unwrap();
-    world.run(&["create", "--telemetry-file", &target(&world)]).exits(1);
-    let failed = written(&world);
+    let repository = machine.repository();
+    fs::rename(&repository, machine.path("away")).unwrap();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).exits(1);
+    let failed = written(&machine);
     assert_eq!((failed[&code], failed[&success], failed[&size]), (1.0, good[&success], good[&size]));
-    fs::rename(world.path("away"), repository).unwrap();
+    fs::rename(machine.path("away"), repository).unwrap();
 
-    world.set("keep_daily", "many");
-    world.run(&["create", "--telemetry-file", &target(&world)]).exits(2);
-    let refused = written(&world);
+    machine.set("keep_daily", "many");
+    machine.run(["create", "--telemetry-file", &target(&machine)]).exits(2);
+    let refused = written(&machine);
     assert_eq!((refused[&code], refused[&success], refused[&size]), (2.0, good[&success], good[&size]));
 }
 
 #[test]
 fn a_backup_that_never_was_is_told_as_zero() {
-    let mut world = world();
-    world.list(&["nowhere"]);
-    world.run(&["create", "--telemetry-file", &target(&world)]).exits(1);
-    let text = fs::read_to_string(target(&world)).unwrap();
+    let mut machine = machine();
+    machine.list(&["nowhere"]);
+    machine.run(["create", "--telemetry-file", &target(&machine)]).exits(1);
+    let text = fs::read_to_string(target(&machine)).unwrap();
     let sample = samples(&text).into_iter().find(|(name, _)| name.starts_with("borg_backup_last_success"));
     assert_eq!(sample.unwrap().1, 0.0);
 }
 
 #[test]
 fn a_bare_name_goes_to_the_directory_of_the_collector() {
-    let world = world();
+    let machine = machine();
     tmpfs(Path::new("/var/lib"), "mode=755");
-    world
-        .run(&["create", "--telemetry-file", "offsite.prom"])
+    machine
+        .run(["create", "--telemetry-file", "offsite.prom"])
         .succeeds()
         .says(
             "warning: cannot write telemetry to offsite.prom: there is no /var/lib/prometheus/node-exporter",
         )
         .says("--telemetry-file /var/lib/");
-    world.run(&["telemetry", "--telemetry-file", "offsite.prom"]).exits(1).says("there is no /var/lib");
+    machine.run(["telemetry", "--telemetry-file", "offsite.prom"]).exits(1).says("there is no /var/lib");
     for dir in ["/var/lib/node_exporter/textfile_collector", "/var/lib/prometheus/node-exporter"] {
         fs::create_dir_all(dir).unwrap();
-        world.run(&["telemetry", "--telemetry-file", "offsite.prom"]).succeeds();
+        machine.run(["telemetry", "--telemetry-file", "offsite.prom"]).succeeds();
         assert!(Path::new(dir).join("offsite.prom").exists(), "{dir}");
     }
     assert!(!Path::new("offsite.prom").exists());
 }
 
 /// The subcommands with which borg is called.
-fn calls(world: &World, args: &[&str]) -> Vec<String> {
-    let log = world.path("calls");
+fn calls(machine: &Machine, args: &[&str]) -> Vec<String> {
+    let log = machine.path("calls");
     let _ = fs::remove_file(&log);
     let script = format!("echo \"$1\" >> {}", log.display());
-    let output = world.with_borg(&script, args).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    machine.with_borg(&script, args).ok();
     fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn what_a_run_knows_is_not_asked_of_the_repository_again() {
-    let world = world();
-    let target = target(&world);
-    let plainly = calls(&world, &["create"]);
-    world.borg(&["delete", &format!("::{}", today())]).output().unwrap();
-    assert_eq!(calls(&world, &["create", "--telemetry-file", &target]), plainly);
-    let known = written(&world);
-    assert_eq!(calls(&world, &["telemetry", "--telemetry-file", &target]), ["list"]);
-    for (sample, value) in written(&world) {
+    let machine = machine();
+    let target = target(&machine);
+    let plainly = calls(&machine, &["create"]);
+    machine.borg(["delete", &format!("::{}", today())]).run();
+    assert_eq!(calls(&machine, &["create", "--telemetry-file", &target]), plainly);
+    let known = written(&machine);
+    assert_eq!(calls(&machine, &["telemetry", "--telemetry-file", &target]), ["list"]);
+    for (sample, value) in written(&machine) {
         assert!(known[&sample] == value || sample.starts_with("borg_collection"), "{sample} {value}");
     }
 
     // One that somebody made by hand is asked for once: where it comes from, and its figures.
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    world.borg(&["create", "::other", world.path("data").to_str().unwrap()]).output().unwrap();
-    assert_eq!(calls(&world, &["telemetry", "--telemetry-file", &target]), ["list", "list", "info"]);
-    assert_eq!(written(&world)["borg_archive_files{archive=\"other\",dataset=\"\"}"], 1.0);
-    assert_eq!(calls(&world, &["telemetry", "--telemetry-file", &target]), ["list"]);
-    assert_eq!(written(&world)["borg_archive_files{archive=\"other\",dataset=\"\"}"], 1.0);
+    machine.borg(["create", "::other", machine.path("data").to_str().unwrap()]).run();
+    assert_eq!(calls(&machine, &["telemetry", "--telemetry-file", &target]), ["list", "list", "info"]);
+    assert_eq!(written(&machine)["borg_archive_files{archive=\"other\",dataset=\"\"}"], 1.0);
+    assert_eq!(calls(&machine, &["telemetry", "--telemetry-file", &target]), ["list"]);
+    assert_eq!(written(&machine)["borg_archive_files{archive=\"other\",dataset=\"\"}"], 1.0);
 }
 
 #[test]
 fn an_archive_that_is_gone_is_told_no_more() {
-    let world = world();
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    world.borg(&["delete", &format!("::{}", today())]).output().unwrap();
-    world.run(&["telemetry", "--telemetry-file", &target(&world)]).succeeds();
-    assert!(!fs::read_to_string(target(&world)).unwrap().contains("archive=\""));
+    let machine = machine();
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    machine.borg(["delete", &format!("::{}", today())]).run();
+    machine.run(["telemetry", "--telemetry-file", &target(&machine)]).succeeds();
+    assert!(!fs::read_to_string(target(&machine)).unwrap().contains("archive=\""));
 }
 
 #[test]
 fn without_what_runs_left_the_repository_is_asked() {
-    let world = world();
-    world.run(&["create"]).succeeds();
-    fs::remove_dir_all(world.path("home/cache/borg-offsite-backup")).unwrap();
-    let ran = world.run(&["telemetry", "--telemetry-file", "-"]).succeeds();
-    let (samples, info) = (samples(&ran.stdout), info(&world, &today()));
-    assert_eq!(samples[&of_archive(&world, "borg_archive_files", &today())], 1.0);
-    let success = samples[&plain(&world, "borg_backup_last_success_timestamp_seconds")];
+    let machine = machine();
+    machine.run(["create"]).succeeds();
+    fs::remove_dir_all(machine.path("home/.cache/borg-offsite-backup")).unwrap();
+    let ran = machine.run(["telemetry", "--telemetry-file", "-"]).succeeds();
+    let (samples, info) = (samples(&ran.stdout()), info(&machine, &today()));
+    assert_eq!(samples[&of_archive(&machine, "borg_archive_files", &today())], 1.0);
+    let success = samples[&plain(&machine, "borg_backup_last_success_timestamp_seconds")];
     assert_eq!(success, seconds(&info["start"]));
-    assert!(!ran.stdout.contains("borg_backup_last_exit_code"), "that is not known");
+    assert!(!ran.stdout().contains("borg_backup_last_exit_code"), "that is not known");
 }
 
 #[test]
 fn a_repository_that_cannot_be_asked_is_an_error_and_the_known_is_written() {
-    let world = world();
-    world.run(&["create"]).succeeds();
-    fs::rename(world.path("repository"), world.path("away")).unwrap();
-    world.run(&["telemetry", "--telemetry-file", &target(&world)]).exits(1).says("cannot list the archives");
-    assert_eq!(written(&world)[&of_archive(&world, "borg_archive_files", &today())], 1.0);
+    let machine = machine();
+    machine.run(["create"]).succeeds();
+    fs::rename(machine.repository(), machine.path("away")).unwrap();
+    machine
+        .run(["telemetry", "--telemetry-file", &target(&machine)])
+        .exits(1)
+        .says("cannot list the archives");
+    assert_eq!(written(&machine)[&of_archive(&machine, "borg_archive_files", &today())], 1.0);
 }
 
 #[test]
 fn warnings_are_counted() {
-    let world = world();
+    let machine = machine();
     let script = "if [ \"$1\" = create ]; then real \"$@\"; exit 1; fi";
-    let mut command = world.with_borg(script, &["create", "--telemetry-file", &target(&world)]);
-    assert!(command.output().unwrap().status.success());
-    assert_eq!(written(&world)[&plain(&world, "borg_backup_warnings")], 1.0);
+    machine.with_borg(script, ["create", "--telemetry-file", &target(&machine)]).ok();
+    assert_eq!(written(&machine)[&plain(&machine, "borg_backup_warnings")], 1.0);
 }
 
 #[test]
 fn a_label_may_hold_anything() {
-    let mut world = world();
+    let mut machine = machine();
     let name = "da\"ta\\ n ü";
-    world.write(&format!("{name}/x"), "");
-    world.list(&[name]);
-    world.run(&["create", "--telemetry-file", &target(&world)]).succeeds();
-    let text = fs::read_to_string(target(&world)).unwrap();
+    machine.write(&format!("{name}/x"), "");
+    machine.list(&[name]);
+    machine.run(["create", "--telemetry-file", &target(&machine)]).succeeds();
+    let text = fs::read_to_string(target(&machine)).unwrap();
     samples(&text);
     assert!(text.contains("/da\\\"ta\\\\ n ü\"} "), "{text}");
 }

@@ -1,7 +1,8 @@
 //! What the shell offers behind a command line that is not complete.
 
 use std::path::Path;
-use std::process::Command;
+
+use crate::common::{Program, binary};
 
 /// Calls what bash has for the program, as bash does when somebody presses Tab behind the words.
 const TAB: &str = r#"
@@ -14,26 +15,20 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 fn offered(dir: &Path, words: &[&str]) -> Vec<String> {
     let script = dir.join("borg-offsite-backup.bash");
-    let output = Command::new("bash")
+    let run = Program::new("bash")
         .args(["--norc", "-c", TAB, "bash"])
         .arg(script)
         .arg("borg-offsite-backup")
         .args(words)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+        .ok();
+    assert!(run.stderr.is_empty(), "{run}");
+    run.stdout().lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn bash_completes_every_command_and_its_options() {
     let dir = tempfile::tempdir().unwrap();
-    let program = env!("CARGO_BIN_EXE_borg-offsite-backup");
-    assert!(Command::new(program).arg("generate").arg(dir.path()).output().unwrap().status.success());
+    Program::new(binary()).arg("generate").arg(dir.path()).ok();
     let offered = |words: &[&str]| offered(dir.path(), words);
     assert_eq!(offered(&["mou"]), ["mount"]);
     assert!(offered(&["check"]).contains(&"check-config".to_owned()) && offered(&["exp"]) == ["export-tar"]);
@@ -56,8 +51,8 @@ fn bash_completes_every_command_and_its_options() {
         "verify",
     ] {
         assert!(commands.contains(&ours.to_owned()), "{ours}: {commands:?}");
-        let help = Command::new(program).args([ours, "--help"]).output().unwrap();
-        let help = String::from_utf8(help.stdout).unwrap();
+        let help = Program::new(binary()).args([ours, "--help"]).ok();
+        let help = help.stdout();
         let all = offered(&[ours, "--"]);
         let listed: Vec<&str> = help
             .lines()

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use borg_offsite_backup::config::Config;
 
+use crate::common::{Machine, tmpfs, today};
 use crate::contrib;
-use crate::machine::{installed, setting};
-use crate::world::{World, tmpfs, today};
+use crate::installed::{installed, setting};
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
@@ -21,10 +21,10 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 /// Where root's home, /etc and the like are empty or copies.
-fn machine() -> World {
-    let world = World::without_repository();
-    world.write("x.conf", "{}");
-    installed(&world);
+fn machine() -> Machine {
+    let machine = Machine::isolated();
+    machine.write("x.conf", "{}");
+    installed(&machine);
     fs::remove_file("/etc/borg-offsite-backup.conf").unwrap();
     for dir in ["/root", "/var/backups", "/var/lib", "/mnt"] {
         tmpfs(Path::new(dir), "mode=755");
@@ -52,24 +52,19 @@ fn machine() -> World {
             "while [ $# -gt 0 ]; do case $1 in -o|-p|-l|-i|-F) shift 2;; -*) shift;; *) break;; esac; done; shift; exec sh -c \"$*\"",
         ),
     ] {
-        let file = format!("bin/{program}");
-        world.write(&file, format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(world.path(&file), PermissionsExt::from_mode(0o755)).unwrap();
+        machine.script(program, script);
     }
-    world
+    machine
 }
 
 /// Runs the blocks as one shell would; what they print.
-fn follow(world: &World, blocks: &[String]) -> String {
-    let path = format!("{}:/usr/local/bin:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
-    let mut shell = world.surrounded("sh");
-    shell.args(["-eu", "-c", &blocks.concat()]).env("PATH", path);
-    shell.env("HOME", "/root").env_remove("XDG_CACHE_HOME").current_dir("/root");
-    let output = shell.output().unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
-    assert!(!errors.contains("warning"), "{errors}");
-    format!("{said}{errors}")
+fn follow(machine: &Machine, blocks: &[String]) -> String {
+    let shell = machine.shell(&blocks.concat());
+    let shell = shell.search_first("/usr/local/bin").search_first(machine.path("bin"));
+    let shell = shell.env("HOME", "/root").env_remove("XDG_CACHE_HOME").current_dir(Path::new("/root"));
+    let run = shell.ok();
+    assert!(!run.stderr().contains("warning"), "{run}");
+    format!("{}{}", run.stdout(), run.stderr())
 }
 
 /// The blocks before the section of a new machine, and those in it.
@@ -81,9 +76,9 @@ fn old_and_new_machine() -> [Vec<String>; 2] {
 
 #[test]
 fn the_pages_lead_to_a_backup_that_is_watched_and_can_be_read() {
-    let world = machine();
+    let machine = machine();
     let [old, new] = old_and_new_machine();
-    let said = follow(&world, &old);
+    let said = follow(&machine, &old);
     let there = format!("There is an archive {} already", today());
     for shown in ["ssh-ed25519 ", "/etc/borg-offsite-backup.conf is good", "BORG PAPER KEY", &today(), &there]
     {
@@ -99,14 +94,14 @@ fn the_pages_lead_to_a_backup_that_is_watched_and_can_be_read() {
     assert_eq!(mode("/etc/credstore/borg-offsite-backup.passphrase"), 0o600);
     assert_eq!(mode("/etc/borg-offsite-backup.ping"), 0o600);
 
-    let said = follow(&world, &blocks(&page("monitoring.md"), "sh"));
+    let said = follow(&machine, &blocks(&page("monitoring.md"), "sh"));
     assert!(said.contains("borg_backup_last_exit_code"), "{said}");
     // The machine burns down; what is at /mnt, and the server, do not.
     for dir in ["/root", "/etc/credstore", "/etc/default"] {
         fs::remove_dir_all(dir).or_else(|_| tmpfs_over(dir)).unwrap();
     }
     fs::remove_file("/etc/borg-offsite-backup.conf").unwrap();
-    let said_by_new = follow(&world, &new);
+    let said_by_new = follow(&machine, &new);
     for shown in ["/etc/borg-offsite-backup.conf is good", &today(), "\netc\n"] {
         assert!(said_by_new.contains(shown), "{shown:?} is not in: {said_by_new}");
     }
@@ -138,21 +133,16 @@ fn what_a_command_before_the_backup_makes_is_backed_up() {
 
 #[test]
 fn what_was_built_for_dom0_is_unpacked_over_it() {
-    let world = machine();
-    world.write("bin/sudo", "#!/bin/sh\nexec \"$@\"\n");
-    world.write("bin/qvm-run", "#!/bin/sh\nshift 2; cd && exec sh -c \"$*\"\n");
-    world.write("bin/qubes-dom0-update", "#!/bin/sh\n");
+    let machine = machine();
+    machine.script("sudo", "exec \"$@\"");
+    machine.script("qvm-run", "shift 2; cd && exec sh -c \"$*\"");
+    machine.script("qubes-dom0-update", "");
     // All but the binary, which takes minutes to build.
-    let make = format!(
-        "#!/bin/sh\nshift; exec /usr/bin/make -C '{}' install-contrib \"$@\"\n",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    world.write("bin/make", make);
-    for name in ["sudo", "qvm-run", "qubes-dom0-update", "make"] {
-        fs::set_permissions(world.path("bin").join(name), PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    let make =
+        format!("shift; exec /usr/bin/make -C '{}' install-contrib \"$@\"", env!("CARGO_MANIFEST_DIR"));
+    machine.script("make", &make);
     // A dom0 where /sbin is a link.
-    let dom0 = world.path("dom0");
+    let dom0 = machine.path("dom0");
     for dir in ["usr/sbin", "usr/local"] {
         fs::create_dir_all(dom0.join(dir)).unwrap();
     }
@@ -164,7 +154,7 @@ fn what_was_built_for_dom0_is_unpacked_over_it() {
     let blocks: Vec<String> =
         blocks.iter().map(|block| block.replace("-C / ", &format!("-C '{}' ", dom0.display()))).collect();
     assert_eq!(blocks.len(), 2);
-    follow(&world, &blocks);
+    follow(&machine, &blocks);
     for path in
         ["usr/sbin/mount.borg-offsite-backup", "usr/local/lib/systemd/system/borg-offsite-backup.timer"]
     {

@@ -1,21 +1,13 @@
 //! What stands around a backup that nobody looks at: contrib/monitoring, contrib/notices and
 //! contrib/systemd, each tried.
-#![allow(clippy::disallowed_methods)]
 
-#[path = "../common/promtool.rs"]
-mod promtool;
-#[path = "../common/schema.rs"]
-mod schema;
-#[path = "../common/terminal.rs"]
-mod terminal;
-#[allow(dead_code)]
-#[path = "../backup/world.rs"]
-mod world;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod completions;
 mod docs;
+mod installed;
 mod json;
-mod machine;
 mod monitoring;
 mod notices;
 mod pages;

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::world::World;
-use crate::{contrib, promtool};
+use crate::common::{Machine, promtool};
+use crate::contrib;
 
 /// The names of all metrics that a backup writes.
 fn metrics() -> BTreeSet<String> {
-    let mut world = World::new();
-    world.write("data/x", "content");
-    world.list(&["data"]);
-    world.run(&["create"]).succeeds();
-    let text = world.run(&["telemetry", "--telemetry-file", "-"]).succeeds().stdout;
+    let mut machine = Machine::with_repository();
+    machine.write("data/x", "content");
+    machine.list(&["data"]);
+    machine.run(["create"]).succeeds();
+    let text = machine.run(["telemetry", "--telemetry-file", "-"]).succeeds().stdout();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge"));
     types.map(str::to_owned).collect()
 }

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Value, json};
 
+use crate::common::{Machine, today};
 use crate::contrib;
-use crate::world::{World, today};
 
 /// What a client asked for.
 struct Request {
@@ -54,39 +54,39 @@ fn server(status: &'static str) -> (String, Receiver<Request>) {
     (address, receive)
 }
 
-fn world() -> World {
-    let mut world = World::new();
-    world.write("da\"ta/x", "content");
-    world.list(&["da\"ta"]);
-    world
+fn machine() -> Machine {
+    let mut machine = Machine::with_repository();
+    machine.write("da\"ta/x", "content");
+    machine.list(&["da\"ta"]);
+    machine
 }
 
-fn hook(world: &mut World, key: &str, sample: &str, argument: &str) {
-    world.set(key, json!([contrib(&format!("notices/{sample}")), argument]));
+fn hook(machine: &mut Machine, key: &str, sample: &str, argument: &str) {
+    machine.set(key, json!([contrib(&format!("notices/{sample}")), argument]));
 }
 
 /// A file of a secret.
-fn secret(world: &World, text: String) -> String {
-    world.write("secret", text);
-    std::fs::set_permissions(world.path("secret"), PermissionsExt::from_mode(0o600)).unwrap();
-    world.path("secret").to_str().unwrap().to_owned()
+fn secret(machine: &Machine, text: String) -> String {
+    machine.write("secret", text);
+    std::fs::set_permissions(machine.path("secret"), PermissionsExt::from_mode(0o600)).unwrap();
+    machine.path("secret").to_str().unwrap().to_owned()
 }
 
 #[test]
 fn healthchecks_is_pinged_with_exit_code_and_result() {
     let (address, asked) = server("200 OK");
-    let mut world = world();
-    let file = secret(&world, format!("{address}/5f-uuid\n"));
-    hook(&mut world, "on_success", "healthchecks", &file);
-    hook(&mut world, "on_failure", "healthchecks", &file);
-    let ran = world.run(&["create"]).succeeds();
-    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    let mut machine = machine();
+    let file = secret(&machine, format!("{address}/5f-uuid\n"));
+    hook(&mut machine, "on_success", "healthchecks", &file);
+    hook(&mut machine, "on_failure", "healthchecks", &file);
+    let ran = machine.run(["create"]).succeeds();
+    assert!(!ran.stderr().contains("warning"), "{}", ran.stderr());
     let request = asked.recv().unwrap();
     assert_eq!(request.line, "POST /5f-uuid/0 HTTP/1.1");
     assert!(request.command_lines.contains("curl") && !request.command_lines.contains("5f-uuid"));
     let result: Value = serde_json::from_str(&request.body).unwrap();
     assert_eq!((&result["outcome"], &result["archive"]), (&json!("made"), &json!(today())));
-    world.run(&["create"]).exits(1);
+    machine.run(["create"]).exits(1);
     let request = asked.recv().unwrap();
     assert_eq!(request.line, "POST /5f-uuid/1 HTTP/1.1");
     assert!(serde_json::from_str::<Value>(&request.body).unwrap()["error"].is_string());
@@ -95,13 +95,13 @@ fn healthchecks_is_pinged_with_exit_code_and_result() {
 #[test]
 fn ntfy_gets_a_title_the_error_and_the_token() {
     let (address, asked) = server("200 OK");
-    let mut world = world();
+    let mut machine = machine();
     let options = format!("url = \"{address}/topic\"\nheader = \"Authorization: Bearer tk_sesame\"\n");
-    let file = secret(&world, options);
-    hook(&mut world, "on_failure", "ntfy", &file);
-    world.list(&["da\"ta", "no\"where"]);
-    let ran = world.run(&["create"]).exits(1);
-    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    let file = secret(&machine, options);
+    hook(&mut machine, "on_failure", "ntfy", &file);
+    machine.list(&["da\"ta", "no\"where"]);
+    let ran = machine.run(["create"]).exits(1);
+    assert!(!ran.stderr().contains("warning"), "{}", ran.stderr());
     let request = asked.recv().unwrap();
     assert_eq!(request.line, "POST /topic HTTP/1.1");
     let has = |header: &str| assert!(request.headers.iter().any(|h| h == header), "{:?}", request.headers);
@@ -117,16 +117,11 @@ fn ntfy_gets_a_title_the_error_and_the_token() {
 
 #[test]
 fn mail_goes_through_sendmail() {
-    let mut world = world();
-    let inbox = world.path("inbox");
-    world.write("bin/sendmail", format!("#!/bin/sh\n{{ echo \"$@\"; cat; }} > {}\n", inbox.display()));
-    std::fs::set_permissions(world.path("bin/sendmail"), PermissionsExt::from_mode(0o755)).unwrap();
-    hook(&mut world, "on_success", "mail", "me@example.org");
-    let mut command = world.command(&["create"]);
-    let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
-    let output = command.env("PATH", path).output().unwrap();
-    assert!(output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let mut machine = machine();
+    let inbox = machine.path("inbox");
+    let bin = machine.script("sendmail", &format!("{{ echo \"$@\"; cat; }} > {}", inbox.display()));
+    hook(&mut machine, "on_success", "mail", "me@example.org");
+    let said = machine.offsite(["create"]).search_first(bin).ok().stderr();
     assert!(!said.contains("warning"), "{said}");
     let mail = std::fs::read_to_string(inbox).unwrap();
     let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
@@ -134,17 +129,17 @@ fn mail_goes_through_sendmail() {
         "-t\nTo: me@example.org\nSubject: Backup of {host}: made (exit code 0)\nAuto-Submitted: auto-generated\n"
     );
     assert!(mail.starts_with(&head), "{mail}");
-    assert!(mail.contains(&format!("\n\n{} in {}\n", today(), world.path("repository").display())), "{mail}");
+    assert!(mail.contains(&format!("\n\n{} in {}\n", today(), machine.repository().display())), "{mail}");
 }
 
 #[test]
 fn a_server_that_refuses_is_warned_about_and_changes_nothing() {
     let (address, _asked) = server("404 Not Found");
-    let mut world = world();
-    let file = secret(&world, format!("{address}/5f-uuid\n"));
-    hook(&mut world, "on_success", "healthchecks", &file);
-    let ran = world.run(&["create"]).succeeds();
-    assert!(ran.stderr.contains("warning: on_success failed:"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("5f-uuid"), "the address is a secret: {}", ran.stderr);
-    assert_eq!(world.archives(), [today()]);
+    let mut machine = machine();
+    let file = secret(&machine, format!("{address}/5f-uuid\n"));
+    hook(&mut machine, "on_success", "healthchecks", &file);
+    let ran = machine.run(["create"]).succeeds();
+    assert!(ran.stderr().contains("warning: on_success failed:"), "{}", ran.stderr());
+    assert!(!ran.stderr().contains("5f-uuid"), "the address is a secret: {}", ran.stderr());
+    assert_eq!(machine.archives(), [today()]);
 }

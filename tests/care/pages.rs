@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::world::{STAGING, World};
+use crate::common::{Machine, STAGING};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -101,17 +101,16 @@ fn listed(section: &str) -> Vec<glob::Pattern> {
 
 #[test]
 fn every_file_that_is_written_stands_in_the_page_of_formats() {
-    let mut world = World::new();
-    world.write("data/letter", "dear");
-    world.list(&["data"]);
-    world.run(&["create", "--telemetry-file", world.path("x.prom").to_str().unwrap()]).succeeds();
-    world.run(&["verify", "::latest", "--sample", "50%"]).succeeds();
-    fs::create_dir(world.path("mnt")).unwrap();
-    let point = world.path("mnt");
-    world.run(&["mount", "::latest", point.to_str().unwrap()]).succeeds();
-    let cache = found_below(&world.path("home/cache/borg-offsite-backup"));
+    let mut machine = Machine::with_repository();
+    machine.write("data/letter", "dear");
+    machine.list(&["data"]);
+    machine.run(["create", "--telemetry-file", machine.path("x.prom").to_str().unwrap()]).succeeds();
+    machine.run(["verify", "::latest", "--sample", "50%"]).succeeds();
+    let point = machine.mount_point();
+    machine.run(["mount", "::latest", point.to_str().unwrap()]).succeeds();
+    let cache = found_below(&machine.path("home/.cache/borg-offsite-backup"));
     let state = found_below(Path::new(STAGING));
-    world.run(&["umount", point.to_str().unwrap()]).succeeds();
+    machine.run(["umount", point.to_str().unwrap()]).succeeds();
     for (section, found, at_least) in [("## In CACHE", cache, 4), ("## In RUN", state, 2)] {
         assert!(found.len() >= at_least, "{section}: {found:?}");
         let listed = listed(section);

@@ -2,28 +2,24 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::Command;
 
-use crate::machine::own_directory;
-use crate::terminal::on_terminal;
-use crate::world::{Ran, World, today};
+use crate::common::{Machine, today};
+use crate::installed::own_directory;
 
 const STORED: &str = "/etc/credstore/borg-offsite-backup.passphrase";
 const QUESTION: &str = "Passphrase for the key of ";
 
 /// With a repository whose key has the passphrase, an archive in it, and an empty credstore.
-fn world(mode: &str, passphrase: &str) -> World {
-    let mut world = World::without_repository();
-    world.write("data/x", "content");
-    world.list(&["data"]);
-    world.set("backup_path", world.path("repository").to_str().unwrap());
+fn machine(mode: &str, passphrase: &str) -> Machine {
+    let mut machine = Machine::isolated();
+    machine.write("data/x", "content");
+    machine.list(&["data"]);
     for args in [&["init", "-e", mode][..], &["create"]] {
-        let ran = Ran::from(world.command(args).env("BORG_PASSPHRASE", passphrase).output().unwrap());
-        ran.succeeds();
+        machine.offsite(args).env("BORG_PASSPHRASE", passphrase).ok();
     }
-    own_directory(&world, "/etc");
+    own_directory(&machine, "/etc");
     fs::create_dir("/etc/credstore").unwrap();
-    world
+    machine
 }
 
 fn store(passphrase: &str) {
@@ -45,42 +41,42 @@ const KINDS: [&[&str]; 4] =
 #[test]
 fn what_root_keeps_for_services_opens_the_key() {
     each(&["keyfile-blake2", "repokey"], |mode| {
-        let world = world(mode, "sesame");
+        let machine = machine(mode, "sesame");
         for args in KINDS {
-            assert_ne!(world.run(args).code, Some(0), "{args:?}");
+            assert_ne!(machine.run(args).code(), Some(0), "{args:?}");
         }
         store("sesame");
         for args in KINDS {
-            world.run(args).succeeds();
+            machine.run(args).succeeds();
         }
-        let said = world.run(&["check-config"]).succeeds().stdout;
+        let said = machine.run(["check-config"]).succeeds().stdout();
         assert!(said.contains(&format!("passphrase  from {STORED}")), "{said}");
-        let wrong = Ran::from(world.command(&["list"]).env("BORG_PASSPHRASE", "no").output().unwrap());
-        assert_eq!(wrong.code, Some(2), "what the user says goes first");
+        let wrong = machine.offsite(["list"]).env("BORG_PASSPHRASE", "no").run();
+        assert_eq!(wrong.code(), Some(2), "what the user says goes first");
     });
 }
 
 #[test]
 fn a_key_with_an_empty_passphrase_works_beside_it() {
     each(&["keyfile-blake2", "repokey", "none"], |mode| {
-        let world = world(mode, "");
+        let machine = machine(mode, "");
         store("sesame");
         for args in KINDS {
-            world.run(args).succeeds();
+            machine.run(args).succeeds();
         }
     });
 }
 
 #[test]
 fn only_a_file_of_roots_that_nobody_else_can_read_is_taken() {
-    let world = world("keyfile-blake2", "sesame");
+    let machine = machine("keyfile-blake2", "sesame");
     let refused = |why: &str| {
-        let ran = world.run(&["create", "--if-exists", "skip"]);
-        assert!(ran.code == Some(1) && ran.stderr.contains("none was given"), "{why}: {}", ran.stderr);
+        let ran = machine.run(["create", "--if-exists", "skip"]);
+        assert!(ran.code() == Some(1) && ran.stderr().contains("none was given"), "{why}: {}", ran.stderr());
         assert!(
-            ran.stderr.contains(&format!("{STORED} is not used: ")) && ran.stderr.contains(why),
+            ran.stderr().contains(&format!("{STORED} is not used: ")) && ran.stderr().contains(why),
             "{}",
-            ran.stderr
+            ran.stderr()
         );
         fs::remove_file(STORED).unwrap();
     };
@@ -100,26 +96,30 @@ fn only_a_file_of_roots_that_nobody_else_can_read_is_taken() {
 
 #[test]
 fn another_repository_is_not_handed_it() {
-    let world = world("keyfile-blake2", "sesame");
+    let machine = machine("keyfile-blake2", "sesame");
     store("sesame");
-    let place = world.path("repository");
+    let place = machine.repository();
     let place = place.to_str().unwrap();
     for args in [vec!["list", place], vec!["list", &*format!("{place}::{}", today())]] {
-        let ran = world.run(&args);
-        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stdout);
+        let ran = machine.run(&args);
+        assert_eq!(ran.code(), Some(2), "{args:?}: {}", ran.stdout());
     }
 }
 
 #[test]
 fn without_a_passphrase_and_a_terminal_that_is_what_is_said() {
     each(&["keyfile-blake2", "repokey"], |mode| {
-        let world = world(mode, "sesame");
+        let machine = machine(mode, "sesame");
         for args in KINDS {
-            let ran = world.run(args);
-            assert!(ran.code != Some(0) && !ran.stderr.contains("incorrect"), "{args:?}: {}", ran.stderr);
+            let ran = machine.run(args);
+            assert!(
+                ran.code() != Some(0) && !ran.stderr().contains("incorrect"),
+                "{args:?}: {}",
+                ran.stderr()
+            );
         }
         for args in &KINDS[1..] {
-            let said = world.run(args).stderr;
+            let said = machine.run(*args).stderr();
             assert!(said.contains("has a passphrase, and none was given"), "{args:?}: {said}");
         }
     });
@@ -127,14 +127,11 @@ fn without_a_passphrase_and_a_terminal_that_is_what_is_said() {
 
 #[test]
 fn a_person_at_a_terminal_is_asked() {
-    let world = world("keyfile-blake2", "sesame");
+    let machine = machine("keyfile-blake2", "sesame");
     let ask = |args: &[&str], dialogue: &[(&str, &str)]| {
-        let mut command: Command = world.command(args);
-        let path = format!("{}:/usr/bin", std::env::var("PATH").unwrap());
-        command.env("PATH", path).env("TERM", "dumb");
-        let (status, screen) = on_terminal(command, dialogue);
+        let (code, screen) = machine.offsite(args).env("TERM", "dumb").on_terminal().answers(dialogue);
         assert!(!screen.contains("sesame") && !screen.contains("wrong one"), "{screen}");
-        (status.code(), screen)
+        (code, screen)
     };
     for args in KINDS {
         let question = if *args == ["list"] { "Enter passphrase for key" } else { QUESTION };
@@ -147,29 +144,21 @@ fn a_person_at_a_terminal_is_asked() {
 
 #[test]
 fn a_person_is_asked_once_also_where_two_processes_open_the_key() {
-    let world = world("repokey", "sesame");
-    world.write("data/odd:/x", "content");
-    let created = world
-        .command(&["create", "--if-exists", "replace"])
-        .env("BORG_PASSPHRASE", "sesame")
-        .output()
-        .unwrap();
-    Ran::from(created).succeeds();
-    let (path, to) = (world.path("data/odd:/x"), world.path("to"));
+    let machine = machine("repokey", "sesame");
+    machine.write("data/odd:/x", "content");
+    machine.offsite(["create", "--if-exists", "replace"]).env("BORG_PASSPHRASE", "sesame").ok();
+    let (path, to) = (machine.path("data/odd:/x"), machine.path("to"));
     let words = [path.to_str().unwrap().trim_start_matches('/'), "--to", to.to_str().unwrap()];
-    let mut command = world.command(&[&["restore", "::latest"], &words[..]].concat());
-    command.env("TERM", "dumb");
-    let (status, screen) = on_terminal(command, &[(QUESTION, "sesame")]);
-    assert!(status.success() && screen.matches(QUESTION).count() == 1, "{screen}");
+    let restore = machine.offsite(["restore", "::latest"]).args(words).env("TERM", "dumb");
+    let (code, screen) = restore.on_terminal().answers(&[(QUESTION, "sesame")]);
+    assert!(code == Some(0) && screen.matches(QUESTION).count() == 1, "{screen}");
 }
 
 #[test]
 fn nobody_is_asked_for_a_passphrase_that_is_not_needed() {
-    let world = world("repokey", "");
+    let machine = machine("repokey", "");
     for args in KINDS {
-        let mut command = world.command(args);
-        command.env("TERM", "dumb");
-        let (status, screen) = on_terminal(command, &[]);
-        assert!(status.success() && !screen.contains("assphrase"), "{args:?}: {screen}");
+        let (code, screen) = machine.offsite(args).env("TERM", "dumb").on_terminal().ends();
+        assert!(code == Some(0) && !screen.contains("assphrase"), "{args:?}: {screen}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::sandbox::Sandbox;
+use super::machine::Machine;
 
 /// See tests/fakes/borg for what it can do.
 pub struct FakeBorg {
@@ -10,13 +10,13 @@ pub struct FakeBorg {
 }
 
 impl FakeBorg {
-    /// From now on the sandbox's programs find the fake, which calls the sandbox's borg.
-    pub fn install(sandbox: &mut Sandbox) -> Self {
-        let dir = sandbox.path("fake");
+    /// From now on the machine's programs find the fake, which calls the machine's borg.
+    pub fn install(machine: &mut Machine) -> Self {
+        let dir = machine.path("fake");
         std::fs::create_dir(&dir).unwrap();
-        sandbox.set("FAKE_BORG_DIR", &dir);
-        sandbox.set("FAKE_BORG_REAL", sandbox.flavour().dir().join("borg"));
-        sandbox.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes").into());
+        machine.set_variable("FAKE_BORG_DIR", &dir);
+        machine.set_variable("FAKE_BORG_REAL", machine.flavour().dir().join("borg"));
+        machine.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes"));
         FakeBorg { dir }
     }
 

@@ -23,6 +23,12 @@ impl Loop {
     pub fn device(&self) -> &Path {
         &self.0
     }
+
+    /// What is on the device, past the page cache.
+    pub fn bytes(&self) -> Vec<u8> {
+        Program::new("blockdev").arg("--flushbufs").arg(&self.0).ok();
+        std::fs::read(&self.0).unwrap()
+    }
 }
 
 impl Drop for Loop {

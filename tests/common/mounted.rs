@@ -3,15 +3,16 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::machine::{Machine, binary};
+use super::own_mounts::is_mounted;
 use super::program::Program;
 use super::repository::Flavour;
-use super::sandbox::{Sandbox, binary};
+use super::wait::{SOON, wait_until};
 
 /// Where a mount can have its bytes from.
 pub const SOURCES: [&str; 2] = ["native", "stream"];
@@ -29,22 +30,22 @@ pub fn each_way(test: impl Fn(Flavour, &str)) {
     }
 }
 
-/// A mount at the sandbox's mount point. Dropped, it is ended, even when its daemon died.
+/// A mount at the machine's mount point. Dropped, it is ended, even when its daemon died.
 pub struct Mounted {
     dir: PathBuf,
 }
 
 impl Mounted {
     /// Mounts `archive` (`::name`; empty: the whole repository) with `arguments` after the directory.
-    pub fn new(sandbox: &Sandbox, archive: &str, arguments: &[&str]) -> Self {
-        let dir = sandbox.mount_point();
-        Self::command(sandbox, archive, &dir, arguments).ok();
+    pub fn new(machine: &Machine, archive: &str, arguments: &[&str]) -> Self {
+        let dir = machine.mount_point();
+        Self::command(machine, archive, &dir, arguments).ok();
         Mounted::at(dir)
     }
 
     /// The same, with the bytes from `source`.
-    pub fn by(source: &str, sandbox: &Sandbox, archive: &str, arguments: &[&str]) -> Self {
-        Self::new(sandbox, archive, &[&["--source", source], arguments].concat())
+    pub fn by(source: &str, machine: &Machine, archive: &str, arguments: &[&str]) -> Self {
+        Self::new(machine, archive, &[&["--source", source], arguments].concat())
     }
 
     /// The guard for a mount that was made at `dir`.
@@ -54,8 +55,8 @@ impl Mounted {
     }
 
     /// The command that mounts.
-    pub fn command(sandbox: &Sandbox, archive: &str, dir: &Path, arguments: &[&str]) -> Program {
-        let program = sandbox.offsite("mount");
+    pub fn command(machine: &Machine, archive: &str, dir: &Path, arguments: &[&str]) -> Program {
+        let program = machine.offsite(["mount"]);
         let program = if archive.is_empty() { program } else { program.arg(archive) };
         program.arg(dir).args(arguments)
     }
@@ -74,8 +75,8 @@ impl Mounted {
     }
 
     /// Ends it as a user does.
-    pub fn umount(self, sandbox: &Sandbox) {
-        sandbox.offsite("umount").arg(&self.dir).ok();
+    pub fn umount(self, machine: &Machine) {
+        machine.offsite(["umount"]).arg(&self.dir).ok();
     }
 }
 
@@ -86,32 +87,12 @@ impl Drop for Mounted {
             Program::new("fusermount3").args(["-u", "-z"]).arg(&self.dir).run();
         }
         if let Some(pid) = daemon_of(&self.dir)
-            && !wait_until(Duration::from_secs(60), || daemon_of(&self.dir).is_none())
+            && !wait_until(SOON, || daemon_of(&self.dir).is_none())
         {
             let _ = kill(pid, Signal::SIGKILL);
             assert!(std::thread::panicking(), "the daemon {pid} outlived its mount");
         }
     }
-}
-
-/// Polls `condition` until it holds; `false` when it does not within `limit`.
-pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-pub fn is_mounted(dir: &Path) -> bool {
-    let wanted = dir.as_os_str().to_str().unwrap().replace(' ', "\\040");
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().any(|line| line.split(' ').nth(4) == Some(&wanted))
 }
 
 /// The running process of our program that has `dir` on its command line.

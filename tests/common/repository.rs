@@ -1,10 +1,14 @@
-//! A real borg repository in a sandbox.
+//! A real borg repository of a machine.
 
 use std::path::{Path, PathBuf};
 
+use super::machine::Machine;
 use super::needs::left_out;
 use super::program::Program;
-use super::sandbox::Sandbox;
+
+/// The archive that most tests make: its name is a date, as that of our own archives.
+pub const DAY: &str = "2026-03-14";
+pub const ARCHIVE: &str = "::2026-03-14";
 
 /// Which borg is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,84 +60,61 @@ pub fn each_borg(test: impl Fn(Flavour)) {
     }
 }
 
-/// A repository of a sandbox, and its place in a configuration.
+/// A repository of a machine.
 pub struct Repository {
     dir: PathBuf,
-    server: Option<(String, String)>,
 }
 
 impl Repository {
-    /// A new, local one at `repo` in the sandbox; the sandbox is configured for it.
-    pub fn init(sandbox: &Sandbox, encryption: &str) -> Self {
-        let repository = Repository { dir: sandbox.path("repo"), server: None };
-        let dir = &repository.dir;
-        sandbox.program("borg").args(["init", "--encryption", encryption]).arg(dir).ok();
-        sandbox.configure(&repository, "");
-        repository
-    }
-
-    /// The same repository, reached as `user` over ssh on `server` (`host:port`); the sandbox is
-    /// configured for it.
-    pub fn over_ssh(self, sandbox: &Sandbox, user: &str, server: &str) -> Self {
-        let repository = Repository { server: Some((user.to_owned(), server.to_owned())), ..self };
-        sandbox.configure(&repository, "");
-        repository
-    }
-
-    /// Is reached in its directory again.
-    pub fn come_here(&mut self, sandbox: &Sandbox) {
-        self.server = None;
-        sandbox.configure(self, "");
+    /// A new, local one where the machine is configured to have it.
+    pub fn init(machine: &Machine, encryption: &str) -> Self {
+        let dir = machine.repository();
+        machine.program("borg").args(["init", "--encryption", encryption]).arg(&dir).ok();
+        Repository { dir }
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Its place, as members of the configuration.
-    pub fn as_config(&self) -> String {
-        let path = format!("\"backup_path\": {:?}", self.dir.to_str().unwrap());
-        match &self.server {
-            None => path,
-            Some((user, server)) => {
-                format!("{path}, \"backup_user\": {user:?}, \"backup_server\": {server:?}")
-            }
-        }
-    }
-
-    /// Whether a borg has it for itself. borg up to 1.2 makes the lock's directory first, then the file in
-    /// it that names the holder.
+    /// Whether a borg has it for itself.
     pub fn is_locked(&self) -> bool {
-        std::fs::read_dir(self.dir.join("lock.exclusive")).is_ok_and(|mut holders| holders.next().is_some())
+        is_locked(&self.dir)
     }
 
     /// `borg SUBCOMMAND`, on the repository's directory.
-    pub fn borg(&self, sandbox: &Sandbox, subcommand: &str) -> Program {
-        sandbox.program("borg").env("BORG_REPO", &self.dir).args(subcommand.split(' '))
+    pub fn borg(&self, machine: &Machine, subcommand: &str) -> Program {
+        machine.borg(subcommand.split(' ')).env("BORG_REPO", &self.dir)
     }
 
-    /// `borg create` of all that is in the sandbox's source directory.
-    pub fn create(&self, sandbox: &Sandbox, archive: &str) {
-        self.create_with(sandbox, archive, &[]);
+    /// `borg create` of all that is in the machine's source directory.
+    pub fn create(&self, machine: &Machine, archive: &str) {
+        self.create_with(machine, archive, &[]);
     }
 
-    pub fn create_with(&self, sandbox: &Sandbox, archive: &str, options: &[&str]) {
+    pub fn create_with(&self, machine: &Machine, archive: &str, options: &[&str]) {
         let mut names: Vec<_> =
-            std::fs::read_dir(sandbox.source()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            std::fs::read_dir(machine.source()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        self.borg(sandbox, "create")
+        self.borg(machine, "create")
             .args(options)
             .arg(format!("::{archive}"))
             .arg("--")
             .args(names)
-            .current_dir(&sandbox.source())
+            .current_dir(&machine.source())
             .ok();
     }
 
-    /// What `borg extract` makes of `archive`, in a new directory of the sandbox.
-    pub fn extract(&self, sandbox: &Sandbox, archive: &str, options: &[&str]) -> PathBuf {
-        let out = tempfile::Builder::new().tempdir_in(sandbox.path("out")).unwrap().keep();
-        self.borg(sandbox, "extract").args(options).arg(format!("::{archive}")).current_dir(&out).ok();
+    /// What `borg extract` makes of `archive`, in a new directory of the machine.
+    pub fn extract(&self, machine: &Machine, archive: &str, options: &[&str]) -> PathBuf {
+        let out = tempfile::Builder::new().tempdir_in(machine.path("out")).unwrap().keep();
+        self.borg(machine, "extract").args(options).arg(format!("::{archive}")).current_dir(&out).ok();
         out
     }
+}
+
+/// Whether a borg has the repository at `dir` for itself. borg up to 1.2 makes the lock's directory first,
+/// then the file in it that names the holder.
+pub fn is_locked(dir: &Path) -> bool {
+    std::fs::read_dir(dir.join("lock.exclusive")).is_ok_and(|mut holders| holders.next().is_some())
 }

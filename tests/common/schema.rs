@@ -1,7 +1,6 @@
 //! What is printed as JSON, held against docs/json.schema.json.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use super::program::Program;
 
 const CHECK: &str = "
 import json, sys, jsonschema
@@ -13,22 +12,14 @@ jsonschema.validate(json.load(sys.stdin), schema, jsonschema.Draft202012Validato
 
 /// `text` must be one JSON value, and as the schema has it for `command`. Debian's python has the module.
 #[track_caller]
-#[allow(clippy::disallowed_methods)]
 pub fn assert_valid(command: &str, text: &str) -> serde_json::Value {
     let value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{command}: {e}: {text}"));
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.schema.json");
-    let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", CHECK, schema, command])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = python.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command}: {text}\n{said}\n(`scripts/setup.sh test` installs python3-jsonschema)"
+    let run = Program::new("/usr/bin/python3").args(["-c", CHECK, schema, command]).input(text).run();
+    assert_eq!(
+        run.code(),
+        Some(0),
+        "{command}: {text}\n{run}\n(`scripts/setup.sh test` installs python3-jsonschema)"
     );
     value
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::mounted::{descendants, wait_until};
-use super::sandbox::Sandbox;
+use super::machine::Machine;
+use super::mounted::descendants;
+use super::wait::wait_until;
 
 /// The server; it ends when this is dropped.
 pub struct Sshd {
@@ -24,19 +25,19 @@ pub struct Sshd {
 
 impl Sshd {
     /// Starts it. Its forced command restricts the client to `repository`.
-    pub fn start(sandbox: &Sandbox, repository: &Path) -> Self {
-        let dir = sandbox.path("ssh");
+    pub fn start(machine: &Machine, repository: &Path) -> Self {
+        let dir = machine.path("ssh");
         std::fs::create_dir(&dir).unwrap();
         // sshd wants its directory for privilege separation; a fresh machine has none before the
         // service first runs.
         let _ = std::fs::create_dir("/run/sshd");
         for key in ["host", "client", "stranger"] {
             let file = dir.join(key);
-            sandbox.program("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).ok();
+            machine.program("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).ok();
         }
         let port = free_port();
-        write_settings(sandbox, &dir, port, repository);
-        let process = sandbox
+        write_settings(machine, &dir, port, repository);
+        let process = machine
             .program("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
             .arg(dir.join("sshd_config"))
@@ -47,6 +48,15 @@ impl Sshd {
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(wait_until(Duration::from_secs(10), answers), "sshd does not start: {}", sshd.log());
         sshd
+    }
+
+    /// From now on the machine reaches its repository through it.
+    pub fn serve(&self, machine: &mut Machine) {
+        machine.set("backup_user", user());
+        machine.set("backup_server", self.address());
+        machine.set_variable("BORG_RSH", self.rsh());
+        // The repository was made by its path and is now used by its address.
+        machine.set_variable("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
     }
 
     /// `host:port`.
@@ -119,7 +129,7 @@ impl Drop for Sshd {
 }
 
 /// The account that runs the tests.
-pub fn user() -> String {
+fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
 }
 
@@ -127,13 +137,13 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn write_settings(sandbox: &Sandbox, dir: &Path, port: u16, repository: &Path) {
+fn write_settings(machine: &Machine, dir: &Path, port: u16, repository: &Path) {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let write = |name: &str, text: String| {
         std::fs::write(dir.join(name), text).unwrap();
         std::fs::set_permissions(dir.join(name), PermissionsExt::from_mode(0o600)).unwrap();
     };
-    let (borg, home) = (sandbox.flavour().dir().join("borg"), sandbox.path("home"));
+    let (borg, home) = (machine.flavour().dir().join("borg"), machine.path("home"));
     let quoted = |path: &Path| format!("'{}'", path.display());
     let command = format!(
         "printenv SSH_ORIGINAL_COMMAND >> {}; cd {}; BORG_BASE_DIR={} {} serve --restrict-to-repository {}",

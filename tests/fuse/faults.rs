@@ -7,27 +7,27 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::common::mounted::descendants;
 use crate::common::{
-    FakeBorg, Flavour, Mounted, Need, Program, Sandbox, assert_same_bytes, available, each_borg,
+    ARCHIVE, FakeBorg, Flavour, Machine, Mounted, Need, Program, assert_same_bytes, available, each_borg,
 };
-use crate::scene::{ARCHIVE, archived, archived_behind_fake, assert_eio, read_at, write_random};
+use crate::scene::{archived, archived_behind_fake, assert_eio, read_at, write_random};
 
 const SIZE: usize = 3 << 20;
 
 /// A mount of `image`, with the fake borg behind it.
-fn scene(flavour: Flavour) -> (Sandbox, FakeBorg, Mounted) {
+fn scene(flavour: Flavour) -> (Machine, FakeBorg, Mounted) {
     scene_with(flavour, &[])
 }
 
-fn scene_with(flavour: Flavour, options: &[&str]) -> (Sandbox, FakeBorg, Mounted) {
-    let (sandbox, _repository, fake) =
+fn scene_with(flavour: Flavour, options: &[&str]) -> (Machine, FakeBorg, Mounted) {
+    let (machine, _repository, fake) =
         archived_behind_fake(flavour, |source| write_random(source, "image", SIZE));
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["--source", "stream"], options].concat());
-    (sandbox, fake, mounted)
+    let mounted = Mounted::new(&machine, ARCHIVE, &[&["--source", "stream"], options].concat());
+    (machine, fake, mounted)
 }
 
-fn assert_mount_lives(sandbox: &Sandbox, fake: &FakeBorg, mounted: &Mounted) {
+fn assert_mount_lives(machine: &Machine, fake: &FakeBorg, mounted: &Mounted) {
     fake.behave();
-    assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+    assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
 }
 
 #[test]
@@ -36,12 +36,12 @@ fn short_output_with_exit_code_0_is_an_error() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, fake, mounted) = scene(flavour);
+        let (machine, fake, mounted) = scene(flavour);
         for bytes in [0, 1, SIZE / 2, SIZE - 1] {
             fake.play(&format!("short {bytes}"));
             assert_eio(std::fs::read(mounted.path("image")));
         }
-        assert_mount_lives(&sandbox, &fake, &mounted);
+        assert_mount_lives(&machine, &fake, &mounted);
     });
 }
 
@@ -51,10 +51,10 @@ fn an_extract_that_fails_halfway_is_an_error() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, fake, mounted) = scene(flavour);
+        let (machine, fake, mounted) = scene(flavour);
         fake.play(&format!("fail {}", SIZE / 2));
         assert_eio(std::fs::read(mounted.path("image")));
-        assert_mount_lives(&sandbox, &fake, &mounted);
+        assert_mount_lives(&machine, &fake, &mounted);
     });
 }
 
@@ -64,13 +64,13 @@ fn extra_bytes_are_never_served() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, fake, mounted) = scene(flavour);
+        let (machine, fake, mounted) = scene(flavour);
         fake.play("extra 4096");
         match std::fs::read(mounted.path("image")) {
-            Ok(bytes) => assert!(bytes == std::fs::read(sandbox.source().join("image")).unwrap()),
+            Ok(bytes) => assert!(bytes == std::fs::read(machine.source().join("image")).unwrap()),
             error => assert_eio(error),
         }
-        assert_mount_lives(&sandbox, &fake, &mounted);
+        assert_mount_lives(&machine, &fake, &mounted);
     });
 }
 
@@ -81,12 +81,12 @@ fn a_stalled_stream_is_an_error_within_the_deadline() {
     }
     let Some(flavour) = Flavour::any() else { return };
     // Long enough for a borg that starts on a busy machine.
-    let (sandbox, fake, mounted) = scene_with(flavour, &["-o", "stall=5"]);
+    let (machine, fake, mounted) = scene_with(flavour, &["-o", "stall=5"]);
     fake.play(&format!("stall {}", SIZE / 2));
     let start = Instant::now();
     assert_eio(std::fs::read(mounted.path("image")));
     assert!(start.elapsed() < Duration::from_secs(60), "it took {:?}", start.elapsed());
-    assert_mount_lives(&sandbox, &fake, &mounted);
+    assert_mount_lives(&machine, &fake, &mounted);
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_flood_on_standard_error_blocks_nothing() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, fake, mounted) = scene(flavour);
+    let (machine, fake, mounted) = scene(flavour);
     fake.play(&format!("flood {}", 4 << 20));
-    assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+    assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn an_extract_killed_in_mid_read_gives_the_right_bytes_or_eio() {
     }
     each_borg(|flavour| {
         const BIG: usize = 64 << 20;
-        let (sandbox, _repository) = archived(flavour, |source| write_random(source, "image", BIG));
-        let original = std::fs::read(sandbox.source().join("image")).unwrap();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let (machine, _repository) = archived(flavour, |source| write_random(source, "image", BIG));
+        let original = std::fs::read(machine.source().join("image")).unwrap();
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         let file = File::open(mounted.path("image")).unwrap();
         assert!(read_at(&file, 0, 100_000).unwrap() == original[..100_000]);
         let streams = descendants(mounted.daemon(), "extract");
@@ -123,7 +123,7 @@ fn an_extract_killed_in_mid_read_gives_the_right_bytes_or_eio() {
                 error => assert_eio(error),
             }
         }
-        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+        assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
     });
 }
 
@@ -133,12 +133,12 @@ fn a_full_cache_disk_takes_nothing_from_the_bytes() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = archived(flavour, |source| write_random(source, "image", 48 << 20));
-    let disk = SmallDisk::mount(&sandbox);
+    let (machine, _repository) = archived(flavour, |source| write_random(source, "image", 48 << 20));
+    let disk = SmallDisk::mount(&machine);
     let options = ["--cache-dir", disk.0.to_str().unwrap(), "--cache-size", "1G"];
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &options);
+    let mounted = Mounted::new(&machine, ARCHIVE, &options);
     for _ in 0..2 {
-        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+        assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
     }
     drop(mounted);
 }
@@ -147,8 +147,8 @@ fn a_full_cache_disk_takes_nothing_from_the_bytes() {
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(sandbox: &Sandbox) -> Self {
-        let dir = sandbox.path("small disk");
+    fn mount(machine: &Machine) -> Self {
+        let dir = machine.path("small disk");
         std::fs::create_dir(&dir).unwrap();
         Program::new("mount").args(["-t", "tmpfs", "-o", "size=4M", "none"]).arg(&dir).ok();
         SmallDisk(dir)
@@ -168,19 +168,19 @@ fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() 
     }
     let Some(flavour) = Flavour::any() else { return };
     for fault in ["short 2500", "extra 1", "short 0"] {
-        let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
+        let (machine, _repository, fake) = archived_behind_fake(flavour, |source| {
             for n in 0..4 {
                 write_random(source, &format!("small-{n}"), 1000 + n);
             }
         });
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         fake.play(fault);
         let mut failed = 0;
         for n in 0..4 {
             let name = format!("small-{n}");
             match std::fs::read(mounted.path(&name)) {
                 Ok(bytes) => {
-                    let right = std::fs::read(sandbox.source().join(&name)).unwrap();
+                    let right = std::fs::read(machine.source().join(&name)).unwrap();
                     assert!(bytes == right, "{name} after {fault}");
                 }
                 error => {
@@ -193,7 +193,7 @@ fn a_batch_of_small_files_that_comes_wrong_gives_no_file_the_bytes_of_another() 
         fake.behave();
         for n in 0..4 {
             let name = format!("small-{n}");
-            assert_same_bytes(&mounted.path(&name), &sandbox.source().join(&name));
+            assert_same_bytes(&mounted.path(&name), &machine.source().join(&name));
         }
     }
 }

@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::common::{
-    Flavour, Loop, Mounted, Need, Program, Random, Repository, SOURCES, Sandbox, assert_same_bytes,
-    available, each_borg, with_own_mounts,
+    ARCHIVE, DAY, Flavour, Loop, Machine, Mounted, Need, Program, Random, Repository, SOURCES,
+    assert_same_bytes, available, each_borg, with_own_mounts,
 };
-use crate::scene::{ARCHIVE, DAY, archived, read_at, write_random};
+use crate::scene::{archived, read_at, write_random};
 
 /// An ext4 image of 24 MiB at `image` that holds `inner`, 5 MiB.
 fn write_ext4(dir: &Path) {
@@ -30,28 +30,28 @@ fn an_image_is_attached_mounted_and_copied() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, _repository) = archived(flavour, write_ext4);
-        let inside = sandbox.path("inside");
+        let (machine, _repository) = archived(flavour, write_ext4);
+        let inside = machine.path("inside");
         std::fs::create_dir(&inside).unwrap();
         for source in SOURCES {
-            let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+            let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
             let device = Loop::attach(&mounted.path("image"));
             with_own_mounts(|| {
                 // Without replaying its journal.
                 let ext4 = ["-t", "ext4", "-o", "ro,noload"];
                 Program::new("mount").args(ext4).arg(device.device()).arg(&inside).ok();
-                assert_same_bytes(&inside.join("inner"), &sandbox.path("content/inner"));
+                assert_same_bytes(&inside.join("inner"), &machine.path("content/inner"));
                 Program::new("umount").arg(&inside).ok();
             });
-            assert_same_bytes(device.device(), &sandbox.source().join("image"));
+            assert_same_bytes(device.device(), &machine.source().join("image"));
             drop(device);
-            let copy = sandbox.path("copy");
+            let copy = machine.path("copy");
             let operands = [
                 ["if=", mounted.path("image").to_str().unwrap()].concat(),
                 ["of=", copy.to_str().unwrap()].concat(),
             ];
             Program::new("dd").args(operands).args(["bs=1M", "status=none"]).ok();
-            assert_same_bytes(&copy, &sandbox.source().join("image"));
+            assert_same_bytes(&copy, &machine.source().join("image"));
         }
     });
 }
@@ -63,10 +63,10 @@ fn eight_threads_at_odd_offsets_read_what_was_backed_up() {
     }
     each_borg(|flavour| {
         const SIZE: u64 = (24 << 20) + 12_345;
-        let (sandbox, _repository) = archived(flavour, |source| write_random(source, "image", SIZE as usize));
-        let original = std::fs::read(sandbox.source().join("image")).unwrap();
+        let (machine, _repository) = archived(flavour, |source| write_random(source, "image", SIZE as usize));
+        let original = std::fs::read(machine.source().join("image")).unwrap();
         for source in SOURCES {
-            let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+            let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
             let file = File::open(mounted.path("image")).unwrap();
             std::thread::scope(|scope| {
                 for seed in 0..8 {
@@ -87,23 +87,23 @@ fn eight_threads_at_odd_offsets_read_what_was_backed_up() {
             assert_eq!(file.read_at(&mut [0; 10], SIZE).unwrap(), 0);
             assert_eq!(file.read_at(&mut [0; 10], SIZE - 3).unwrap(), 3);
             drop(file);
-            mounted.umount(&sandbox);
+            mounted.umount(&machine);
         }
     });
 }
 
 /// A repository whose archive holds `image`, sparse, with a little data at each of `places`.
-fn sparse(flavour: Flavour, size: u64, places: &[u64]) -> (Sandbox, Repository) {
-    let sandbox = Sandbox::new(flavour);
-    let file = File::create(sandbox.source().join("image")).unwrap();
+fn sparse(flavour: Flavour, size: u64, places: &[u64]) -> (Machine, Repository) {
+    let machine = Machine::new(flavour);
+    let file = File::create(machine.source().join("image")).unwrap();
     file.set_len(size).unwrap();
     for (seed, place) in places.iter().enumerate() {
         file.write_all_at(&Random::new(seed as u64).bytes(100_000), *place).unwrap();
     }
-    let repository = Repository::init(&sandbox, "repokey-blake2");
+    let repository = Repository::init(&machine, "repokey-blake2");
     let options = ["--sparse", "--chunker-params", "fixed,4194304"];
-    repository.create_with(&sandbox, DAY, &options);
-    (sandbox, repository)
+    repository.create_with(&machine, DAY, &options);
+    (machine, repository)
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn an_image_past_four_gigabytes_is_right_on_both_sides_of_the_border() {
     const SIZE: u64 = (4 << 30) + (300 << 20) + 77;
     let border = 4 << 30;
     let places = [1 << 20, border - 50_000, SIZE - 100_000];
-    let (sandbox, _repository) = sparse(flavour, SIZE, &places);
-    let original = File::open(sandbox.source().join("image")).unwrap();
+    let (machine, _repository) = sparse(flavour, SIZE, &places);
+    let original = File::open(machine.source().join("image")).unwrap();
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         let file = File::open(mounted.path("image")).unwrap();
         assert_eq!(file.metadata().unwrap().len(), SIZE);
         for place in places.into_iter().chain([0, border, SIZE - 1]) {
@@ -127,7 +127,7 @@ fn an_image_past_four_gigabytes_is_right_on_both_sides_of_the_border() {
             assert!(read_at(&file, offset, 120_000).unwrap() == expected, "differs at {offset}");
         }
         drop(file);
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
     }
 }
 
@@ -138,10 +138,10 @@ fn holes_and_data_are_told_and_no_data_is_called_a_hole() {
     }
     let Some(flavour) = Flavour::any() else { return };
     const SIZE: u64 = 40 << 20;
-    let (sandbox, _repository) = sparse(flavour, SIZE, &[9 << 20, 30 << 20]);
-    let original = std::fs::read(sandbox.source().join("image")).unwrap();
+    let (machine, _repository) = sparse(flavour, SIZE, &[9 << 20, 30 << 20]);
+    let original = std::fs::read(machine.source().join("image")).unwrap();
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         let file = File::open(mounted.path("image")).unwrap();
         let mut at = 0;
         while at < SIZE {
@@ -157,15 +157,15 @@ fn holes_and_data_are_told_and_no_data_is_called_a_hole() {
         }
         assert_eq!(seek(&file, SIZE, libc::SEEK_DATA), Err(libc::ENXIO));
         assert_eq!(seek(&file, SIZE + 1, libc::SEEK_HOLE), Err(libc::ENXIO));
-        let copy = sandbox.path("copy");
+        let copy = machine.path("copy");
         Program::new("cp").arg(mounted.path("image")).arg(&copy).ok();
-        assert_same_bytes(&copy, &sandbox.source().join("image"));
+        assert_same_bytes(&copy, &machine.source().join("image"));
         if source == "native" {
             assert_eq!(seek(&file, 0, libc::SEEK_DATA), Ok(9 << 20), "chunks of zeros are holes");
             assert!(file.metadata().unwrap().blocks() * 512 < SIZE / 2, "holes take no space");
         }
         drop(file);
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
     }
 }
 

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::common::mounted::{is_mounted, wait_until};
 use crate::common::{
-    Flavour, Mounted, Need, Program, Repository, SOURCES, Sandbox, assert_same_bytes, available, binary,
-    each_borg,
+    ARCHIVE, DAY, Flavour, Machine, Mounted, Need, Program, Repository, SOURCES, assert_same_bytes,
+    available, binary, each_borg, is_mounted, wait_until,
 };
-use crate::scene::{ARCHIVE, DAY, archived, write_random};
+use crate::scene::{archived, write_random};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn scene() -> Option<(Sandbox, Repository)> {
+fn scene() -> Option<(Machine, Repository)> {
     if !available(&[Need::Fuse]) {
         return None;
     }
@@ -40,27 +39,27 @@ fn kill_daemon(mounted: &Mounted) {
 
 #[test]
 fn umount_ends_the_mount_and_the_daemon() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         assert_works(&mounted);
         let daemon = mounted.daemon();
-        mounted.umount(&sandbox);
-        assert!(!is_mounted(&sandbox.mount_point()));
+        mounted.umount(&machine);
+        assert!(!is_mounted(&machine.mount_point()));
         // Nothing is left in it.
-        std::fs::remove_dir(sandbox.mount_point()).unwrap();
-        std::fs::create_dir(sandbox.mount_point()).unwrap();
+        std::fs::remove_dir(machine.mount_point()).unwrap();
+        std::fs::create_dir(machine.mount_point()).unwrap();
         assert!(wait_until(SOON, || kill(daemon, None).is_err()), "the daemon lives on");
     }
 }
 
 #[test]
 fn umount_of_what_is_in_use_fails_and_the_mount_lives() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         let file = std::fs::File::open(mounted.path("file")).unwrap();
-        let said = sandbox.offsite("umount").arg(mounted.dir()).fails();
+        let said = machine.offsite(["umount"]).arg(mounted.dir()).fails();
         assert!(said.contains(mounted.dir().to_str().unwrap()), "{said}");
         drop(file);
         assert_works(&mounted);
@@ -69,9 +68,9 @@ fn umount_of_what_is_in_use_fails_and_the_mount_lives() {
 
 #[test]
 fn sigterm_ends_the_mount() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         assert_works(&mounted);
         kill(mounted.daemon(), Signal::SIGTERM).unwrap();
         assert!(wait_until(SOON, || !is_mounted(mounted.dir())), "still mounted");
@@ -80,16 +79,16 @@ fn sigterm_ends_the_mount() {
 
 #[test]
 fn a_mount_in_the_foreground_ends_with_its_umount() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let dir = sandbox.mount_point();
+        let dir = machine.mount_point();
         let mut process =
-            Mounted::command(&sandbox, ARCHIVE, &dir, &["--foreground", "--source", source]).spawn();
+            Mounted::command(&machine, ARCHIVE, &dir, &["--foreground", "--source", source]).spawn();
         assert!(wait_until(SOON, || is_mounted(&dir)), "it does not mount");
         let mounted = Mounted::at(dir);
         assert_works(&mounted);
         assert!(process.try_wait().unwrap().is_none(), "it did not stay");
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
         assert!(wait_until(SOON, || process.try_wait().unwrap().is_some()), "it does not end");
         assert!(process.wait().unwrap().success());
     }
@@ -97,34 +96,34 @@ fn a_mount_in_the_foreground_ends_with_its_umount() {
 
 #[test]
 fn a_killed_mount_fails_until_umount_clears_it() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         kill_daemon(&mounted);
         assert_dead(mounted.dir());
-        mounted.umount(&sandbox);
-        assert_works(&Mounted::by(source, &sandbox, ARCHIVE, &[]));
+        mounted.umount(&machine);
+        assert_works(&Mounted::by(source, &machine, ARCHIVE, &[]));
     }
 }
 
 #[test]
 fn a_killed_mount_is_cleared_by_the_next_mount() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         kill_daemon(&mounted);
         assert_dead(mounted.dir());
-        let again = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let again = Mounted::by(source, &machine, ARCHIVE, &[]);
         assert_works(&again);
-        again.umount(&sandbox);
-        assert!(!is_mounted(&sandbox.mount_point()), "the dead mount is still below");
+        again.umount(&machine);
+        assert!(!is_mounted(&machine.mount_point()), "the dead mount is still below");
     }
 }
 
 #[test]
 fn df_and_findmnt_name_repository_and_archive() {
-    let Some((sandbox, repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let Some((machine, repository)) = scene() else { return };
+    let mounted = Mounted::new(&machine, ARCHIVE, &[]);
     let findmnt =
         Program::new("findmnt").args(["-n", "-o", "FSTYPE,SOURCE"]).arg(mounted.dir()).ok().stdout();
     let df = Program::new("df").arg("--output=source").arg(mounted.dir()).ok().stdout();
@@ -136,8 +135,8 @@ fn df_and_findmnt_name_repository_and_archive() {
 
 #[test]
 fn the_mount_is_read_only_without_devices_and_setuid() {
-    let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let Some((machine, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&machine, ARCHIVE, &[]);
     let options = Program::new("findmnt").args(["-n", "-o", "OPTIONS"]).arg(mounted.dir()).ok().stdout();
     let options: Vec<&str> = options.trim().split(',').collect();
     for option in ["ro", "nosuid", "nodev"] {
@@ -152,19 +151,19 @@ fn systemd_is_told_when_the_mount_is_ready_and_not_before() {
     if !available(&[Need::Fuse]) {
         return;
     }
-    let Some((sandbox, _repository)) = scene() else { return };
-    let path = sandbox.path("notify");
+    let Some((machine, _repository)) = scene() else { return };
+    let path = machine.path("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut daemon = Mounted::command(&sandbox, ARCHIVE, &sandbox.mount_point(), &["-f"])
+    let mut daemon = Mounted::command(&machine, ARCHIVE, &machine.mount_point(), &["-f"])
         .env("NOTIFY_SOCKET", &path)
         .spawn();
     let mut message = [0; 256];
     let n = socket.recv(&mut message).unwrap();
     assert!(message[..n].starts_with(b"READY=1"), "{}", message[..n].escape_ascii());
-    let mounted = Mounted::at(sandbox.mount_point());
+    let mounted = Mounted::at(machine.mount_point());
     assert_works(&mounted);
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     assert!(daemon.wait().unwrap().success());
 }
 
@@ -174,25 +173,25 @@ fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
         return;
     }
     each_borg(|flavour| {
-        let mut sandbox = Sandbox::new(flavour);
-        write_random(&sandbox.source(), "image", 3 << 20);
-        write_random(&sandbox.source(), "small", 300);
-        sandbox.set("BORG_PASSPHRASE", "open sesame");
-        let repository = Repository::init(&sandbox, "repokey-blake2");
-        repository.create(&sandbox, DAY);
+        let mut machine = Machine::new(flavour);
+        write_random(&machine.source(), "image", 3 << 20);
+        write_random(&machine.source(), "small", 300);
+        machine.set_variable("BORG_PASSPHRASE", "open sesame");
+        let repository = Repository::init(&machine, "repokey-blake2");
+        repository.create(&machine, DAY);
         let mount = |word: &str, source: &str| {
-            std::fs::write(sandbox.path("word"), format!("{word}\n")).unwrap();
+            std::fs::write(machine.path("word"), format!("{word}\n")).unwrap();
             let script = r#"unset BORG_PASSPHRASE; exec "$@" 9< "$WORD""#;
-            sandbox
+            machine
                 .program("sh")
                 .args(["-c", script, "sh"])
                 .arg(binary())
                 .arg("--config")
-                .arg(sandbox.config())
+                .arg(machine.config())
                 .args(["mount", "--source", source, ARCHIVE])
-                .arg(sandbox.mount_point())
+                .arg(machine.mount_point())
                 .env("BORG_PASSPHRASE_FD", "9")
-                .env("WORD", sandbox.path("word"))
+                .env("WORD", machine.path("word"))
                 .run()
         };
         for source in SOURCES {
@@ -201,29 +200,29 @@ fn a_passphrase_from_a_descriptor_serves_the_mount_and_all_its_streams() {
             assert!(wrong.stderr().contains("the passphrase is wrong for the key in"), "{wrong}");
             assert!(!wrong.stderr().contains("barley"), "{wrong}");
             assert_eq!(mount("open sesame", source).code(), Some(0));
-            let mounted = Mounted::at(sandbox.mount_point());
-            assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
-            assert_same_bytes(&mounted.path("small"), &sandbox.source().join("small"));
+            let mounted = Mounted::at(machine.mount_point());
+            assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
+            assert_same_bytes(&mounted.path("small"), &machine.source().join("small"));
             for file in ["environ", "cmdline"] {
                 let told = std::fs::read(format!("/proc/{}/{file}", mounted.daemon())).unwrap();
                 assert!(!told.windows(11).any(|w| w == b"open sesame"), "the passphrase is in {file}");
             }
-            mounted.umount(&sandbox);
+            mounted.umount(&machine);
         }
     });
 }
 
 #[test]
 fn a_daemon_keeps_no_descriptor_of_its_caller() {
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     let script = r#"exec 9>"$LOCK"; flock 9; "$@"; exec 9>&-; flock -n "$LOCK" true"#;
     for source in SOURCES {
-        let mount = sandbox.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
-        let mount = mount.arg(sandbox.config()).args(["mount", "--source", source, ARCHIVE]);
-        mount.arg(sandbox.mount_point()).env("LOCK", sandbox.path("lock")).ok();
-        let mounted = Mounted::at(sandbox.mount_point());
+        let mount = machine.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
+        let mount = mount.arg(machine.config()).args(["mount", "--source", source, ARCHIVE]);
+        mount.arg(machine.mount_point()).env("LOCK", machine.path("lock")).ok();
+        let mounted = Mounted::at(machine.mount_point());
         assert_works(&mounted);
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
     }
 }
 
@@ -232,15 +231,15 @@ fn a_daemon_ends_with_its_mount_also_when_a_process_with_a_mount_table_of_its_ow
     if !available(&[Need::Fuse, Need::Root]) {
         return;
     }
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     for source in SOURCES {
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &[]);
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &[]);
         assert_works(&mounted);
         let other = ["--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 1000"];
         let mut other = Program::new("unshare").args(other).spawn();
         std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let daemon = mounted.daemon();
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
         let ended = wait_until(SOON, || kill(daemon, None).is_err());
         other.kill().unwrap();
         other.wait().unwrap();
@@ -253,8 +252,8 @@ fn what_is_open_in_a_mount_that_was_taken_out_of_the_tree_can_be_read_on() {
     if !available(&[Need::Fuse, Need::Root]) {
         return;
     }
-    let Some((sandbox, _repository)) = scene() else { return };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["--cache-size", "0"]);
+    let Some((machine, _repository)) = scene() else { return };
+    let mounted = Mounted::new(&machine, ARCHIVE, &["--cache-size", "0"]);
     let daemon = mounted.daemon();
     let file = std::fs::File::open(mounted.path("file")).unwrap();
     nix::mount::umount2(mounted.dir(), nix::mount::MntFlags::MNT_DETACH).unwrap();
@@ -270,30 +269,30 @@ fn a_mount_that_was_taken_out_of_the_tree_leaves_the_one_that_took_its_place() {
     if !available(&[Need::Fuse, Need::Root]) {
         return;
     }
-    let Some((sandbox, _repository)) = scene() else { return };
-    let old = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let Some((machine, _repository)) = scene() else { return };
+    let old = Mounted::new(&machine, ARCHIVE, &[]);
     let daemon = old.daemon();
     let file = std::fs::File::open(old.path("file")).unwrap();
     nix::mount::umount2(old.dir(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-    let new = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let new = Mounted::new(&machine, ARCHIVE, &[]);
     kill(daemon, Signal::SIGTERM).unwrap();
     assert!(wait_until(SOON, || kill(daemon, None).is_err()));
     assert_works(&new);
     drop(file);
-    new.umount(&sandbox);
+    new.umount(&machine);
 }
 
 /// An automount lets only the process group of the helper that it called touch the directory.
 #[test]
 fn the_mount_is_made_in_the_callers_process_group_and_the_daemon_leaves_it_afterwards() {
-    let Some((mut sandbox, _repository)) = scene() else { return };
-    let asked = sandbox.path("asked");
+    let Some((mut machine, _repository)) = scene() else { return };
+    let asked = machine.path("asked");
     let ask = format!("sh -c 'ps -o pgid= -p $PPID > \"{0}\".$PPID; echo'", asked.display());
-    sandbox.set("BORG_PASSCOMMAND", ask);
-    let dir = sandbox.mount_point();
+    machine.set_variable("BORG_PASSCOMMAND", ask);
+    let dir = machine.mount_point();
     let script = r#"unset BORG_PASSPHRASE; exec "$@""#;
-    let mount = sandbox.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
-    mount.arg(sandbox.config()).args(["mount", "--source", "native", ARCHIVE]).arg(&dir).ok();
+    let mount = machine.program("sh").args(["-c", script, "sh"]).arg(binary()).arg("--config");
+    mount.arg(machine.config()).args(["mount", "--source", "native", ARCHIVE]).arg(&dir).ok();
     let mounted = Mounted::at(dir);
     let daemon = mounted.daemon();
     let group = std::fs::read_to_string(format!("{}.{daemon}", asked.display())).unwrap();
@@ -306,19 +305,19 @@ fn a_mount_needs_no_place_for_its_log() {
     if !available(&[Need::Fuse, Need::Root]) {
         return;
     }
-    let Some((sandbox, _repository)) = scene() else { return };
+    let Some((machine, _repository)) = scene() else { return };
     let script = r#"set -e
         mount --bind /run /run; mount -o remount,bind,ro /run
         "$PROGRAM" --config "$CONFIG" mount "$ARCHIVE" "$DIR"
         cat "$DIR/file"
         "$PROGRAM" --config "$CONFIG" umount "$DIR""#;
-    let run = sandbox
+    let run = machine
         .program("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", script])
         .env("PROGRAM", binary())
-        .env("CONFIG", sandbox.config())
+        .env("CONFIG", machine.config())
         .env("ARCHIVE", ARCHIVE)
-        .env("DIR", sandbox.mount_point())
+        .env("DIR", machine.mount_point())
         .ok();
     assert!(run.stdout().ends_with("content"), "{run}");
     assert!(run.stderr().contains("the mount's log is /dev/shm"), "{run}");

@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::common::{
-    Flavour, Mounted, Need, Program, Repository, SOURCES, Sandbox, available, binary, each_way, xattr,
+    Flavour, Machine, Mounted, Need, Program, Repository, SOON, SOURCES, available, binary, each_way,
+    is_mounted, wait_until, xattr,
 };
 use crate::scene::{archived, assert_eio, names};
 
@@ -55,25 +56,25 @@ with Repository(sys.argv[1], exclusive=True) as repository:
         repository.commit(compact=False)
 "#;
 
-fn odd() -> Option<(Sandbox, Repository)> {
+fn odd() -> Option<(Machine, Repository)> {
     if !available(&[Need::Fuse]) || !Flavour::V14.is_installed() {
         return None;
     }
-    let (sandbox, repository) =
+    let (machine, repository) =
         archived(Flavour::V14, |source| std::fs::write(source.join("f"), "good").unwrap());
     let python = Flavour::V14.dir().join("python");
-    sandbox.program(python).args(["-c", ODD]).arg(repository.dir()).ok();
-    Some((sandbox, repository))
+    machine.program(python).args(["-c", ODD]).arg(repository.dir()).ok();
+    Some((machine, repository))
 }
 
 /// What the mount in the foreground writes to standard error goes there.
-fn mounted_with_log(sandbox: &Sandbox, source: &str) -> (Mounted, std::process::Child) {
-    let dir = sandbox.mount_point();
+fn mounted_with_log(machine: &Machine, source: &str) -> (Mounted, std::process::Child) {
+    let dir = machine.mount_point();
     let limited = ["--data=1000000000".as_ref(), binary().as_os_str(), "--config".as_ref()];
-    let child = sandbox.program("prlimit").args(limited).arg(sandbox.config());
+    let child = machine.program("prlimit").args(limited).arg(machine.config());
     let child = child.args(["mount", "--foreground", "--source", source]).arg(&dir).spawn_piped();
-    let up = || crate::common::mounted::is_mounted(&dir);
-    assert!(crate::common::mounted::wait_until(std::time::Duration::from_secs(60), up));
+    let up = || is_mounted(&dir);
+    assert!(wait_until(SOON, up));
     (Mounted::at(dir), child)
 }
 
@@ -85,9 +86,9 @@ fn highest_memory(mounted: &Mounted) -> u64 {
 
 #[test]
 fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
-    let Some((sandbox, _repository)) = odd() else { return };
+    let Some((machine, _repository)) = odd() else { return };
     for source in SOURCES {
-        let (mounted, child) = mounted_with_log(&sandbox, source);
+        let (mounted, child) = mounted_with_log(&machine, source);
         assert_eq!(names(mounted.dir()), ["2026-03-14", "bomb", "endless", "latest", "odd"], "{source}");
         let latest = std::fs::read_link(mounted.path("latest")).unwrap();
         assert!(["bomb", "endless", "odd"].map(Path::new).contains(&&*latest), "{}", latest.display());
@@ -104,7 +105,7 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
         let held = vec![(b"user.fits".to_vec(), b"y".to_vec())];
         assert_eq!(xattr::all(&mounted.path("odd/d/after")), held, "{source}");
         assert_eq!(std::fs::read(mounted.path("2026-03-14/f")).unwrap(), b"good");
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
         let said = child.wait_with_output().unwrap().stderr;
         let said = String::from_utf8_lossy(&said);
         assert_eq!(said.contains("more memory than is free"), source == "native", "{said}");
@@ -121,26 +122,26 @@ fn names_that_tar_wrote_are_read_by_both_sources_each_with_its_own_bytes() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, repository) = archived(flavour, |source| {
+        let (machine, repository) = archived(flavour, |source| {
             std::fs::create_dir(source.join("d (1)")).unwrap();
             std::fs::write(source.join("d (1)/small [a]*"), "small").unwrap();
             std::fs::write(source.join("big"), vec![b'b'; 3 << 20]).unwrap();
         });
-        let tar = sandbox.path("dotted.tar");
-        Program::new("tar").arg("-C").arg(sandbox.source()).arg("-cf").arg(&tar).arg(".").ok();
-        std::fs::write(sandbox.source().join("big"), "plain").unwrap();
-        Program::new("tar").arg("-C").arg(sandbox.source()).arg("-rf").arg(&tar).arg("big").ok();
-        repository.borg(&sandbox, "import-tar").arg("::dotted").arg(&tar).ok();
-        let mounted = Mounted::by(source, &sandbox, "::dotted", &[]);
+        let tar = machine.path("dotted.tar");
+        Program::new("tar").arg("-C").arg(machine.source()).arg("-cf").arg(&tar).arg(".").ok();
+        std::fs::write(machine.source().join("big"), "plain").unwrap();
+        Program::new("tar").arg("-C").arg(machine.source()).arg("-rf").arg(&tar).arg("big").ok();
+        repository.borg(&machine, "import-tar").arg("::dotted").arg(&tar).ok();
+        let mounted = Mounted::by(source, &machine, "::dotted", &[]);
         assert_eq!(std::fs::read(mounted.path("d (1)/small [a]*")).unwrap(), b"small");
         assert_eq!(std::fs::read(mounted.path("big")).unwrap(), b"plain", "the last one is shown");
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
 
-        repository.borg(&sandbox, "delete --lock-wait 20 ::dotted").ok();
-        std::fs::write(sandbox.source().join("big"), vec![b'b'; 3 << 20]).unwrap();
-        Program::new("tar").arg("-C").arg(sandbox.source()).arg("-cf").arg(&tar).arg(".").ok();
-        repository.borg(&sandbox, "import-tar").arg("::dotted").arg(&tar).ok();
-        let mounted = Mounted::by(source, &sandbox, "::dotted", &[]);
+        repository.borg(&machine, "delete --lock-wait 20 ::dotted").ok();
+        std::fs::write(machine.source().join("big"), vec![b'b'; 3 << 20]).unwrap();
+        Program::new("tar").arg("-C").arg(machine.source()).arg("-cf").arg(&tar).arg(".").ok();
+        repository.borg(&machine, "import-tar").arg("::dotted").arg(&tar).ok();
+        let mounted = Mounted::by(source, &machine, "::dotted", &[]);
         assert!(std::fs::read(mounted.path("big")).unwrap() == vec![b'b'; 3 << 20]);
         assert_eq!(mounted.path("big").metadata().unwrap().nlink(), 1);
     });

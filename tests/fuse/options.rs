@@ -4,12 +4,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::common::{
-    Flavour, Mounted, NastyTree, Need, Program, Repository, Sandbox, assert_same_bytes, assert_same_trees,
-    available, each_way,
+    ARCHIVE, DAY, Flavour, Machine, Mounted, NastyTree, Need, Program, Repository, assert_same_bytes,
+    assert_same_trees, available, binary, each_way,
 };
-use crate::scene::{ARCHIVE, DAY, archived, names};
+use crate::scene::{archived, names};
 
-fn nasty(flavour: Flavour) -> (Sandbox, Repository) {
+fn nasty(flavour: Flavour) -> (Machine, Repository) {
     archived(flavour, |source| {
         NastyTree::make(source.join("nasty"));
     })
@@ -21,12 +21,12 @@ fn a_path_shows_what_borg_extracts_for_it_and_no_neighbour() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, repository) = nasty(flavour);
+        let (machine, repository) = nasty(flavour);
         // The master of the links, links/b-master, is not among the paths.
         let paths = ["nasty/pfx", "nasty/links/below", "nasty/links/a-link"];
-        let extracted = sandbox.path("out");
-        repository.borg(&sandbox, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
-        let mounted = Mounted::by(source, &sandbox, ARCHIVE, &paths);
+        let extracted = machine.path("out");
+        repository.borg(&machine, "extract").arg(format!("::{DAY}")).args(paths).current_dir(&extracted).ok();
+        let mounted = Mounted::by(source, &machine, ARCHIVE, &paths);
         for directory in ["nasty/pfx", "nasty/links/below"] {
             assert_same_trees(&mounted.path(directory), &extracted.join(directory));
         }
@@ -43,8 +43,8 @@ fn a_leading_slash_of_a_path_is_forgiven() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = nasty(flavour);
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["/nasty/pfx"]);
+    let (machine, _repository) = nasty(flavour);
+    let mounted = Mounted::new(&machine, ARCHIVE, &["/nasty/pfx"]);
     assert_eq!(std::fs::read(mounted.path("nasty/pfx/same")).unwrap(), b"pfx");
 }
 
@@ -54,33 +54,33 @@ fn stripped_components_are_those_that_borg_strips() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, repository) = nasty(flavour);
-        let extracted = sandbox.path("out");
+        let (machine, repository) = nasty(flavour);
+        let extracted = machine.path("out");
         let strip = ["--strip-components", "2"];
         repository
-            .borg(&sandbox, "extract")
+            .borg(&machine, "extract")
             .args(strip)
             .args([&format!("::{DAY}"), "nasty/links", "nasty/deep"])
             .current_dir(&extracted)
             .ok();
         let mounted =
-            Mounted::by(source, &sandbox, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
+            Mounted::by(source, &machine, ARCHIVE, &[&["nasty/links", "nasty/deep"], &strip[..]].concat());
         assert_same_trees(mounted.dir(), &extracted);
     });
 }
 
 /// An archive whose owner has a number that its name does not have on this machine.
-fn foreign_owner(flavour: Flavour) -> (Sandbox, Repository) {
-    let (sandbox, repository) = archived(flavour, |source| std::fs::write(source.join("x"), b"x").unwrap());
-    let tar = sandbox.path("foreign.tar");
+fn foreign_owner(flavour: Flavour) -> (Machine, Repository) {
+    let (machine, repository) = archived(flavour, |source| std::fs::write(source.join("x"), b"x").unwrap());
+    let tar = machine.path("foreign.tar");
     Program::new("tar")
         .args(["--owner", "daemon:4242", "--group", "daemon:4343", "--mode", "0664", "-cf"])
         .arg(&tar)
         .arg("x")
-        .current_dir(&sandbox.source())
+        .current_dir(&machine.source())
         .ok();
-    repository.borg(&sandbox, "import-tar").arg("::foreign").arg(&tar).ok();
-    (sandbox, repository)
+    repository.borg(&machine, "import-tar").arg("::foreign").arg(&tar).ok();
+    (machine, repository)
 }
 
 fn owner(path: &Path) -> (u32, u32) {
@@ -94,12 +94,12 @@ fn owners_are_known_by_name_unless_numbers_are_wanted() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, _repository) = foreign_owner(flavour);
+        let (machine, _repository) = foreign_owner(flavour);
         let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap();
-        let mounted = Mounted::by(source, &sandbox, "::foreign", &[]);
+        let mounted = Mounted::by(source, &machine, "::foreign", &[]);
         assert_eq!(owner(&mounted.path("x")), (daemon.uid.as_raw(), daemon.gid.as_raw()));
-        mounted.umount(&sandbox);
-        let mounted = Mounted::by(source, &sandbox, "::foreign", &["-o", "numeric_ids"]);
+        mounted.umount(&machine);
+        let mounted = Mounted::by(source, &machine, "::foreign", &["-o", "numeric_ids"]);
         assert_eq!(owner(&mounted.path("x")), (4242, 4343));
     });
 }
@@ -110,8 +110,8 @@ fn owner_and_mode_can_be_forced() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = foreign_owner(flavour);
-    let mounted = Mounted::new(&sandbox, "::foreign", &["-o", "uid=3,gid=4,umask=0027"]);
+    let (machine, _repository) = foreign_owner(flavour);
+    let mounted = Mounted::new(&machine, "::foreign", &["-o", "uid=3,gid=4,umask=0027"]);
     assert_eq!(owner(&mounted.path("x")), (3, 4));
     assert_eq!(mounted.path("x").metadata().unwrap().mode() & 0o7777, 0o640);
 }
@@ -122,16 +122,16 @@ fn other_users_are_let_in_only_when_that_is_allowed() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = nasty(flavour);
-    std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    let (machine, _repository) = nasty(flavour);
+    std::fs::set_permissions(machine.path(""), PermissionsExt::from_mode(0o755)).unwrap();
     let read_as_nobody = |mounted: &Mounted, name: &str| {
         let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"];
         Program::new("setpriv").args(nobody).arg(mounted.path(name)).run()
     };
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[]);
+    let mounted = Mounted::new(&machine, ARCHIVE, &[]);
     assert_ne!(read_as_nobody(&mounted, "nasty/pfx/same").code(), Some(0));
-    mounted.umount(&sandbox);
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["-o", "allow_other"]);
+    mounted.umount(&machine);
+    let mounted = Mounted::new(&machine, ARCHIVE, &["-o", "allow_other"]);
     assert_eq!(read_as_nobody(&mounted, "nasty/pfx/same").stdout, b"pfx");
     // The modes still count: attributes/secret is 0000.
     assert_ne!(read_as_nobody(&mounted, "nasty/attributes/secret").code(), Some(0));
@@ -143,7 +143,7 @@ fn a_script_written_for_borg_mount_works() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = nasty(flavour);
+    let (machine, _repository) = nasty(flavour);
     let script = format!(
         "set -e; dir=\"$PWD/restore here\"; mkdir \"$dir\"
          offsite() {{ {:?} --config {:?} \"$@\"; }}
@@ -151,10 +151,10 @@ fn a_script_written_for_borg_mount_works() {
          cat \"$dir/nasty/pfx/same\"
          offsite umount \"$dir\"
          rmdir \"$dir\"",
-        crate::common::sandbox::binary(),
-        sandbox.config(),
+        binary(),
+        machine.config(),
     );
-    let run = sandbox.program("sh").arg("-c").arg(script).current_dir(&sandbox.path("")).ok();
+    let run = machine.program("sh").arg("-c").arg(script).current_dir(&machine.path("")).ok();
     assert!(run.stdout().ends_with("pfx"), "{run}");
 }
 
@@ -169,20 +169,20 @@ fn what_a_closed_directory_protected_is_protected_here_for_whomever_the_mount_is
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, repository) = archived(flavour, |source| {
+    let (machine, repository) = archived(flavour, |source| {
         std::fs::create_dir_all(source.join("prot/data")).unwrap();
         std::fs::write(source.join("prot/data/f"), "secret").unwrap();
         std::fs::set_permissions(source.join("prot"), PermissionsExt::from_mode(0o700)).unwrap();
         std::fs::write(source.join("open"), "open").unwrap();
     });
-    std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(machine.path(""), PermissionsExt::from_mode(0o755)).unwrap();
     // As `filesystems_to_backup` with nothing but that directory makes it.
     let create = |name: &str, path: &str, dir: &Path| {
-        let create = repository.borg(&sandbox, "create").arg(format!("::{name}"));
+        let create = repository.borg(&machine, "create").arg(format!("::{name}"));
         create.arg(path).current_dir(dir).ok();
     };
-    create("inner", "prot/data", &sandbox.source());
-    create("root", ".", &sandbox.source().join("prot"));
+    create("inner", "prot/data", &machine.source());
+    create("root", ".", &machine.source().join("prot"));
     let cases: [(&str, &[&str], &str); 6] = [
         ("::inner", &[], "prot/data/f"),
         (ARCHIVE, &["prot/data"], "prot/data/f"),
@@ -192,28 +192,28 @@ fn what_a_closed_directory_protected_is_protected_here_for_whomever_the_mount_is
         ("", &[], "root/data/f"),
     ];
     for (archive, arguments, path) in cases {
-        let mounted = Mounted::new(&sandbox, archive, &[arguments, &["-o", "allow_other"]].concat());
+        let mounted = Mounted::new(&machine, archive, &[arguments, &["-o", "allow_other"]].concat());
         let read = as_nobody("cat").arg(mounted.path(path)).run();
         assert!(read.code() != Some(0) && read.stdout.is_empty(), "{archive} {arguments:?}: {read}");
         assert_eq!(std::fs::read_to_string(mounted.path(path)).unwrap(), "secret", "{archive} {arguments:?}");
         let read = as_nobody("cat").arg(mounted.path(path)).run();
         assert_ne!(read.code(), Some(0), "after root was there: {archive} {arguments:?}: {read}");
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
     }
     // The same from within, where the kernel keeps what it knew of the directory before it was loaded.
-    let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
+    let mounted = Mounted::new(&machine, "", &["-o", "allow_other"]);
     let within = |path: &str| {
         let script = "cd \"$1\" && cat data/f; cat data/f";
         as_nobody("sh").args(["-c", script, "sh"]).arg(mounted.path(path)).run()
     };
     assert!(within("root").stdout.is_empty());
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     // What was open stays so.
-    let mounted = Mounted::new(&sandbox, "", &["-o", "allow_other"]);
+    let mounted = Mounted::new(&machine, "", &["-o", "allow_other"]);
     assert_eq!(as_nobody("cat").arg(mounted.path(DAY).join("open")).ok().stdout, b"open");
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     // And where nobody else looks in, copies of the mount have directories as usual.
-    let mounted = Mounted::new(&sandbox, "::inner", &[]);
+    let mounted = Mounted::new(&machine, "::inner", &[]);
     assert_eq!(mounted.path("prot").metadata().unwrap().mode() & 0o777, 0o755);
 }
 
@@ -223,17 +223,17 @@ fn what_mount_8_is_told_protects_or_is_refused_and_can_be_changed() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = archived(flavour, |source| {
+    let (machine, _repository) = archived(flavour, |source| {
         std::fs::write(source.join("script"), "#!/bin/sh\necho ran\n").unwrap();
         std::fs::set_permissions(source.join("script"), PermissionsExt::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("script", source.join("link")).unwrap();
     });
-    let helper = sandbox.path("mount.borg-offsite-backup");
-    std::os::unix::fs::symlink(crate::common::binary(), &helper).unwrap();
-    let dir = sandbox.path("made/here");
+    let helper = machine.path("mount.borg-offsite-backup");
+    std::os::unix::fs::symlink(binary(), &helper).unwrap();
+    let dir = machine.path("made/here");
     let mount = |options: &str| {
-        let options = format!("rw,config={},{options}", sandbox.config().display());
-        sandbox.program(&helper).arg(ARCHIVE).arg(&dir).args(["-o", &options])
+        let options = format!("rw,config={},{options}", machine.config().display());
+        machine.program(&helper).arg(ARCHIVE).arg(&dir).args(["-o", &options])
     };
     mount("noexec,relatime,sync,_netdev,x-systemd.automount,X-mount.mkdir=0711,user=me").ok();
     let mounted = Mounted::at(dir.clone());
@@ -250,7 +250,7 @@ fn what_mount_8_is_told_protects_or_is_refused_and_can_be_changed() {
         ["ro", "nosuid", "nodev"].iter().all(|o| options.trim().split(',').any(|p| p == *o)),
         "{options}"
     );
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     let said = mount("remount,noexec").fails();
     assert!(said.contains("nothing of ours is mounted"), "{said}");
 }
@@ -261,19 +261,19 @@ fn links_lead_out_of_the_mount_unless_it_is_said_that_they_must_not() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, repository) = archived(flavour, |source| {
+        let (machine, repository) = archived(flavour, |source| {
             std::fs::create_dir(source.join("d")).unwrap();
             std::fs::write(source.join("live"), "then").unwrap();
             std::os::unix::fs::symlink(source.join("live"), source.join("d/link")).unwrap();
         });
-        let all = sandbox.source();
-        repository.borg(&sandbox, "create ::absolute").arg(&all).ok();
+        let all = machine.source();
+        repository.borg(&machine, "create ::absolute").arg(&all).ok();
         std::fs::write(all.join("live"), "now").unwrap();
         let link = all.strip_prefix("/").unwrap().join("d/link");
-        let mounted = Mounted::by(source, &sandbox, "::absolute", &[]);
+        let mounted = Mounted::by(source, &machine, "::absolute", &[]);
         assert_eq!(std::fs::read_to_string(mounted.path(&link)).unwrap(), "now");
-        mounted.umount(&sandbox);
-        let mounted = Mounted::by(source, &sandbox, "::absolute", &["-o", "transform_symlinks"]);
+        mounted.umount(&machine);
+        let mounted = Mounted::by(source, &machine, "::absolute", &["-o", "transform_symlinks"]);
         assert_eq!(std::fs::read_to_string(mounted.path(&link)).unwrap(), "then");
         let length = mounted.path(&link).symlink_metadata().unwrap().len();
         assert_eq!(std::fs::read_link(mounted.path(&link)).unwrap().as_os_str().len() as u64, length);
@@ -286,15 +286,15 @@ fn long_options_may_be_shortened_as_borg_mount_lets_them() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = archived(flavour, |source| {
+    let (machine, _repository) = archived(flavour, |source| {
         std::fs::create_dir(source.join("d")).unwrap();
         std::fs::write(source.join("d/file"), "x").unwrap();
     });
     let options = ["--sort=name", "--glob=2026*", "--consider", "--strip=1"];
-    let mounted = Mounted::new(&sandbox, "", &options);
+    let mounted = Mounted::new(&machine, "", &options);
     assert_eq!(names(mounted.dir()), [DAY, "latest"]);
     assert_eq!(names(&mounted.path(DAY)), ["file"]);
-    mounted.umount(&sandbox);
-    let said = Mounted::command(&sandbox, "", &sandbox.mount_point(), &["--s=name"]).fails();
+    mounted.umount(&machine);
+    let said = Mounted::command(&machine, "", &machine.mount_point(), &["--s=name"]).fails();
     assert!(said.contains("--s"), "{said}");
 }

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use crate::common::{Flavour, Mounted, Need, Repository, Sandbox, available, each_way};
+use crate::common::{Flavour, Machine, Mounted, Need, Repository, available, each_way};
 use crate::scene::{archived, names};
 
 /// Archives 2026-03-14, 2026-03-15 and `other`, made in this order; `file` holds the name of each.
-fn three_archives(flavour: Flavour) -> (Sandbox, Repository) {
+fn three_archives(flavour: Flavour) -> (Machine, Repository) {
     let write = |source: &Path, name: &str| std::fs::write(source.join("file"), name).unwrap();
-    let (sandbox, repository) = archived(flavour, |source| write(source, "2026-03-14"));
+    let (machine, repository) = archived(flavour, |source| write(source, "2026-03-14"));
     for name in ["2026-03-15", "other"] {
-        write(&sandbox.source(), name);
-        repository.create(&sandbox, name);
+        write(&machine.source(), name);
+        repository.create(&machine, name);
     }
-    (sandbox, repository)
+    (machine, repository)
 }
 
 #[test]
@@ -22,8 +22,8 @@ fn every_archive_is_a_directory_and_latest_is_a_link_to_the_newest() {
         return;
     }
     each_way(|flavour, source| {
-        let (sandbox, _repository) = three_archives(flavour);
-        let mounted = Mounted::by(source, &sandbox, "", &[]);
+        let (machine, _repository) = three_archives(flavour);
+        let mounted = Mounted::by(source, &machine, "", &[]);
         assert_eq!(names(mounted.dir()), ["2026-03-14", "2026-03-15", "latest", "other"]);
         for name in ["2026-03-14", "2026-03-15", "other"] {
             assert_eq!(std::fs::read_to_string(mounted.path(name).join("file")).unwrap(), name);
@@ -39,7 +39,7 @@ fn archives_are_selected_as_borg_selects_them() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = three_archives(flavour);
+    let (machine, _repository) = three_archives(flavour);
     let selections: [(&[&str], &[&str]); 4] = [
         (&["--last", "1"], &["latest", "other"]),
         (&["--first", "1"], &["2026-03-14", "latest"]),
@@ -47,9 +47,9 @@ fn archives_are_selected_as_borg_selects_them() {
         (&["--glob-archives", "2026-*", "--last", "1"], &["2026-03-15", "latest"]),
     ];
     for (options, shown) in selections {
-        let mounted = Mounted::new(&sandbox, "", options);
+        let mounted = Mounted::new(&machine, "", options);
         assert_eq!(names(mounted.dir()), shown, "{options:?}");
-        mounted.umount(&sandbox);
+        mounted.umount(&machine);
     }
 }
 
@@ -59,7 +59,7 @@ fn a_glob_that_matches_nothing_is_an_empty_mount() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = three_archives(flavour);
-    let mounted = Mounted::new(&sandbox, "", &["-a", "nothing-*"]);
+    let (machine, _repository) = three_archives(flavour);
+    let mounted = Mounted::new(&machine, "", &["-a", "nothing-*"]);
     assert!(names(mounted.dir()).is_empty());
 }

@@ -1,30 +1,26 @@
-//! The start of nearly every test: a sandbox whose repository holds one archive of a few files.
+//! The start of nearly every test: a machine whose repository holds one archive of a few files.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::common::{FakeBorg, Flavour, Random, Repository, Sandbox};
-
-/// The archive's name, a date as our own archives have it.
-pub const DAY: &str = "2026-03-14";
-pub const ARCHIVE: &str = "::2026-03-14";
+use crate::common::{DAY, FakeBorg, Flavour, Machine, Random, Repository};
 
 /// What `fill` writes into the source directory, archived as [`DAY`].
-pub fn archived(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Sandbox, Repository) {
-    let sandbox = Sandbox::new(flavour);
-    fill(&sandbox.source());
-    let repository = Repository::init(&sandbox, "repokey-blake2");
-    repository.create(&sandbox, DAY);
-    (sandbox, repository)
+pub fn archived(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Machine, Repository) {
+    let machine = Machine::new(flavour);
+    fill(&machine.source());
+    let repository = Repository::init(&machine, "repokey-blake2");
+    repository.create(&machine, DAY);
+    (machine, repository)
 }
 
 /// The same, with the fake borg between the program and the real one.
-pub fn archived_behind_fake(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Sandbox, Repository, FakeBorg) {
-    let (mut sandbox, repository) = archived(flavour, fill);
-    let fake = FakeBorg::install(&mut sandbox);
-    (sandbox, repository, fake)
+pub fn archived_behind_fake(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Machine, Repository, FakeBorg) {
+    let (mut machine, repository) = archived(flavour, fill);
+    let fake = FakeBorg::install(&mut machine);
+    (machine, repository, fake)
 }
 
 /// A file `name` of `len` bytes that no compression shortens.

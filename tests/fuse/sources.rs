@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::common::program::Run;
-use crate::common::{Flavour, Mounted, Need, Repository, SOURCES, Sandbox, available, each_borg};
-use crate::scene::{ARCHIVE, DAY, archived};
+use crate::common::{
+    ARCHIVE, DAY, Flavour, Machine, Mounted, Need, Repository, Run, SOURCES, available, each_borg,
+};
+use crate::scene::archived;
 
 const FALLBACK: &str = "streams of borg are used";
 
@@ -13,22 +14,22 @@ fn letter(source: &std::path::Path) {
 }
 
 /// A repository of the mode `encryption` that has a letter.
-fn scene(flavour: Flavour, encryption: &str, passphrase: &str) -> (Sandbox, Repository) {
-    let mut sandbox = Sandbox::new(flavour);
-    letter(&sandbox.source());
-    sandbox.set("BORG_PASSPHRASE", passphrase);
-    let repository = Repository::init(&sandbox, encryption);
-    repository.create(&sandbox, DAY);
-    (sandbox, repository)
+fn scene(flavour: Flavour, encryption: &str, passphrase: &str) -> (Machine, Repository) {
+    let mut machine = Machine::new(flavour);
+    letter(&machine.source());
+    machine.set_variable("BORG_PASSPHRASE", passphrase);
+    let repository = Repository::init(&machine, encryption);
+    repository.create(&machine, DAY);
+    (machine, repository)
 }
 
 /// Mounts with `source`; if that works, the letter is read and the mount ended.
-fn mount(sandbox: &Sandbox, source: &str) -> Run {
-    let run = Mounted::command(sandbox, ARCHIVE, &sandbox.mount_point(), &["--source", source]).run();
+fn mount(machine: &Machine, source: &str) -> Run {
+    let run = Mounted::command(machine, ARCHIVE, &machine.mount_point(), &["--source", source]).run();
     if run.code() == Some(0) {
-        let mounted = Mounted::at(sandbox.mount_point());
+        let mounted = Mounted::at(machine.mount_point());
         assert_eq!(std::fs::read(mounted.path("letter")).unwrap(), b"dear reader");
-        mounted.umount(sandbox);
+        mounted.umount(machine);
     }
     run
 }
@@ -40,8 +41,8 @@ fn assert_refused(run: &Run, why: &str) {
 }
 
 /// The directory of the one repository in borg's security database.
-fn security(sandbox: &Sandbox) -> PathBuf {
-    let database = sandbox.path("home/.config/borg/security");
+fn security(machine: &Machine) -> PathBuf {
+    let database = machine.path("home/.config/borg/security");
     std::fs::read_dir(database).unwrap().next().unwrap().unwrap().path()
 }
 
@@ -51,8 +52,8 @@ fn left_to_us_chunks_are_read_without_a_word() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, _repository) = archived(flavour, letter);
-        let run = mount(&sandbox, "auto");
+        let (machine, _repository) = archived(flavour, letter);
+        let run = mount(&machine, "auto");
         assert!(
             run.stdout().contains("(native source,") || run.stderr().contains("(native source,"),
             "{run}"
@@ -66,17 +67,17 @@ fn what_only_borg_can_read_is_read_through_streams_and_one_line_says_why() {
     if !available(&[Need::Fuse]) || !Flavour::V14.is_installed() {
         return;
     }
-    let (mut sandbox, _repository) = scene(Flavour::V14, "authenticated", "forgotten");
-    sandbox.set("BORG_PASSPHRASE", "guessed");
-    assert_refused(&mount(&sandbox, "auto"), "the passphrase is wrong for the key in");
-    sandbox.set("BORG_WORKAROUNDS", "authenticated_no_key");
-    let run = mount(&sandbox, "auto");
+    let (mut machine, _repository) = scene(Flavour::V14, "authenticated", "forgotten");
+    machine.set_variable("BORG_PASSPHRASE", "guessed");
+    assert_refused(&mount(&machine, "auto"), "the passphrase is wrong for the key in");
+    machine.set_variable("BORG_WORKAROUNDS", "authenticated_no_key");
+    let run = mount(&machine, "auto");
     assert_eq!(run.code(), Some(0), "{run}");
     let warnings: Vec<_> =
         run.stderr().lines().filter(|l| l.contains("warning:")).map(String::from).collect();
     assert_eq!(warnings.len(), 1, "{run}");
     assert!(warnings[0].contains(FALLBACK) && warnings[0].contains("without the key"), "{run}");
-    assert_refused(&mount(&sandbox, "native"), "`--source stream` can");
+    assert_refused(&mount(&machine, "native"), "`--source stream` can");
 }
 
 #[test]
@@ -85,10 +86,10 @@ fn a_repository_that_is_older_than_borg_saw_it_is_refused_by_both() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository) = archived(flavour, letter);
-    std::fs::write(security(&sandbox).join("manifest-timestamp"), "2999-01-01T00:00:00.000000").unwrap();
-    assert_refused(&mount(&sandbox, "auto"), "borg has seen one from 2999-01-01");
-    assert_refused(&mount(&sandbox, "stream"), "");
+    let (machine, _repository) = archived(flavour, letter);
+    std::fs::write(security(&machine).join("manifest-timestamp"), "2999-01-01T00:00:00.000000").unwrap();
+    assert_refused(&mount(&machine, "auto"), "borg has seen one from 2999-01-01");
+    assert_refused(&mount(&machine, "stream"), "");
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn a_manifest_with_a_flipped_bit_is_refused_and_streams_are_not_even_tried() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, repository) = archived(flavour, letter);
+    let (machine, repository) = archived(flavour, letter);
     // The manifest is the last object, before the segment that holds nothing but a commit.
     let mut segments: Vec<_> =
         std::fs::read_dir(repository.dir().join("data/0")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -107,7 +108,7 @@ fn a_manifest_with_a_flipped_bit_is_refused_and_streams_are_not_even_tried() {
     let end = bytes.len();
     bytes[end - 20] ^= 1;
     std::fs::write(manifest, bytes).unwrap();
-    assert_refused(&mount(&sandbox, "auto"), "data integrity error");
+    assert_refused(&mount(&machine, "auto"), "data integrity error");
 }
 
 #[test]
@@ -117,16 +118,16 @@ fn a_repository_that_anybody_could_have_made_is_refused_when_borg_never_used_it(
     }
     let Some(flavour) = Flavour::any() else { return };
     for encryption in ["none", "authenticated", "repokey"] {
-        let (mut sandbox, _repository) = scene(flavour, encryption, "");
-        std::fs::remove_dir_all(security(&sandbox)).unwrap();
-        std::fs::remove_dir_all(sandbox.path("home/.cache/borg")).unwrap();
-        sandbox.set("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "no");
-        assert_refused(&mount(&sandbox, "auto"), "is not encrypted, and this account never used it before");
+        let (mut machine, _repository) = scene(flavour, encryption, "");
+        std::fs::remove_dir_all(security(&machine)).unwrap();
+        std::fs::remove_dir_all(machine.path("home/.cache/borg")).unwrap();
+        machine.set_variable("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "no");
+        assert_refused(&mount(&machine, "auto"), "is not encrypted, and this account never used it before");
         // Also with borg, which asks; here nobody answers.
-        assert_refused(&mount(&sandbox, "stream"), "");
-        sandbox.set("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
+        assert_refused(&mount(&machine, "stream"), "");
+        machine.set_variable("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
         for source in SOURCES {
-            let run = mount(&sandbox, source);
+            let run = mount(&machine, source);
             assert_eq!(run.code(), Some(0), "{run}");
         }
     }
@@ -138,14 +139,14 @@ fn a_key_in_borgs_own_directory_is_found_and_named() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (mut sandbox, _repository) = scene(flavour, "keyfile", "right");
-    let directory = sandbox.path("home/.config/borg/keys");
+    let (mut machine, _repository) = scene(flavour, "keyfile", "right");
+    let directory = machine.path("home/.config/borg/keys");
     std::fs::create_dir_all(&directory).unwrap();
-    std::fs::rename(sandbox.path("home/key"), directory.join("moved here")).unwrap();
-    assert_eq!(mount(&sandbox, "auto").code(), Some(0));
-    sandbox.set("BORG_PASSPHRASE", "wrong");
+    std::fs::rename(machine.path("home/key"), directory.join("moved here")).unwrap();
+    assert_eq!(mount(&machine, "auto").code(), Some(0));
+    machine.set_variable("BORG_PASSPHRASE", "wrong");
     let named = format!("the passphrase is wrong for the key in {}", directory.join("moved here").display());
-    assert_refused(&mount(&sandbox, "auto"), &named);
-    sandbox.set("BORG_KEYS_DIR", sandbox.path("out"));
-    assert_refused(&mount(&sandbox, "auto"), "there is no key for");
+    assert_refused(&mount(&machine, "auto"), &named);
+    machine.set_variable("BORG_KEYS_DIR", machine.path("out"));
+    assert_refused(&mount(&machine, "auto"), "there is no key for");
 }

@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use crate::common::mounted::descendants;
-use crate::common::{Flavour, Mounted, Need, assert_same_bytes, available, each_borg};
-use crate::scene::{ARCHIVE, archived, archived_behind_fake, read_at, write_random};
+use crate::common::{ARCHIVE, Flavour, Mounted, Need, assert_same_bytes, available, each_borg};
+use crate::scene::{archived, archived_behind_fake, read_at, write_random};
 
 #[test]
 fn sequential_reading_starts_one_extract_and_a_second_reading_none() {
@@ -12,11 +12,11 @@ fn sequential_reading_starts_one_extract_and_a_second_reading_none() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, _repository, fake) =
+        let (machine, _repository, fake) =
             archived_behind_fake(flavour, |source| write_random(source, "image", 20 << 20));
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         assert_eq!(fake.calls("extract"), 0, "the mount itself needs no content");
-        let original = sandbox.source().join("image");
+        let original = machine.source().join("image");
         assert_same_bytes(&mounted.path("image"), &original);
         assert_eq!(fake.calls("extract"), 1);
         drop_page_cache(&mounted);
@@ -31,10 +31,10 @@ fn reading_backwards_in_what_was_streamed_starts_no_second_extract() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, _repository, fake) =
+        let (machine, _repository, fake) =
             archived_behind_fake(flavour, |source| write_random(source, "image", 20 << 20));
-        let original = std::fs::read(sandbox.source().join("image")).unwrap();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let original = std::fs::read(machine.source().join("image")).unwrap();
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         let file = std::fs::File::open(mounted.path("image")).unwrap();
         for offset in (0..20).rev().map(|n| n << 20) {
             let read = read_at(&file, offset, 10_000).unwrap();
@@ -50,20 +50,20 @@ fn two_hundred_small_files_of_a_directory_need_at_most_two_extracts() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, _repository, fake) = archived_behind_fake(flavour, |source| {
+        let (machine, _repository, fake) = archived_behind_fake(flavour, |source| {
             std::fs::create_dir(source.join("directory")).unwrap();
             for n in 0..200 {
                 write_random(&source.join("directory"), &format!("file {n}"), 100 + 37 * n);
             }
         });
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         let mut bytes = Vec::new();
         for n in 0..200 {
             let name = format!("directory/file {n}");
             bytes.clear();
             let mut file = std::fs::File::open(mounted.path(&name)).unwrap();
             file.read_to_end(&mut bytes).unwrap();
-            assert!(bytes == std::fs::read(sandbox.source().join(&name)).unwrap(), "{name} differs");
+            assert!(bytes == std::fs::read(machine.source().join(&name)).unwrap(), "{name} differs");
         }
         assert!(fake.calls("extract") <= 2, "{} extracts", fake.calls("extract"));
     });
@@ -82,10 +82,10 @@ fn many_readers_that_begin_at_once_share_one_extract() {
     }
     each_borg(|flavour| {
         const LEN: usize = 48 << 20;
-        let (sandbox, _repository, fake) =
+        let (machine, _repository, fake) =
             archived_behind_fake(flavour, |source| write_random(source, "image", LEN));
-        let original = std::fs::read(sandbox.source().join("image")).unwrap();
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+        let original = std::fs::read(machine.source().join("image")).unwrap();
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
         let file = std::fs::File::open(mounted.path("image")).unwrap();
         std::thread::scope(|scope| {
             for n in (0..16).rev() {
@@ -108,22 +108,22 @@ fn many_files_at_once_run_no_more_than_four_borgs_and_leave_no_file_in_the_cache
     }
     let Some(flavour) = Flavour::any() else { return };
     const FILES: usize = 7;
-    let (sandbox, _repository) = archived(flavour, |source| {
+    let (machine, _repository) = archived(flavour, |source| {
         for n in 0..FILES {
             write_random(source, &format!("image-{n}"), (8 << 20) + n);
         }
     });
-    let cache = sandbox.path("cache");
+    let cache = machine.path("cache");
     std::fs::create_dir(&cache).unwrap();
     let options = ["--source", "stream", "--cache-dir", cache.to_str().unwrap()];
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &options);
+    let mounted = Mounted::new(&machine, ARCHIVE, &options);
     let daemon = mounted.daemon();
     let mut most = 0;
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..FILES)
             .map(|n| {
                 let name = format!("image-{n}");
-                let (path, original) = (mounted.path(&name), sandbox.source().join(&name));
+                let (path, original) = (mounted.path(&name), machine.source().join(&name));
                 scope.spawn(move || assert_same_bytes(&path, &original))
             })
             .collect();

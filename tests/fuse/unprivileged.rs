@@ -4,8 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serial_test::serial;
 
-use crate::common::mounted::is_mounted;
-use crate::common::{Flavour, Need, Program, Sandbox, available, binary, each_borg};
+use crate::common::{Flavour, Machine, Need, Program, available, each_borg, is_mounted};
 
 const DEVICE: &str = "/dev/fuse";
 
@@ -26,40 +25,26 @@ impl Drop for OpenDevice {
     }
 }
 
-/// A sandbox of the user's, with a letter to back up and a program that nobody else built.
-fn of_a_user(flavour: Flavour) -> Sandbox {
-    let sandbox = Sandbox::new(flavour);
-    let home = sandbox.path("home");
-    std::fs::write(sandbox.source().join("letter"), "dear reader").unwrap();
-    // A program that nobody may run, wherever it was built.
-    std::fs::copy(binary(), sandbox.path("offsite")).unwrap();
-    let config = format!(
-        "{{\"backup_path\": {:?}, \"filesystems_to_backup\": [{:?}]}}",
-        home.join("repo"),
-        sandbox.source()
-    );
-    std::fs::write(sandbox.config(), config).unwrap();
-    let dir = sandbox.path("");
-    Program::new("chown").args(["-R", "65534:65534"]).arg(&dir).ok();
-    Program::new("chmod").arg("755").arg(&dir).ok();
-    sandbox
+/// A machine of a user who is not root, with a letter to back up.
+fn of_a_user(flavour: Flavour) -> Machine {
+    let mut machine = Machine::new(flavour);
+    std::fs::write(machine.source().join("letter"), "dear reader").unwrap();
+    machine.list(&["source"]);
+    machine.hand_over();
+    machine
 }
 
 /// `script`, in which `offsite` is the program, by the user.
-fn by_the_user(sandbox: &Sandbox, script: &str) -> Program {
-    let home = sandbox.path("home");
-    let letter = sandbox.source().join("letter");
-    let begin = "set -e; offsite() { \"$PROGRAM\" --config \"$CONFIG\" \"$@\"; }\n";
-    sandbox
-        .program("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c"])
-        .arg(format!("{begin}{script}"))
-        .env("HOME", &home)
-        .env("PROGRAM", sandbox.path("offsite"))
-        .env("CONFIG", sandbox.config())
-        .env("DIR", sandbox.mount_point())
+fn by_the_user(machine: &Machine, script: &str) -> Program {
+    let letter = machine.source().join("letter");
+    let begin = "offsite() { \"$PROGRAM\" --config \"$CONFIG\" \"$@\"; }\n";
+    machine
+        .shell(&format!("{begin}{script}"))
+        .env("PROGRAM", machine.binary())
+        .env("CONFIG", machine.config())
+        .env("DIR", machine.mount_point())
         .env("LETTER", letter.strip_prefix("/").unwrap())
-        .current_dir(&home)
+        .current_dir(&machine.path("home"))
 }
 
 #[test]
@@ -70,7 +55,7 @@ fn a_user_who_is_not_root_backs_up_mounts_reads_and_unmounts() {
     }
     let _device = OpenDevice::new();
     each_borg(|flavour| {
-        let sandbox = of_a_user(flavour);
+        let machine = of_a_user(flavour);
         let script = r#"
             offsite init -e repokey
             offsite create
@@ -79,9 +64,9 @@ fn a_user_who_is_not_root_backs_up_mounts_reads_and_unmounts() {
             cat "$DIR/$LETTER"
             offsite umount "$DIR"
             rmdir "$DIR""#;
-        let run = by_the_user(&sandbox, script).ok();
+        let run = by_the_user(&machine, script).ok();
         assert!(run.stdout().ends_with("fuse.borg-offsite-backup\ndear reader"), "{run}");
-        std::fs::create_dir(sandbox.mount_point()).unwrap();
+        std::fs::create_dir(machine.mount_point()).unwrap();
     });
 }
 
@@ -93,18 +78,18 @@ fn flags_that_protect_are_set_for_a_user_too_or_the_mount_is_refused() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let _device = OpenDevice::new();
-    let sandbox = of_a_user(flavour);
-    let runs = sandbox.source().join("runs");
+    let machine = of_a_user(flavour);
+    let runs = machine.source().join("runs");
     std::fs::write(&runs, "#!/bin/sh\necho it runs\n").unwrap();
     std::fs::set_permissions(&runs, PermissionsExt::from_mode(0o755)).unwrap();
-    by_the_user(&sandbox, "offsite init -e repokey; offsite create").ok();
+    by_the_user(&machine, "offsite init -e repokey; offsite create").ok();
     let mounted = |options: &str| {
         let script = format!(
             r#"offsite mount -o {options} ::today "$DIR"
             findmnt -n -o OPTIONS "$DIR"; "$DIR/${{LETTER%letter}}runs" || echo refused
             offsite umount "$DIR""#
         );
-        by_the_user(&sandbox, &script)
+        by_the_user(&machine, &script)
     };
     let shown = mounted("ro").ok().stdout();
     for flag in ["ro", "nosuid", "nodev", "user_id=65534"] {
@@ -119,6 +104,6 @@ fn flags_that_protect_are_set_for_a_user_too_or_the_mount_is_refused() {
         assert!(run.stdout().contains("nosymfollow"), "{run}");
     } else {
         assert!(run.stderr().contains("fusermount3") && run.stderr().contains("nosymfollow"), "{run}");
-        assert!(!is_mounted(&sandbox.mount_point()), "{run}");
+        assert!(!is_mounted(&machine.mount_point()), "{run}");
     }
 }

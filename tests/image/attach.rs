@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileExt, symlink};
 use serial_test::parallel;
 
 use crate::common::schema::assert_valid;
-use crate::common::{Mounted, Need, Program, assert_same_bytes, available, each_borg};
-use crate::images::{ARCHIVE, KINDS, Scene, is_free, letter, write_ext4};
+use crate::common::{ARCHIVE, Mounted, Need, Program, assert_same_bytes, available, binary, each_borg};
+use crate::images::{KINDS, Scene, is_free, letter, write_ext4};
 
 #[test]
 #[parallel]
@@ -47,7 +47,7 @@ fn what_was_attached_is_told_as_json_and_is_listed_as_the_same() {
     let run = scene.command("tank/v", &["--mount", dir.to_str().unwrap(), "--json"]).ok();
     let told = assert_valid("attach", &run.stdout());
     assert_eq!((&told["mounted"], &told["path"]), (&dir.to_str().into(), &"dev/zvol/tank/v".into()));
-    assert_valid("attached", &scene.sandbox.offsite("attached").arg("--json").ok().stdout());
+    assert_valid("attached", &scene.machine.offsite(["attached"]).arg("--json").ok().stdout());
     assert_eq!(scene.attached(), [told]);
     scene.detach(&dir);
     scene.assert_nothing_left();
@@ -85,13 +85,13 @@ fn the_next_step_that_is_printed_works() {
     Program::new(words[0]).args(&words[1..]).ok();
     assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
     // Whoever has it mounted is told how to go on.
-    let refused = scene.sandbox.offsite("detach").arg(run.stdout().trim()).run();
+    let refused = scene.machine.offsite(["detach"]).arg(run.stdout().trim()).run();
     assert_eq!(refused.code(), Some(75), "{refused}");
     assert!(refused.stderr().contains(&format!("umount {}", dir.display())), "{refused}");
     Program::new("umount").arg(&dir).ok();
     let end = said.lines().find_map(|line| line.strip_prefix("Detach it:")).unwrap().trim();
     let words: Vec<_> = end.split(' ').skip(1).collect();
-    scene.sandbox.offsite(words[0]).args(&words[1..]).ok();
+    scene.machine.offsite(words).ok();
     scene.assert_nothing_left();
 }
 
@@ -103,20 +103,20 @@ fn a_mount_that_shows_all_of_the_archive_is_used_and_stays() {
         let name = device.file_name().unwrap().to_str().unwrap();
         std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap()
     };
-    let mounted = Mounted::new(&scene.sandbox, ARCHIVE, &[]);
+    let mounted = Mounted::new(&scene.machine, ARCHIVE, &[]);
     let device = scene.attach("tank/v", &[]);
     assert!(backing(&device).starts_with(mounted.dir().to_str().unwrap()), "{}", backing(&device));
-    let refused = scene.sandbox.offsite("umount").arg(mounted.dir()).fails();
+    let refused = scene.machine.offsite(["umount"]).arg(mounted.dir()).fails();
     assert!(refused.contains(&format!("`borg-offsite-backup detach {}`", device.display())), "{refused}");
     scene.detach(ARCHIVE);
     assert!(mounted.path("dev/zvol/tank/v").exists());
-    mounted.umount(&scene.sandbox);
+    mounted.umount(&scene.machine);
     // One that shows a part is not: another file could stand under the path.
-    let part = Mounted::new(&scene.sandbox, ARCHIVE, &["--strip-components", "0", "dev"]);
+    let part = Mounted::new(&scene.machine, ARCHIVE, &["--strip-components", "0", "dev"]);
     let device = scene.attach("tank/v", &[]);
     assert!(!backing(&device).starts_with(part.dir().to_str().unwrap()), "{}", backing(&device));
     scene.detach(&device);
-    part.umount(&scene.sandbox);
+    part.umount(&scene.machine);
     scene.assert_nothing_left();
 }
 
@@ -126,14 +126,14 @@ fn an_archive_that_took_the_name_of_the_mounted_one_is_not_taken_for_it() {
     let Some(scene) = Scene::new(|tank| std::fs::write(tank.join("v"), [b'a'; 8192]).unwrap()) else {
         return;
     };
-    let old = Mounted::new(&scene.sandbox, ARCHIVE, &[]);
-    scene.repository.borg(&scene.sandbox, "delete").arg(ARCHIVE).ok();
+    let old = Mounted::new(&scene.machine, ARCHIVE, &[]);
+    scene.repository.borg(&scene.machine, "delete").arg(ARCHIVE).ok();
     std::fs::write(scene.original("tank/v"), [b'b'; 8192]).unwrap();
-    scene.repository.create(&scene.sandbox, &ARCHIVE[2..]);
+    scene.repository.create(&scene.machine, &ARCHIVE[2..]);
     let device = scene.attach("tank/v", &[]);
     assert_eq!(std::fs::read(&device).unwrap(), [b'b'; 8192]);
     scene.detach(&device);
-    old.umount(&scene.sandbox);
+    old.umount(&scene.machine);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive()
     }
     let said = scene.command("tank/deep", &[]).fails();
     assert!(said.contains("is no file"), "{said}");
-    let said = scene.sandbox.offsite("attach").args(["::2026-03-15", "tank/one"]).fails();
+    let said = scene.machine.offsite(["attach"]).args(["::2026-03-15", "tank/one"]).fails();
     assert!(said.contains("there is no archive 2026-03-15") && said.contains("the nearest is"), "{said}");
     scene.assert_nothing_left();
 }
@@ -257,12 +257,12 @@ fn what_is_not_there_is_told_with_what_is_and_no_link_leads_out_of_the_archive()
 fn who_is_not_root_is_told_that_root_is_needed() {
     let Some(scene) = Scene::plain() else { return };
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(scene.sandbox.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(scene.machine.path(""), PermissionsExt::from_mode(0o755)).unwrap();
     // Wherever it was built, nobody may run it.
-    let program = scene.sandbox.path("offsite");
-    std::fs::copy(crate::common::binary(), &program).unwrap();
-    let run = scene.sandbox.program("setpriv").args(["--reuid", "65534", "--clear-groups"]).arg(program);
-    let run = run.arg("--config").arg(scene.sandbox.config()).args(["attach", ARCHIVE, "tank/v"]).run();
+    let program = scene.machine.path("offsite");
+    std::fs::copy(binary(), &program).unwrap();
+    let run = scene.machine.program("setpriv").args(["--reuid", "65534", "--clear-groups"]).arg(program);
+    let run = run.arg("--config").arg(scene.machine.config()).args(["attach", ARCHIVE, "tank/v"]).run();
     assert_eq!(run.code(), Some(2), "{run}");
     assert!(run.stderr().contains("only root"), "{run}");
 }
@@ -273,11 +273,11 @@ fn what_nobody_could_be_told_of_is_taken_down_again() {
     let Some(scene) = Scene::plain() else { return };
     let command = format!(
         "exec {:?} --config {:?} attach {} tank/v >/dev/full",
-        crate::common::binary(),
-        scene.sandbox.config(),
-        crate::images::ARCHIVE
+        binary(),
+        scene.machine.config(),
+        ARCHIVE
     );
-    let run = scene.sandbox.program("sh").args(["-c", &command]).run();
+    let run = scene.machine.program("sh").args(["-c", &command]).run();
     assert_eq!(run.code(), Some(1), "{run}");
     assert!(run.stderr().contains("nothing is attached"), "{run}");
     scene.assert_nothing_left();
@@ -287,7 +287,7 @@ fn what_nobody_could_be_told_of_is_taken_down_again() {
 #[parallel]
 fn what_is_no_place_is_no_attachment() {
     let Some(scene) = Scene::plain() else { return };
-    let run = scene.sandbox.offsite("detach").arg("/no/such/x").run();
+    let run = scene.machine.offsite(["detach"]).arg("/no/such/x").run();
     assert_eq!(run.code(), Some(1), "{run}");
     assert!(run.stderr().contains("/no/such/x is no attachment of ours"), "{run}");
     assert!(!run.stderr().contains("mount point") && !run.stderr().contains("mkdir"), "{run}");
@@ -307,14 +307,13 @@ fn the_manifest_of_the_datasets_is_no_volume() {
     };
     let said = scene.command("tank/none", &[]).fails();
     assert!(said.contains("it has tank/v") && !said.contains(".json"), "{said}");
-    let run =
-        scene.sandbox.offsite("mount").arg(crate::images::ARCHIVE).arg(scene.sandbox.mount_point()).ok();
-    scene.sandbox.offsite("umount").arg(scene.sandbox.mount_point()).ok();
+    let run = scene.machine.offsite(["mount"]).arg(ARCHIVE).arg(scene.machine.mount_point()).ok();
+    scene.machine.offsite(["umount"]).arg(scene.machine.mount_point()).ok();
     assert!(run.stderr().contains("dev/zvol/tank/v ") && !run.stderr().contains(".json"), "{run}");
     // What is not shown is not offered either.
-    let dir = scene.sandbox.mount_point();
-    let run = scene.sandbox.offsite("mount").arg(ARCHIVE).arg(&dir).arg("home").ok();
-    scene.sandbox.offsite("umount").arg(&dir).ok();
+    let dir = scene.machine.mount_point();
+    let run = scene.machine.offsite(["mount"]).arg(ARCHIVE).arg(&dir).arg("home").ok();
+    scene.machine.offsite(["umount"]).arg(&dir).ok();
     assert!(run.stderr().contains("is at") && !run.stderr().contains("Volumes:"), "{run}");
 }
 
@@ -323,7 +322,7 @@ fn the_manifest_of_the_datasets_is_no_volume() {
 fn an_image_that_borgs_repair_filled_with_zeros_is_refused_with_the_reason() {
     let Some(scene) = Scene::plain() else { return };
     crate::device::damage(&scene.repository);
-    let repair = scene.repository.borg(&scene.sandbox, "check --repair");
+    let repair = scene.repository.borg(&scene.machine, "check --repair");
     repair.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
     let said = scene.command("tank/v", &[]).fails();
     assert!(said.contains("`borg check --repair` put zeros") && said.contains("verify"), "{said}");

@@ -10,15 +10,13 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::mounted::wait_until;
-use crate::common::program::Run;
-use crate::common::{Flavour, Need, Program, Random, Repository, Sandbox, Sshd, available, sshd};
-use crate::device::{Disk, MIB, archived, damage, image, number, restore, told};
+use crate::common::{Flavour, Loop, Machine, Need, Program, Random, Run, Sshd, available, wait_until};
+use crate::device::{MIB, archived, damage, image, new_disk, number, restore, told};
 
 /// Starts a restore to `disk`, sends `signal` once some bytes are written, and tells how many of the
 /// image's MiB are there then.
-fn interrupted(sandbox: &Sandbox, disk: &Disk, bytes: &[u8], signal: Signal) -> (usize, Option<i32>, String) {
-    let child = restore(sandbox, disk.device(), &["--no-verify"]).spawn_piped();
+fn interrupted(machine: &Machine, disk: &Loop, bytes: &[u8], signal: Signal) -> (usize, Option<i32>, String) {
+    let child = restore(machine, disk.device(), &["--no-verify"]).spawn_piped();
     let begun = wait_until(Duration::from_secs(60), || {
         let io = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
         let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse::<u64>().ok());
@@ -34,10 +32,10 @@ fn interrupted(sandbox: &Sandbox, disk: &Disk, bytes: &[u8], signal: Signal) -> 
 }
 
 /// The same on a disk that holds nothing of the image, tried until it is hit in the middle.
-fn interrupted_in_the_middle(sandbox: &Sandbox, bytes: &[u8], signal: Signal) -> (Disk, Option<i32>, String) {
+fn interrupted_in_the_middle(machine: &Machine, bytes: &[u8], signal: Signal) -> (Loop, Option<i32>, String) {
     for _ in 0..5 {
-        let disk = Disk::with(sandbox, "disk", &vec![0; bytes.len()]);
-        let (written, code, told) = interrupted(sandbox, &disk, bytes, signal);
+        let disk = new_disk(machine, "disk", &vec![0; bytes.len()]);
+        let (written, code, told) = interrupted(machine, &disk, bytes, signal);
         eprintln!("{written} MiB were written");
         if written < bytes.len() / MIB - 8 {
             return (disk, code, told);
@@ -47,8 +45,8 @@ fn interrupted_in_the_middle(sandbox: &Sandbox, bytes: &[u8], signal: Signal) ->
 }
 
 /// Asserts that the restore, called again, writes only the rest.
-fn assert_goes_on(sandbox: &Sandbox, disk: &Disk, bytes: &[u8]) {
-    let told = told(&restore(sandbox, disk.device(), &[]).ok());
+fn assert_goes_on(machine: &Machine, disk: &Loop, bytes: &[u8]) {
+    let told = told(&restore(machine, disk.device(), &[]).ok());
     assert!(disk.bytes() == bytes);
     assert!(number(&told["restored"], "right") > 0, "{told}");
     assert!(number(&told["restored"], "written") < bytes.len() as u64, "{told}");
@@ -61,10 +59,10 @@ fn a_killed_restore_goes_on_when_it_is_called_again() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let bytes = Random::new(3).bytes(96 * MIB);
-    let (sandbox, _repository) = archived(flavour, &bytes);
-    let (disk, code, _) = interrupted_in_the_middle(&sandbox, &bytes, Signal::SIGKILL);
+    let (machine, _repository) = archived(flavour, &bytes);
+    let (disk, code, _) = interrupted_in_the_middle(&machine, &bytes, Signal::SIGKILL);
     assert_eq!(code, None);
-    assert_goes_on(&sandbox, &disk, &bytes);
+    assert_goes_on(&machine, &disk, &bytes);
 }
 
 #[test]
@@ -74,12 +72,12 @@ fn a_signal_ends_it_with_the_state_of_the_target_and_the_next_step() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let bytes = Random::new(3).bytes(96 * MIB);
-    let (sandbox, _repository) = archived(flavour, &bytes);
-    let (disk, code, told) = interrupted_in_the_middle(&sandbox, &bytes, Signal::SIGTERM);
+    let (machine, _repository) = archived(flavour, &bytes);
+    let (disk, code, told) = interrupted_in_the_middle(&machine, &bytes, Signal::SIGTERM);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.starts_with("error: interrupted by SIGTERM [interrupted]\n"), "{told}");
     assert_tells_state(&told, disk.device());
-    assert_goes_on(&sandbox, &disk, &bytes);
+    assert_goes_on(&machine, &disk, &bytes);
 }
 
 fn assert_tells_state(told: &str, target: &Path) {
@@ -112,23 +110,23 @@ fn a_disk_that_is_full_under_the_target_is_told_and_the_restore_goes_on_when_it_
     }
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(32, 0);
-    let (sandbox, _repository) = archived(flavour, &bytes);
-    let memory = Memory::new(&sandbox.mount_point(), 12);
-    let backing = sandbox.mount_point().join("disk");
+    let (machine, _repository) = archived(flavour, &bytes);
+    let memory = Memory::new(&machine.mount_point(), 12);
+    let backing = machine.mount_point().join("disk");
     File::create(&backing).unwrap().set_len(bytes.len() as u64).unwrap();
-    let disk = Disk::on(&backing);
-    let run: Run = restore(&sandbox, disk.device(), &[]).run();
+    let disk = Loop::writable(&backing);
+    let run: Run = restore(&machine, disk.device(), &[]).run();
     assert_eq!(run.code(), Some(1), "{run}");
     assert_tells_state(&run.stderr(), disk.device());
 
-    let file = sandbox.mount_point().join("file");
-    let run = restore(&sandbox, &file, &[]).run();
+    let file = machine.mount_point().join("file");
+    let run = restore(&machine, &file, &[]).run();
     assert_eq!(run.code(), Some(1), "{run}");
     assert!(run.stderr().contains("No space left on device"), "{run}");
 
-    Program::new("mount").args(["-o", "remount,size=80m"]).arg(sandbox.mount_point()).ok();
+    Program::new("mount").args(["-o", "remount,size=80m"]).arg(machine.mount_point()).ok();
     for target in [disk.device(), &file] {
-        restore(&sandbox, target, &[]).ok();
+        restore(&machine, target, &[]).ok();
     }
     assert!(disk.bytes() == bytes && std::fs::read(&file).unwrap() == bytes);
     drop(disk);
@@ -139,10 +137,10 @@ fn a_disk_that_is_full_under_the_target_is_told_and_the_restore_goes_on_when_it_
 fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target() {
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(8, 0);
-    let (sandbox, repository) = archived(flavour, &bytes);
-    let file = sandbox.path("out/file");
+    let (machine, repository) = archived(flavour, &bytes);
+    let file = machine.path("out/file");
     damage(&repository);
-    let run = restore(&sandbox, &file, &[]).run();
+    let run = restore(&machine, &file, &[]).run();
     assert_eq!(run.code(), Some(1), "{run}");
     assert!(run.stderr().contains("data integrity error"), "{run}");
     assert_tells_state(&run.stderr(), &file);
@@ -151,8 +149,7 @@ fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target()
 /// A restore over a line that has written something.
 struct OverALine {
     bytes: Vec<u8>,
-    sandbox: Sandbox,
-    repository: Repository,
+    machine: Machine,
     server: Sshd,
     file: PathBuf,
     child: Child,
@@ -161,16 +158,14 @@ struct OverALine {
 impl OverALine {
     fn begin(flavour: Flavour) -> Self {
         let bytes = Random::new(4).bytes(64 * MIB);
-        let (mut sandbox, repository) = archived(flavour, &bytes);
-        let server = Sshd::start(&sandbox, repository.dir());
-        let repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
-        sandbox.set("BORG_RSH", server.rsh());
-        sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
-        let file = sandbox.path("out/file");
-        let child = restore(&sandbox, &file, &[]).spawn_piped();
+        let (mut machine, repository) = archived(flavour, &bytes);
+        let server = Sshd::start(&machine, repository.dir());
+        server.serve(&mut machine);
+        let file = machine.path("out/file");
+        let child = restore(&machine, &file, &[]).spawn_piped();
         let begun = || file.metadata().is_ok_and(|meta| meta.blocks() * 512 > 4 << 20);
         assert!(wait_until(Duration::from_secs(60), begun), "nothing was written");
-        OverALine { bytes, sandbox, repository, server, file, child }
+        OverALine { bytes, machine, server, file, child }
     }
 
     /// What it said when it ended.
@@ -182,7 +177,7 @@ impl OverALine {
     }
 
     fn assert_goes_on(&self) {
-        let told = told(&restore(&self.sandbox, &self.file, &[]).ok());
+        let told = told(&restore(&self.machine, &self.file, &[]).ok());
         assert!(std::fs::read(&self.file).unwrap() == self.bytes);
         assert!(number(&told["restored"], "written") < self.bytes.len() as u64, "{told}");
     }
@@ -221,7 +216,8 @@ fn a_line_that_stays_gone_ends_it_with_the_state_of_the_target() {
     assert_tells_state(&said, &restore.file);
 
     // The server has come home.
-    restore.repository.come_here(&restore.sandbox);
+    restore.machine.unset("backup_server");
+    restore.machine.unset("backup_user");
     restore.assert_goes_on();
 }
 
@@ -229,10 +225,10 @@ fn a_line_that_stays_gone_ends_it_with_the_state_of_the_target() {
 fn a_damaged_image_is_salvaged_with_zeros_in_the_place_of_what_is_lost() {
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(8, 0);
-    let (sandbox, repository) = archived(flavour, &bytes);
+    let (machine, repository) = archived(flavour, &bytes);
     damage(&repository);
-    let file = sandbox.path("out/image");
-    restore(&sandbox, &file, &[]).fails();
+    let file = machine.path("out/image");
+    restore(&machine, &file, &[]).fails();
     std::fs::remove_file(&file).unwrap();
     let salvaged = |run: &Run| {
         assert_eq!(run.code(), Some(3), "{run}");
@@ -241,24 +237,24 @@ fn a_damaged_image_is_salvaged_with_zeros_in_the_place_of_what_is_lost() {
         assert!(run.stderr().contains("zeros stand for what is lost"), "{run}");
         lost
     };
-    let lost = salvaged(&restore(&sandbox, &file, &["--salvage"]).run());
+    let lost = salvaged(&restore(&machine, &file, &["--salvage"]).run());
     let mut expected = bytes.clone();
     assert!(!lost.is_empty() && expected[lost.clone()].iter().any(|byte| *byte != 0));
     expected[lost.clone()].fill(0);
     assert!(std::fs::read(&file).unwrap() == expected);
-    let list = std::fs::read_to_string(sandbox.path("out/image.damage.txt")).unwrap();
+    let list = std::fs::read_to_string(machine.path("out/image.damage.txt")).unwrap();
     assert!(list.lines().any(|line| line == format!("{} {}", lost.start, lost.end)), "{list}");
     // After borg's own repair the same is lost, and a device gets the same bytes.
-    repository.borg(&sandbox, "check --repair").env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
+    repository.borg(&machine, "check --repair").env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
     std::fs::remove_file(&file).unwrap();
-    restore(&sandbox, &file, &[]).fails();
+    restore(&machine, &file, &[]).fails();
     assert!(!file.exists());
-    assert_eq!(salvaged(&restore(&sandbox, &file, &["--salvage"]).run()), lost);
+    assert_eq!(salvaged(&restore(&machine, &file, &["--salvage"]).run()), lost);
     assert!(std::fs::read(&file).unwrap() == expected);
     if available(&[Need::LoopDevices]) {
-        let disk = Disk::with(&sandbox, "disk", &vec![7; bytes.len()]);
-        let run = restore(&sandbox, disk.device(), &["--salvage"]).current_dir(&sandbox.path("out")).run();
+        let disk = new_disk(&machine, "disk", &vec![7; bytes.len()]);
+        let run = restore(&machine, disk.device(), &["--salvage"]).current_dir(&machine.path("out")).run();
         assert_eq!(salvaged(&run), lost);
-        assert!(disk.bytes() == expected && sandbox.path("out/tank-work.damage.txt").exists());
+        assert!(disk.bytes() == expected && machine.path("out/tank-work.damage.txt").exists());
     }
 }

@@ -3,11 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::common::program::Run;
-use crate::common::{Flavour, Program, Random, Repository, Sandbox};
+use crate::common::{ARCHIVE, DAY, Flavour, Loop, Machine, Program, Random, Repository, Run};
 
-pub const DAY: &str = "2026-03-14";
-pub const ARCHIVE: &str = "::2026-03-14";
 /// The image's path in the archive, as a volume has it.
 pub const VOLUME: &str = "dev/zvol/tank/work";
 pub const MIB: usize = 1 << 20;
@@ -15,36 +12,10 @@ pub const MIB: usize = 1 << 20;
 /// So that also a small image has many, some 128 KiB each, 512 KiB where there are only zeros.
 pub const SMALL_CHUNKS: [&str; 2] = ["--chunker-params", "15,19,17,4095"];
 
-/// A loop device that can be written, on a file.
-pub struct Disk(PathBuf);
-
-impl Disk {
-    pub fn on(file: &Path) -> Self {
-        let run = Program::new("losetup").args(["--find", "--show"]).arg(file).ok();
-        Disk(run.stdout().trim_end().into())
-    }
-
-    /// One on a new file `name` of the sandbox with these bytes.
-    pub fn with(sandbox: &Sandbox, name: &str, bytes: &[u8]) -> Self {
-        std::fs::write(sandbox.path(name), bytes).unwrap();
-        Disk::on(&sandbox.path(name))
-    }
-
-    pub fn device(&self) -> &Path {
-        &self.0
-    }
-
-    /// What is on the device, past the page cache.
-    pub fn bytes(&self) -> Vec<u8> {
-        Program::new("blockdev").arg("--flushbufs").arg(&self.0).ok();
-        std::fs::read(&self.0).unwrap()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        Program::new("losetup").arg("--detach").arg(&self.0).run();
-    }
+/// A writable device on a new file `name` of the machine with these bytes.
+pub fn new_disk(machine: &Machine, name: &str, bytes: &[u8]) -> Loop {
+    machine.write(name, bytes);
+    Loop::writable(&machine.path(name))
 }
 
 /// An image of `mib` MiB: noise, then zeros in its second quarter, then noise; `tail` bytes besides.
@@ -54,8 +25,8 @@ pub fn image(mib: usize, tail: usize) -> Vec<u8> {
     bytes
 }
 
-/// A sandbox whose repository has `bytes` as [`VOLUME`] of the archive [`DAY`].
-pub fn archived(flavour: Flavour, bytes: &[u8]) -> (Sandbox, Repository) {
+/// A machine whose repository has `bytes` as [`VOLUME`] of the archive [`DAY`].
+pub fn archived(flavour: Flavour, bytes: &[u8]) -> (Machine, Repository) {
     archived_as(flavour, "repokey-blake2", bytes, &SMALL_CHUNKS)
 }
 
@@ -64,19 +35,19 @@ pub fn archived_as(
     encryption: &str,
     bytes: &[u8],
     options: &[&str],
-) -> (Sandbox, Repository) {
-    let sandbox = Sandbox::new(flavour);
-    let path = sandbox.source().join(VOLUME);
+) -> (Machine, Repository) {
+    let machine = Machine::new(flavour);
+    let path = machine.source().join(VOLUME);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let repository = Repository::init(&sandbox, encryption);
-    repository.create_with(&sandbox, DAY, options);
-    (sandbox, repository)
+    let repository = Repository::init(&machine, encryption);
+    repository.create_with(&machine, DAY, options);
+    (machine, repository)
 }
 
 /// `restore` of the volume to `target`.
-pub fn restore(sandbox: &Sandbox, target: &Path, options: &[&str]) -> Program {
-    let program = sandbox.offsite("restore").arg(ARCHIVE).arg("tank/work").arg("--to").arg(target);
+pub fn restore(machine: &Machine, target: &Path, options: &[&str]) -> Program {
+    let program = machine.offsite(["restore"]).arg(ARCHIVE).arg("tank/work").arg("--to").arg(target);
     program.args(["--json", "--yes"]).args(options)
 }
 

@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serial_test::serial;
 
-use crate::common::mounted::{is_mounted, wait_until};
-use crate::images::{ARCHIVE, SOON, Scene, is_free, letter};
+use crate::common::{ARCHIVE, Program, is_mounted, wait_until};
+use crate::images::{SOON, Scene, is_free, letter};
 
 #[test]
 #[serial]
@@ -43,7 +43,7 @@ fn what_is_in_use_is_not_detached_and_who_holds_it_is_told() {
     let me = format!("(pid {})", std::process::id());
     for path in [dir.join("letter"), device.clone()] {
         let open = File::open(&path).unwrap();
-        let run = scene.sandbox.offsite("detach").arg(&device).run();
+        let run = scene.machine.offsite(["detach"]).arg(&device).run();
         assert_eq!(run.code(), Some(75), "{run}");
         assert!(run.stderr().contains(&me) && run.stderr().contains(path.to_str().unwrap()), "{run}");
         assert_eq!(scene.attached()[0]["state"], "up");
@@ -63,14 +63,14 @@ fn a_killed_daemon_is_told_and_detached() {
             let device = scene.attach("tank/v", &[options, &["--mount", dir.to_str().unwrap()]].concat());
             scene.kill_daemons();
             assert!(wait_until(SOON, || scene.attached()[0]["state"] == "dead"));
-            let told = scene.sandbox.offsite("attached").ok();
+            let told = scene.machine.offsite(["attached"]).ok();
             assert!(told.stdout().contains("was killed") && told.stderr().contains("cleanup"), "{told}");
-            let dry = scene.sandbox.offsite("cleanup").arg("--dry-run").ok().stdout();
+            let dry = scene.machine.offsite(["cleanup"]).arg("--dry-run").ok().stdout();
             assert!(dry.contains(device.to_str().unwrap()), "{dry}");
             assert_eq!(scene.attached().len(), 1);
             match end {
                 "detach" => scene.detach(&dir),
-                _ => drop(scene.sandbox.offsite("cleanup").ok()),
+                _ => drop(scene.machine.offsite(["cleanup"]).ok()),
             }
             assert!(!is_mounted(&dir) && is_free(&device));
             scene.assert_nothing_left();
@@ -83,10 +83,10 @@ fn a_killed_daemon_is_told_and_detached() {
 fn a_device_that_losetup_took_away_leaves_what_cleanup_ends() {
     let Some(scene) = Scene::plain() else { return };
     let device = scene.attach("tank/v", &[]);
-    crate::common::Program::new("losetup").arg("--detach").arg(&device).ok();
+    Program::new("losetup").arg("--detach").arg(&device).ok();
     assert!(wait_until(SOON, || is_free(&device)));
     assert_eq!(scene.attached()[0]["why"], "its device is gone");
-    scene.sandbox.offsite("cleanup").ok();
+    scene.machine.offsite(["cleanup"]).ok();
     scene.assert_nothing_left();
 }
 
@@ -96,26 +96,22 @@ fn cleanup_leaves_what_is_alive() {
     let Some(scene) = Scene::plain() else { return };
     let dir = scene.directory("inside");
     scene.attach("tank/v", &["--mount", dir.to_str().unwrap()]);
-    scene.sandbox.offsite("cleanup").ok();
+    scene.machine.offsite(["cleanup"]).ok();
     assert!(std::fs::read(dir.join("letter")).unwrap() == letter());
-    scene.sandbox.offsite("detach").arg("--all").ok();
+    scene.machine.offsite(["detach"]).arg("--all").ok();
     scene.assert_nothing_left();
-    let said = scene.sandbox.offsite("detach").arg(ARCHIVE).fails();
+    let said = scene.machine.offsite(["detach"]).arg(ARCHIVE).fails();
     assert!(said.contains("nothing of ::2026-03-14 is attached"), "{said}");
 }
 
 #[test]
 #[serial]
 fn an_attach_that_is_interrupted_leaves_nothing_and_a_killed_one_is_cleaned_up() {
-    let Some(scene) = Scene::plain() else { return };
-    let mut scene = scene;
+    let Some(mut scene) = Scene::plain() else { return };
     // Everything else stands when it asks for the qube.
-    let bin = scene.directory("bin");
-    let qvm = bin.join("qvm-block");
-    std::fs::write(&qvm, "#!/bin/sh\n[ $1 = attach ] || exit 1\ntouch \"$0.called\"\nexec sleep 60\n")
-        .unwrap();
-    std::fs::set_permissions(&qvm, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    scene.sandbox.search_first(bin.clone());
+    let script = "[ $1 = attach ] || exit 1\ntouch \"$0.called\"\nexec sleep 60";
+    let bin = scene.machine.script("qvm-block", script);
+    scene.machine.search_first(bin.clone());
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let mut attach = scene.command("tank/v", &["--to-qube", "work", "--writable"]).spawn_piped();
         let called = bin.join("qvm-block.called");
@@ -124,7 +120,7 @@ fn an_attach_that_is_interrupted_leaves_nothing_and_a_killed_one_is_cleaned_up()
         kill(Pid::from_raw(attach.id() as i32), signal).unwrap();
         assert!(!attach.wait().unwrap().success());
         if signal == Signal::SIGKILL {
-            scene.sandbox.offsite("detach").arg(ARCHIVE).ok();
+            scene.machine.offsite(["detach"]).arg(ARCHIVE).ok();
         }
         scene.assert_nothing_left();
     }

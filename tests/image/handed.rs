@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serial_test::parallel;
 
-use crate::images::{ARCHIVE, Scene, letter};
+use crate::common::ARCHIVE;
+use crate::images::{Scene, letter};
 
 /// A scene on Qubes OS with a running qube `work`, and the directory of its Qubes.
 fn on_qubes() -> Option<(Scene, PathBuf)> {
@@ -12,8 +13,8 @@ fn on_qubes() -> Option<(Scene, PathBuf)> {
     let qubes = scene.directory("qubes");
     std::fs::write(qubes.join("work"), "").unwrap();
     std::fs::write(qubes.join("work.running"), "").unwrap();
-    scene.sandbox.set("FAKE_QUBES_DIR", &qubes);
-    scene.sandbox.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/qubes").into());
+    scene.machine.set_variable("FAKE_QUBES_DIR", &qubes);
+    scene.machine.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/qubes"));
     Some((scene, qubes))
 }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::mounted::wait_until;
-use crate::common::{Flavour, Loop, Need, Program, Random, Repository, Sandbox, available, binary};
+use crate::common::{
+    ARCHIVE, DAY, Flavour, Loop, Machine, Need, Program, Random, Repository, available, binary, wait_until,
+};
 
-pub const DAY: &str = "2026-03-14";
-pub const ARCHIVE: &str = "::2026-03-14";
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// What is in the file `letter` of each file system.
@@ -88,9 +87,9 @@ pub fn write_ext4(image: &Path, content: &Path) {
     Program::new("/sbin/mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(content).arg(image).arg("24M").ok();
 }
 
-/// A sandbox whose archive has what `fill` writes into `dev/zvol/tank`.
+/// A machine whose archive has what `fill` writes into `dev/zvol/tank`.
 pub struct Scene {
-    pub sandbox: Sandbox,
+    pub machine: Machine,
     pub repository: Repository,
 }
 
@@ -104,14 +103,14 @@ impl Scene {
     }
 
     pub fn with(flavour: Flavour, fill: impl FnOnce(&Path)) -> Scene {
-        let sandbox = Sandbox::new(flavour);
-        let tank = sandbox.source().join("dev/zvol/tank");
+        let machine = Machine::new(flavour);
+        let tank = machine.source().join("dev/zvol/tank");
         std::fs::create_dir_all(&tank).unwrap();
         fill(&tank);
-        let repository = Repository::init(&sandbox, "repokey-blake2");
+        let repository = Repository::init(&machine, "repokey-blake2");
         // As images are backed up: holes cost nothing.
-        repository.create_with(&sandbox, DAY, &["--sparse", "--chunker-params", "fixed,4194304"]);
-        Scene { sandbox, repository }
+        repository.create_with(&machine, DAY, &["--sparse", "--chunker-params", "fixed,4194304"]);
+        Scene { machine, repository }
     }
 
     /// One volume `tank/v`: an ext4 with `letter`.
@@ -124,11 +123,11 @@ impl Scene {
     }
 
     pub fn original(&self, volume: &str) -> PathBuf {
-        self.sandbox.source().join("dev/zvol").join(volume)
+        self.machine.source().join("dev/zvol").join(volume)
     }
 
     pub fn command(&self, image: &str, options: &[&str]) -> Program {
-        self.sandbox.offsite("attach").arg(ARCHIVE).arg(image).args(options)
+        self.machine.offsite(["attach"]).arg(ARCHIVE).arg(image).args(options)
     }
 
     /// Attaches `image`, and returns the device.
@@ -137,26 +136,26 @@ impl Scene {
     }
 
     pub fn detach(&self, what: impl AsRef<std::ffi::OsStr>) {
-        self.sandbox.offsite("detach").arg(what).ok();
+        self.machine.offsite(["detach"]).arg(what).ok();
     }
 
     /// An empty directory `name`.
     pub fn directory(&self, name: &str) -> PathBuf {
-        let dir = self.sandbox.path(name);
+        let dir = self.machine.path(name);
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }
 
     /// Our entries of `attached --json`.
     pub fn attached(&self) -> Vec<serde_json::Value> {
-        let text = self.sandbox.offsite("attached").arg("--json").ok().stdout();
+        let text = self.machine.offsite(["attached"]).arg("--json").ok().stdout();
         let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
         all.into_iter().filter(|a| a["repository"] == self.repository.dir().to_str().unwrap()).collect()
     }
 
     /// The processes that serve what is attached.
     pub fn daemons(&self) -> Vec<Pid> {
-        processes(self.sandbox.config().to_str().unwrap())
+        processes(self.machine.config().to_str().unwrap())
     }
 
     pub fn kill_daemons(&self) {
@@ -173,9 +172,9 @@ impl Scene {
         assert!(wait_until(SOON, || self.daemons().is_empty()), "a process lives on");
         let repository = self.repository.dir().to_str().unwrap().replace(' ', "\\040");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let sandbox = self.sandbox.path("").to_str().unwrap().trim_end_matches('/').replace(' ', "\\040");
+        let machine = self.machine.path("").to_str().unwrap().trim_end_matches('/').replace(' ', "\\040");
         let left: Vec<_> =
-            mounts.lines().filter(|line| line.contains(&repository) || line.contains(&sandbox)).collect();
+            mounts.lines().filter(|line| line.contains(&repository) || line.contains(&machine)).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -184,7 +183,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         for attachment in self.attached() {
             let device = attachment["device"].as_str().unwrap_or_default().to_owned();
-            let run = self.sandbox.offsite("detach").arg(device).run();
+            let run = self.machine.offsite(["detach"]).arg(device).run();
             if !std::thread::panicking() {
                 eprintln!("the test left {attachment}: {run}");
             }
@@ -193,7 +192,7 @@ impl Drop for Scene {
             for pid in self.daemons() {
                 let _ = kill(pid, Signal::SIGKILL);
             }
-            self.sandbox.offsite("cleanup").run();
+            self.machine.offsite(["cleanup"]).run();
         }
     }
 }

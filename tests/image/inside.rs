@@ -6,12 +6,12 @@ use std::path::Path;
 
 use serial_test::parallel;
 
-use crate::common::{NastyTree, Program, assert_same_trees, with_own_mounts};
-use crate::images::{ARCHIVE, KINDS, Scene, letter, write_ext4};
+use crate::common::{ARCHIVE, NastyTree, Program, assert_same_trees, with_own_mounts};
+use crate::images::{KINDS, Scene, letter, write_ext4};
 
 /// The command that takes files out of volumes.
 fn restore(scene: &Scene, path: &str) -> Program {
-    scene.sandbox.offsite("restore").args([ARCHIVE, path])
+    scene.machine.offsite(["restore"]).args([ARCHIVE, path])
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn restore(scene: &Scene, path: &str) -> Program {
 fn a_file_comes_out_of_every_file_system_in_one_command() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
-        let out = scene.sandbox.path("new/out");
+        let out = scene.machine.path("new/out");
         restore(&scene, "tank/v:/late").arg("--to").arg(&out).ok();
         assert!(std::fs::read(out.join("late")).unwrap() == letter(), "{kind:?}");
         scene.assert_nothing_left();
@@ -139,20 +139,17 @@ fn one_file_that_cannot_be_read_does_not_cost_the_others() {
     }) else {
         return;
     };
-    let (bin, out) = (scene.sandbox.path("bin"), scene.sandbox.path("out/new"));
-    std::fs::create_dir(&bin).unwrap();
+    let out = scene.machine.path("out/new");
     // Root may read everything: so tar is told to leave the file out, and to say why.
     for (complaint, code, came) in
         [("Cannot open: Permission denied", 3, true), ("Read error at byte 0: Input/output error", 1, false)]
     {
         let script = format!(
-            "#!/bin/sh\ncase $1 in --create) ;; *) exec /usr/bin/tar \"$@\" ;; esac\n\
-             /usr/bin/tar --exclude=bad \"$@\"\necho './d/bad: {complaint}' >&2\nexit 2\n"
+            "case $1 in --create) ;; *) exec /usr/bin/tar \"$@\" ;; esac\n\
+             /usr/bin/tar --exclude=bad \"$@\"\necho './d/bad: {complaint}' >&2\nexit 2"
         );
-        std::fs::write(bin.join("tar"), script).unwrap();
-        std::fs::set_permissions(bin.join("tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let run = restore(&scene, "tank/v:/d").arg("--to").arg(&out).env("PATH", path).run();
+        let bin = scene.machine.script("tar", &script);
+        let run = restore(&scene, "tank/v:/d").arg("--to").arg(&out).search_first(bin).run();
         assert_eq!(run.code(), Some(code), "{run}");
         assert!(run.stderr().contains("./d/bad: "), "{run}");
         assert_eq!(out.join("d/good").exists(), came, "{run}");
@@ -219,14 +216,11 @@ fn whoever_owns_the_directory_cannot_lead_tar_elsewhere() {
     let Some((mut scene, out, victim)) = of_another_account() else { return };
     // The directory that is filled is swapped for a link when tar begins.
     let trick = format!(
-        "#!/bin/sh\ncase \" $* \" in *' --extract '*) cd {out:?}\n\
+        "case \" $* \" in *' --extract '*) cd {out:?}\n\
          for name in .borg-offsite-backup-restore-*; do mv \"$name\" moved && ln -s {victim:?} \"$name\"; done\n\
-         cd / ;; esac\nexec /usr/bin/tar \"$@\"\n"
+         cd / ;; esac\nexec /usr/bin/tar \"$@\""
     );
-    let bin = scene.directory("bin");
-    std::fs::write(bin.join("tar"), trick).unwrap();
-    std::fs::set_permissions(bin.join("tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    scene.sandbox.search_first(bin);
+    scene.machine.search_first(scene.machine.script("tar", &trick));
     restore(&scene, "tank/v:/").arg("--to").arg(&out).run();
     assert!(out.join("moved").exists(), "the trick was not played");
     assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 1);
@@ -258,7 +252,7 @@ fn the_archive_is_asked_before_a_colon_means_anything() {
     let said = restore(&scene, "tank/none:/x").arg("--to").arg(&inside).fails();
     assert!(said.contains("there is no"), "{said}");
     // A slash behind a volume's name.
-    let file = scene.sandbox.path("out/image");
+    let file = scene.machine.path("out/image");
     restore(&scene, "tank/v/").arg("--to").arg(&file).ok();
     assert!(std::fs::read(&file).unwrap() == std::fs::read(scene.original("tank/v")).unwrap());
     let device = scene.attach("tank/v/", &[]);

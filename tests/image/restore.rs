@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::common::{Flavour, Need, Sandbox, available, each_borg, each_way};
-use crate::device::{Disk, MIB, SMALL_CHUNKS, archived, archived_as, image, number, restore, told};
+use crate::common::{Flavour, Machine, Need, available, each_borg, each_way};
+use crate::device::{MIB, SMALL_CHUNKS, archived, archived_as, image, new_disk, number, restore, told};
 
 #[test]
 fn a_device_gets_the_bytes_of_the_volume_and_only_what_differs_is_fetched_and_written() {
@@ -12,13 +12,13 @@ fn a_device_gets_the_bytes_of_the_volume_and_only_what_differs_is_fetched_and_wr
     }
     each_borg(|flavour| {
         let bytes = image(24, 512);
-        let (sandbox, _repository) = archived(flavour, &bytes);
+        let (machine, _repository) = archived(flavour, &bytes);
         let mut old = bytes.clone();
         // One page in the noise, and some in the zeros, more than are written as other bytes are.
         old[20 * MIB + 5] ^= 1;
         old[7 * MIB..7 * MIB + 65536].fill(1);
-        let disk = Disk::with(&sandbox, "disk", &old);
-        let told = told(&restore(&sandbox, disk.device(), &[]).ok());
+        let disk = new_disk(&machine, "disk", &old);
+        let told = told(&restore(&machine, disk.device(), &[]).ok());
         assert!(disk.bytes() == bytes);
         let of = |name| number(&told["restored"], name);
         assert_eq!((of("size"), of("read")), (bytes.len() as u64, bytes.len() as u64), "{told}");
@@ -35,11 +35,11 @@ fn a_device_gets_the_bytes_of_the_volume_and_only_what_differs_is_fetched_and_wr
 fn what_is_right_is_neither_fetched_nor_written_unless_all_is_to_be() {
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(8, 0);
-    let (sandbox, _repository) = archived(flavour, &bytes);
-    let file = sandbox.path("out/copy");
+    let (machine, _repository) = archived(flavour, &bytes);
+    let file = machine.path("out/copy");
     std::fs::write(&file, &bytes).unwrap();
     let of = |options: &[&str], name: &str| {
-        let told = told(&restore(&sandbox, &file, options).ok());
+        let told = told(&restore(&machine, &file, options).ok());
         number(&told["restored"], name)
     };
     for name in ["fetched", "fetched_chunks", "written", "zeroed", "verified"] {
@@ -58,12 +58,12 @@ fn streams_write_only_the_blocks_that_differ() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(12, 512);
-    let (sandbox, _repository) = archived(flavour, &bytes);
+    let (machine, _repository) = archived(flavour, &bytes);
     let mut old = bytes.clone();
     old[9 * MIB + 4095] ^= 1;
     *old.last_mut().unwrap() ^= 1;
-    let disk = Disk::with(&sandbox, "disk", &old);
-    let told = told(&restore(&sandbox, disk.device(), &["--source", "stream"]).ok());
+    let disk = new_disk(&machine, "disk", &old);
+    let told = told(&restore(&machine, disk.device(), &["--source", "stream"]).ok());
     assert!(disk.bytes() == bytes);
     assert_eq!(number(&told["restored"], "written"), 4096 + 512, "{told}");
 }
@@ -72,9 +72,9 @@ fn streams_write_only_the_blocks_that_differ() {
 fn a_new_file_is_made_for_its_owner_with_holes_where_the_zeros_are() {
     each_way(|flavour, source| {
         let bytes = image(16, 77);
-        let (sandbox, _repository) = archived(flavour, &bytes);
-        let file = sandbox.path("out/new");
-        let told = told(&restore(&sandbox, &file, &["--source", source]).ok());
+        let (machine, _repository) = archived(flavour, &bytes);
+        let file = machine.path("out/new");
+        let told = told(&restore(&machine, &file, &["--source", source]).ok());
         assert!(std::fs::read(&file).unwrap() == bytes);
         let meta = file.metadata().unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
@@ -89,14 +89,14 @@ fn bytes_on_both_sides_of_a_chunks_end_and_the_last_byte_are_found() {
     for size in [65_536, 10_007] {
         let bytes = image(2, 777);
         let chunker = format!("--chunker-params=fixed,{size}");
-        let (sandbox, _repository) = archived_as(flavour, "repokey", &bytes, &[&chunker]);
+        let (machine, _repository) = archived_as(flavour, "repokey", &bytes, &[&chunker]);
         let mut old = bytes.clone();
         for at in [0, size - 1, size, bytes.len() - 1] {
             old[at] ^= 0x80;
         }
-        let file = sandbox.path("out/old");
+        let file = machine.path("out/old");
         std::fs::write(&file, old).unwrap();
-        let told = told(&restore(&sandbox, &file, &[]).ok());
+        let told = told(&restore(&machine, &file, &[]).ok());
         assert!(std::fs::read(&file).unwrap() == bytes);
         assert_eq!(number(&told["restored"], "fetched_chunks"), 3, "{told}");
         assert!(number(&told["restored"], "written") <= 4 * 4096, "{told}");
@@ -108,12 +108,12 @@ fn every_kind_of_key_tells_what_is_right() {
     let Some(flavour) = Flavour::any() else { return };
     for encryption in ["none", "authenticated", "authenticated-blake2", "repokey", "keyfile-blake2"] {
         let bytes = image(4, 0);
-        let (sandbox, _repository) = archived_as(flavour, encryption, &bytes, &SMALL_CHUNKS);
-        let file = sandbox.path("out/old");
+        let (machine, _repository) = archived_as(flavour, encryption, &bytes, &SMALL_CHUNKS);
+        let file = machine.path("out/old");
         let mut old = bytes.clone();
         old[3 * MIB] ^= 1;
         std::fs::write(&file, old).unwrap();
-        let told = told(&restore(&sandbox, &file, &[]).ok());
+        let told = told(&restore(&machine, &file, &[]).ok());
         assert!(std::fs::read(&file).unwrap() == bytes, "{encryption}");
         assert_eq!(number(&told["restored"], "fetched_chunks"), 1, "{encryption}: {told}");
     }
@@ -123,14 +123,14 @@ fn every_kind_of_key_tells_what_is_right() {
 fn a_file_of_another_size_is_replaced_only_when_it_may_be() {
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(2, 5);
-    let (sandbox, _repository) = archived(flavour, &bytes);
-    let file = sandbox.path("out/other");
+    let (machine, _repository) = archived(flavour, &bytes);
+    let file = machine.path("out/other");
     for old in [vec![1; 10], vec![1; 5 * MIB]] {
         std::fs::write(&file, &old).unwrap();
-        let refused = restore(&sandbox, &file, &[]).run();
+        let refused = restore(&machine, &file, &[]).run();
         assert_eq!(refused.code(), Some(2), "{refused}");
         assert!(std::fs::read(&file).unwrap() == old);
-        restore(&sandbox, &file, &["--overwrite"]).ok();
+        restore(&machine, &file, &["--overwrite"]).ok();
         assert!(std::fs::read(&file).unwrap() == bytes);
     }
 }
@@ -142,29 +142,29 @@ fn the_bill_tells_what_would_be_done_and_nothing_is() {
     }
     let Some(flavour) = Flavour::any() else { return };
     let bytes = image(16, 0);
-    let (sandbox, _repository) = archived(flavour, &bytes);
+    let (machine, _repository) = archived(flavour, &bytes);
     let mut old = bytes.clone();
     old[10 * MIB] ^= 1;
     old[5 * MIB] = 9;
-    let disk = Disk::with(&sandbox, "disk", &old);
-    let bill = |sandbox: &Sandbox, target: &std::path::Path, options: &[&str]| {
-        let told = told(&restore(sandbox, target, &[&["--dry-run"], options].concat()).ok());
+    let disk = new_disk(&machine, "disk", &old);
+    let bill = |machine: &Machine, target: &std::path::Path, options: &[&str]| {
+        let told = told(&restore(machine, target, &[&["--dry-run"], options].concat()).ok());
         told["estimate"].clone()
     };
-    let before = bill(&sandbox, disk.device(), &[]);
+    let before = bill(&machine, disk.device(), &[]);
     assert!(disk.bytes() == old, "nothing is written");
     assert_eq!((number(&before, "chunks_to_fetch"), number(&before, "to_zero")), (1, 512 << 10), "{before}");
     assert!(number(&before, "rate") > 0, "{before}");
-    let done = told(&restore(&sandbox, disk.device(), &[]).ok());
+    let done = told(&restore(&machine, disk.device(), &[]).ok());
     assert_eq!(number(&done["restored"], "fetched"), number(&before, "to_fetch"));
     assert!(number(&done["restored"], "written") <= number(&before, "to_write"));
-    let after = bill(&sandbox, disk.device(), &[]);
+    let after = bill(&machine, disk.device(), &[]);
     assert_eq!((number(&after, "to_fetch"), number(&after, "right")), (0, bytes.len() as u64));
 
-    let new = sandbox.path("out/new");
-    let blank = bill(&sandbox, &new, &[]);
+    let new = machine.path("out/new");
+    let blank = bill(&machine, &new, &[]);
     assert!(!new.exists());
     assert_eq!(number(&blank, "to_write") + number(&blank, "right"), bytes.len() as u64);
-    let text = restore(&sandbox, &new, &["--dry-run"]).args(["--source", "stream"]).ok();
+    let text = restore(&machine, &new, &["--dry-run"]).args(["--source", "stream"]).ok();
     assert!(told(&text)["estimate"]["right"].is_null());
 }

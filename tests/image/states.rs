@@ -4,8 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::{Flavour, Program, Random, Repository, Sandbox, assert_same_trees};
-use crate::device::{ARCHIVE, DAY, number, told};
+use crate::common::{ARCHIVE, DAY, Flavour, Machine, Program, Random, Repository, assert_same_trees};
+use crate::device::{number, told};
 
 /// A tree of directories, files of some sizes, links of both kinds, and holes.
 fn make_tree(dir: &Path, random: &mut Random, entries: u64) {
@@ -114,14 +114,14 @@ fn random_trees_in_random_states_become_what_the_archive_has() {
     let Some(flavour) = Flavour::any() else { return };
     for seed in 0..10 {
         let mut random = Random::new(100 + seed);
-        let sandbox = Sandbox::new(flavour);
-        let tree = sandbox.source().join("tree");
+        let machine = Machine::new(flavour);
+        let tree = machine.source().join("tree");
         std::fs::create_dir(&tree).unwrap();
         make_tree(&tree, &mut random, 150);
-        let repository = Repository::init(&sandbox, "repokey-blake2");
-        repository.create(&sandbox, DAY);
-        let expected = repository.extract(&sandbox, DAY, &["--sparse"]);
-        let to = sandbox.path("out/to");
+        let repository = Repository::init(&machine, "repokey-blake2");
+        repository.create(&machine, DAY);
+        let expected = repository.extract(&machine, DAY, &["--sparse"]);
+        let to = machine.path("out/to");
         if seed > 0 {
             std::fs::create_dir(&to).unwrap();
             Program::new("cp").args(["-a", "--"]).arg(expected.join("tree")).arg(&to).ok();
@@ -133,7 +133,7 @@ fn random_trees_in_random_states_become_what_the_archive_has() {
         let mut options = vec!["tree", "--overwrite", "--json"];
         options.extend(if deletes { &["--delete", "--yes"][..] } else { &[] });
         options.extend(if random.below(3) == 0 { &["--in-place"][..] } else { &[] });
-        let start = || sandbox.offsite("restore").arg(ARCHIVE).args(&options).arg("--to").arg(&to);
+        let start = || machine.offsite(["restore"]).arg(ARCHIVE).args(&options).arg("--to").arg(&to);
         for _ in 0..random.below(3) {
             let mut child = start().spawn();
             std::thread::sleep(Duration::from_millis(random.below(400)));
@@ -161,16 +161,16 @@ fn a_restore_that_is_killed_again_and_again_goes_on_and_fetches_nothing_twice() 
     const KILLS: u64 = 50;
     let Some(flavour) = Flavour::any() else { return };
     let mut random = Random::new(7);
-    let sandbox = Sandbox::new(flavour);
+    let machine = Machine::new(flavour);
     for n in 0..FILES {
-        let dir = sandbox.source().join(format!("tree/{}", n / 200));
+        let dir = machine.source().join(format!("tree/{}", n / 200));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(n.to_string()), random.bytes(200)).unwrap();
     }
-    let repository = Repository::init(&sandbox, "repokey-blake2");
-    repository.create(&sandbox, DAY);
-    let to = sandbox.path("out/to");
-    let start = || sandbox.offsite("restore").args([ARCHIVE, "tree", "--json", "--to"]).arg(&to);
+    let repository = Repository::init(&machine, "repokey-blake2");
+    repository.create(&machine, DAY);
+    let to = machine.path("out/to");
+    let start = || machine.offsite(["restore"]).args([ARCHIVE, "tree", "--json", "--to"]).arg(&to);
     let mut whole = 0;
     for _ in 0..KILLS {
         let mut child = start().spawn();
@@ -180,7 +180,7 @@ fn a_restore_that_is_killed_again_and_again_goes_on_and_fetches_nothing_twice() 
         if to.exists() {
             let is_whole = |path: &PathBuf| {
                 path.is_file()
-                    && std::fs::read(path).unwrap() == std::fs::read(same(&sandbox, &to, path)).unwrap()
+                    && std::fs::read(path).unwrap() == std::fs::read(same(&machine, &to, path)).unwrap()
             };
             let now = all(&to).iter().filter(|path| is_whole(path)).count() as u64;
             assert!(now >= whole, "files were lost: {now} of {whole}");
@@ -190,13 +190,13 @@ fn a_restore_that_is_killed_again_and_again_goes_on_and_fetches_nothing_twice() 
     let run = start().ok();
     let fetched = number(&told(&run)["restored"], "fetched_chunks");
     assert!(fetched <= FILES - whole, "{fetched} were fetched, {whole} were right: {run}");
-    assert_same_trees(&to, &sandbox.source());
+    assert_same_trees(&to, &machine.source());
     let run = start().ok();
     assert_eq!(number(&told(&run)["restored"], "fetched_chunks"), 0, "{run}");
     eprintln!("{whole} of {FILES} files were whole after {KILLS} kills");
 }
 
 /// The file of the source that `path` is to be.
-fn same(sandbox: &Sandbox, to: &Path, path: &Path) -> PathBuf {
-    sandbox.source().join(path.strip_prefix(to).unwrap())
+fn same(machine: &Machine, to: &Path, path: &Path) -> PathBuf {
+    machine.source().join(path.strip_prefix(to).unwrap())
 }

@@ -58,7 +58,7 @@ fn kept_changes_that_were_synced_survive_the_killing_of_the_daemon() {
     for kind in KINDS {
         let Some(scene) = Scene::new(|tank| kind.write_dirty(&tank.join("v"))) else { return };
         let dir = scene.directory("inside");
-        let file = scene.sandbox.path("changes");
+        let file = scene.machine.path("changes");
         let options =
             ["--writable", "--keep-changes", file.to_str().unwrap(), "--mount", dir.to_str().unwrap()];
         scene.attach("tank/v", &options);
@@ -92,7 +92,7 @@ fn changes_are_kept_for_one_image_and_one_attachment() {
     }) else {
         return;
     };
-    let file = scene.sandbox.path("changes");
+    let file = scene.machine.path("changes");
     let keep = ["--writable", "--keep-changes", file.to_str().unwrap()];
     let device = scene.attach("tank/v", &keep);
     let busy = scene.command("tank/v", &keep).run();
@@ -101,8 +101,8 @@ fn changes_are_kept_for_one_image_and_one_attachment() {
     let said = scene.command("tank/w", &keep).fails();
     assert!(said.contains("another image") && said.contains("dev/zvol/tank/v (8192 bytes)"), "{said}");
     // The same volume of another day.
-    scene.repository.create(&scene.sandbox, "2026-03-15");
-    let next = scene.sandbox.offsite("attach").args(["::2026-03-15", "tank/v"]).args(keep).fails();
+    scene.repository.create(&scene.machine, "2026-03-15");
+    let next = scene.machine.offsite(["attach"]).args(["::2026-03-15", "tank/v"]).args(keep).fails();
     assert!(next.contains("another image"), "{next}");
     std::fs::write(&file, "a letter").unwrap();
     let said = scene.command("tank/v", &keep).fails();
@@ -140,7 +140,7 @@ fn writers_are_told_when_there_is_no_room_for_the_changes() {
 #[parallel]
 fn what_is_discarded_reads_as_zeros_and_takes_no_room() {
     let Some(scene) = Scene::new(|tank| write_ext4(&tank.join("v"), Path::new("/etc/dpkg"))) else { return };
-    let file = scene.sandbox.path("changes");
+    let file = scene.machine.path("changes");
     let device = scene.attach("tank/v", &["--writable", "--keep-changes", file.to_str().unwrap()]);
     Program::new("dd")
         .args(["if=/dev/urandom", "bs=1M", "count=24", "conv=fsync", "status=none"])

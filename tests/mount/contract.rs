@@ -13,7 +13,7 @@ use borg_offsite_backup::archives::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::config::Config;
 use borg_offsite_backup::tools::borg::Borg;
 
-use crate::common::{Flavour, Random, Repository, Sandbox};
+use crate::common::{Flavour, Machine, Random, Repository};
 use crate::memory::{MemoryCatalog, archive, item};
 
 /// Keeps what is put, and holds it against the right bytes.
@@ -153,19 +153,19 @@ fn a_source_in_memory_keeps_the_contract() {
     keeps_the_contract(&catalog, "x", &files);
 }
 
-/// A sandbox whose repository has `files` as the archive `x`; this process has its environment.
-pub fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Sandbox, Repository) {
-    let sandbox = Sandbox::new(flavour);
-    let repository = Repository::init(&sandbox, "repokey-blake2");
+/// A machine whose repository has `files` as the archive `x`; this process has its environment.
+pub fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Machine, Repository) {
+    let machine = Machine::new(flavour);
+    let repository = Repository::init(&machine, "repokey-blake2");
     for (path, bytes) in files {
         use std::os::unix::ffi::OsStrExt;
-        let path = sandbox.source().join(std::ffi::OsStr::from_bytes(path));
+        let path = machine.source().join(std::ffi::OsStr::from_bytes(path));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    repository.create(&sandbox, "x");
+    repository.create(&machine, "x");
     static ENVIRONMENT: Once = Once::new();
-    // Of whichever sandbox comes first: the repositories are found by their configurations.
+    // Of whichever machine comes first: the repositories are found by their configurations.
     ENVIRONMENT.call_once(|| {
         let home = tempfile::tempdir().unwrap().keep();
         // SAFETY: no other test of this target reads or sets the environment before this.
@@ -175,15 +175,15 @@ pub fn archived(flavour: Flavour, files: &HashMap<Vec<u8>, Vec<u8>>) -> (Sandbox
             std::env::set_var("PATH", format!("{}:/usr/bin:/bin", flavour.dir().display()));
         }
     });
-    (sandbox, repository)
+    (machine, repository)
 }
 
 #[test]
 fn streams_of_borg_keep_the_contract() {
     let Some(flavour) = Flavour::any() else { return };
     let files = files();
-    let (sandbox, _repository) = archived(flavour, &files);
-    let config = Config::load(&sandbox.config()).unwrap();
+    let (machine, _repository) = archived(flavour, &files);
+    let config = Config::load(&machine.config()).unwrap();
     let borg = Borg::new(&config).unwrap();
     let catalog = BorgCatalog::new(borg, ArchiveFilter::default(), Limits::default());
     keeps_the_contract(&catalog, "x", &files);
@@ -193,8 +193,8 @@ fn streams_of_borg_keep_the_contract() {
 fn chunks_read_by_ourselves_keep_the_contract() {
     let Some(flavour) = Flavour::any() else { return };
     let files = files();
-    let (sandbox, _repository) = archived(flavour, &files);
-    let config = Config::load(&sandbox.config()).unwrap();
+    let (machine, _repository) = archived(flavour, &files);
+    let config = Config::load(&machine.config()).unwrap();
     let borg = Borg::new(&config).unwrap();
     let filter = ArchiveFilter::default();
     let Limits { lock_wait, stall, .. } = Limits::default();

@@ -11,15 +11,14 @@ use borg_offsite_backup::tools::borg::Borg;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::Flavour;
-use crate::common::mounted::wait_until;
+use crate::common::{Flavour, wait_until};
 use crate::contract::{archived, files};
 
 #[test]
 fn archives_that_a_failed_look_did_not_list_are_listed_by_the_next() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, repository) = archived(flavour, &files());
-    let borg = Borg::new(&Config::load(&sandbox.config()).unwrap()).unwrap();
+    let (machine, repository) = archived(flavour, &files());
+    let borg = Borg::new(&Config::load(&machine.config()).unwrap()).unwrap();
     let limits = Limits { lock_wait: Duration::from_secs(1), ..Limits::default() };
     // What this pattern means only borg knows, which is kept out below.
     let filter = ArchiveFilter { glob: Some("**".into()), ..ArchiveFilter::default() };
@@ -29,8 +28,8 @@ fn archives_that_a_failed_look_did_not_list_are_listed_by_the_next() {
     for catalog in &catalogs {
         assert_eq!(catalog.archives().unwrap().len(), 1);
     }
-    repository.create(&sandbox, "y");
-    let mut holder = repository.borg(&sandbox, "with-lock").args(["::", "sleep", "600"]).spawn();
+    repository.create(&machine, "y");
+    let mut holder = repository.borg(&machine, "with-lock").args(["::", "sleep", "600"]).spawn();
     assert!(wait_until(Duration::from_secs(60), || repository.is_locked()));
     for catalog in &catalogs {
         assert!(catalog.look_again().is_err());

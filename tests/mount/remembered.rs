@@ -19,14 +19,14 @@ use borg_offsite_backup::tools::borg::Borg;
 use borg_offsite_backup::tools::owners::{Owners, Ownership};
 use borg_repository::ItemPath;
 
-use crate::common::{Flavour, Sandbox};
+use crate::common::{Flavour, Machine};
 use crate::contract::{archived, files};
 
-fn catalog(sandbox: &Sandbox) -> Arc<NativeCatalog> {
-    let borg = Borg::new(&Config::load(&sandbox.config()).unwrap()).unwrap();
+fn catalog(machine: &Machine) -> Arc<NativeCatalog> {
+    let borg = Borg::new(&Config::load(&machine.config()).unwrap()).unwrap();
     let Limits { lock_wait, stall, .. } = Limits::default();
     let catalog = NativeCatalog::open(&borg, ArchiveFilter::default(), lock_wait, stall);
-    let remembered = Remembered { catalogs: Some(sandbox.path("cache")), chunks: None };
+    let remembered = Remembered { catalogs: Some(machine.path("cache")), chunks: None };
     Arc::new(catalog.ok().unwrap().remembering(remembered))
 }
 
@@ -56,14 +56,14 @@ fn mount(catalog: &Arc<NativeCatalog>, view: View, files: &HashMap<Vec<u8>, Vec<
     catalog.shut_down();
 }
 
-fn kept(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(sandbox.path("cache")).into_iter().flatten();
+fn kept(machine: &Machine) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(machine.path("cache")).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Whether a mount from here on would not have to read the archive's items.
-fn is_remembered(sandbox: &Sandbox, view: &View) -> bool {
-    let catalog = catalog(sandbox);
+fn is_remembered(machine: &Machine, view: &View) -> bool {
+    let catalog = catalog(machine);
     catalog.remembered(&only_archive(&catalog), view).is_some()
 }
 
@@ -71,24 +71,24 @@ fn is_remembered(sandbox: &Sandbox, view: &View) -> bool {
 fn a_second_mount_shows_the_same_without_reading_the_items() {
     let Some(flavour) = Flavour::any() else { return };
     let files = files();
-    let (sandbox, _repository) = archived(flavour, &files);
+    let (machine, _repository) = archived(flavour, &files);
     let all = View::default();
-    assert!(!is_remembered(&sandbox, &all));
-    mount(&catalog(&sandbox), all.clone(), &files);
-    assert!(is_remembered(&sandbox, &all));
-    mount(&catalog(&sandbox), all.clone(), &files);
-    assert_eq!(kept(&sandbox).len(), 1);
+    assert!(!is_remembered(&machine, &all));
+    mount(&catalog(&machine), all.clone(), &files);
+    assert!(is_remembered(&machine, &all));
+    mount(&catalog(&machine), all.clone(), &files);
+    assert_eq!(kept(&machine).len(), 1);
 
     let part = View { paths: vec![ItemPath::new(b"a/b").unwrap()], strip_components: 1 };
-    assert!(!is_remembered(&sandbox, &part), "another view shows other things");
+    assert!(!is_remembered(&machine, &part), "another view shows other things");
     let below = |(path, bytes): (&Vec<u8>, &Vec<u8>)| {
         Some((path.strip_prefix(b"a/").filter(|rest| rest.starts_with(b"b/"))?.to_vec(), bytes.clone()))
     };
     let files: HashMap<_, _> = files.iter().filter_map(below).collect();
     assert!(!files.is_empty());
     for _ in 0..2 {
-        mount(&catalog(&sandbox), part.clone(), &files);
-        assert!(is_remembered(&sandbox, &part) && is_remembered(&sandbox, &all));
+        mount(&catalog(&machine), part.clone(), &files);
+        assert!(is_remembered(&machine, &part) && is_remembered(&machine, &all));
     }
 }
 
@@ -96,10 +96,10 @@ fn a_second_mount_shows_the_same_without_reading_the_items() {
 fn a_broken_list_is_read_anew_and_an_archive_that_is_gone_is_not_shown() {
     let Some(flavour) = Flavour::any() else { return };
     let files = files();
-    let (sandbox, repository) = archived(flavour, &files);
+    let (machine, repository) = archived(flavour, &files);
     let view = View::default();
-    mount(&catalog(&sandbox), view.clone(), &files);
-    let list = kept(&sandbox).remove(0);
+    mount(&catalog(&machine), view.clone(), &files);
+    let list = kept(&machine).remove(0);
     let whole = std::fs::read(&list).unwrap();
     let flip = |at: usize| {
         let mut bytes = whole.clone();
@@ -108,25 +108,25 @@ fn a_broken_list_is_read_anew_and_an_archive_that_is_gone_is_not_shown() {
     };
     for broken in [flip(3), flip(whole.len() / 2), whole[..whole.len() - 1].to_vec(), vec![]] {
         std::fs::write(&list, broken).unwrap();
-        assert!(!is_remembered(&sandbox, &view));
-        mount(&catalog(&sandbox), view.clone(), &files);
-        assert!(is_remembered(&sandbox, &view), "it is kept again");
+        assert!(!is_remembered(&machine, &view));
+        mount(&catalog(&machine), view.clone(), &files);
+        assert!(is_remembered(&machine, &view), "it is kept again");
     }
 
-    repository.borg(&sandbox, "delete").arg("::x").ok();
-    assert!(catalog(&sandbox).archives().unwrap().is_empty());
-    repository.create(&sandbox, "x");
-    assert!(!is_remembered(&sandbox, &view), "an archive of the same name is another");
+    repository.borg(&machine, "delete").arg("::x").ok();
+    assert!(catalog(&machine).archives().unwrap().is_empty());
+    repository.create(&machine, "x");
+    assert!(!is_remembered(&machine, &view), "an archive of the same name is another");
 }
 
 #[test]
 fn what_cannot_be_kept_does_no_harm() {
     let Some(flavour) = Flavour::any() else { return };
     let files = files();
-    let (sandbox, _repository) = archived(flavour, &files);
-    std::fs::write(sandbox.path("cache"), "in the way").unwrap();
+    let (machine, _repository) = archived(flavour, &files);
+    std::fs::write(machine.path("cache"), "in the way").unwrap();
     for _ in 0..2 {
-        mount(&catalog(&sandbox), View::default(), &files);
+        mount(&catalog(&machine), View::default(), &files);
     }
-    assert_eq!(std::fs::read(sandbox.path("cache")).unwrap(), b"in the way");
+    assert_eq!(std::fs::read(machine.path("cache")).unwrap(), b"in the way");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use borg_repository::{Id, Pending, Result, Store};
 use zeroize::Zeroizing;
 
-use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox};
+use crate::common::{Flavour, Machine, NastyTree, Random, Repository};
 use crate::scene::{assert_right, open_store, put};
 use crate::serve::remote;
 
@@ -37,43 +37,43 @@ impl Store for Noted {
 
 /// Reads the whole archive `a` over a new server, with objects kept in `cache`; returns how many
 /// objects the server was asked for, besides the manifest.
-fn read(sandbox: &Arc<Sandbox>, borg: &Repository, limit: u64) -> usize {
-    let (store, _) = remote(sandbox, borg.dir());
+fn read(machine: &Arc<Machine>, borg: &Repository, limit: u64) -> usize {
+    let (store, _) = remote(machine, borg.dir());
     let noted = Arc::new(Noted { inner: Arc::new(store.unwrap()), asked: Mutex::default() });
-    let mut repository = open_store(sandbox, Arc::clone(&noted) as _).unwrap();
-    repository.keep_objects_in(sandbox.path("cache"), limit);
-    assert_right(sandbox, borg, &repository, "a");
+    let mut repository = open_store(machine, Arc::clone(&noted) as _).unwrap();
+    repository.keep_objects_in(machine.path("cache"), limit);
+    assert_right(machine, borg, &repository, "a");
     let asked = noted.asked.lock().unwrap();
     asked.iter().filter(|id| **id != Id::MANIFEST).count()
 }
 
-fn kept(sandbox: &Sandbox) -> Vec<PathBuf> {
+fn kept(machine: &Machine) -> Vec<PathBuf> {
     let list = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     };
-    list(&sandbox.path("cache")).iter().flat_map(|directory| list(directory)).collect()
+    list(&machine.path("cache")).iter().flat_map(|directory| list(directory)).collect()
 }
 
-fn made(flavour: Flavour, mode: &str) -> (Arc<Sandbox>, Repository) {
-    let sandbox = Arc::new(Sandbox::new(flavour));
-    NastyTree::make(sandbox.source().join("tree"));
-    put(&sandbox, "text", &b"words that nobody may read ".repeat(50_000));
-    put(&sandbox, "noise", &Random::new(3).bytes(3 << 20));
-    let borg = Repository::init(&sandbox, mode);
-    borg.create_with(&sandbox, "a", &["--compression", "none"]);
-    (sandbox, borg)
+fn made(flavour: Flavour, mode: &str) -> (Arc<Machine>, Repository) {
+    let machine = Arc::new(Machine::new(flavour));
+    NastyTree::make(machine.source().join("tree"));
+    put(&machine, "text", &b"words that nobody may read ".repeat(50_000));
+    put(&machine, "noise", &Random::new(3).bytes(3 << 20));
+    let borg = Repository::init(&machine, mode);
+    borg.create_with(&machine, "a", &["--compression", "none"]);
+    (machine, borg)
 }
 
 #[test]
 fn what_was_fetched_once_is_not_fetched_again_and_is_on_disk_as_it_is_in_the_repository() {
     let Some(flavour) = Flavour::any() else { return };
     for mode in ["repokey-blake2", "keyfile"] {
-        let (sandbox, borg) = made(flavour, mode);
-        let first = read(&sandbox, &borg, u64::MAX);
+        let (machine, borg) = made(flavour, mode);
+        let first = read(&machine, &borg, u64::MAX);
         assert!(first > 5);
-        assert_eq!(read(&sandbox, &borg, u64::MAX), 0);
-        assert!(!kept(&sandbox).is_empty());
-        for file in kept(&sandbox) {
+        assert_eq!(read(&machine, &borg, u64::MAX), 0);
+        assert!(!kept(&machine).is_empty());
+        for file in kept(&machine) {
             let bytes = std::fs::read(file).unwrap();
             assert!(!bytes.windows(12).any(|w| w == b"nobody may r"));
         }
@@ -83,9 +83,9 @@ fn what_was_fetched_once_is_not_fetched_again_and_is_on_disk_as_it_is_in_the_rep
 #[test]
 fn a_broken_entry_is_fetched_again_and_is_right_from_then_on() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = made(flavour, "repokey-blake2");
-    read(&sandbox, &borg, u64::MAX);
-    let all = kept(&sandbox);
+    let (machine, borg) = made(flavour, "repokey-blake2");
+    read(&machine, &borg, u64::MAX);
+    let all = kept(&machine);
     for (n, file) in all.iter().enumerate() {
         let mut bytes = std::fs::read(file).unwrap();
         match n % 4 {
@@ -97,51 +97,51 @@ fn a_broken_entry_is_fetched_again_and_is_right_from_then_on() {
         }
         std::fs::write(file, bytes).unwrap();
     }
-    assert!(read(&sandbox, &borg, u64::MAX) >= all.len());
-    assert_eq!(read(&sandbox, &borg, u64::MAX), 0);
+    assert!(read(&machine, &borg, u64::MAX) >= all.len());
+    assert_eq!(read(&machine, &borg, u64::MAX), 0);
 }
 
 #[test]
 fn nothing_is_kept_that_is_not_encrypted() {
     let Some(flavour) = Flavour::any() else { return };
     for mode in ["none", "authenticated-blake2"] {
-        let (sandbox, borg) = made(flavour, mode);
-        assert_eq!(read(&sandbox, &borg, u64::MAX), read(&sandbox, &borg, u64::MAX));
-        assert!(kept(&sandbox).is_empty(), "{mode}");
+        let (machine, borg) = made(flavour, mode);
+        assert_eq!(read(&machine, &borg, u64::MAX), read(&machine, &borg, u64::MAX));
+        assert!(kept(&machine).is_empty(), "{mode}");
     }
 }
 
 #[test]
 fn those_that_were_not_used_for_longest_make_room() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = made(flavour, "repokey-blake2");
+    let (machine, borg) = made(flavour, "repokey-blake2");
     let length = |files: &[PathBuf]| files.iter().map(|f| std::fs::metadata(f).unwrap().len()).sum::<u64>();
-    read(&sandbox, &borg, u64::MAX);
-    let all = length(&kept(&sandbox));
-    std::fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    read(&machine, &borg, u64::MAX);
+    let all = length(&kept(&machine));
+    std::fs::remove_dir_all(machine.path("cache")).unwrap();
     let limit = all / 2;
-    assert!(read(&sandbox, &borg, limit) > 5);
-    let bytes = length(&kept(&sandbox));
+    assert!(read(&machine, &borg, limit) > 5);
+    let bytes = length(&kept(&machine));
     assert!(0 < bytes && bytes <= limit, "{bytes} of {limit} bytes");
     // What is there from before is counted, too.
-    read(&sandbox, &borg, limit / 2);
-    let bytes = length(&kept(&sandbox));
+    read(&machine, &borg, limit / 2);
+    let bytes = length(&kept(&machine));
     assert!(bytes <= limit / 2, "{bytes} of {} bytes", limit / 2);
 }
 
 #[test]
 fn a_directory_that_cannot_be_written_does_no_harm() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = made(flavour, "repokey-blake2");
-    std::fs::write(sandbox.path("cache"), "in the way").unwrap();
-    assert_eq!(read(&sandbox, &borg, u64::MAX), read(&sandbox, &borg, u64::MAX));
+    let (machine, borg) = made(flavour, "repokey-blake2");
+    std::fs::write(machine.path("cache"), "in the way").unwrap();
+    assert_eq!(read(&machine, &borg, u64::MAX), read(&machine, &borg, u64::MAX));
 }
 
 #[test]
 fn nothing_is_removed_that_is_no_object_and_nothing_behind_a_link() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = made(flavour, "repokey-blake2");
-    let (cache, other) = (sandbox.path("cache"), sandbox.path("other"));
+    let (machine, borg) = made(flavour, "repokey-blake2");
+    let (cache, other) = (machine.path("cache"), machine.path("other"));
     for dir in [&cache.join("mine"), &cache.join("00"), &other] {
         std::fs::create_dir_all(dir).unwrap();
     }
@@ -150,7 +150,7 @@ fn nothing_is_removed_that_is_no_object_and_nothing_behind_a_link() {
     kept.iter().for_each(|file| std::fs::write(file, [b'x'; 100]).unwrap());
     std::os::unix::fs::symlink(&other, cache.join("zz")).unwrap();
     std::os::unix::fs::symlink(&other, cache.join("0f")).unwrap();
-    assert!(read(&sandbox, &borg, 1) > 5);
+    assert!(read(&machine, &borg, 1) > 5);
     for file in kept {
         assert!(file.exists(), "{}", file.display());
     }

@@ -9,7 +9,7 @@ use borg_repository::internals::{self, Change, Index};
 use borg_repository::{Authenticity, Chunk, Error, Id, Local, Pending, Store};
 use zeroize::Zeroizing;
 
-use crate::common::{Flavour, Random, Repository, Sandbox, each_borg};
+use crate::common::{Flavour, Machine, Random, Repository, each_borg};
 use crate::scene::{archive, assert_right, chunks, items, open, open_store, put};
 
 /// All segments, by their numbers.
@@ -56,12 +56,12 @@ pub fn entries(repository: &Path) -> Vec<(PathBuf, Id, Range<u64>)> {
 }
 
 /// A small repository with an archive `a` of several files.
-fn small(sandbox: &Sandbox, mode: &str) -> Repository {
+fn small(machine: &Machine, mode: &str) -> Repository {
     for (name, seed) in [("one", 1), ("two", 2), ("three", 3)] {
-        put(sandbox, name, &Random::new(seed).bytes(20_000));
+        put(machine, name, &Random::new(seed).bytes(20_000));
     }
-    let borg = Repository::init(sandbox, mode);
-    borg.create(sandbox, "a");
+    let borg = Repository::init(machine, mode);
+    borg.create(machine, "a");
     borg
 }
 
@@ -69,9 +69,9 @@ fn small(sandbox: &Sandbox, mode: &str) -> Repository {
 fn a_flipped_bit_fails_the_reads_that_need_it_and_no_others() {
     each_borg(|flavour| {
         for mode in ["repokey-blake2", "repokey", "authenticated", "none"] {
-            let sandbox = Sandbox::new(flavour);
-            let borg = small(&sandbox, mode);
-            let repository = open(&sandbox, borg.dir()).unwrap();
+            let machine = Machine::new(flavour);
+            let borg = small(&machine, mode);
+            let repository = open(&machine, borg.dir()).unwrap();
             let wanted = chunks(&items(&repository, &archive(&repository, "a").unwrap()).unwrap());
             let right: HashMap<Id, Vec<u8>> =
                 wanted.iter().map(|chunk| (chunk.id, repository.read_chunk(chunk).unwrap())).collect();
@@ -106,14 +106,14 @@ fn a_flipped_bit_fails_the_reads_that_need_it_and_no_others() {
 #[test]
 fn a_flipped_bit_in_magic_commit_or_between_does_not_hinder_reads_by_the_index() {
     let Some(flavour) = Flavour::any() else { return };
-    let sandbox = Sandbox::new(flavour);
-    let borg = small(&sandbox, "repokey");
+    let machine = Machine::new(flavour);
+    let borg = small(&machine, "repokey");
     for path in segments(borg.dir()) {
         let length = path.metadata().unwrap().len();
         let commit = (length == 17).then_some([8, 12, 16]).into_iter().flatten();
         for offset in [0, 7].into_iter().chain(commit) {
             flip(&path, offset, 3);
-            right_without_borg(&sandbox, &borg, "a");
+            right_without_borg(&machine, &borg, "a");
             flip(&path, offset, 3);
         }
     }
@@ -122,9 +122,9 @@ fn a_flipped_bit_in_magic_commit_or_between_does_not_hinder_reads_by_the_index()
 #[test]
 fn a_flipped_bit_in_manifest_or_metadata_fails_their_readers() {
     let Some(flavour) = Flavour::any() else { return };
-    let sandbox = Sandbox::new(flavour);
-    let borg = small(&sandbox, "repokey-blake2");
-    let repository = open(&sandbox, borg.dir()).unwrap();
+    let machine = Machine::new(flavour);
+    let borg = small(&machine, "repokey-blake2");
+    let repository = open(&machine, borg.dir()).unwrap();
     let data: Vec<Id> = chunks(&items(&repository, &archive(&repository, "a").unwrap()).unwrap())
         .into_iter()
         .map(|chunk| chunk.id)
@@ -135,7 +135,7 @@ fn a_flipped_bit_in_manifest_or_metadata_fails_their_readers() {
     for (path, _, range) in metadata.chain([manifest]) {
         flip(&path, range.end - 1, 1);
         let read =
-            open(&sandbox, borg.dir()).and_then(|repository| items(&repository, &archive(&repository, "a")?));
+            open(&machine, borg.dir()).and_then(|repository| items(&repository, &archive(&repository, "a")?));
         assert!(matches!(read, Err(Error::Integrity(_))), "{:?}", read.err());
         flip(&path, range.end - 1, 1);
     }
@@ -144,42 +144,42 @@ fn a_flipped_bit_in_manifest_or_metadata_fails_their_readers() {
 #[test]
 fn an_index_that_is_missing_damaged_or_old_is_made_up_for_by_the_segments() {
     each_borg(|flavour| {
-        let sandbox = Sandbox::new(flavour);
-        let borg = small(&sandbox, "repokey");
+        let machine = Machine::new(flavour);
+        let borg = small(&machine, "repokey");
         let old = newest(borg.dir(), "index");
         let old_bytes = std::fs::read(&old).unwrap();
-        put(&sandbox, "four", &Random::new(4).bytes(50_000));
-        borg.create(&sandbox, "b");
-        borg.borg(&sandbox, "delete ::a").ok();
+        put(&machine, "four", &Random::new(4).bytes(50_000));
+        borg.create(&machine, "b");
+        borg.borg(&machine, "delete ::a").ok();
         let index = newest(borg.dir(), "index");
         let number = |path: &Path| path.extension().unwrap().to_str().unwrap().parse::<u32>().unwrap();
         assert!(Index::open(borg.dir(), number(&index)).unwrap().is_some(), "borg's checksums are ours");
         let bytes = std::fs::read(&index).unwrap();
-        assert_right(&sandbox, &borg, &open(&sandbox, borg.dir()).unwrap(), "b");
+        assert_right(&machine, &borg, &open(&machine, borg.dir()).unwrap(), "b");
 
         for offset in [3, 12, 18 + 5, bytes.len() as u64 - 1] {
             flip(&index, offset, 0);
             assert!(Index::open(borg.dir(), number(&index)).unwrap().is_none(), "byte {offset}");
-            right_without_borg(&sandbox, &borg, "b");
+            right_without_borg(&machine, &borg, "b");
             flip(&index, offset, 0);
         }
         std::fs::remove_file(&index).unwrap();
-        right_without_borg(&sandbox, &borg, "b");
+        right_without_borg(&machine, &borg, "b");
         std::fs::write(&old, old_bytes).unwrap();
-        right_without_borg(&sandbox, &borg, "b");
+        right_without_borg(&machine, &borg, "b");
         std::fs::write(&index, b"").unwrap();
-        right_without_borg(&sandbox, &borg, "b");
+        right_without_borg(&machine, &borg, "b");
     });
 }
 
 /// As `assert_right`, but borg is not asked: it would repair the index.
-fn right_without_borg(sandbox: &Sandbox, borg: &Repository, name: &str) {
-    let repository = open(sandbox, borg.dir()).unwrap();
+fn right_without_borg(machine: &Machine, borg: &Repository, name: &str) {
+    let repository = open(machine, borg.dir()).unwrap();
     let manifest = repository.manifest();
     let names: Vec<_> = manifest.archives.iter().map(|a| String::from_utf8_lossy(&a.name)).collect();
     assert_eq!(names, [name], "a deleted archive is not there");
     for (item, lists) in items(&repository, &archive(&repository, name).unwrap()).unwrap() {
-        let expected = std::fs::read(sandbox.source().join(item.path.as_os_str())).unwrap();
+        let expected = std::fs::read(machine.source().join(item.path.as_os_str())).unwrap();
         assert!(crate::scene::content(&repository, &lists).unwrap() == expected);
     }
 }
@@ -187,8 +187,8 @@ fn right_without_borg(sandbox: &Sandbox, borg: &Repository, name: &str) {
 #[test]
 fn a_transaction_without_a_commit_is_not_there() {
     let Some(flavour) = Flavour::any() else { return };
-    let sandbox = Sandbox::new(flavour);
-    let borg = small(&sandbox, "repokey");
+    let machine = Machine::new(flavour);
+    let borg = small(&machine, "repokey");
     let last = segments(borg.dir()).pop().unwrap();
     let number: u32 = last.file_name().unwrap().to_str().unwrap().parse().unwrap();
     // A manifest of garbage, as of a writer that is at work or died.
@@ -197,9 +197,9 @@ fn a_transaction_without_a_commit_is_not_there() {
     garbage.extend(44u32.to_le_bytes());
     garbage.extend([0; 36]);
     std::fs::write(borg.dir().join(format!("data/0/{}", number + 1)), garbage).unwrap();
-    right_without_borg(&sandbox, &borg, "a");
+    right_without_borg(&machine, &borg, "a");
     std::fs::remove_file(newest(borg.dir(), "index")).unwrap();
-    right_without_borg(&sandbox, &borg, "a");
+    right_without_borg(&machine, &borg, "a");
 }
 
 /// Gives other objects in the place of some.
@@ -231,14 +231,14 @@ impl Store for Swapped {
 fn an_authentic_object_in_the_place_of_another_is_found_out() {
     let Some(flavour) = Flavour::any() else { return };
     for mode in ["repokey", "repokey-blake2", "authenticated", "none"] {
-        let sandbox = Sandbox::new(flavour);
-        let borg = small(&sandbox, mode);
-        let honest = open(&sandbox, borg.dir()).unwrap();
+        let machine = Machine::new(flavour);
+        let borg = small(&machine, mode);
+        let honest = open(&machine, borg.dir()).unwrap();
         let of_a = archive(&honest, "a").unwrap();
         let wanted = chunks(&items(&honest, &of_a).unwrap());
         let swapped = |instead: &[(Id, Id)]| {
             let inner = Arc::new(Local::open(borg.dir()).unwrap());
-            open_store(&sandbox, Arc::new(Swapped { inner, instead: instead.iter().copied().collect() }))
+            open_store(&machine, Arc::new(Swapped { inner, instead: instead.iter().copied().collect() }))
         };
         let repository = swapped(&[(wanted[0].id, wanted[1].id)]).unwrap();
         assert!(matches!(repository.read_chunk(&wanted[0]), Err(Error::Integrity(_))), "{mode}");
@@ -254,33 +254,33 @@ fn an_authentic_object_in_the_place_of_another_is_found_out() {
 #[test]
 fn a_repository_that_was_swapped_or_turned_back_is_refused() {
     let Some(flavour) = Flavour::any() else { return };
-    let sandbox = Sandbox::new(flavour);
-    let borg = small(&sandbox, "repokey");
-    let before = sandbox.path("before");
-    sandbox.program("cp").arg("-a").arg(borg.dir()).arg(&before).ok();
-    put(&sandbox, "four", b"4");
-    borg.create(&sandbox, "b");
-    assert!(matches!(open(&sandbox, &before), Err(Error::Replayed { .. })));
-    assert!(open(&sandbox, borg.dir()).is_ok());
+    let machine = Machine::new(flavour);
+    let borg = small(&machine, "repokey");
+    let before = machine.path("before");
+    machine.program("cp").arg("-a").arg(borg.dir()).arg(&before).ok();
+    put(&machine, "four", b"4");
+    borg.create(&machine, "b");
+    assert!(matches!(open(&machine, &before), Err(Error::Replayed { .. })));
+    assert!(open(&machine, borg.dir()).is_ok());
 
     let config = std::fs::read_to_string(borg.dir().join("config")).unwrap();
     let id = config.lines().find_map(|line| line.strip_prefix("id = ")).unwrap();
-    let plain = Sandbox::new(flavour);
+    let plain = Machine::new(flavour);
     let other = small(&plain, "none");
     let text = std::fs::read_to_string(other.dir().join("config")).unwrap();
     let own = text.lines().find_map(|line| line.strip_prefix("id = ")).unwrap().to_owned();
     std::fs::write(other.dir().join("config"), text.replace(&own, id)).unwrap();
-    let swapped = open(&sandbox, other.dir());
+    let swapped = open(&machine, other.dir());
     assert!(matches!(swapped, Err(Error::KeyChanged { known: 3, found: 2 })), "{:?}", swapped.err());
 }
 
 #[test]
 fn an_archive_that_was_renamed_says_whether_it_is_authentic() {
     each_borg(|flavour| {
-        let sandbox = Sandbox::new(flavour);
-        let borg = small(&sandbox, "repokey");
-        borg.borg(&sandbox, "rename ::a b").ok();
-        let repository = open(&sandbox, borg.dir()).unwrap();
+        let machine = Machine::new(flavour);
+        let borg = small(&machine, "repokey");
+        borg.borg(&machine, "rename ::a b").ok();
+        let repository = open(&machine, borg.dir()).unwrap();
         // borg 1.2.4 keeps the TAM of the old name.
         let expected = match flavour {
             Flavour::V11 | Flavour::V12 => Authenticity::Wrong,
@@ -295,9 +295,9 @@ fn a_manifest_that_was_changed_by_someone_without_the_key_is_refused() {
     let Some(flavour) = Flavour::any() else { return };
     // Neither is encrypted, so that only the manifest's own authentication can tell.
     for mode in ["authenticated", "authenticated-blake2", "none"] {
-        let sandbox = Sandbox::new(flavour);
-        let borg = small(&sandbox, mode);
-        borg.borg(&sandbox, "rename ::a original-name").ok();
+        let machine = Machine::new(flavour);
+        let borg = small(&machine, mode);
+        borg.borg(&machine, "rename ::a original-name").ok();
         let (path, _, range) =
             entries(borg.dir()).into_iter().rfind(|(_, id, _)| *id == Id::MANIFEST).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
@@ -307,7 +307,7 @@ fn a_manifest_that_was_changed_by_someone_without_the_key_is_refused() {
         let crc = crc32fast::hash(&entry[4..]).to_le_bytes();
         entry[..4].copy_from_slice(&crc);
         std::fs::write(&path, bytes).unwrap();
-        let forged = open(&sandbox, borg.dir()).err().map(|e| e.to_string());
+        let forged = open(&machine, borg.dir()).err().map(|e| e.to_string());
         assert_eq!(forged.as_deref(), Some("data integrity error: the manifest is not authentic"), "{mode}");
     }
 }
@@ -315,17 +315,17 @@ fn a_manifest_that_was_changed_by_someone_without_the_key_is_refused() {
 #[test]
 fn a_file_that_check_repaired_tells_which_chunks_it_had() {
     each_borg(|flavour| {
-        let mut sandbox = Sandbox::new(flavour);
-        sandbox.set("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES");
-        put(&sandbox, "file", &Random::new(1).bytes(8192));
-        let borg = Repository::init(&sandbox, "repokey");
-        borg.create_with(&sandbox, "a", &["--chunker-params", "fixed,4096"]);
-        let before = open(&sandbox, borg.dir()).unwrap();
+        let mut machine = Machine::new(flavour);
+        machine.set_variable("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES");
+        put(&machine, "file", &Random::new(1).bytes(8192));
+        let borg = Repository::init(&machine, "repokey");
+        borg.create_with(&machine, "a", &["--chunker-params", "fixed,4096"]);
+        let before = open(&machine, borg.dir()).unwrap();
         let (_, before) = items(&before, &archive(&before, "a").unwrap()).unwrap().remove(0);
-        borg.borg(&sandbox, "debug delete-obj").arg(borg.dir()).arg(before.chunks[1].id.to_string()).ok();
-        borg.borg(&sandbox, "check --repair").run();
+        borg.borg(&machine, "debug delete-obj").arg(borg.dir()).arg(before.chunks[1].id.to_string()).ok();
+        borg.borg(&machine, "check --repair").run();
 
-        let repository = open(&sandbox, borg.dir()).unwrap();
+        let repository = open(&machine, borg.dir()).unwrap();
         let (item, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
         assert!(item.damaged);
         assert_eq!(lists.healthy, before.chunks);

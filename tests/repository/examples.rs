@@ -8,7 +8,7 @@ use std::io::Write;
 
 use borg_repository::Id;
 
-use crate::common::{Flavour, Random, Repository, Sandbox};
+use crate::common::{Flavour, Machine, Random, Repository};
 use crate::damage::{entries, flip};
 use crate::scene::{archive, items, open, put};
 
@@ -31,26 +31,26 @@ fn output(example: Example, borg: &Repository, arguments: &[&str]) -> (Vec<u8>, 
 }
 
 /// A repository with the archives `a` and `b`, and the content of their file `dir/noise`.
-fn made(flavour: Flavour) -> (Sandbox, Repository, Vec<u8>) {
-    let sandbox = Sandbox::new(flavour);
+fn made(flavour: Flavour) -> (Machine, Repository, Vec<u8>) {
+    let machine = Machine::new(flavour);
     let noise = Random::new(3).bytes(3 << 20);
-    put(&sandbox, "text", b"words");
-    std::fs::create_dir(sandbox.source().join("dir")).unwrap();
-    put(&sandbox, "dir/noise", &noise);
-    std::fs::hard_link(sandbox.source().join("dir/noise"), sandbox.source().join("link")).unwrap();
-    let borg = Repository::init(&sandbox, "repokey-blake2");
-    borg.create(&sandbox, "a");
-    borg.create(&sandbox, "b");
-    (sandbox, borg, noise)
+    put(&machine, "text", b"words");
+    std::fs::create_dir(machine.source().join("dir")).unwrap();
+    put(&machine, "dir/noise", &noise);
+    std::fs::hard_link(machine.source().join("dir/noise"), machine.source().join("link")).unwrap();
+    let borg = Repository::init(&machine, "repokey-blake2");
+    borg.create(&machine, "a");
+    borg.create(&machine, "b");
+    (machine, borg, noise)
 }
 
 #[test]
 fn list_lists_what_borg_lists() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg, _) = made(flavour);
-    let archives = borg.borg(&sandbox, "list --short").ok();
+    let (machine, borg, _) = made(flavour);
+    let archives = borg.borg(&machine, "list --short").ok();
     assert_eq!(output(list::run, &borg, &[]), (archives.stdout().into(), None));
-    let listed = borg.borg(&sandbox, "list --format").args(["{size} {path}{NL}", "::a"]).ok();
+    let listed = borg.borg(&machine, "list --format").args(["{size} {path}{NL}", "::a"]).ok();
     let (out, error) = output(list::run, &borg, &["a"]);
     assert_eq!((String::from_utf8(out).unwrap(), error), (listed.stdout().to_string(), None));
 }
@@ -70,12 +70,12 @@ fn cat_writes_what_is_in_a_file_also_behind_a_hard_link() {
 #[test]
 fn verify_names_the_files_with_a_damaged_chunk() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg, _) = made(flavour);
+    let (machine, borg, _) = made(flavour);
     let (out, error) = output(verify::run, &borg, &["a"]);
     let out = String::from_utf8(out).unwrap();
     assert!(error.is_none() && out.ends_with(" bytes, 0 chunks damaged\n"), "{out} {error:?}");
 
-    let repository = open(&sandbox, borg.dir()).unwrap();
+    let repository = open(&machine, borg.dir()).unwrap();
     let items = items(&repository, &archive(&repository, "a").unwrap()).unwrap();
     let (_, lists) = items.iter().find(|(item, _)| item.path.as_bytes() == b"text").unwrap();
     let hit: Id = lists.chunks[0].id;

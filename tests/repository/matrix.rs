@@ -1,6 +1,6 @@
 //! Every kind of key, chunker and compression: the same files come out that went in.
 
-use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox, each_borg};
+use crate::common::{Flavour, Machine, NastyTree, Random, Repository, each_borg};
 use crate::scene::{archive, assert_right, items, open, open_with, put};
 use borg_repository::{Error, Local};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ fn every_item_and_byte_of_a_nasty_tree_is_right_with_every_key() {
     each_borg(|flavour| {
         for mode in MODES {
             eprintln!("{mode}");
-            let sandbox = Sandbox::new(flavour);
-            NastyTree::make(sandbox.source().join("tree"));
-            let borg = Repository::init(&sandbox, mode);
-            borg.create(&sandbox, "a");
-            let repository = open(&sandbox, borg.dir()).unwrap();
-            assert_right(&sandbox, &borg, &repository, "a");
+            let machine = Machine::new(flavour);
+            NastyTree::make(machine.source().join("tree"));
+            let borg = Repository::init(&machine, mode);
+            borg.create(&machine, "a");
+            let repository = open(&machine, borg.dir()).unwrap();
+            assert_right(&machine, &borg, &repository, "a");
         }
     });
 }
@@ -40,18 +40,18 @@ fn every_chunker_gives_the_same_bytes() {
         ("fixed,4194304", &["--chunker-params", "fixed,4194304", "--sparse"]),
     ];
     each_borg(|flavour| {
-        let sandbox = Sandbox::new(flavour);
+        let machine = Machine::new(flavour);
         let mut random = Random::new(7);
         let mut image = random.bytes(9_000_000);
         image[1_000_000..6_000_000].fill(0);
-        put(&sandbox, "image", &image);
-        put(&sandbox, "zeros", &vec![0; 20 << 20]);
-        let borg = Repository::init(&sandbox, "repokey-blake2");
+        put(&machine, "image", &image);
+        put(&machine, "zeros", &vec![0; 20 << 20]);
+        let borg = Repository::init(&machine, "repokey-blake2");
         for (at, (name, options)) in chunkers.iter().enumerate() {
             eprintln!("{name}");
-            borg.create_with(&sandbox, &at.to_string(), options);
-            let repository = open(&sandbox, borg.dir()).unwrap();
-            assert_right(&sandbox, &borg, &repository, &at.to_string());
+            borg.create_with(&machine, &at.to_string(), options);
+            let repository = open(&machine, borg.dir()).unwrap();
+            assert_right(&machine, &borg, &repository, &at.to_string());
             let items = items(&repository, &archive(&repository, &at.to_string()).unwrap()).unwrap();
             for (item, lists) in &items {
                 let zeros = lists.chunks.iter().filter(|chunk| repository.is_zero(chunk)).count();
@@ -68,17 +68,17 @@ fn every_chunker_gives_the_same_bytes() {
 fn a_wrong_passphrase_and_a_missing_key_file_have_errors_of_their_own() {
     let Some(flavour) = Flavour::any() else { return };
     for mode in ["repokey", "keyfile", "authenticated-blake2"] {
-        let mut sandbox = Sandbox::new(flavour);
-        sandbox.set("BORG_PASSPHRASE", "ünïcode pass");
-        let borg = Repository::init(&sandbox, mode);
+        let mut machine = Machine::new(flavour);
+        machine.set_variable("BORG_PASSPHRASE", "ünïcode pass");
+        let borg = Repository::init(&machine, mode);
         let open = |passphrases: &[&[u8]]| {
-            open_with(&sandbox, Arc::new(Local::open(borg.dir()).unwrap()), passphrases)
+            open_with(&machine, Arc::new(Local::open(borg.dir()).unwrap()), passphrases)
         };
         assert!(open(&[b"wrong", "ünïcode pass".as_bytes()]).is_ok());
         assert!(matches!(open(&[b"", b"other"]), Err(Error::Passphrase(_))));
         assert!(matches!(open(&[]), Err(Error::Passphrase(_))));
         if mode == "keyfile" {
-            std::fs::remove_file(sandbox.path("home/key")).unwrap();
+            std::fs::remove_file(machine.path("home/key")).unwrap();
             assert!(matches!(open(&["ünïcode pass".as_bytes()]), Err(Error::NoKey(_))));
         }
     }

@@ -12,24 +12,24 @@ use borg_repository::{
 };
 use zeroize::Zeroizing;
 
-use crate::common::{self, Sandbox};
+use crate::common::{self, Machine};
 
-/// Opens what is in `store`, with the passphrase, key and security database of the sandbox.
-pub fn open_store(sandbox: &Sandbox, store: Arc<dyn Store>) -> Result<Repository> {
-    open_with(sandbox, store, &[b""])
+/// Opens what is in `store`, with the passphrase, key and security database of the machine.
+pub fn open_store(machine: &Machine, store: Arc<dyn Store>) -> Result<Repository> {
+    open_with(machine, store, &[b""])
 }
 
-pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]) -> Result<Repository> {
+pub fn open_with(machine: &Machine, store: Arc<dyn Store>, passphrases: &[&[u8]]) -> Result<Repository> {
     let mut passphrases = passphrases.iter().map(|p| Zeroizing::new(p.to_vec()));
-    let key_files: [PathBuf; 1] = [sandbox.path("home/key")];
+    let key_files: [PathBuf; 1] = [machine.path("home/key")];
     Repository::open(
         store,
         Credentials {
             key_files: &key_files,
             passphrases: &mut || passphrases.next().map(Into::into),
             security: Some(SecurityRules {
-                database: sandbox.path("home/.config/borg/security"),
-                location: sandbox.path("repo").to_str().unwrap().to_owned(),
+                database: machine.path("home/.config/borg/security"),
+                location: machine.repository().to_str().unwrap().to_owned(),
                 may_have_moved: false,
                 may_be_unknown: false,
             }),
@@ -38,8 +38,8 @@ pub fn open_with(sandbox: &Sandbox, store: Arc<dyn Store>, passphrases: &[&[u8]]
     )
 }
 
-pub fn open(sandbox: &Sandbox, dir: &Path) -> Result<Repository> {
-    open_store(sandbox, Arc::new(Local::open(dir)?))
+pub fn open(machine: &Machine, dir: &Path) -> Result<Repository> {
+    open_store(machine, Arc::new(Local::open(dir)?))
 }
 
 /// The archive of this name.
@@ -64,13 +64,13 @@ pub fn chunks(items: &[(Item, ChunkLists)]) -> Vec<Chunk> {
 }
 
 /// Asserts that the archive is authentic, its items are those that `borg list` tells, and that
-/// each file has the bytes that it has in the sandbox's source directory.
-pub fn assert_right(sandbox: &Sandbox, borg: &common::Repository, repository: &Repository, name: &str) {
+/// each file has the bytes that it has in the machine's source directory.
+pub fn assert_right(machine: &Machine, borg: &common::Repository, repository: &Repository, name: &str) {
     let archive = archive(repository, name).unwrap();
     assert_eq!(archive.name, name.as_bytes());
     assert_eq!(archive.authenticity, Authenticity::Authenticated);
     let items = items(repository, &archive).unwrap();
-    assert_listed(sandbox, borg, name, &items);
+    assert_listed(machine, borg, name, &items);
     let by_path: HashMap<_, _> = items.iter().map(|(item, lists)| (item.path.as_bytes(), lists)).collect();
     let mut files = 0;
     for (item, lists) in &items {
@@ -78,7 +78,7 @@ pub fn assert_right(sandbox: &Sandbox, borg: &common::Repository, repository: &R
             continue;
         }
         let lists = item.source.as_deref().map_or(lists, |master| by_path[master]);
-        let expected = std::fs::read(sandbox.source().join(Path::new(item.path.as_os_str()))).unwrap();
+        let expected = std::fs::read(machine.source().join(Path::new(item.path.as_os_str()))).unwrap();
         assert!(content(repository, lists).unwrap() == expected, "{}", item.path);
         files += 1;
     }
@@ -94,10 +94,10 @@ pub fn content(repository: &Repository, lists: &ChunkLists) -> Result<Vec<u8>> {
 }
 
 /// The fields that `borg list --json-lines` tells, in microseconds where they are times.
-fn assert_listed(sandbox: &Sandbox, borg: &common::Repository, name: &str, items: &[(Item, ChunkLists)]) {
+fn assert_listed(machine: &Machine, borg: &common::Repository, name: &str, items: &[(Item, ChunkLists)]) {
     let format = "{path}{mode}{uid}{gid}{user}{group}{size}{num_chunks}{mtime}{source}{type}{health}";
     let list = borg
-        .borg(sandbox, "list --json-lines")
+        .borg(machine, "list --json-lines")
         .args(["--format", format, &format!("::{name}")])
         .env("TZ", "UTC")
         .ok();
@@ -179,6 +179,6 @@ fn mode(mode: u32, kind: FileType, linked: bool) -> String {
 }
 
 /// Writes `bytes` as `name` into the source directory.
-pub fn put(sandbox: &Sandbox, name: &str, bytes: &[u8]) {
-    std::fs::write(sandbox.source().join(OsStr::from_bytes(name.as_bytes())), bytes).unwrap();
+pub fn put(machine: &Machine, name: &str, bytes: &[u8]) {
+    std::fs::write(machine.source().join(OsStr::from_bytes(name.as_bytes())), bytes).unwrap();
 }

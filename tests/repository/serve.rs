@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use borg_repository::{ChunkLists, Connection, Error, Item, Remote, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{Flavour, NastyTree, Random, Repository, Sandbox, each_borg};
+use crate::common::{Flavour, Machine, NastyTree, Random, Repository, each_borg};
 use crate::scene::{archive, assert_right, content, items, open, open_store, put};
 
 const STALL: Duration = Duration::from_secs(20);
@@ -35,16 +35,8 @@ impl Drop for Server {
     }
 }
 
-#[allow(clippy::disallowed_methods)]
-fn serve(sandbox: &Sandbox, arguments: &[&str], pid: &AtomicU32) -> io::Result<Connection> {
-    let mut child = Command::new(sandbox.flavour().dir().join("borg"))
-        .arg("serve")
-        .args(arguments)
-        .env("BORG_BASE_DIR", sandbox.path("home"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+fn serve(machine: &Machine, arguments: &[&str], pid: &AtomicU32) -> io::Result<Connection> {
+    let mut child = machine.program("borg").arg("serve").args(arguments).spawn_piped();
     pid.store(child.id(), Ordering::Relaxed);
     Ok(Connection {
         reader: Box::new(child.stdout.take().unwrap()),
@@ -54,12 +46,12 @@ fn serve(sandbox: &Sandbox, arguments: &[&str], pid: &AtomicU32) -> io::Result<C
 }
 
 /// The repository at `path`, and how many servers were started for it.
-pub fn remote(sandbox: &Arc<Sandbox>, path: &Path) -> (Result<Remote>, Arc<AtomicUsize>) {
+pub fn remote(machine: &Arc<Machine>, path: &Path) -> (Result<Remote>, Arc<AtomicUsize>) {
     let started = Arc::new(AtomicUsize::new(0));
-    let (sandbox, count) = (Arc::clone(sandbox), Arc::clone(&started));
+    let (machine, count) = (Arc::clone(machine), Arc::clone(&started));
     let connect = move || {
         count.fetch_add(1, Ordering::Relaxed);
-        serve(&sandbox, &[], &AtomicU32::new(0))
+        serve(&machine, &[], &AtomicU32::new(0))
     };
     (Remote::open(Box::new(connect), path.as_os_str().as_bytes(), STALL), started)
 }
@@ -68,13 +60,13 @@ pub fn remote(sandbox: &Arc<Sandbox>, path: &Path) -> (Result<Remote>, Arc<Atomi
 fn a_server_gives_the_same_as_the_directory() {
     each_borg(|flavour| {
         for mode in ["repokey-blake2", "keyfile", "none"] {
-            let sandbox = Arc::new(Sandbox::new(flavour));
-            NastyTree::make(sandbox.source().join("tree"));
-            let borg = Repository::init(&sandbox, mode);
-            borg.create(&sandbox, "a");
-            let (store, started) = remote(&sandbox, borg.dir());
-            let repository = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
-            assert_right(&sandbox, &borg, &repository, "a");
+            let machine = Arc::new(Machine::new(flavour));
+            NastyTree::make(machine.source().join("tree"));
+            let borg = Repository::init(&machine, mode);
+            borg.create(&machine, "a");
+            let (store, started) = remote(&machine, borg.dir());
+            let repository = open_store(&machine, Arc::new(store.unwrap())).unwrap();
+            assert_right(&machine, &borg, &repository, "a");
             assert_eq!(started.load(Ordering::Relaxed), 1);
         }
     });
@@ -86,16 +78,16 @@ fn archives_and_servers_of_borg_1_1_are_read() {
         return;
     }
     for mode in ["repokey-blake2", "keyfile", "authenticated"] {
-        let sandbox = Arc::new(Sandbox::new(Flavour::V11));
-        NastyTree::make(sandbox.source().join("tree"));
-        let borg = Repository::init(&sandbox, mode);
-        borg.create(&sandbox, "a");
-        borg.create_with(&sandbox, "b", &["--compression", "auto,lzma", "--chunker-params", "10,14,12,4095"]);
-        let (store, _) = remote(&sandbox, borg.dir());
-        let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
-        for repository in [server, open(&sandbox, borg.dir()).unwrap()] {
+        let machine = Arc::new(Machine::new(Flavour::V11));
+        NastyTree::make(machine.source().join("tree"));
+        let borg = Repository::init(&machine, mode);
+        borg.create(&machine, "a");
+        borg.create_with(&machine, "b", &["--compression", "auto,lzma", "--chunker-params", "10,14,12,4095"]);
+        let (store, _) = remote(&machine, borg.dir());
+        let server = open_store(&machine, Arc::new(store.unwrap())).unwrap();
+        for repository in [server, open(&machine, borg.dir()).unwrap()] {
             for name in ["a", "b"] {
-                assert_right(&sandbox, &borg, &repository, name);
+                assert_right(&machine, &borg, &repository, name);
             }
         }
     }
@@ -104,13 +96,13 @@ fn archives_and_servers_of_borg_1_1_are_read() {
 #[test]
 fn requests_of_many_threads_at_once_get_their_own_answers_beyond_what_may_be_on_the_line() {
     each_borg(|flavour| {
-        let sandbox = Arc::new(Sandbox::new(flavour));
+        let machine = Arc::new(Machine::new(flavour));
         let bytes = Random::new(5).bytes(60 << 20);
-        put(&sandbox, "noise", &bytes);
-        let borg = Repository::init(&sandbox, "repokey-blake2");
-        borg.create_with(&sandbox, "a", &["--chunker-params", "fixed,262144", "--compression", "none"]);
-        let (store, _) = remote(&sandbox, borg.dir());
-        let repository = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
+        put(&machine, "noise", &bytes);
+        let borg = Repository::init(&machine, "repokey-blake2");
+        borg.create_with(&machine, "a", &["--chunker-params", "fixed,262144", "--compression", "none"]);
+        let (store, _) = remote(&machine, borg.dir());
+        let repository = open_store(&machine, Arc::new(store.unwrap())).unwrap();
         let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
         std::thread::scope(|scope| {
             for worker in 0..4 {
@@ -136,13 +128,13 @@ fn requests_of_many_threads_at_once_get_their_own_answers_beyond_what_may_be_on_
 #[test]
 fn what_a_server_does_not_show_is_no_repository() {
     each_borg(|flavour| {
-        let sandbox = Arc::new(Sandbox::new(flavour));
-        let nothing = remote(&sandbox, &sandbox.path("nothing")).0;
+        let machine = Arc::new(Machine::new(flavour));
+        let nothing = remote(&machine, &machine.path("nothing")).0;
         assert!(matches!(nothing, Err(Error::NoRepository(_))), "{:?}", nothing.err());
-        let (inner, dir) = (Arc::clone(&sandbox), sandbox.path("elsewhere"));
+        let (inner, dir) = (Arc::clone(&machine), machine.path("elsewhere"));
         let arguments = move || ["--restrict-to-path".to_owned(), dir.to_str().unwrap().to_owned()];
         let connect = move || serve(&inner, &arguments().each_ref().map(|a| &**a), &AtomicU32::new(0));
-        let path = sandbox.path("repo");
+        let path = machine.repository();
         let refused = Remote::open(Box::new(connect), path.as_os_str().as_bytes(), STALL);
         assert!(matches!(refused, Err(Error::NotAllowed(_))), "{:?}", refused.err());
     });
@@ -178,29 +170,29 @@ fn a_server_that_is_none_ends_or_hangs_is_an_error_that_says_so() {
 }
 
 /// A repository with one file, of what [`Random`] 2 gives.
-fn one_file(flavour: Flavour) -> (Arc<Sandbox>, Repository) {
-    let sandbox = Arc::new(Sandbox::new(flavour));
-    put(&sandbox, "file", &Random::new(2).bytes(100_000));
-    let borg = Repository::init(&sandbox, "repokey");
-    borg.create(&sandbox, "a");
-    (sandbox, borg)
+fn one_file(flavour: Flavour) -> (Arc<Machine>, Repository) {
+    let machine = Arc::new(Machine::new(flavour));
+    put(&machine, "file", &Random::new(2).bytes(100_000));
+    let borg = Repository::init(&machine, "repokey");
+    borg.create(&machine, "a");
+    (machine, borg)
 }
 
 #[test]
 fn a_server_that_cannot_be_reached_is_tried_again_for_a_while_unless_there_is_no_sense_in_it() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = one_file(flavour);
+    let (machine, borg) = one_file(flavour);
     let pid = Arc::new(AtomicU32::new(0));
     let tries = Arc::new(AtomicUsize::new(0));
     // The first connection works, then the next two fail.
-    let (inner, last, count) = (Arc::clone(&sandbox), Arc::clone(&pid), Arc::clone(&tries));
+    let (inner, last, count) = (Arc::clone(&machine), Arc::clone(&pid), Arc::clone(&tries));
     let connect = move || match count.fetch_add(1, Ordering::Relaxed) {
         1 | 2 => Err(io::ErrorKind::HostUnreachable.into()),
         4.. => Err(io::ErrorKind::ConnectionAborted.into()),
         _ => serve(&inner, &[], &last),
     };
     let store = Remote::open(Box::new(connect), borg.dir().as_os_str().as_bytes(), STALL).unwrap();
-    let repository = open_store(&sandbox, Arc::new(store)).unwrap();
+    let repository = open_store(&machine, Arc::new(store)).unwrap();
     let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
     let kill_it = || kill(Pid::from_raw(pid.load(Ordering::Relaxed) as i32), Signal::SIGKILL).unwrap();
     kill_it();
@@ -214,16 +206,16 @@ fn a_server_that_cannot_be_reached_is_tried_again_for_a_while_unless_there_is_no
 #[test]
 fn readers_that_wait_together_for_a_server_in_vain_do_not_wait_one_after_the_other() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = one_file(flavour);
+    let (machine, borg) = one_file(flavour);
     let pid = Arc::new(AtomicU32::new(0));
     let tries = Arc::new(AtomicUsize::new(0));
-    let (inner, last, count) = (Arc::clone(&sandbox), Arc::clone(&pid), Arc::clone(&tries));
+    let (inner, last, count) = (Arc::clone(&machine), Arc::clone(&pid), Arc::clone(&tries));
     let connect = move || match count.fetch_add(1, Ordering::Relaxed) {
         0 => serve(&inner, &[], &last),
         _ => Err(io::ErrorKind::ConnectionAborted.into()),
     };
     let store = Remote::open(Box::new(connect), borg.dir().as_os_str().as_bytes(), STALL).unwrap();
-    let repository = open_store(&sandbox, Arc::new(store)).unwrap();
+    let repository = open_store(&machine, Arc::new(store)).unwrap();
     let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
     kill(Pid::from_raw(pid.load(Ordering::Relaxed) as i32), Signal::SIGKILL).unwrap();
     let requests: Vec<_> = (0..6).map(|_| repository.request_chunk(&lists.chunks[0])).collect();
@@ -238,12 +230,12 @@ fn readers_that_wait_together_for_a_server_in_vain_do_not_wait_one_after_the_oth
 #[test]
 fn a_server_that_was_killed_is_started_again() {
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, borg) = one_file(flavour);
+    let (machine, borg) = one_file(flavour);
     let pid = Arc::new(AtomicU32::new(0));
-    let (inner, last) = (Arc::clone(&sandbox), Arc::clone(&pid));
+    let (inner, last) = (Arc::clone(&machine), Arc::clone(&pid));
     let connect = move || serve(&inner, &[], &last);
     let store = Remote::open(Box::new(connect), borg.dir().as_os_str().as_bytes(), STALL).unwrap();
-    let repository = open_store(&sandbox, Arc::new(store)).unwrap();
+    let repository = open_store(&machine, Arc::new(store)).unwrap();
     let (_, lists) = items(&repository, &archive(&repository, "a").unwrap()).unwrap().remove(0);
     let first = pid.load(Ordering::Relaxed);
     kill(Pid::from_raw(first as i32), Signal::SIGKILL).unwrap();
@@ -254,25 +246,25 @@ fn a_server_that_was_killed_is_started_again() {
 #[test]
 fn archives_move_and_go_while_they_are_read_from_directory_and_server() {
     each_borg(|flavour| {
-        let sandbox = Arc::new(Sandbox::new(flavour));
-        let borg = Repository::init(&sandbox, "repokey-blake2");
+        let machine = Arc::new(Machine::new(flavour));
+        let borg = Repository::init(&machine, "repokey-blake2");
         let bytes = Random::new(9).bytes(3_000_000);
-        put(&sandbox, "kept", &bytes);
-        put(&sandbox, "dropped", &Random::new(10).bytes(9_000_000));
-        borg.create_with(&sandbox, "old", &["--compression", "none"]);
-        std::fs::remove_file(sandbox.source().join("dropped")).unwrap();
-        borg.create_with(&sandbox, "new", &["--compression", "none"]);
+        put(&machine, "kept", &bytes);
+        put(&machine, "dropped", &Random::new(10).bytes(9_000_000));
+        borg.create_with(&machine, "old", &["--compression", "none"]);
+        std::fs::remove_file(machine.source().join("dropped")).unwrap();
+        borg.create_with(&machine, "new", &["--compression", "none"]);
 
-        let (store, started) = remote(&sandbox, borg.dir());
-        let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
-        let repositories = [server, open(&sandbox, borg.dir()).unwrap()];
+        let (store, started) = remote(&machine, borg.dir());
+        let server = open_store(&machine, Arc::new(store.unwrap())).unwrap();
+        let repositories = [server, open(&machine, borg.dir()).unwrap()];
         // Read by others, so that no segment but the manifest's is already open.
-        let other = open(&sandbox, borg.dir()).unwrap();
+        let other = open(&machine, borg.dir()).unwrap();
         let [old, new] = ["old", "new"].map(|name| items(&other, &archive(&other, name).unwrap()).unwrap());
 
         let old_id = archive(&other, "old").unwrap().id;
-        borg.borg(&sandbox, "delete ::old").ok();
-        borg.borg(&sandbox, "compact --threshold 0").ok();
+        borg.borg(&machine, "delete ::old").ok();
+        borg.borg(&machine, "compact --threshold 0").ok();
         for repository in &repositories {
             let kept = |items: &[(Item, ChunkLists)], name: &str| {
                 let (_, lists) =
@@ -293,16 +285,16 @@ fn archives_move_and_go_while_they_are_read_from_directory_and_server() {
 #[test]
 fn reading_goes_on_beside_create_delete_and_compact_and_hinders_none() {
     let Some(flavour) = Flavour::any() else { return };
-    let sandbox = Arc::new(Sandbox::new(flavour));
-    let borg = Repository::init(&sandbox, "repokey-blake2");
+    let machine = Arc::new(Machine::new(flavour));
+    let borg = Repository::init(&machine, "repokey-blake2");
     let bytes = Random::new(9).bytes(2_000_000);
-    put(&sandbox, "kept", &bytes);
-    put(&sandbox, "changing", b"first");
+    put(&machine, "kept", &bytes);
+    put(&machine, "changing", b"first");
     let chunker = ["--compression", "none", "--chunker-params", "fixed,65536"];
-    borg.create_with(&sandbox, "kept", &chunker);
-    let (store, _) = remote(&sandbox, borg.dir());
-    let server = open_store(&sandbox, Arc::new(store.unwrap())).unwrap();
-    let directory = open(&sandbox, borg.dir()).unwrap();
+    borg.create_with(&machine, "kept", &chunker);
+    let (store, _) = remote(&machine, borg.dir());
+    let server = open_store(&machine, Arc::new(store.unwrap())).unwrap();
+    let directory = open(&machine, borg.dir()).unwrap();
     let ended = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for repository in [&server, &directory] {
@@ -319,10 +311,10 @@ fn reading_goes_on_beside_create_delete_and_compact_and_hinders_none() {
         }
         let done = std::panic::catch_unwind(|| {
             for round in 0..4 {
-                put(&sandbox, "changing", &Random::new(100 + round).bytes(3_000_000));
-                borg.create_with(&sandbox, "passing", &chunker);
-                borg.borg(&sandbox, "delete ::passing").ok();
-                borg.borg(&sandbox, "compact --threshold 0").ok();
+                put(&machine, "changing", &Random::new(100 + round).bytes(3_000_000));
+                borg.create_with(&machine, "passing", &chunker);
+                borg.borg(&machine, "delete ::passing").ok();
+                borg.borg(&machine, "compact --threshold 0").ok();
             }
         });
         ended.store(1, Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! The account that makes the connection.
 
-use crate::common::{Flavour, Need, Program, available, binary};
-use crate::lab::Lab;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::common::{Flavour, Machine, Need, Program, available, binary, wait_until};
 
 #[test]
 fn root_connects_with_the_key_the_known_hosts_and_the_configuration_of_the_account() {
@@ -9,24 +11,24 @@ fn root_connects_with_the_key_the_known_hosts_and_the_configuration_of_the_accou
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let lab = Lab::new(flavour);
-    std::fs::write(lab.sandbox.source().join("letter"), "dear").unwrap();
-    lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
-    lab.offsite(&["create"]).ok();
-    let listed = lab.offsite(&["list", "--short", "::latest"]).ok().stdout();
+    let mut machine = Machine::with_server(flavour);
+    std::fs::write(machine.source().join("letter"), "dear").unwrap();
+    machine.offsite(["init", "-e", "repokey-blake2"]).ok();
+    machine.offsite(["create"]).ok();
+    let listed = machine.offsite(["list", "--short", "::latest"]).ok().stdout();
     assert!(listed.contains("letter"), "{listed}");
-    assert!(lab.on_server("var/backups/machine/backup/config").exists(), "the path is relative to the home");
+    assert!(Path::new("/var/backups/machine/backup/config").exists(), "the path is relative to the home");
     let script = format!(
         "{0:?} --config {1:?} mount ::latest {2:?}; cat {2:?}/{3:?}/letter; {0:?} umount {2:?}",
         binary(),
-        lab.sandbox.config(),
-        lab.sandbox.mount_point(),
-        lab.sandbox.source().strip_prefix("/").unwrap()
+        machine.config(),
+        machine.mount_point(),
+        machine.source().strip_prefix("/").unwrap()
     );
-    assert_eq!(lab.root(&script).ok().stdout(), "dear");
+    assert_eq!(machine.shell(&script).ok().stdout(), "dear");
     // Without it, root has no key, and does not know what `milena` is.
-    lab.place(r#""backup_server": "milena", "backup_user": "machine", "backup_path": "backup""#);
-    let said = lab.offsite(&["list"]).fails();
+    machine.unset("ssh_from");
+    let said = machine.offsite(["list"]).fails();
     assert!(said.contains("there is no host milena"), "{said}");
 }
 
@@ -36,15 +38,15 @@ fn who_is_not_root_connects_as_nobody_else() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let lab = Lab::new(flavour);
+    let machine = Machine::with_server(flavour);
     let own = |account: &str| {
         let text = format!(
             r#"{{"backup_server": "milena", "backup_user": "machine", "backup_path": "backup", "ssh_from": "{account}"}}"#
         );
-        lab.root(&format!("echo '{text}' > /run/x.conf; chmod 644 /run/x.conf")).ok();
+        machine.shell(&format!("echo '{text}' > /run/x.conf; chmod 644 /run/x.conf")).ok();
         let program =
-            lab.inside("setpriv").args(["--reuid=bob", "--regid=bob", "--init-groups", "--reset-env"]);
-        copied(program, &lab).args(["--config", "/run/x.conf", "list"]).run()
+            machine.program("setpriv").args(["--reuid=bob", "--regid=bob", "--init-groups", "--reset-env"]);
+        copied(program, &machine).args(["--config", "/run/x.conf", "list"]).run()
     };
     let refused = own("root");
     assert_eq!(refused.code(), Some(2), "{refused}");
@@ -60,8 +62,8 @@ fn who_is_not_root_connects_as_nobody_else() {
 }
 
 /// Our program, where anybody can run it.
-fn copied(program: Program, lab: &Lab) -> Program {
-    lab.root(&format!("cp {:?} /usr/local/bin/offsite", binary())).ok();
+fn copied(program: Program, machine: &Machine) -> Program {
+    machine.shell(&format!("cp {:?} /usr/local/bin/offsite", binary())).ok();
     program.arg("/usr/local/bin/offsite")
 }
 
@@ -98,13 +100,15 @@ line.shutdown(socket.SHUT_WR)
 time.sleep(60)
 "#;
 
-/// A lab whose bob connects by the thief, and has a repository.
-fn den(flavour: Flavour) -> Lab {
-    let lab = Lab::new(flavour);
-    lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
-    std::fs::write(lab.on_server("home/bob/thief"), THIEF).unwrap();
-    lab.root("chmod 755 ~bob/thief; echo '    ProxyCommand /home/bob/thief %p' >> ~bob/.ssh/config").ok();
-    lab
+/// A machine whose bob connects by the thief, and has a repository.
+fn den(flavour: Flavour) -> Machine {
+    let machine = Machine::with_server(flavour);
+    machine.offsite(["init", "-e", "repokey-blake2"]).ok();
+    std::fs::write("/home/bob/thief", THIEF).unwrap();
+    machine
+        .shell("chmod 755 ~bob/thief; echo '    ProxyCommand /home/bob/thief %p' >> ~bob/.ssh/config")
+        .ok();
+    machine
 }
 
 #[test]
@@ -113,8 +117,8 @@ fn an_account_that_connects_gets_no_terminal_of_ours() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let lab = den(flavour);
-    let program = format!("{:?} --config {:?}", binary(), lab.sandbox.config());
+    let machine = den(flavour);
+    let program = format!("{:?} --config {:?}", binary(), machine.config());
     // With a terminal as a further descriptor, too; our connections, and those of a borg.
     for (words, further) in [
         ("list", "exec 7<>/dev/tty;"),
@@ -123,11 +127,10 @@ fn an_account_that_connects_gets_no_terminal_of_ours() {
         ("umount /run/m", ""),
     ] {
         let script = format!("mkdir -p /run/m; {further} {program} {words}");
-        let (code, shown) = lab.root(&script).on_terminal().ends();
-        let shown = String::from_utf8_lossy(&shown).into_owned();
+        let (code, shown) = machine.shell(&script).on_terminal().ends();
         assert!(code == Some(0) && !shown.contains("pwned"), "{words}: {code:?} {shown}");
     }
-    let stolen = std::fs::read_to_string(lab.on_server("home/bob/stolen")).unwrap();
+    let stolen = std::fs::read_to_string("/home/bob/stolen").unwrap();
     assert!(stolen.lines().count() > 5, "{stolen}");
     assert!(stolen.lines().all(|found| found == "[]"), "{stolen}");
 }
@@ -138,20 +141,18 @@ fn what_ssh_would_ask_for_an_account_is_told_as_a_command_to_run_by_hand() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let lab = Lab::new(flavour);
-    lab.root("rm ~bob/.ssh/known_hosts").ok();
-    let (code, shown) = lab.offsite(&["list"]).on_terminal().ends();
-    let shown = String::from_utf8_lossy(&shown).into_owned();
+    let machine = Machine::with_server(flavour);
+    machine.shell("rm ~bob/.ssh/known_hosts").ok();
+    let (code, shown) = machine.offsite(["list"]).on_terminal().ends();
     let by_hand = "runuser --pty -u bob -- ssh machine@milena";
     assert!(code == Some(1) && shown.contains(by_hand), "{code:?} {shown}");
     // It works, and asks.
-    let mut asking = lab.root(by_hand).on_terminal();
-    let has_asked = || String::from_utf8_lossy(&asking.shown()).contains("(yes/no");
-    let asked = crate::common::mounted::wait_until(std::time::Duration::from_secs(20), has_asked);
-    assert!(asked, "{}", String::from_utf8_lossy(&asking.shown()));
+    let mut asking = machine.shell(by_hand).on_terminal();
+    let asked = wait_until(Duration::from_secs(20), || asking.shown().contains("(yes/no"));
+    assert!(asked, "{}", asking.shown());
     asking.types(b"yes\n");
     asking.ends();
-    lab.root("ssh-keygen -F milena -f ~bob/.ssh/known_hosts").ok();
+    machine.shell("ssh-keygen -F milena -f ~bob/.ssh/known_hosts").ok();
 }
 
 #[test]
@@ -160,21 +161,21 @@ fn ctrl_c_ends_also_what_runs_as_another_account() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let lab = den(flavour);
+    let machine = den(flavour);
     // Our own connection, and the one of a borg that we became.
     for call in [1, 2] {
-        lab.root(&format!("rm -f ~bob/stolen; echo {call} > ~bob/hang")).ok();
-        let mut list = lab.offsite(&["list"]).on_terminal();
+        machine.shell(&format!("rm -f ~bob/stolen; echo {call} > ~bob/hang")).ok();
+        let mut list = machine.offsite(["list"]).on_terminal();
         let hangs = || {
-            let stolen = std::fs::read_to_string(lab.on_server("home/bob/stolen")).unwrap_or_default();
+            let stolen = std::fs::read_to_string("/home/bob/stolen").unwrap_or_default();
             stolen.lines().count() == call
         };
-        let patience = std::time::Duration::from_secs(30);
-        assert!(crate::common::mounted::wait_until(patience, hangs));
+        let patience = Duration::from_secs(30);
+        assert!(wait_until(patience, hangs));
         list.types(b"\x03");
         let (code, shown) = list.ends();
-        assert_ne!(code, Some(0), "{}", String::from_utf8_lossy(&shown));
-        let gone = crate::common::mounted::wait_until(patience, || lab.count("/home/bob/thief") == 0);
+        assert_ne!(code, Some(0), "{shown}");
+        let gone = wait_until(patience, || machine.count("/home/bob/thief") == 0);
         assert!(gone, "{call}: it still runs");
     }
 }
@@ -185,19 +186,13 @@ fn borg_is_found_on_the_server_by_the_name_that_it_has_there() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let mut lab = Lab::new(flavour);
-    std::fs::write(lab.sandbox.source().join("letter"), "dear").unwrap();
+    let mut machine = Machine::with_server(flavour);
+    std::fs::write(machine.source().join("letter"), "dear").unwrap();
     // To bob's own account there, whose only borg is called borg1.
-    lab.root("mkdir ~bob/bin; ln -s $(command -v borg) ~bob/bin/borg1; chown -R bob: ~bob/bin").ok();
-    let place = |remote_path: &str| {
-        lab.place(&format!(
-            r#""backup_server": "milena", "backup_path": "backup", "backup_user": "bob", "ssh_from": "bob",
-            "filesystems_to_backup": [{:?}], "remote_path": "{remote_path}""#,
-            lab.sandbox.source()
-        ));
-    };
-    place("/home/bob/bin/borg{borgmajor}");
-    let point = lab.sandbox.mount_point();
+    machine.shell("mkdir ~bob/bin; ln -s $(command -v borg) ~bob/bin/borg1; chown -R bob: ~bob/bin").ok();
+    machine.set("backup_user", "bob");
+    machine.set("remote_path", "/home/bob/bin/borg{borgmajor}");
+    let point = machine.mount_point();
     let point = point.to_str().unwrap();
     for words in [
         &["init", "-e", "repokey-blake2"][..],
@@ -208,14 +203,14 @@ fn borg_is_found_on_the_server_by_the_name_that_it_has_there() {
         &["mount", "--source", "stream", "::latest", point],
         &["umount", point],
     ] {
-        lab.offsite(words).ok();
+        machine.offsite(words).ok();
     }
-    place("/home/bob/bin/borg{borgminor}");
-    let said = lab.offsite(&["list"]).fails();
+    machine.set("remote_path", "/home/bob/bin/borg{borgminor}");
+    let said = machine.offsite(["list"]).fails();
     assert!(said.contains("there is no borg on milena") && said.contains("`remote_path`"), "{said}");
     // The variable goes before the configuration, as everywhere.
-    lab.sandbox.set("BORG_REMOTE_PATH", "/home/bob/bin/borg{borgmajor}");
-    lab.offsite(&["list"]).ok();
+    machine.set_variable("BORG_REMOTE_PATH", "/home/bob/bin/borg{borgmajor}");
+    machine.offsite(["list"]).ok();
 }
 
 #[test]

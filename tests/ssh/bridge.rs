@@ -8,36 +8,34 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::mounted::wait_until;
-use crate::common::{Flavour, Need, Random, available, binary};
+use crate::common::{Flavour, Machine, Need, Random, available, binary, wait_until};
 use crate::cut::cut_while_it_creates;
-use crate::lab::Lab;
 
 /// A dom0 whose qube `backup`, halted, has the account bob.
 struct Dom0 {
-    lab: Lab,
+    machine: Machine,
 }
 
 impl Dom0 {
     fn new() -> Option<Dom0> {
         available(&[Need::Root, Need::Fuse, Need::Sshd]).then_some(())?;
-        let mut lab = Lab::new(Flavour::any()?);
-        let dir = lab.sandbox.path("qubes");
+        let mut machine = Machine::with_server(Flavour::any()?);
+        let dir = machine.path("qubes");
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("backup"), "").unwrap();
-        lab.sandbox.set("FAKE_QUBES_DIR", dir);
-        lab.sandbox.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/qubes").into());
-        std::fs::write(lab.sandbox.source().join("letter"), "dear").unwrap();
-        lab.configure(r#", "bridge_vm": "backup""#);
-        Some(Dom0 { lab })
+        machine.set_variable("FAKE_QUBES_DIR", dir);
+        machine.search_first(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/qubes"));
+        std::fs::write(machine.source().join("letter"), "dear").unwrap();
+        machine.set("bridge_vm", "backup");
+        Some(Dom0 { machine })
     }
 
     fn is_running(&self) -> bool {
-        self.lab.sandbox.path("qubes/backup.running").exists()
+        self.machine.path("qubes/backup.running").exists()
     }
 
     fn start(&self) {
-        std::fs::write(self.lab.sandbox.path("qubes/backup.running"), "").unwrap();
+        std::fs::write(self.machine.path("qubes/backup.running"), "").unwrap();
     }
 
     fn halts(&self) -> bool {
@@ -46,26 +44,26 @@ impl Dom0 {
 
     /// The calls of `tool`.
     fn calls(&self, tool: &str) -> Vec<String> {
-        let calls = std::fs::read_to_string(self.lab.sandbox.path("qubes/calls")).unwrap_or_default();
+        let calls = std::fs::read_to_string(self.machine.path("qubes/calls")).unwrap_or_default();
         calls.lines().filter(|l| l.starts_with(&format!("{tool} "))).map(str::to_owned).collect()
     }
 
     /// The process ids of all that was started in the qube. A line without its end is not one yet.
     fn pids(&self) -> Vec<i32> {
-        let pids = std::fs::read_to_string(self.lab.sandbox.path("qubes/backup.pids")).unwrap_or_default();
+        let pids = std::fs::read_to_string(self.machine.path("qubes/backup.pids")).unwrap_or_default();
         pids.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.parse().ok()).collect()
     }
 
     /// The qube is gone at once, with all that runs in it.
     fn die(&self) {
-        std::fs::remove_file(self.lab.sandbox.path("qubes/backup.running")).unwrap();
+        std::fs::remove_file(self.machine.path("qubes/backup.running")).unwrap();
         let killed = self.pids().into_iter().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
         assert_ne!(killed.count(), 0, "nothing ran in the qube");
     }
 
     /// `bridge backup -- COMMAND` with pipes.
     fn bridge(&self, command: &[&str]) -> Child {
-        let bridge = self.lab.inside(binary()).args(["bridge", "--user", "bob", "backup", "--"]);
+        let bridge = self.machine.program(binary()).args(["bridge", "--user", "bob", "backup", "--"]);
         bridge.args(command).spawn_piped()
     }
 }
@@ -74,8 +72,7 @@ impl Dom0 {
 fn check_config_says_for_the_page_what_it_says() {
     let Some(dom0) = Dom0::new() else { return };
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/qubes.md")).unwrap();
-    dom0.lab.configure(r#", "bridge_vm": "backup""#);
-    let told = dom0.lab.offsite(&["check-config"]).ok().stdout();
+    let told = dom0.machine.offsite(["check-config"]).ok().stdout();
     let shown = "connection  ssh as user in the qube backup";
     assert!(text.contains(shown) && told.contains(&shown.replace("user", "bob")), "{told}");
 }
@@ -84,13 +81,13 @@ fn check_config_says_for_the_page_what_it_says() {
 fn everything_goes_through_the_qube_as_the_account_in_it() {
     let Some(dom0) = Dom0::new() else { return };
     dom0.start();
-    dom0.lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
-    dom0.lab.offsite(&["create"]).ok();
-    let point = dom0.lab.sandbox.mount_point();
-    dom0.lab.offsite(&["mount", "::latest", point.to_str().unwrap()]).ok();
-    let letter = format!("{}{}/letter", point.display(), dom0.lab.sandbox.source().display());
-    assert_eq!(dom0.lab.inside("cat").arg(letter).ok().stdout(), "dear");
-    dom0.lab.offsite(&["umount", point.to_str().unwrap()]).ok();
+    dom0.machine.offsite(["init", "-e", "repokey-blake2"]).ok();
+    dom0.machine.offsite(["create"]).ok();
+    let point = dom0.machine.mount_point();
+    dom0.machine.offsite(["mount", "::latest", point.to_str().unwrap()]).ok();
+    let letter = format!("{}{}/letter", point.display(), dom0.machine.source().display());
+    assert_eq!(dom0.machine.program("cat").arg(letter).ok().stdout(), "dear");
+    dom0.machine.offsite(["umount", point.to_str().unwrap()]).ok();
     let calls = dom0.calls("qvm-run");
     assert!(calls.len() > 6, "{calls:?}");
     for call in calls {
@@ -105,23 +102,25 @@ fn everything_goes_through_the_qube_as_the_account_in_it() {
 #[test]
 fn a_qube_that_we_started_is_shut_down_when_nothing_uses_it_any_more() {
     let Some(dom0) = Dom0::new() else { return };
-    dom0.lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
+    dom0.machine.offsite(["init", "-e", "repokey-blake2"]).ok();
     assert!(dom0.halts(), "after init");
-    dom0.lab.offsite(&["create"]).ok();
+    dom0.machine.offsite(["create"]).ok();
     assert!(dom0.halts(), "after create");
     assert_eq!(dom0.calls("qvm-start").len(), 2, "once for each command, however often it connects");
-    let point = dom0.lab.sandbox.mount_point();
-    dom0.lab.offsite(&["mount", "::latest", point.to_str().unwrap()]).ok();
-    dom0.lab.offsite(&["list"]).ok();
+    let point = dom0.machine.mount_point();
+    dom0.machine.offsite(["mount", "::latest", point.to_str().unwrap()]).ok();
+    dom0.machine.offsite(["list"]).ok();
     std::thread::sleep(Duration::from_millis(500));
     assert!(dom0.is_running(), "the mount uses it");
-    assert_eq!(dom0.lab.count("\0--keep\0"), 1, "however often it connects, one waits for the end");
-    dom0.lab.offsite(&["umount", point.to_str().unwrap()]).ok();
+    assert_eq!(dom0.machine.count("\0--keep\0"), 1, "however often it connects, one waits for the end");
+    dom0.machine.offsite(["umount", point.to_str().unwrap()]).ok();
     assert!(dom0.halts(), "after umount");
     assert_eq!(dom0.calls("qvm-start").len(), 3);
     // Also when nobody could clean up.
-    dom0.lab.offsite(&["mount", "::latest", point.to_str().unwrap()]).ok();
-    dom0.lab.root(&format!("pkill -9 -f 'offsite-backup.* {}$'; umount -l {0:?}", point.display())).run();
+    dom0.machine.offsite(["mount", "::latest", point.to_str().unwrap()]).ok();
+    dom0.machine
+        .shell(&format!("pkill -9 -f 'offsite-backup.* {}$'; umount -l {0:?}", point.display()))
+        .run();
     assert!(dom0.halts(), "after a SIGKILL");
 }
 
@@ -145,7 +144,8 @@ fn bytes_pass_unchanged_in_both_directions() {
         begun.elapsed()
     };
     let bridged = time(dom0.bridge(&[&["ssh"], &echo[..]].concat()));
-    let plain = time(dom0.lab.inside("runuser").args(["-u", "bob", "--", "ssh"]).args(echo).spawn_piped());
+    let plain =
+        time(dom0.machine.program("runuser").args(["-u", "bob", "--", "ssh"]).args(echo).spawn_piped());
     eprintln!("128 MiB there and back over ssh: through the bridge {bridged:?}, without {plain:?}");
 }
 
@@ -161,7 +161,7 @@ fn arguments_and_exit_codes_survive_the_shells() {
 
 #[test]
 fn a_qube_that_dies_or_is_not_there_is_named() {
-    let Some(dom0) = Dom0::new() else { return };
+    let Some(mut dom0) = Dom0::new() else { return };
     dom0.start();
     let child = dom0.bridge(&["sleep", "100"]);
     assert!(wait_until(Duration::from_secs(10), || !dom0.pids().is_empty()));
@@ -169,23 +169,23 @@ fn a_qube_that_dies_or_is_not_there_is_named() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the qube backup is not running any more") && !output.status.success(), "{said}");
-    dom0.lab.configure(r#", "bridge_vm": "bakcup""#);
+    dom0.machine.set("bridge_vm", "bakcup");
     for words in [&["list"][..], &["create"]] {
-        let said = dom0.lab.offsite(words).fails();
+        let said = dom0.machine.offsite(words).fails();
         assert!(said.contains("cannot start the qube bakcup") && said.contains("no such domain"), "{said}");
     }
-    let without = dom0.lab.inside("env").arg("PATH=/usr/bin:/bin").arg(binary()).arg("--config");
-    let said = without.arg(dom0.lab.sandbox.config()).arg("list").fails();
+    let without = dom0.machine.program("env").arg("PATH=/usr/bin:/bin").arg(binary()).arg("--config");
+    let said = without.arg(dom0.machine.config()).arg("list").fails();
     assert!(said.contains("cannot start qvm-check"), "{said}");
 }
 
 #[test]
 fn a_backup_goes_on_when_the_qube_died_under_it() {
-    let Some(dom0) = Dom0::new() else { return };
-    std::fs::write(dom0.lab.sandbox.source().join("large"), Random::new(8).bytes(20 << 20)).unwrap();
-    dom0.lab.configure(r#", "bridge_vm": "backup", "compression": "lzma,9""#);
-    dom0.lab.offsite(&["init", "-e", "repokey-blake2"]).ok();
-    let said = cut_while_it_creates(&dom0.lab, || dom0.die());
+    let Some(mut dom0) = Dom0::new() else { return };
+    std::fs::write(dom0.machine.source().join("large"), Random::new(8).bytes(20 << 20)).unwrap();
+    dom0.machine.set("compression", "lzma,9");
+    dom0.machine.offsite(["init", "-e", "repokey-blake2"]).ok();
+    let said = cut_while_it_creates(&dom0.machine, || dom0.die());
     assert!(said.contains("the qube backup is not running any more"), "{said}");
     assert!(dom0.halts(), "it was started again, and is ours");
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::common::{Flavour, Mounted, Need, Program, Random, Sandbox, available};
-use crate::{ARCHIVE, scene_of};
+use crate::common::{ARCHIVE, Flavour, Machine, Mounted, Need, Program, Random, available};
+use crate::scene_of;
 
 const SIZE: usize = 24 << 20;
 /// What is kept of it is less, so that something has to go.
@@ -45,12 +45,12 @@ fn give_to_another(path: &Path) {
 }
 
 /// Mounts with `cache` as the directory, does `meanwhile`, and reads all of the image.
-fn read(sandbox: &Sandbox, cache: &Path, bytes: &[u8], meanwhile: impl FnOnce()) {
+fn read(machine: &Machine, cache: &Path, bytes: &[u8], meanwhile: impl FnOnce()) {
     let options = ["--source", "native", "--cache-dir", cache.to_str().unwrap()];
-    let mounted = Mounted::new(sandbox, ARCHIVE, &[&options[..], &KEPT].concat());
+    let mounted = Mounted::new(machine, ARCHIVE, &[&options[..], &KEPT].concat());
     meanwhile();
     assert!(std::fs::read(mounted.path("image")).unwrap() == bytes);
-    mounted.umount(sandbox);
+    mounted.umount(machine);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn links_of_the_account_whose_directory_it_is_lead_root_nowhere() {
     let Some(flavour) = Flavour::any() else { return };
     let bytes = Random::new(5).bytes(SIZE);
     let fill = |source: &Path| std::fs::write(source.join("image"), &bytes).unwrap();
-    let (sandbox, _repository, _server) = scene_of(flavour, fill);
+    let (machine, _repository, _server) = scene_of(flavour, fill);
     let dir = tempfile::tempdir().unwrap();
     let (theirs, roots) = (dir.path().join("theirs"), bait(dir.path().join("roots")));
     std::fs::create_dir(&theirs).unwrap();
@@ -73,7 +73,7 @@ fn links_of_the_account_whose_directory_it_is_lead_root_nowhere() {
         symlink(&roots, theirs.join(name)).unwrap();
     }
     give_to_another(&theirs);
-    read(&sandbox, &theirs, &bytes, || ());
+    read(&machine, &theirs, &bytes, || ());
     assert_eq!(entries(&roots), before);
 
     // Their own directory, with links in it.
@@ -87,7 +87,7 @@ fn links_of_the_account_whose_directory_it_is_lead_root_nowhere() {
     }
     give_to_another(&theirs);
     let planted = entries(&theirs);
-    read(&sandbox, &theirs, &bytes, || ());
+    read(&machine, &theirs, &bytes, || ());
     assert_eq!((entries(&roots), entries(&theirs)), (before.clone(), planted));
 
     // It is put in the place of root's while that is in use.
@@ -95,7 +95,7 @@ fn links_of_the_account_whose_directory_it_is_lead_root_nowhere() {
     std::fs::create_dir(&theirs).unwrap();
     give_to_another(&theirs);
     let moved = theirs.join("moved");
-    read(&sandbox, &theirs, &bytes, || {
+    read(&machine, &theirs, &bytes, || {
         std::fs::rename(theirs.join("chunks"), &moved).unwrap();
         symlink(&roots, theirs.join("chunks")).unwrap();
     });

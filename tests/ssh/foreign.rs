@@ -1,7 +1,6 @@
 //! Directories of other programs in the place of a repository on a server.
 
-use crate::common::{Need, available, each_borg};
-use crate::lab::Lab;
+use crate::common::{Machine, Need, available, each_borg};
 
 /// What each makes of an empty directory PLACE, and what it is called.
 const FOREIGN: [(&str, &str); 4] = [
@@ -25,20 +24,20 @@ fn a_directory_of_another_program_on_a_server_is_said_to_be_one() {
         return;
     }
     each_borg(|flavour| {
-        let lab = Lab::new(flavour);
-        let out = lab.sandbox.path("out/x");
+        let machine = Machine::with_server(flavour);
+        let out = machine.path("out/x");
         let out = out.to_str().unwrap();
         for (fill, what) in FOREIGN {
             let place = "/var/backups/machine/backup";
             let fill = fill.replace("PLACE", place);
-            lab.root(&format!("rm -rf {place}; {fill}; chown -R machine: {place}")).ok();
+            machine.shell(&format!("rm -rf {place}; {fill}; chown -R machine: {place}")).ok();
             let commands: [&[&str]; 3] = [&["list"], &["create"], &["restore", "::latest", "x", "--to", out]];
             for command in commands {
-                let said = lab.offsite(command).fails();
+                let said = machine.offsite(command).fails();
                 assert!(said.contains(what), "{command:?}: {said}");
                 assert!(said.lines().count() > 1 && !said.contains("Traceback"), "{command:?}: {said}");
             }
-            lab.root(&format!("! ls -d {place}/lock.*")).ok();
+            machine.shell(&format!("! ls -d {place}/lock.*")).ok();
         }
     });
 }

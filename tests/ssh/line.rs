@@ -7,23 +7,22 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::common::mounted::{descendants, is_mounted, wait_until};
+use crate::common::mounted::descendants;
 use crate::common::{
-    Flavour, Mounted, Need, Program, Random, Repository, Sandbox, Sshd, assert_same_bytes, available,
-    each_borg,
+    ARCHIVE, Flavour, Machine, Mounted, Need, Program, Random, Repository, SOON, Sshd, assert_same_bytes,
+    available, each_borg, is_mounted, wait_until,
 };
-use crate::{ARCHIVE, scene_of};
+use crate::scene_of;
 
 const SIZE: usize = 40 << 20;
-const SOON: Duration = Duration::from_secs(60);
 
 /// A mount of `image`, and what is in it.
-fn scene(flavour: Flavour, options: &[&str]) -> (Sandbox, Repository, Sshd, Mounted, Vec<u8>) {
+fn scene(flavour: Flavour, options: &[&str]) -> (Machine, Repository, Sshd, Mounted, Vec<u8>) {
     let bytes = Random::new(3).bytes(SIZE);
     let fill = |source: &std::path::Path| std::fs::write(source.join("image"), &bytes).unwrap();
-    let (sandbox, repository, server) = scene_of(flavour, fill);
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &[&["--source", "native"], options].concat());
-    (sandbox, repository, server, mounted, bytes)
+    let (machine, repository, server) = scene_of(flavour, fill);
+    let mounted = Mounted::new(&machine, ARCHIVE, &[&["--source", "native"], options].concat());
+    (machine, repository, server, mounted, bytes)
 }
 
 /// 4 KiB at `offset`.
@@ -37,15 +36,15 @@ fn a_mount_of_all_archives_sees_those_that_came_to_the_server() {
     if !available(&[Need::Fuse, Need::Sshd]) {
         return;
     }
-    let (sandbox, repository, _server) = scene_of(Flavour::V12, |source| {
+    let (machine, repository, _server) = scene_of(Flavour::V12, |source| {
         std::fs::write(source.join("letter"), "dear").unwrap();
     });
-    let mounted = Mounted::new(&sandbox, "", &["--source", "native", "-o", "refresh=1"]);
+    let mounted = Mounted::new(&machine, "", &["--source", "native", "-o", "refresh=1"]);
     assert!(!mounted.path("later").exists());
-    repository.create(&sandbox, "later");
+    repository.create(&machine, "later");
     let shown = || std::fs::read(mounted.path("later/letter")).is_ok_and(|bytes| bytes == b"dear");
     assert!(wait_until(SOON, shown), "the new archive is not shown");
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
 }
 
 #[test]
@@ -54,14 +53,14 @@ fn the_server_is_asked_for_what_borgs_own_client_asks_for_and_takes_no_lock() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, repository, server, mounted, _) = scene(flavour, &[]);
+        let (machine, repository, server, mounted, _) = scene(flavour, &[]);
         assert_eq!(server.commands().len(), 2, "one asks whether the server is there, one serves the mount");
-        sandbox.offsite("list").ok();
+        machine.offsite(["list"]).ok();
         let commands = server.commands();
         assert_eq!(commands.len(), 4);
         assert!(commands.iter().all(|command| *command == commands[3]), "{commands:?}");
         assert!(!repository.dir().join("lock.roster").exists());
-        assert_same_bytes(&mounted.path("image"), &sandbox.source().join("image"));
+        assert_same_bytes(&mounted.path("image"), &machine.source().join("image"));
     });
 }
 
@@ -92,15 +91,15 @@ fn what_came_from_a_server_is_kept_where_the_user_says_and_is_not_asked_for_agai
     let Some(flavour) = Flavour::any() else { return };
     let cache = tempfile::tempdir().unwrap();
     let kept = ["--cache-dir", cache.path().to_str().unwrap()];
-    let (sandbox, repository, _server, mounted, bytes) = scene(flavour, &kept);
+    let (machine, repository, _server, mounted, bytes) = scene(flavour, &kept);
     assert!(std::fs::read(mounted.path("image")).unwrap() == bytes);
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     damage_the_largest_segment(repository.dir());
 
-    let mounted = Mounted::by("native", &sandbox, ARCHIVE, &kept);
+    let mounted = Mounted::by("native", &machine, ARCHIVE, &kept);
     assert!(std::fs::read(mounted.path("image")).unwrap() == bytes);
-    mounted.umount(&sandbox);
-    let mounted = Mounted::by("native", &sandbox, ARCHIVE, &[]);
+    mounted.umount(&machine);
+    let mounted = Mounted::by("native", &machine, ARCHIVE, &[]);
     assert!(std::fs::read(mounted.path("image")).is_err(), "nothing is damaged");
 }
 
@@ -162,7 +161,7 @@ fn no_child_outlives_a_mount_whose_reader_was_killed_while_the_server_hung() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository, server, mounted, _) = scene(flavour, &[]);
+    let (machine, _repository, server, mounted, _) = scene(flavour, &[]);
     let children = descendants(mounted.daemon(), "ssh");
     server.signal_sessions(Signal::SIGSTOP);
     let mut reader = Program::new("cat").arg(mounted.path("image")).spawn();
@@ -170,7 +169,7 @@ fn no_child_outlives_a_mount_whose_reader_was_killed_while_the_server_hung() {
     std::thread::sleep(Duration::from_millis(200));
     reader.kill().unwrap();
     reader.wait().unwrap();
-    mounted.umount(&sandbox);
+    mounted.umount(&machine);
     let gone = || children.iter().all(|child| kill(*child, None).is_err());
     assert!(wait_until(SOON, gone), "ssh is still there");
 }

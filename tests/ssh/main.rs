@@ -8,7 +8,6 @@ mod bridge;
 mod cache_dir;
 mod cut;
 mod foreign;
-mod lab;
 mod line;
 mod obstacles;
 mod read_only;
@@ -18,37 +17,33 @@ use std::path::Path;
 
 use serial_test::serial;
 
-use common::{Flavour, Mounted, NastyTree, Need, Repository, Sandbox, Sshd, assert_same_trees, available};
-use common::{SOURCES, each_borg, sshd};
+use common::{
+    ARCHIVE, DAY, Flavour, Machine, Mounted, NastyTree, Need, Repository, SOURCES, Sshd, assert_same_trees,
+    available, each_borg,
+};
 
-const DAY: &str = "2026-03-14";
-const ARCHIVE: &str = "::2026-03-14";
-
-/// A sandbox that reaches its repository, with one archive of what `fill` writes, over ssh.
-fn scene_of(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Sandbox, Repository, Sshd) {
-    let mut sandbox = Sandbox::new(flavour);
-    fill(&sandbox.source());
-    let repository = Repository::init(&sandbox, "repokey-blake2");
-    repository.create_with(&sandbox, DAY, &["--chunker-params", "fixed,1048576"]);
-    let server = Sshd::start(&sandbox, repository.dir());
-    let repository = repository.over_ssh(&sandbox, &sshd::user(), &server.address());
-    sandbox.set("BORG_RSH", server.rsh());
-    // The repository was made by its path and is now used by its address.
-    sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
-    (sandbox, repository, server)
+/// A machine that reaches its repository, with one archive of what `fill` writes, over ssh.
+fn scene_of(flavour: Flavour, fill: impl FnOnce(&Path)) -> (Machine, Repository, Sshd) {
+    let mut machine = Machine::new(flavour);
+    fill(&machine.source());
+    let repository = Repository::init(&machine, "repokey-blake2");
+    repository.create_with(&machine, DAY, &["--chunker-params", "fixed,1048576"]);
+    let server = Sshd::start(&machine, repository.dir());
+    server.serve(&mut machine);
+    (machine, repository, server)
 }
 
 /// The same with a nasty tree.
-fn scene(flavour: Flavour) -> (Sandbox, Repository, Sshd) {
+fn scene(flavour: Flavour) -> (Machine, Repository, Sshd) {
     scene_of(flavour, |source| {
         NastyTree::make(source.join("nasty"));
     })
 }
 
 /// What both sources say, one after the other.
-fn mounts_fail(sandbox: &Sandbox) -> [String; 2] {
+fn mounts_fail(machine: &Machine) -> [String; 2] {
     SOURCES.map(|source| {
-        Mounted::command(sandbox, ARCHIVE, &sandbox.mount_point(), &["--source", source]).fails()
+        Mounted::command(machine, ARCHIVE, &machine.mount_point(), &["--source", source]).fails()
     })
 }
 
@@ -58,9 +53,9 @@ fn an_archive_is_mounted_and_read_over_ssh() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, repository, _server) = scene(flavour);
-        let extracted = repository.extract(&sandbox, DAY, &[]);
-        let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "native"]);
+        let (machine, repository, _server) = scene(flavour);
+        let extracted = repository.extract(&machine, DAY, &[]);
+        let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "native"]);
         assert_same_trees(mounted.dir(), &extracted);
     });
 }
@@ -71,9 +66,9 @@ fn an_archive_is_mounted_and_read_through_streams_over_ssh() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, repository, _server) = scene(flavour);
-    let extracted = repository.extract(&sandbox, DAY, &[]);
-    let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "stream"]);
+    let (machine, repository, _server) = scene(flavour);
+    let extracted = repository.extract(&machine, DAY, &[]);
+    let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "stream"]);
     assert_same_trees(mounted.dir(), &extracted);
 }
 
@@ -84,11 +79,10 @@ fn create_backs_up_over_ssh() {
         return;
     }
     each_borg(|flavour| {
-        let (sandbox, repository, _server) = scene(flavour);
-        let listed = format!("\"filesystems_to_backup\": [{:?}]", sandbox.source().to_str().unwrap());
-        sandbox.configure(&repository, &listed);
-        sandbox.offsite("create").ok();
-        let list = repository.borg(&sandbox, "list --short").arg(repository.dir()).ok().stdout();
+        let (mut machine, repository, _server) = scene(flavour);
+        machine.list(&["source"]);
+        machine.offsite(["create"]).ok();
+        let list = repository.borg(&machine, "list --short").arg(repository.dir()).ok().stdout();
         assert_eq!(list.lines().count(), 2, "{list}");
     });
 }
@@ -99,9 +93,9 @@ fn a_server_with_another_host_key_is_not_trusted() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (mut sandbox, _repository, server) = scene(flavour);
-    sandbox.set("BORG_RSH", server.rsh_with_wrong_host_key());
-    for said in mounts_fail(&sandbox) {
+    let (mut machine, _repository, server) = scene(flavour);
+    machine.set_variable("BORG_RSH", server.rsh_with_wrong_host_key());
+    for said in mounts_fail(&machine) {
         assert!(said.contains("127.0.0.1 shows another host key than before"), "{said}");
         assert!(said.contains("ssh-keygen -f"), "ssh's own advice is there: {said}");
     }
@@ -113,9 +107,9 @@ fn a_client_that_the_server_does_not_know_is_told_so() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (mut sandbox, _repository, server) = scene(flavour);
-    sandbox.set("BORG_RSH", server.rsh_of_a_stranger());
-    for said in mounts_fail(&sandbox) {
+    let (mut machine, _repository, server) = scene(flavour);
+    machine.set_variable("BORG_RSH", server.rsh_of_a_stranger());
+    for said in mounts_fail(&machine) {
         assert!(
             said.contains("127.0.0.1 does not let us in") && said.contains("Permission denied"),
             "{said}"
@@ -129,9 +123,9 @@ fn a_server_that_is_down_is_named() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, _repository, server) = scene(flavour);
+    let (machine, _repository, server) = scene(flavour);
     drop(server);
-    for said in mounts_fail(&sandbox) {
+    for said in mounts_fail(&machine) {
         assert!(said.contains("127.0.0.1 refuses the connection"), "{said}");
     }
 }
@@ -142,10 +136,9 @@ fn another_repository_than_the_allowed_one_is_refused() {
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (sandbox, repository, server) = scene(flavour);
-    let place = repository.as_config().replace("/repo\"", "/other\"");
-    std::fs::write(sandbox.config(), format!("{{ {place} }}")).unwrap();
-    for said in mounts_fail(&sandbox) {
+    let (mut machine, _repository, server) = scene(flavour);
+    machine.set("backup_path", machine.path("other"));
+    for said in mounts_fail(&machine) {
         assert!(said.contains("does not allow"), "{said}\n{}", server.log());
     }
 }
@@ -156,9 +149,9 @@ fn a_repository_that_was_used_at_another_place_is_refused_until_the_user_says_ye
         return;
     }
     let Some(flavour) = Flavour::any() else { return };
-    let (mut sandbox, _repository, _server) = scene(flavour);
-    sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "no");
-    for said in mounts_fail(&sandbox) {
+    let (mut machine, _repository, _server) = scene(flavour);
+    machine.set_variable("BORG_RELOCATED_REPO_ACCESS_IS_OK", "no");
+    for said in mounts_fail(&machine) {
         assert!(said.contains("was at another place when this account last used it"), "{said}");
         assert!(said.contains("BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"), "{said}");
     }
@@ -170,26 +163,20 @@ fn a_path_below_the_servers_home_is_found_as_borg_finds_it() {
         return;
     }
     each_borg(|flavour| {
-        let mut sandbox = Sandbox::new(flavour);
-        std::fs::write(sandbox.source().join("file"), b"content").unwrap();
-        let repository = Repository::init(&sandbox, "repokey-blake2");
-        repository.create(&sandbox, DAY);
-        let moved = sandbox.path("home/b/repo");
-        std::fs::create_dir(sandbox.path("home/b")).unwrap();
+        let mut machine = Machine::new(flavour);
+        std::fs::write(machine.source().join("file"), b"content").unwrap();
+        let repository = Repository::init(&machine, "repokey-blake2");
+        repository.create(&machine, DAY);
+        let moved = machine.path("home/b/repo");
+        std::fs::create_dir(machine.path("home/b")).unwrap();
         std::fs::rename(repository.dir(), &moved).unwrap();
-        let server = Sshd::start(&sandbox, &moved);
-        sandbox.set("BORG_RSH", server.rsh());
-        sandbox.set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+        let server = Sshd::start(&machine, &moved);
+        server.serve(&mut machine);
         for path in ["~/b/repo", "b/../b//repo"] {
-            let place = format!(
-                r#"{{"backup_server": "{}", "backup_user": "{}", "backup_path": "{path}"}}"#,
-                server.address(),
-                sshd::user()
-            );
-            std::fs::write(sandbox.config(), place).unwrap();
-            let mounted = Mounted::new(&sandbox, ARCHIVE, &["--source", "native"]);
+            machine.set("backup_path", path);
+            let mounted = Mounted::new(&machine, ARCHIVE, &["--source", "native"]);
             assert_eq!(std::fs::read(mounted.path("file")).unwrap(), b"content");
-            mounted.umount(&sandbox);
+            mounted.umount(&machine);
         }
     });
 }

@@ -3,29 +3,28 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 
+use crate::common::{Machine, Program, binary, bind, tmpfs};
 use crate::contrib;
-use crate::world::{World, bind, tmpfs};
 
-/// Puts the program into /usr/local/bin, and the configuration of `world` into /etc; only this test
+/// Puts the program into /usr/local/bin, and the configuration of `machine` into /etc; only this test
 /// sees that.
-pub fn installed(world: &World) {
+pub fn installed(machine: &Machine) {
     if !Path::new("/usr/local/bin/borg-offsite-backup").exists() {
-        own_directory(world, "/etc");
-        own_directory(world, "/usr/sbin");
+        own_directory(machine, "/etc");
+        own_directory(machine, "/usr/sbin");
         tmpfs(Path::new("/usr/local/bin"), "mode=755");
-        symlink(env!("CARGO_BIN_EXE_borg-offsite-backup"), "/usr/local/bin/borg-offsite-backup").unwrap();
+        symlink(binary(), "/usr/local/bin/borg-offsite-backup").unwrap();
     }
-    fs::copy(world.path("x.conf"), "/etc/borg-offsite-backup.conf").unwrap();
+    fs::copy(machine.path("x.conf"), "/etc/borg-offsite-backup.conf").unwrap();
 }
 
 /// A copy over `dir`: links to what was there, which stays readable at another place. What the program would use on
 /// this machine is left out, so that no test reads it or writes to it.
-pub fn own_directory(world: &World, dir: &str) {
-    let before = world.path("before").join(dir.trim_start_matches('/'));
+pub fn own_directory(machine: &Machine, dir: &str) {
+    let before = machine.path("before").join(dir.trim_start_matches('/'));
     bind(Path::new(dir), &before);
     let none: Option<&str> = None;
     mount(none, &before, none, MsFlags::MS_PRIVATE, none).unwrap();
@@ -49,12 +48,12 @@ pub fn setting(unit: &str, key: &str) -> Vec<String> {
 }
 
 /// ExecStart of the unit as systemd would start it, with `path` for %f.
-pub fn command(world: &World, unit: &str, path: &str) -> Command {
+pub fn command(machine: &Machine, unit: &str, path: &str) -> Program {
     let unit = fs::read_to_string(contrib("systemd").join(unit)).unwrap();
     for line in setting(&unit, "ExecStartPre") {
         let words = line.replace("%f", path);
         let mut words = words.split(' ');
-        assert!(Command::new(words.next().unwrap()).args(words).status().unwrap().success());
+        Program::new(words.next().unwrap()).args(words).ok();
     }
     let mut variables: Vec<(String, String)> = Vec::new();
     let mut set = |assignment: &str| {
@@ -75,7 +74,6 @@ pub fn command(world: &World, unit: &str, path: &str) -> Command {
         None => vec![word.to_owned()],
     });
     let words: Vec<String> = words.collect();
-    let mut command = world.surrounded(&words[0]);
-    command.args(&words[1..]).envs(variables).stdin(Stdio::null());
-    command
+    let program = machine.program(&words[0]).args(&words[1..]);
+    variables.iter().fold(program, |program, (name, value)| program.env(name, value))
 }
