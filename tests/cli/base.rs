@@ -4,14 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 
 use borg_offsite_backup::config::keys::KEYS;
 
-use crate::support::{Home, PROGRAM, ends_with_code};
+use crate::support::{Console, machine, with_directory};
 
 #[test]
 fn help_opens_its_examples_with_getting_data_back() {
-    let home = Home::new();
-    let output = home.command(PROGRAM).arg("--help").output().unwrap();
-    ends_with_code(&output, 0);
-    let help = home.text(&output.stdout);
+    let machine = machine();
+    let output = machine.command(machine.binary()).arg("--help").run().exits(0);
+    let help = machine.text(&output.stdout);
     let (restore, create) = (help.find("mount ::yesterday").unwrap(), help.find("-backup create").unwrap());
     assert!(restore < create, "{help}");
     assert!(!help.contains("generate"), "{help}");
@@ -20,14 +19,15 @@ fn help_opens_its_examples_with_getting_data_back() {
 
 #[test]
 fn a_wrong_option_is_a_usage_error_in_both_log_formats() {
-    let home = Home::new();
-    let output = home.command(PROGRAM).args(["check-config", "--jsno"]).output().unwrap();
-    ends_with_code(&output, 2);
-    assert!(home.text(&output.stderr).contains("unexpected argument '--jsno'"));
+    let machine = machine();
+    let output = machine.command(machine.binary()).args(["check-config", "--jsno"]).run().exits(2);
+    assert!(machine.text(&output.stderr).contains("unexpected argument '--jsno'"));
 
-    let output =
-        home.command(PROGRAM).args(["--log-format=json", "check-config", "--jsno"]).output().unwrap();
-    ends_with_code(&output, 2);
+    let output = machine
+        .command(machine.binary())
+        .args(["--log-format=json", "check-config", "--jsno"])
+        .run()
+        .exits(2);
     let event: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(event["level"], "ERROR");
     assert_eq!(event["message"], "unexpected argument '--jsno' found");
@@ -36,51 +36,48 @@ fn a_wrong_option_is_a_usage_error_in_both_log_formats() {
 
 #[test]
 fn nothing_at_all_is_a_usage_error() {
-    let home = Home::new();
-    ends_with_code(&home.command(PROGRAM).output().unwrap(), 2);
+    let machine = machine();
+    machine.command(machine.binary()).run().exits(2);
 }
 
 #[test]
 fn errors_are_red_on_a_terminal_only() {
-    let home = Home::new();
+    let machine = machine();
     let on_a_terminal = |no_color: &str| {
-        let call = format!("{PROGRAM} --config /nonexistent list");
-        let mut command = home.command("script");
-        command.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", no_color);
-        home.text(&command.output().unwrap().stdout)
+        let call = format!("{} --config /nonexistent list", machine.binary().display());
+        let script = machine.command("script").args(["-qec", &call, "/dev/null"]);
+        machine.text(&script.env("TERM", "xterm").env("NO_COLOR", no_color).run().stdout)
     };
     assert!(on_a_terminal("").starts_with("\x1b[1;31merror:\x1b[0m there is no"), "{}", on_a_terminal(""));
     assert!(on_a_terminal("1").starts_with("error: there is no"), "{}", on_a_terminal("1"));
-    let piped = home.command(PROGRAM).args(["--config", "/nonexistent", "list"]).output().unwrap();
-    assert!(home.text(&piped.stderr).starts_with("error: there is no"));
+    let piped = machine.command(machine.binary()).args(["--config", "/nonexistent", "list"]).run();
+    assert!(machine.text(&piped.stderr).starts_with("error: there is no"));
 }
 
 #[test]
 fn a_reader_that_went_away_is_no_error() {
-    let home = Home::with_directory();
+    let machine = with_directory();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = home.ours(["check-config"]).stdout(writer).output().unwrap();
-    ends_with_code(&output, 0);
-    assert_eq!(home.text(&output.stderr), "");
+    let output = machine.ours(["check-config"]).stdout(writer).run().exits(0);
+    assert_eq!(machine.text(&output.stderr), "");
 }
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let home = Home::with_directory();
+    let machine = with_directory();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = home.ours(["check-config"]).stdout(full).output().unwrap();
-    ends_with_code(&output, 1);
-    assert!(home.text(&output.stderr).starts_with("error: cannot write to standard output"));
+    let output = machine.ours(["check-config"]).stdout(full).run().exits(1);
+    assert!(machine.text(&output.stderr).starts_with("error: cannot write to standard output"));
 }
 
 #[test]
 fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
     const SAID: &str = "Man pages and completions are in pages\n";
-    let home = Home::new();
+    let machine = machine();
     let told = |value: &str, args: &[&str]| {
-        let mut command = home.ours(args);
-        home.text(&command.args(["generate", "pages"]).env("QUIET", value).output().unwrap().stderr)
+        let program = machine.ours(args).args(["generate", "pages"]);
+        machine.text(&program.env("QUIET", value).run().stderr)
     };
     for value in ["yes", "1", "true", "YES"] {
         assert_eq!(told(value, &[]), "", "{value}");
@@ -97,26 +94,25 @@ fn quiet_is_an_option_and_a_variable_that_is_told_when_nobody_understands_it() {
 
 #[test]
 fn warnings_in_a_log_of_json_lines_are_objects() {
-    let home = Home::with_directory();
-    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
-    std::fs::remove_dir(home.path("repository")).unwrap();
-    let output = home.ours(["--log-format", "json", "-q", "check-config"]).output().unwrap();
-    ends_with_code(&output, 0);
-    let told = home.text(&output.stderr);
+    let machine = with_directory();
+    std::fs::set_permissions(machine.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::remove_dir(machine.repository()).unwrap();
+    let output = machine.ours(["--log-format", "json", "-q", "check-config"]).run().exits(0);
+    let told = machine.text(&output.stderr);
     let events: Vec<serde_json::Value> = told.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let messages: Vec<&str> = events.iter().map(|e| e["message"].as_str().unwrap()).collect();
     assert!(messages[0].starts_with("everyone on this machine can write"), "{told}");
-    assert!(messages[1].starts_with("there is no directory HOME/repository"), "{told}");
+    assert!(messages[1].starts_with("there is no directory DIR/repository"), "{told}");
     assert!(events.iter().all(|e| e["level"] == "WARN" && e["timestamp"].is_string()), "{told}");
 }
 
 #[test]
 fn log_lines_in_a_file_have_the_time() {
-    let home = Home::with_directory();
-    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
-    let log = std::fs::File::create(home.path("log")).unwrap();
-    ends_with_code(&home.ours(["check-config"]).stderr(log).output().unwrap(), 0);
-    let log = std::fs::read_to_string(home.path("log")).unwrap();
+    let machine = with_directory();
+    std::fs::set_permissions(machine.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
+    let log = std::fs::File::create(machine.path("log")).unwrap();
+    machine.ours(["check-config"]).stderr(log).run().exits(0);
+    let log = std::fs::read_to_string(machine.path("log")).unwrap();
     let (time, message) = log.split_at("2026-11-24 07:00:00".len());
     assert!(time.bytes().filter(u8::is_ascii_digit).count() == 14, "{log}");
     assert!(message.starts_with(" warning: everyone"), "{log}");
@@ -124,9 +120,9 @@ fn log_lines_in_a_file_have_the_time() {
 
 #[test]
 fn man_pages_and_completions_come_from_the_same_definitions() {
-    let home = Home::new();
-    ends_with_code(&home.command(PROGRAM).args(["generate", "out/pages"]).output().unwrap(), 0);
-    let read = |name: &str| std::fs::read_to_string(home.path("out/pages").join(name)).unwrap();
+    let machine = machine();
+    machine.command(machine.binary()).args(["generate", "out/pages"]).run().exits(0);
+    let read = |name: &str| std::fs::read_to_string(machine.path("out/pages").join(name)).unwrap();
     let page = read("borg-offsite-backup.1");
     for part in [
         ".SH EXAMPLES",
@@ -150,16 +146,16 @@ fn man_pages_and_completions_come_from_the_same_definitions() {
 
 #[test]
 fn each_page_about_the_configuration_has_every_key() {
-    let home = Home::new();
-    ends_with_code(&home.command(PROGRAM).args(["generate", "pages"]).output().unwrap(), 0);
-    let read = |name: &str| std::fs::read_to_string(home.path("pages").join(name)).unwrap();
+    let machine = machine();
+    machine.command(machine.binary()).args(["generate", "pages"]).run().exits(0);
+    let read = |name: &str| std::fs::read_to_string(machine.path("pages").join(name)).unwrap();
     let (tables, man) = (read("configuration-keys.md"), read("borg-offsite-backup.conf.5"));
     let page = include_str!("../../docs/configuration.md");
     let (_, on_page) = page.split_once("<!-- keys").and_then(|(_, rest)| rest.split_once("-->\n")).unwrap();
     let (on_page, _) = on_page.split_once("<!-- end").unwrap();
     assert_eq!(on_page, tables, "`make docs` writes the tables anew");
-    home.configure(r#"{"backup_path": "/srv/backup"}"#);
-    let checked = home.ours(["check-config", "--json"]).output().unwrap();
+    machine.write("x.conf", r#"{"backup_path": "/srv/backup"}"#);
+    let checked = machine.ours(["check-config", "--json"]).run();
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     for key in &KEYS {
         assert!(tables.contains(&format!("| `{}` |", key.name)), "{}", key.name);

@@ -2,18 +2,17 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Home, PROGRAM, ends_with_code};
+use crate::support::{Console, machine, with_directory};
 
 /// Runs `check-config` on `text`, which must be refused with exit code 2 and nothing on standard
 /// output; returns what standard error shows.
 #[track_caller]
 fn refused(text: impl AsRef<[u8]>) -> String {
-    let home = Home::new();
-    home.configure(text);
-    let output = home.ours(["check-config"]).output().unwrap();
-    ends_with_code(&output, 2);
+    let machine = machine();
+    machine.write("x.conf", text);
+    let output = machine.ours(["check-config"]).run().exits(2);
     assert!(output.stdout.is_empty());
-    home.text(&output.stderr)
+    machine.text(&output.stderr)
 }
 
 const QUBES: &str = include_str!("samples/qubes.conf");
@@ -55,9 +54,9 @@ fn the_second_sample_of_the_readme_misses_a_comma_and_has_one_too_many() {
 fn the_samples_of_the_readme_load_once_they_are_corrected() {
     for text in [include_str!("samples/qubes-corrected.conf"), include_str!("samples/machine-corrected.conf")]
     {
-        let home = Home::new();
-        home.configure(text);
-        ends_with_code(&home.ours(["check-config"]).output().unwrap(), 0);
+        let machine = machine();
+        machine.write("x.conf", text);
+        machine.ours(["check-config"]).run().exits(0);
     }
 }
 
@@ -141,10 +140,9 @@ fn comments_are_told_to_be_no_json() {
 
 #[test]
 fn a_log_of_json_lines_gets_the_mistakes_as_data() {
-    let home = Home::new();
-    home.configure("{\"backup_path\": 5,\n\"keep_daily\": -7}");
-    let output = home.ours(["--log-format", "json", "check-config"]).output().unwrap();
-    ends_with_code(&output, 2);
+    let machine = machine();
+    machine.write("x.conf", "{\"backup_path\": 5,\n\"keep_daily\": -7}");
+    let output = machine.ours(["--log-format", "json", "check-config"]).run().exits(2);
     let lines: Vec<&[u8]> = output.stderr.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
     assert_eq!(lines.len(), 1);
     let event: serde_json::Value = serde_json::from_slice(lines[0]).unwrap();
@@ -157,11 +155,10 @@ fn a_log_of_json_lines_gets_the_mistakes_as_data() {
 
 #[test]
 fn a_missing_configuration_is_named_with_the_way_to_another() {
-    let home = Home::new();
-    let output = home.command(PROGRAM).args(["--config", "no.conf", "list"]).output().unwrap();
-    ends_with_code(&output, 2);
+    let machine = machine();
+    let output = machine.command(machine.binary()).args(["--config", "no.conf", "list"]).run().exits(2);
     assert_eq!(
-        home.text(&output.stderr),
+        machine.text(&output.stderr),
         "error: there is no configuration no.conf [usage]
   README.md shows one to begin with; `--config FILE` names another
 "
@@ -170,36 +167,33 @@ fn a_missing_configuration_is_named_with_the_way_to_another() {
 
 #[test]
 fn a_configuration_that_may_not_be_read_is_told_so() {
-    let home = Home::new();
-    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o000)).unwrap();
+    let machine = machine();
+    std::fs::set_permissions(machine.path("x.conf"), PermissionsExt::from_mode(0o000)).unwrap();
     // Root without its capabilities is bound by permissions as anyone is.
-    let is_root = std::fs::read(home.path("x.conf")).is_ok();
-    let mut command = if is_root {
-        let mut command = home.command("setpriv");
-        command.args(["--bounding-set=-all", "--inh-caps=-all", PROGRAM]);
-        command
+    let is_root = std::fs::read(machine.path("x.conf")).is_ok();
+    let program = if is_root {
+        let program = machine.command("setpriv").args(["--bounding-set=-all", "--inh-caps=-all"]);
+        program.arg(machine.binary())
     } else {
-        home.command(PROGRAM)
+        machine.command(machine.binary())
     };
-    let output = command.args(["--config", "x.conf", "check-config"]).output().unwrap();
-    ends_with_code(&output, 2);
+    let output = program.args(["--config", "x.conf", "check-config"]).run().exits(2);
     assert_eq!(
-        home.text(&output.stderr),
+        machine.text(&output.stderr),
         "error: cannot read the configuration x.conf [usage]\n  because: Permission denied (os error 13)\n"
     );
 }
 
 #[test]
 fn a_configuration_that_everyone_can_write_is_warned_of() {
-    let home = Home::with_directory();
-    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o664)).unwrap();
-    let output = home.ours(["check-config"]).output().unwrap();
-    assert_eq!(home.text(&output.stderr), "");
-    std::fs::set_permissions(home.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
-    let output = home.ours(["check-config"]).env("QUIET", "yes").output().unwrap();
-    ends_with_code(&output, 0);
+    let machine = with_directory();
+    std::fs::set_permissions(machine.path("x.conf"), PermissionsExt::from_mode(0o664)).unwrap();
+    let output = machine.ours(["check-config"]).run();
+    assert_eq!(machine.text(&output.stderr), "");
+    std::fs::set_permissions(machine.path("x.conf"), PermissionsExt::from_mode(0o666)).unwrap();
+    let output = machine.ours(["check-config"]).env("QUIET", "yes").run().exits(0);
     assert_eq!(
-        home.text(&output.stderr),
+        machine.text(&output.stderr),
         "warning: everyone on this machine can write x.conf: chmod o-w x.conf\n"
     );
 }

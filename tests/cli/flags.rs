@@ -1,14 +1,14 @@
 //! A flag that the given job ignores is refused, and nothing is done.
 
-use crate::support::{Home, ends_with_code};
+use crate::support::{Console, with_archives};
 
 #[test]
 fn what_a_job_would_ignore_is_a_mistake() {
-    let home = Home::with_archives(&["2026-11-23"]);
-    let to = home.path("out");
+    let machine = with_archives(&["2026-11-23"]);
+    let to = machine.path("restored");
     let to = to.to_str().unwrap();
     let archive = "::2026-11-23";
-    let letter = home.path("files/letter");
+    let letter = machine.path("files/letter");
     let letter = letter.to_str().unwrap();
     for (flag, words) in [
         ("--telemetry-file", &["create", "--dry-run", "--telemetry-file", "x"][..]),
@@ -38,9 +38,8 @@ fn what_a_job_would_ignore_is_a_mistake() {
         ("--no-verify", &["restore", archive, "files/letter:/x", "--to", to, "--no-verify"]),
         ("--overwrite", &["restore", archive, "files/letter:/x", "--list", "--overwrite"]),
     ] {
-        let output = home.ours(words).output().unwrap();
-        ends_with_code(&output, 2);
-        let said = home.text(&output.stderr);
+        let output = machine.ours(words).run().exits(2);
+        let said = machine.text(&output.stderr);
         assert!(said.contains(flag) || said.contains("required"), "{words:?}: {said}");
         assert!(!std::path::Path::new(to).exists(), "{words:?}");
     }

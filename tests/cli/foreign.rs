@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::support::Home;
+use crate::support::{Console, with_directory};
 
 /// Every command of ours that opens a repository, and one that borg does.
 const COMMANDS: [&[&str]; 7] = [
     &["list"],
     &["create"],
     &["mount", "::latest", "mnt"],
-    &["restore", "::latest", "x", "--to", "out"],
+    &["restore", "::latest", "x", "--to", "restored"],
     &["verify", "::latest"],
     &["attach", "::latest", "x"],
     &["info", "::latest"],
@@ -17,13 +17,12 @@ const COMMANDS: [&[&str]; 7] = [
 
 #[track_caller]
 fn each_command_says(fill: impl FnOnce(&Path), what: &str) {
-    let home = Home::with_directory();
-    std::fs::create_dir(home.path("mnt")).unwrap();
-    fill(&home.path("repository"));
+    let machine = with_directory();
+    fill(&machine.repository());
     for command in COMMANDS {
-        let output = home.ours(command).output().unwrap();
-        let said = home.text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        let output = machine.ours(command).run();
+        let said = machine.text(&output.stderr);
+        assert_eq!(output.code(), Some(2), "{command:?}: {said}");
         assert!(said.contains(what), "{command:?}: {said}");
         assert!(said.lines().count() > 1 && !said.contains("Traceback"), "{command:?}: {said}");
     }

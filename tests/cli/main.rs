@@ -1,6 +1,7 @@
 //! The program as a person meets it: the real binary, real borg, everything it prints.
-// A test starts the program under test and the programs around it as a shell would.
-#![allow(clippy::disallowed_methods)]
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod base;
 mod check_config;

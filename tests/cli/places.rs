@@ -1,93 +1,87 @@
 //! Where borg and we look for what belongs to a repository, and whom its configuration serves.
 
-use crate::support::{Home, ends_with_code};
+use crate::support::{Console, machine, with_archives, with_directory};
 
 #[test]
 fn a_key_in_borgs_own_directory_is_found_by_borg_and_by_us() {
-    let home = Home::new();
+    let machine = machine();
     // Made by borg alone, with nothing of ours.
-    let repository = home.path("repository");
-    let mut init = home.command("borg");
-    init.args(["init", "-e", "keyfile"]).arg(&repository).env("BORG_PASSPHRASE", "");
-    assert!(init.output().unwrap().status.success());
-    std::fs::create_dir(home.path("files")).unwrap();
-    std::fs::write(home.path("files/letter"), "dear").unwrap();
-    let mut create = home.command("borg");
-    create.args(["create"]).arg(format!("{}::2026-03-14", repository.display())).arg("files");
-    assert!(create.env("BORG_PASSPHRASE", "").output().unwrap().status.success());
+    let repository = machine.repository();
+    let borg = || machine.command("borg").env("BORG_PASSPHRASE", "");
+    borg().args(["init", "-e", "keyfile"]).arg(&repository).ok();
+    std::fs::create_dir(machine.path("files")).unwrap();
+    std::fs::write(machine.path("files/letter"), "dear").unwrap();
+    borg().arg("create").arg(format!("{}::2026-03-14", repository.display())).arg("files").ok();
     for args in [&["list"][..], &["info", "::2026-03-14"], &["verify", "::2026-03-14"]] {
-        let output = home.ours(args).output().unwrap();
-        ends_with_code(&output, 0);
+        machine.ours(args).ok();
     }
     // A key of ours is made where it is said to be, and found there.
-    std::fs::rename(&repository, home.path("old")).unwrap();
-    ends_with_code(&home.ours(["init", "-e", "keyfile-blake2"]).output().unwrap(), 0);
-    assert!(home.path(".borg-offsite-backup.key").exists());
-    ends_with_code(&home.ours(["list"]).output().unwrap(), 0);
+    std::fs::rename(&repository, machine.path("old")).unwrap();
+    machine.ours(["init", "-e", "keyfile-blake2"]).run().exits(0);
+    assert!(machine.path("home/.borg-offsite-backup.key").exists());
+    machine.ours(["list"]).run().exits(0);
 }
 
 #[test]
 fn an_exported_key_is_imported_on_a_blank_machine() {
-    let home = Home::new();
-    ends_with_code(&home.ours(["init", "-e", "keyfile-blake2"]).output().unwrap(), 0);
-    let exported = home.path("exported");
+    let machine = machine();
+    machine.ours(["init", "-e", "keyfile-blake2"]).run().exits(0);
+    let exported = machine.path("exported");
     let export = ["key", "export", "::", exported.to_str().unwrap()];
-    ends_with_code(&home.ours(export).output().unwrap(), 0);
-    std::fs::remove_file(home.path(".borg-offsite-backup.key")).unwrap();
-    let _ = std::fs::remove_dir_all(home.path(".config"));
-    let without = home.ours(["list"]).output().unwrap();
-    assert!(!without.status.success() && home.text(&without.stderr).contains("key"));
+    machine.ours(export).run().exits(0);
+    std::fs::remove_file(machine.path("home/.borg-offsite-backup.key")).unwrap();
+    let _ = std::fs::remove_dir_all(machine.path("home/.config"));
+    let without = machine.ours(["list"]).run();
+    assert!(without.code() != Some(0) && machine.text(&without.stderr).contains("key"));
     let import = ["key", "import", "::", exported.to_str().unwrap()];
-    ends_with_code(&home.ours(import).output().unwrap(), 0);
-    ends_with_code(&home.ours(["list"]).output().unwrap(), 0);
+    machine.ours(import).run().exits(0);
+    machine.ours(["list"]).run().exits(0);
     // Our own reader finds it, too.
-    let empty = home.ours(["verify", "::latest"]).output().unwrap();
-    assert!(home.text(&empty.stderr).contains("there is no archive"), "{}", home.text(&empty.stderr));
+    let empty = machine.ours(["verify", "::latest"]).run();
+    assert!(machine.text(&empty.stderr).contains("there is no archive"), "{}", machine.text(&empty.stderr));
 }
 
 #[test]
 fn a_mistake_in_what_only_create_reads_stops_create_alone() {
-    let home = Home::with_archives(&["2026-03-14"]);
+    let machine = with_archives(&["2026-03-14"]);
     let config = |entry: &str| {
-        home.configure(format!(r#"{{"backup_path": "{}", {entry}}}"#, home.path("repository").display()));
+        machine
+            .write("x.conf", format!(r#"{{"backup_path": "{}", {entry}}}"#, machine.repository().display()));
     };
     config(r#""compression": "brotli,5", "keep_daily": "seven""#);
     for args in [&["list"][..], &["verify", "::2026-03-14"]] {
         let output =
-            home.ours(args).env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes").output().unwrap();
-        ends_with_code(&output, 0);
-        let said = home.text(&output.stderr);
+            machine.ours(args).env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes").run().exits(0);
+        let said = machine.text(&output.stderr);
         assert!(said.contains("has mistakes that stop `create`"), "{said}");
     }
     for args in ["create", "check-config"] {
-        let output = home.ours([args]).output().unwrap();
-        ends_with_code(&output, 2);
-        assert!(home.text(&output.stderr).contains("x.conf:1:"), "{}", home.text(&output.stderr));
+        let output = machine.ours([args]).run().exits(2);
+        assert!(machine.text(&output.stderr).contains("x.conf:1:"), "{}", machine.text(&output.stderr));
     }
 }
 
 #[test]
 fn borg_is_the_judge_of_a_compression() {
-    let home = Home::with_directory();
+    let machine = with_directory();
     let config = |compression: &str| {
-        home.configure(format!(
+        machine.write("x.conf", format!(
             r#"{{"backup_path": "{}", "filesystems_to_backup": ["/boot"], "compression": "{compression}"}}"#,
-            home.path("repository").display()
+            machine.repository().display()
         ));
     };
-    let borg = home.fake_borg(
+    let borg = machine.script(
+        "borg",
         "[ \"$1\" != --version ] || { echo borg 1.4.5; exit; }\n\
          case $* in *obfuscate,250,*--help) exit 0 ;; *--help) exit 2 ;; *) exit 9 ;; esac",
     );
-    let check =
-        |command: &str| home.ours([command]).env("PATH", crate::support::path_with(&borg)).output().unwrap();
+    let check = |command: &str| machine.ours([command]).search_first(&borg).run();
     config("obfuscate,250,zstd,3");
-    ends_with_code(&check("check-config"), 0);
+    check("check-config").exits(0);
     config("zstd,30");
     for command in ["check-config", "create"] {
-        let output = check(command);
-        ends_with_code(&output, 2);
-        let said = home.text(&output.stderr);
+        let output = check(command).exits(2);
+        let said = machine.text(&output.stderr);
         assert!(said.contains("borg 1.4.5 does not take the compression `zstd,30`"), "{said}");
     }
 }
