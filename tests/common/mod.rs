@@ -6,6 +6,7 @@
 
 pub mod compare;
 pub mod fake;
+pub mod lab;
 pub mod loopdev;
 pub mod machine;
 pub mod mounted;

@@ -4,55 +4,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use common::lab::Lab;
+use common::needs::Need;
 
-use common::needs;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_borg-offsite-backup");
-/// Seconds.
-const LIMIT: &str = "900";
-
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-#[allow(clippy::disallowed_methods)]
-fn command(path: &str) -> Command {
-    let mut command = Command::new(project(path));
-    command.stdin(Stdio::null());
-    command
-}
-
-/// Whether the lab is there; it is made where it is not.
-fn lab_is_there() -> bool {
-    static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
-    if !needs::available(&[needs::Need::Root]) {
-        return false;
-    }
-    let why_not = WHY_NOT.get_or_init(|| {
-        let output = command("scripts/zfs-lab/setup.sh").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (!output.status.success()).then(|| format!("the ZFS lab could not be made: {said}"))
-    });
-    if let Some(why) = why_not {
-        needs::left_out(why);
-    }
-    why_not.is_none()
-}
-
-#[track_caller]
 fn run(script: &str) {
-    if !lab_is_there() {
-        return;
+    let lab = Lab { name: "zfs", needs: &[Need::Root], limit: 900 };
+    if lab.is_there() {
+        lab.run(script, &[]);
     }
-    let mut lab = command("scripts/zfs-lab/run.sh");
-    lab.args(["-t", LIMIT, "-i", BINARY]).arg("-i").arg(project("tests/zfs/lib.sh"));
-    let output = lab.arg(project("tests/zfs").join(script)).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{script} ended with {:?}:\n{stdout}\n{stderr}", output.status.code());
-    println!("{stdout}");
 }
 
 #[test]
