@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::contents::Contents;
 use super::{batches, damage};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub use super::contents::Piece;
 
@@ -57,12 +57,9 @@ impl Chunks {
         self.contents.receive(requests)
     }
 
-    /// As [`Contents::receive_what_is_right`].
-    ///
-    /// # Errors
-    /// Those of [`Contents::receive_what_is_right`].
-    pub fn receive_what_is_right(&self, requests: Vec<Request>) -> Result<Vec<Result<Vec<u8>, Error>>> {
-        self.contents.receive_what_is_right(requests)
+    /// The files of the archive.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// Gives the bytes to `each`, one chunk after the other.

@@ -11,6 +11,7 @@ pub mod cache;
 pub mod chunks;
 pub mod contents;
 pub mod damage;
+pub mod fetch;
 pub mod load;
 pub mod native;
 pub mod open;

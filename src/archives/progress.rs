@@ -66,6 +66,8 @@ pub struct Counts {
     pub fetched_chunks: AtomicU64,
     /// Received, compressed.
     pub fetched: AtomicU64,
+    /// Read of files and devices of this machine that had them.
+    pub local: AtomicU64,
 }
 
 pub fn add(counter: &AtomicU64, bytes: u64) {

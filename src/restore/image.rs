@@ -1,17 +1,19 @@
 //! Putting an image back onto a target: only what differs is fetched and written.
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use borg_repository::Request as Chunk;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use borg_repository::ItemPath;
 use parking_lot::Mutex;
 
 use super::writer::Writer;
 use crate::archive::ranges;
-use crate::archives::batches;
 use crate::archives::chunks::{Chunks, Piece, Pieces};
 use crate::archives::damage::{self, Damaged};
+use crate::archives::fetch::{Asker, Flights, Landed, Taker};
 use crate::archives::open_archive::{Bytes, Image};
 use crate::archives::progress::{Counts, Meter, Monitor, Step, add, of};
 use crate::archives::streamed::Streamed;
@@ -19,13 +21,14 @@ use crate::archives::survey::{Survey, Verdict};
 use crate::archives::workers::{self, Failure};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
+use crate::tools::directory::{Directory, c_name};
 use crate::tools::target::open::Target;
 
 /// Chunks that are on their way at once, besides those that are worked on.
 const ON_THE_WAY: usize = 16;
 
 /// How an image is put back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Request {
     /// Which bytes of the target may differ from the image, [merged](ranges::merge). All
     /// others are proven to be right: they are neither read nor written. `None`: nothing is known,
@@ -39,6 +42,8 @@ pub struct Request {
     pub verify: bool,
     /// Write zeros in the place of what is lost.
     pub salvage: bool,
+    /// Files and devices that may have the same bytes at the same places.
+    pub seeds: Vec<File>,
 }
 
 /// What came of it, in bytes unless said otherwise.
@@ -60,6 +65,8 @@ pub struct Report {
     pub fetched_chunks: u64,
     /// Over the line, compressed; of a stream as many as the image has.
     pub fetched: u64,
+    /// Not fetched, since a seed had them.
+    pub local: u64,
     /// Read back from the disk and found right.
     pub verified: u64,
     #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -96,9 +103,9 @@ struct Lost {
 }
 
 impl Lost {
-    fn note(&self, range: &Range<u64>, why: Error) {
+    fn note(&self, ranges: &[Range<u64>], why: Error) {
         let mut lost = self.ranges.lock();
-        lost.0.push(range.clone());
+        lost.0.extend_from_slice(ranges);
         lost.1.get_or_insert(why);
     }
 
@@ -133,7 +140,8 @@ pub fn restore(
     let mut writer = Writer::new(target, request.may_differ.as_deref(), request.full, &counts);
     let lost = Lost { salvage: request.salvage, ..Lost::default() };
     let write = |writer: &Writer<'_>, witnesses| {
-        write(image, writer, witnesses, monitor, &lost).map_err(|error| unfinished(error, target, &counts))
+        write(image, writer, witnesses, monitor, &lost, &request.seeds)
+            .map_err(|error| unfinished(error, target, &counts))
     };
     let misled = write(&writer, &request.witnesses)? == Course::Misled;
     if misled {
@@ -160,6 +168,7 @@ pub fn restore(
         zeroed: of(&counts.zeroed),
         fetched_chunks: of(&counts.fetched_chunks),
         fetched: of(&counts.fetched),
+        local: of(&counts.local),
         verified,
         took: start.elapsed(),
         damaged,
@@ -181,6 +190,7 @@ fn write(
     witnesses: &[Range<u64>],
     monitor: Monitor<'_>,
     lost: &Lost,
+    seeds: &[File],
 ) -> Result<Course> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
@@ -192,7 +202,7 @@ fn write(
     match &image.bytes {
         Bytes::Chunks(chunks) => {
             let survey = Survey { target: Some(target), may_differ, full, counts };
-            by_chunks(chunks, &survey, writer, &meter, lost)?;
+            by_chunks(chunks, &survey, writer, &meter, lost, seeds)?;
         }
         Bytes::Stream(_) if lost.salvage => {
             return Err(Error::usage("`--salvage` cannot go past what is damaged in a stream of borg")
@@ -215,42 +225,87 @@ fn by_chunks(
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     lost: &Lost,
+    seeds: &[File],
 ) -> Result<()> {
     let pieces = Pieces::of(chunks);
-    let (asked, coming) = bounded::<(Piece, Chunk)>(ON_THE_WAY);
+    let flights = Flights::default();
+    let (asker, taker) = flights.ends(chunks.contents(), ON_THE_WAY);
     let failure = Failure::default();
     std::thread::scope(|scope| {
+        let (failure, pieces) = (&failure, &pieces);
         for _ in 0..workers::count() {
-            let (asked, coming) = (asked.clone(), coming.clone());
-            let look = || {
-                // Taken along, so that those who write end with the last of those who look.
-                let asked = asked;
-                survey.run(&pieces, &failure, &|piece, verdict| {
-                    settle(chunks, writer, meter, &asked, lost, piece, verdict)
+            // Moved along, so that those who write end with the last of those who look.
+            let (asker, taker) = (asker.clone(), taker.clone());
+            let look = move || {
+                survey.run(pieces, failure, &|piece, verdict| {
+                    if verdict == Verdict::Differs && take_from_seed(chunks, writer, meter, seeds, &piece)? {
+                        return Ok(());
+                    }
+                    settle(writer, meter, &asker, lost, piece, verdict)
                 })
             };
-            scope.spawn(|| failure.note(look()));
-            scope.spawn(|| failure.note(fetch(chunks, coming, writer, meter, &failure, lost)));
+            scope.spawn(move || failure.note(look()));
+            scope.spawn(move || failure.note(fetch(&taker, writer, meter, failure, lost)));
         }
-        drop((asked, coming));
+        drop((asker, taker));
     });
     failure.into_result()
 }
 
-/// Does what is to be done about a piece, or asks for its bytes.
-fn settle(
+/// Whether a seed has the piece; then it is written. What is written is what was hashed.
+fn take_from_seed(
     chunks: &Chunks,
     writer: &Writer<'_>,
     meter: &Meter<'_>,
-    asked: &Sender<(Piece, Chunk)>,
+    seeds: &[File],
+    piece: &Piece,
+) -> Result<bool> {
+    let (Some(chunk), false) = (piece.chunk, seeds.is_empty()) else { return Ok(false) };
+    let mut bytes = vec![0; piece.length() as usize];
+    for seed in seeds {
+        let is_read = seed.read_exact_at(&mut bytes, piece.range.start).is_ok();
+        if is_read && chunks.matches(&[(chunk, &bytes)]) == [true] {
+            writer.put(&bytes, piece.range.start)?;
+            add(&writer.counts.local, piece.length());
+            meter.add(piece.length());
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Opens what may have the bytes of the image `path`: a file or device itself, of a directory the file at this path.
+///
+/// # Errors
+/// When one of them is not there, or cannot be read.
+pub fn open_seeds(seeds: &[PathBuf], path: &ItemPath) -> Result<Vec<File>> {
+    let mut opened = Vec::new();
+    for seed in seeds {
+        let to_error = |e| Error::usage(format!("cannot read the seed {}", seed.display())).because(e);
+        if !std::fs::metadata(seed).map_err(to_error)?.is_dir() {
+            opened.push(File::open(seed).map_err(to_error)?);
+            continue;
+        }
+        let mut names: Vec<&[u8]> = path.components().collect();
+        let name = names.pop().and_then(|name| c_name(name).ok());
+        let directory = Directory::open(seed).map_err(to_error)?.below(names.into_iter());
+        let file = name.zip(directory.ok()).and_then(|(name, directory)| directory.open_file(&name).ok());
+        opened.extend(file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file())));
+    }
+    Ok(opened)
+}
+
+/// Does what is to be done about a piece, or asks for its bytes.
+fn settle(
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    asker: &Asker<'_, Range<u64>>,
     lost: &Lost,
     piece: Piece,
     verdict: Verdict,
 ) -> Result<()> {
     if let (Verdict::Differs, Some(chunk)) = (verdict, &piece.chunk) {
-        let request = chunks.request(chunk);
-        // When a writer failed nobody takes it any more, and that is told.
-        let _ = asked.send((piece, request));
+        asker.want(chunk, piece.range.clone());
         return Ok(());
     }
     let length = piece.range.end - piece.range.start;
@@ -262,41 +317,52 @@ fn settle(
 }
 
 fn fetch(
-    chunks: &Chunks,
-    coming: Receiver<(Piece, Chunk)>,
+    taker: &Taker<'_, Range<u64>>,
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     failure: &Failure,
     lost: &Lost,
 ) -> Result<()> {
-    while let Ok(first) = coming.recv() {
-        if failure.ended()? {
+    loop {
+        let landed = taker.take()?;
+        if landed.is_empty() || failure.ended()? {
             return Ok(());
         }
-        let (pieces, requests): (Vec<_>, Vec<_>) = batches::share(first, &coming).into_iter().unzip();
-        let received = chunks.receive_what_is_right(requests)?;
         // Of a batch with one that is lost none is written.
-        let mut right = Vec::with_capacity(pieces.len());
-        for (piece, bytes) in pieces.iter().zip(received) {
+        let mut right = Vec::with_capacity(landed.len());
+        for Landed { chunk, bytes, notes } in landed {
             match bytes {
-                Ok(bytes) => right.push((piece, bytes)),
-                Err(why) => {
-                    lost.note(&piece.range, why);
-                    if lost.salvage {
-                        writer.put(&vec![0; piece.length() as usize], piece.range.start)?;
-                        meter.add(piece.length());
-                    }
-                }
+                Ok(bytes) => right.push((chunk, bytes, notes)),
+                Err(why) => lose(writer, meter, lost, notes, why)?,
             }
         }
-        for (piece, bytes) in right {
+        for (chunk, bytes, ranges) in right {
             if lost.forbids_writing() {
                 continue;
             }
             add(&writer.counts.fetched_chunks, 1);
-            add(&writer.counts.fetched, piece.chunk.map_or(0, |chunk| chunk.stored.into()));
-            writer.put(&bytes, piece.range.start)?;
-            meter.add(piece.range.end - piece.range.start);
+            add(&writer.counts.fetched, chunk.stored.into());
+            for range in ranges {
+                writer.put(&bytes, range.start)?;
+                meter.add(range.end - range.start);
+            }
+        }
+    }
+}
+
+/// A chunk of these ranges is lost.
+fn lose(
+    writer: &Writer<'_>,
+    meter: &Meter<'_>,
+    lost: &Lost,
+    ranges: Vec<Range<u64>>,
+    why: Error,
+) -> Result<()> {
+    lost.note(&ranges, why);
+    if lost.salvage {
+        for range in ranges {
+            writer.put(&vec![0; (range.end - range.start) as usize], range.start)?;
+            meter.add(range.end - range.start);
         }
     }
     Ok(())

@@ -136,7 +136,8 @@ fn a_disk_that_is_full_under_the_target_is_told_and_the_restore_goes_on_when_it_
 #[test]
 fn a_chunk_that_is_lost_in_the_repository_is_told_with_the_state_of_the_target() {
     let Some(flavour) = Flavour::any() else { return };
-    let bytes = image(8, 0);
+    // More chunks stand before the damage than are on their way at once.
+    let bytes = image(32, 0);
     let (machine, repository) = archived(flavour, &bytes);
     let file = machine.path("out/file");
     damage(&repository);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{
     ARCHIVE, DAY, Flavour, Machine, NastyTree, Need, Program, Random, Repository, Run, assert_same_bytes,
-    assert_same_trees, available,
+    assert_same_trees, available, binary,
 };
 use crate::device::{MIB, SMALL_CHUNKS, number, told};
 
@@ -431,4 +431,50 @@ fn links_devices_and_names_alone_go_into_directories() {
     let slash = format!("{}/", out.display());
     machine.offsite(["restore"]).args([ARCHIVE, "d/link", "--to", &slash]).ok();
     assert_eq!(std::fs::read_link(out.join("d/link")).unwrap(), Path::new("nowhere"));
+}
+
+#[test]
+fn few_open_files_are_enough() {
+    let Some((machine, _repository)) = archived(|dir| {
+        for n in 0..400 {
+            std::fs::write(dir.join(n.to_string()), format!("{n}").repeat(50)).unwrap();
+        }
+    }) else {
+        return;
+    };
+    let to = machine.path("out/to");
+    let limited =
+        machine.program("prlimit").arg("--nofile=160").arg(binary()).arg("--config").arg(machine.config());
+    limited.args(["restore", ARCHIVE, "--to"]).arg(&to).ok();
+    assert_same_trees(&to, &machine.source());
+}
+
+#[test]
+fn a_chunk_that_many_files_have_is_fetched_once_while_it_is_on_its_way() {
+    let Some((machine, _repository)) = archived(|dir| {
+        let same = Random::new(3).bytes(100_000);
+        for n in 0..200 {
+            std::fs::write(dir.join(n.to_string()), &same).unwrap();
+        }
+    }) else {
+        return;
+    };
+    let run = restore(&machine, &[]).ok();
+    let fetched = restored(&run, "fetched_chunks");
+    assert!((1..200).contains(&fetched), "{run}");
+    assert_same_trees(&machine.path("out/to"), &machine.source());
+}
+
+#[test]
+fn volumes_are_not_written_into_files_of_the_running_system() {
+    let Some(flavour) = Flavour::any() else { return };
+    let (machine, _repository) = crate::device::archived(flavour, &[7; 5000]);
+    let refused = |paths: &[&str], to: &str| {
+        let run = machine.offsite(["restore", ARCHIVE, "--dry-run", "--to", to]).args(paths).run();
+        (run.code() == Some(2), run.stderr().contains("restore each to its device"))
+    };
+    assert_eq!(refused(&[], "/"), (true, true));
+    assert_eq!(refused(&["dev"], "/"), (true, true));
+    assert_eq!(refused(&["dev/zvol/tank", "dev/zvol"], "/"), (true, true));
+    assert_eq!(refused(&[], machine.path("out").to_str().unwrap()), (false, false));
 }

@@ -19,6 +19,8 @@ use crate::tools::inode::Inode;
 
 /// Files that are made whole together: each is open until then.
 const TOGETHER: usize = 1024;
+/// And so many at least, where few may be open.
+const LEAST: usize = 32;
 /// And so many bytes, ...
 const BYTES: u64 = 1 << 30;
 /// ... or after so long without another one.
@@ -29,6 +31,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the file system fails.
 pub fn commit(plan: &Plan<'_>, written: &Receiver<Arc<FileJob>>) -> Result<()> {
+    let together = together();
     let mut waiting: Vec<Arc<FileJob>> = Vec::new();
     let mut bytes = 0;
     loop {
@@ -40,7 +43,7 @@ pub fn commit(plan: &Plan<'_>, written: &Receiver<Arc<FileJob>>) -> Result<()> {
             bytes += size;
             waiting.push(Arc::clone(job));
         }
-        if next.is_err() || waiting.len() >= TOGETHER || bytes >= BYTES {
+        if next.is_err() || waiting.len() >= together || bytes >= BYTES {
             settle(plan, std::mem::take(&mut waiting))?;
             bytes = 0;
         }
@@ -48,6 +51,14 @@ pub fn commit(plan: &Plan<'_>, written: &Receiver<Arc<FileJob>>) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// How many files are made whole together: as many more may wait for it, and both shall be no more than half of what
+/// this process may have open.
+pub fn together() -> usize {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let most = most.map_or(TOGETHER, |most| usize::try_from(most / 4).unwrap_or(TOGETHER));
+    most.clamp(LEAST, TOGETHER)
 }
 
 /// The size of a file that is to be made whole; `None` where it came to nothing.

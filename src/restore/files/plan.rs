@@ -15,6 +15,7 @@ use super::seeds::Seeds;
 use super::tally::Tally;
 use crate::archive::name::is_checkpoint;
 use crate::archive::tree::{ContentId, NodeId, Tree};
+use crate::archive::volumes;
 use crate::archives::open_archive::OpenArchive;
 use crate::archives::progress::{Meter, Monitor, Step};
 use crate::error::{Error, Result};
@@ -72,6 +73,7 @@ impl<'a> Plan<'a> {
         let scope = Scope::new(request.paths);
         refuse_misplaced(archived, request.paths)?;
         let (root, is_new) = open(request.to, request.dry_run)?;
+        refuse_volumes(&scope, archived, &root, is_new)?;
         if request.delete.is_some() {
             refuse_to_delete(&request, archived, &root)?;
         }
@@ -149,6 +151,27 @@ fn refuse_misplaced(archived: &OpenArchive, paths: &[ItemPath]) -> Result<()> {
         .hint("nothing was written; `mount` shows what is in it"))
 }
 
+/// On a running system /dev/zvol has the devices of volumes. Files with their bytes would take their places, in memory.
+fn refuse_volumes(scope: &Scope, archived: &OpenArchive, root: &Directory, is_new: bool) -> Result<()> {
+    let Some(volumes) = ItemPath::new(volumes::DIRECTORY) else { return Ok(()) };
+    if is_new || !is_root(root) || archived.tree.find(&volumes).is_none() || !scope.reaches(&volumes) {
+        return Ok(());
+    }
+    let archive = &archived.archive.name;
+    Err(Error::usage("volumes do not go into files of a running system; nothing was written")
+        .hint(format!("restore each to its device: `restore ::{archive} VOLUME --to /dev/zvol/VOLUME`"))
+        .hint("for all other files name PATHs, or another directory"))
+}
+
+/// Whether this is the root of the running system.
+fn is_root(directory: &Directory) -> bool {
+    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    match (stat("/"), fstat(directory.as_fd())) {
+        (Ok(root), Ok(directory)) => identity(root) == identity(directory),
+        _ => true,
+    }
+}
+
 /// What makes `--delete` lose more than it should.
 fn refuse_to_delete(request: &Request<'_>, archived: &OpenArchive, root: &Directory) -> Result<()> {
     let refuse = |why: &str| {
@@ -156,12 +179,7 @@ fn refuse_to_delete(request: &Request<'_>, archived: &OpenArchive, root: &Direct
             .because(why.to_owned())
             .hint("leave `--delete` out: then what the archive does not have stays"))
     };
-    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-    let is_root = match (stat("/"), fstat(root.as_fd())) {
-        (Ok(root), Ok(to)) => identity(root) == identity(to),
-        _ => true,
-    };
-    if is_root && request.paths.is_empty() {
+    if is_root(root) && request.paths.is_empty() {
         return refuse(
             "`--delete` onto / needs a PATH: nobody wants all of a machine deleted that an archive lacks",
         );

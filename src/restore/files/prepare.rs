@@ -1,10 +1,10 @@
 //! Finds for each file which of its bytes lie on this machine, and asks for the others.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use borg_repository::Request;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::content::{Buffers, Content, Stream, each_batch, regular, which_are_right};
@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::problems::pass;
 use super::write::{Existing, Task};
 use crate::archives::contents::{Contents, Piece};
+use crate::archives::fetch::Asker;
 use crate::archives::progress::Meter;
 use crate::archives::workers::Failure;
 use crate::error::Result;
@@ -22,19 +23,16 @@ use crate::tools::inode::Inode;
 /// Files from this size on are changed in place, where that is wanted, in bytes.
 const LARGE: u64 = 1 << 20;
 
-/// A piece of a file that is on its way.
-pub struct Coming {
-    pub job: Arc<FileJob>,
-    pub piece: Piece,
-    pub request: Request,
-}
+/// Where a chunk goes: a stretch of a file.
+pub type Goal = (Arc<FileJob>, Range<u64>);
 
 /// Takes tasks, and hands pieces and whole files on.
 pub struct Preparer<'p> {
     pub plan: &'p Plan<'p>,
     pub meter: &'p Meter<'p>,
     pub failure: &'p Failure,
-    pub asked: Sender<Coming>,
+    /// `None` where the bytes come as streams.
+    pub asker: Option<Asker<'p, Goal>>,
     /// Files that have all their bytes.
     pub written: Sender<Arc<FileJob>>,
 }
@@ -161,7 +159,7 @@ impl Preparer<'_> {
             && !matches!(job.spot(), Spot::Begun | Spot::InPlace)
         {
             // It is made by whoever has its bytes.
-            self.ask(job, contents, piece);
+            self.ask(job, piece);
             return Ok(Some(()));
         }
         let opened = pass(&self.plan.problems, &path, 1, "write", job.output())?;
@@ -187,7 +185,7 @@ impl Preparer<'_> {
             }
             for piece in batch {
                 match piece.chunk {
-                    Some(_) => self.ask(job, contents, piece),
+                    Some(_) => self.ask(job, piece),
                     None => {
                         let zeroed = output.zero(&piece.range);
                         is_written &= pass(&self.plan.problems, &path, 1, "write", zeroed)?.is_some();
@@ -251,12 +249,11 @@ impl Preparer<'_> {
         Ok(true)
     }
 
-    fn ask(&self, job: &Arc<FileJob>, contents: &Contents, piece: Piece) {
-        let Some(chunk) = piece.chunk else { return };
-        job.expect(1);
-        let request = contents.request(&chunk);
-        // Where nobody takes it any more, that is because of an error, which is told.
-        let _ = self.asked.send(Coming { job: Arc::clone(job), piece, request });
+    fn ask(&self, job: &Arc<FileJob>, piece: Piece) {
+        if let (Some(chunk), Some(asker)) = (piece.chunk, &self.asker) {
+            job.expect(1);
+            asker.want(&chunk, (Arc::clone(job), piece.range));
+        }
     }
 
     /// Nothing more is asked for.

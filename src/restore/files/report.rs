@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::content::Content;
 use super::delete;
 use super::fetch::Fetcher;
 use super::file::FileJob;
 use super::finish::Finish;
 use super::plan::Plan;
-use super::prepare::{Coming, Preparer};
+use super::prepare::Preparer;
 use super::problems::Problem;
 use super::survey::{STACK, Survey};
 use super::write::{Rest, Task, Writer};
 use super::{commit, links};
 use crate::archives::damage::Damaged;
+use crate::archives::fetch::Flights;
 use crate::archives::progress::{Meter, Step};
 use crate::archives::workers::{self, Failure};
 use crate::error::{Error, Kind, Result};
@@ -25,8 +27,6 @@ use crate::error::{Error, Kind, Result};
 const TASKS: usize = 256;
 /// Chunks that are on their way: enough for a connection with a long round trip.
 const COMING: usize = 256;
-/// Files that wait to be made whole.
-const WRITTEN: usize = 1024;
 
 /// What came of it: entries, or bytes where it says so.
 #[derive(Debug, serde::Serialize)]
@@ -120,19 +120,25 @@ impl Plan<'_> {
 fn files(plan: &Plan<'_>, survey: &Survey, meter: &Meter<'_>) -> Result<Rest> {
     let failure = Failure::default();
     let (tasks, queue): (Sender<Task>, Receiver<Task>) = bounded(TASKS);
-    let (asked, coming): (Sender<Coming>, Receiver<Coming>) = bounded(COMING);
-    let (written, whole): (Sender<Arc<FileJob>>, Receiver<Arc<FileJob>>) = bounded(WRITTEN);
+    let flights = Flights::default();
+    let mut ends = match &plan.content {
+        Content::Chunks(contents) => Some(flights.ends(contents, COMING)),
+        Content::Stream(_) => None,
+    };
+    let (written, whole): (Sender<Arc<FileJob>>, Receiver<Arc<FileJob>>) = bounded(commit::together());
     let rest = std::thread::scope(|scope| {
         let failure = &failure;
         for _ in 0..workers::count() {
-            let (queue, coming) = (queue.clone(), coming.clone());
-            let preparer = Preparer { plan, meter, failure, asked: asked.clone(), written: written.clone() };
-            let fetcher = Fetcher { plan, meter, failure, written: written.clone() };
+            let (queue, (asker, taker)) = (queue.clone(), ends.clone().unzip());
+            let preparer = Preparer { plan, meter, failure, asker, written: written.clone() };
             scope.spawn(move || failure.note(preparer.run(queue)));
-            scope.spawn(move || failure.note(fetcher.run(coming)));
+            if let Some(taker) = taker {
+                let fetcher = Fetcher { plan, meter, failure, taker, written: written.clone() };
+                scope.spawn(move || failure.note(fetcher.run()));
+            }
         }
         scope.spawn(move || failure.note(commit::commit(plan, &whole)));
-        drop((queue, coming, asked, written));
+        drop((queue, ends.take(), written));
         let mut writer =
             Writer { plan, survey, tasks, meter, failure, rest: Rest::default(), inodes: HashMap::new() };
         let walk = move || {

@@ -52,6 +52,21 @@ impl Scope {
         *self == Scope::All
     }
 
+    /// Whether `path`, or something in it, is chosen.
+    pub fn reaches(&self, path: &ItemPath) -> bool {
+        let mut scope = self;
+        for name in path.components() {
+            match scope {
+                Scope::All => return true,
+                Scope::Below(children) => match children.get(name) {
+                    Some(child) => scope = child,
+                    None => return false,
+                },
+            }
+        }
+        true
+    }
+
     /// What is chosen in a directory: files in the order of the archive, so that their bytes come in the order in
     /// which it has them, and then directories.
     pub fn children<'a>(&'a self, tree: &'a Tree, directory: NodeId) -> Vec<Child<'a>> {
@@ -126,6 +141,14 @@ mod tests {
         assert_eq!(Scope::new(&[path("a"), path("a/b")]), Scope::new(&[path("a/b"), path("a")]));
         assert_eq!(Scope::new(&[]), Scope::All);
         assert_eq!(Scope::new(&[path("a/b"), ItemPath::root()]), Scope::All);
+        let scope = Scope::new(&[path("a/b")]);
+        for (name, reached) in [("a", true), ("a/b", true), ("a/b/c", true), ("a/c", false), ("b", false)] {
+            assert_eq!(
+                (scope.reaches(&path(name)), Scope::All.reaches(&path(name))),
+                (reached, true),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::process::ChildStdin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,12 +26,13 @@ const READ: Duration = Duration::from_secs(60);
 pub struct Server {
     words: Vec<OsString>,
     path: String,
+    /// Servers are being ended: what they say of it is no news.
+    ended: Arc<AtomicBool>,
     state: Mutex<ServerState>,
 }
 
 #[derive(Default)]
 struct ServerState {
-    ended: bool,
     running: Vec<Weak<Mutex<Child>>>,
 }
 
@@ -47,7 +49,7 @@ impl Borg {
         let route = self.route().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
         let words = route.serve(self.remote_program()?).map_err(|e| e.to_string())?;
-        Ok(Server { words, path, state: Mutex::default() })
+        Ok(Server { words, path, ended: Arc::default(), state: Mutex::default() })
     }
 }
 
@@ -72,14 +74,17 @@ impl Server {
             .env("BORG_VERSION", CLIENT_VERSION)
             // ssh must not see secrets.
             .env_remove("BORG_PASSPHRASE")
-            .spawn(message)
+            .spawn({
+                let ended = Arc::clone(&self.ended);
+                move |line| message(line, ended.load(Ordering::Relaxed))
+            })
             .map_err(io::Error::other)?;
         let (Some(input), Some(output)) = (child.stdin(), child.stdout()) else {
             return Err(io::Error::other("the server has no pipes"));
         };
         let child = Arc::new(Mutex::new(child));
         let mut state = lock(&self.state);
-        if state.ended {
+        if self.ended.load(Ordering::Relaxed) {
             // Dropping it ends the child.
             return Err(ErrorKind::ConnectionAborted.into());
         }
@@ -91,7 +96,7 @@ impl Server {
     /// Ends all servers, and prevents new ones.
     pub fn end(&self) {
         let mut state = lock(&self.state);
-        state.ended = true;
+        self.ended.store(true, Ordering::Relaxed);
         let running = std::mem::take(&mut state.running);
         drop(state);
         for child in running.iter().filter_map(Weak::upgrade) {
@@ -125,10 +130,10 @@ impl Drop for Guard {
 }
 
 /// Logs a line of standard error: JSON from the server's borg, plain text from ssh and shells.
-fn message(line: &[u8]) {
+fn message(line: &[u8], is_ended: bool) {
     match Line::parse(line) {
         Line::Message { text, .. } if text.trim().is_empty() => {}
-        Line::Message { level: Level::Warning | Level::Error, text, .. } => {
+        Line::Message { level: Level::Warning | Level::Error, text, .. } if !is_ended => {
             tracing::warn!("the server says: {text}");
         }
         Line::Message { text, .. } => tracing::debug!("the server says: {text}"),

@@ -1,6 +1,7 @@
 //! An image onto a block device or into a file.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -39,6 +40,7 @@ pub fn run(
 ) -> Result<Exit> {
     interrupt::heed()?;
     let options = request.options;
+    let seeds = put_back::open_seeds(&options.seed, &image.path)?;
     // Dropped after the target, which it may have to destroy.
     let mut new = options.create.then(|| new_volume(to, archived, image)).transpose()?;
     let place = Place::at(new.as_ref().map_or(to, |new| new.device()))?;
@@ -61,7 +63,7 @@ pub fn run(
         None if !options.full => since(archived, image, &target, console)?,
         _ => Known::default(),
     };
-    let report = write(options, image, &target, &known, console);
+    let report = write(options, image, &target, &known, seeds, console);
     if let Some(new) = &mut new
         && (report.is_ok() || target.is_touched())
     {
@@ -94,6 +96,7 @@ fn write(
     image: &Image,
     target: &Target,
     known: &Known,
+    seeds: Vec<File>,
     console: Console,
 ) -> Result<Report, Unfinished> {
     let request = put_back::Request {
@@ -102,6 +105,7 @@ fn write(
         full: options.full,
         verify: !options.no_verify,
         salvage: options.salvage,
+        seeds,
     };
     let display = Display::new(console);
     let report = put_back::restore(image, target, &request, &display);

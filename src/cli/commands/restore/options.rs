@@ -94,7 +94,7 @@ const RULES: [Rule; 16] = [
     Rule { option: "--trust-times", is_given: |o| o.trust_times, jobs: &[Files] },
     Rule { option: "--in-place", is_given: |o| o.in_place, jobs: &[Files] },
     Rule { option: "--salvage", is_given: |o| o.salvage, jobs: &[Image, Files] },
-    Rule { option: "--seed", is_given: |o| !o.seed.is_empty(), jobs: &[Files] },
+    Rule { option: "--seed", is_given: |o| !o.seed.is_empty(), jobs: &[Image, Files] },
     Rule { option: "--full", is_given: |o| o.full, jobs: &[Image] },
     Rule { option: "--no-verify", is_given: |o| o.no_verify, jobs: &[Image] },
     Rule { option: "--numeric-ids", is_given: |o| o.numeric_ids, jobs: &[Image, Files] },
