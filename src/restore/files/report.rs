@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 /// Files that wait to be prepared.
 const TASKS: usize = 256;
 /// Chunks that are on their way: enough for a connection with a long round trip.
-const COMING: usize = 256;
+const COMING: usize = 1024;
 
 /// What came of it: entries, or bytes where it says so.
 #[derive(Debug, serde::Serialize)]

@@ -11,9 +11,9 @@ use super::connection::Connection;
 use super::message::{self, Answer, Messages, Value};
 use crate::error::{Error, Result};
 
-/// The most calls in flight, as in borg's own client. A call has some 60 bytes, so all of them fit
-/// into a pipe, and neither side blocks the other when both write.
-const MOST_CALLS: usize = 100;
+/// The most calls in flight: small objects need many on a connection with a long round trip (borg's own client has 100). A call
+/// has some 60 bytes, so all of them fit into a pipe of 64 KiB, and neither side blocks the other when both write.
+const MOST_CALLS: usize = 1000;
 /// The most bytes of expected answers.
 const MOST_BYTES: usize = 32 << 20;
 /// How often a waiting caller checks for a stall.
