@@ -140,12 +140,42 @@ fn what_a_server_does_not_show_is_no_repository() {
     });
 }
 
-/// A server that says `text`, and then nothing more; with its output open if it `hangs`.
+/// A server that says `text` once it is asked something, and then nothing more; with its output open if it `hangs`.
 fn saying(text: &'static [u8], hangs: bool) -> Connection {
     let (end, held) = io::pipe().unwrap();
-    let output = io::Cursor::new(text);
+    let (asked, question) = std::sync::mpsc::channel();
+    let output = AfterQuestion { question, text: io::Cursor::new(text) };
     let reader: Box<dyn Read + Send> = if hangs { Box::new(output.chain(end)) } else { Box::new(output) };
-    Connection { reader, writer: Box::new(io::sink()), holder: Box::new(held) }
+    Connection { reader, writer: Box::new(Questions(asked)), holder: Box::new(held) }
+}
+
+/// Tells of what is written.
+struct Questions(std::sync::mpsc::Sender<()>);
+
+impl io::Write for Questions {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.send(());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An answer that comes before its question is an error of its own.
+struct AfterQuestion {
+    question: std::sync::mpsc::Receiver<()>,
+    text: io::Cursor<&'static [u8]>,
+}
+
+impl Read for AfterQuestion {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.text.position() == 0 {
+            let _ = self.question.recv();
+        }
+        self.text.read(buffer)
+    }
 }
 
 #[test]
