@@ -309,6 +309,32 @@ impl Drop for Unmount {
 }
 
 #[test]
+fn nothing_is_deleted_on_what_is_mounted_where_the_archive_has_a_directory() {
+    if !available(&[Need::Root]) {
+        return;
+    }
+    let Some((machine, _repository)) = archived(|dir| {
+        std::fs::create_dir(dir.join("sub")).unwrap();
+        std::fs::write(dir.join("sub/kept"), "kept").unwrap();
+    }) else {
+        return;
+    };
+    std::fs::create_dir_all(to(&machine, "sub")).unwrap();
+    Program::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(to(&machine, "sub")).ok();
+    let _unmount = Unmount(to(&machine, "sub"));
+    for name in ["sub/extra", "extra"] {
+        std::fs::write(to(&machine, name), "x").unwrap();
+    }
+    restore(&machine, &["--delete", "--yes"]).ok();
+    assert!(to(&machine, "sub/extra").exists() && !to(&machine, "extra").exists());
+    assert_same_bytes(&to(&machine, "sub/kept"), &source(&machine, "sub/kept"));
+    // What is chosen may itself be on what is mounted.
+    let out = machine.path("out/to");
+    machine.offsite(["restore", ARCHIVE, "d/sub", "--delete", "--yes", "--to"]).arg(&out).ok();
+    assert!(!to(&machine, "sub/extra").exists() && to(&machine, "sub/kept").exists());
+}
+
+#[test]
 fn nothing_is_deleted_where_the_archive_may_lack_it() {
     let Some((mut machine, repository)) = archived(|dir| std::fs::write(dir.join("file"), "x").unwrap())
     else {

@@ -102,7 +102,7 @@ impl<'a> Collector<'a> {
 }
 
 /// Whether another file system, or another part of this one, is mounted there.
-fn is_mount(directory: &Directory, name: &CStr, stat: &Stat) -> bool {
+pub fn is_mount(directory: &Directory, name: &CStr, stat: &Stat) -> bool {
     let mount = |name: &CStr, flags| {
         let found = statx(directory, name, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok()?;
         (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)

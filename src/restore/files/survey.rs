@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rustix::fs::{FileType, Stat};
 
-use super::deletions::{Collector, Deletion};
+use super::deletions::{Collector, Deletion, is_mount};
 use super::file::is_unfinished;
 use super::look::{Look, Looker};
 use super::missing::Missing;
@@ -71,6 +71,7 @@ impl Survey {
                 looks: Some(looks),
                 survey: Survey::default(),
                 collector: plan.request.delete.as_ref().map(Collector::new),
+                deletes: false,
                 inodes: HashMap::new(),
             };
             let walk = move || {
@@ -124,6 +125,8 @@ struct Surveyor<'s> {
     looks: Option<Sender<Look>>,
     survey: Survey,
     collector: Option<Collector<'s>>,
+    /// No mount was crossed since the directory that was chosen.
+    deletes: bool,
     /// Which node a file of several names was first seen as.
     inodes: HashMap<(u64, u64), NodeId>,
 }
@@ -140,6 +143,7 @@ impl Surveyor<'_> {
                 Some(Arc::new(Parent::new(opened, b"")))
             }
         };
+        self.deletes = true;
         self.directory(root, Tree::ROOT, b"", &plan.scope, &plan.seeds.roots(), 0)
     }
 
@@ -160,7 +164,7 @@ impl Surveyor<'_> {
         };
         if let Some(parent) = &parent {
             self.survey.verdicts.insert(node, Arc::clone(&verdicts));
-            if let Some(collector) = self.collector.as_mut().filter(|_| scope.is_all()) {
+            if let Some(collector) = self.collector.as_mut().filter(|_| scope.is_all() && self.deletes) {
                 let names: HashSet<&[u8]> = children.iter().map(|child| child.name).collect();
                 collector.collect(&parent.directory, path, &names)?;
             }
@@ -189,7 +193,12 @@ impl Surveyor<'_> {
                     }
                     if depth < DEEPEST {
                         let seeds = plan.seeds.enter(seeds, &name, &at);
+                        let deletes = self.deletes;
+                        if let (true, Some(parent), Some(stat)) = (scope.is_all(), &parent, &stat) {
+                            self.deletes &= !is_mount(&parent.directory, &name, stat);
+                        }
                         self.directory(below, child.node, &at, child.scope, &seeds, depth + 1)?;
+                        self.deletes = deletes;
                     }
                 }
                 (Some(_), Some(FileType::Directory)) => {
