@@ -10,7 +10,7 @@ UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 # Where mount(8) looks for its helpers, whatever PREFIX is.
 SBIN ?= /sbin
 
-.PHONY: demo picture quick check test mutants bench build man docs install install-contrib
+.PHONY: demo picture quick check test mutants bench build static man docs install install-contrib
 
 # The main job on a repository in a temporary directory, each command shown.
 demo:
@@ -60,6 +60,15 @@ bench:
 
 build:
 	$(CARGO) build --release
+
+# One file that needs nothing of the machine it runs on: for a live system, to restore.
+STATIC_TARGET ?= $(shell uname -m)-unknown-linux-gnu
+STATIC_PROFILE ?= release
+STATIC_BIN = $(TARGET)/$(STATIC_TARGET)/$(STATIC_PROFILE)/borg-offsite-backup
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --bin borg-offsite-backup \
+		--profile $(STATIC_PROFILE) --target $(STATIC_TARGET)
+	@echo "$(STATIC_BIN)"
 
 # Man pages and completions, made from the command line's own definition.
 man: build

@@ -5,7 +5,7 @@
 //! ```text
 //! main                      parse, hand over, exit code
 //! cli                       the command line; the one place that prints and picks exit codes
-//! restore | verify | device | mount | backup    none knows another
+//! restore | verify | device | mount | backup | listing    none knows another
 //! archives                  which archives there are, their trees, the bytes of their files
 //! tools                     one typed file per outside program; tools/fuse: what all FUSE file systems share
 //! config | process | archive | directories | error | escape | progress
@@ -28,6 +28,7 @@ pub mod device;
 pub mod directories;
 pub mod error;
 pub mod escape;
+pub mod listing;
 pub mod mount;
 pub mod process;
 pub mod progress;

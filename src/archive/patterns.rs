@@ -1,5 +1,8 @@
 //! Borg's patterns (`borg help patterns`), matched against paths of an archive.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
 use regex::bytes::Regex;
 
 /// Patterns that exclude paths from a backup.
@@ -32,7 +35,24 @@ impl Patterns {
     /// # Errors
     /// The first pattern that we cannot match like borg.
     pub fn parse(texts: &[String]) -> Result<Self, &str> {
-        texts.iter().map(|text| Pattern::parse(text).ok_or(&**text)).collect::<Result<_, _>>().map(Patterns)
+        texts
+            .iter()
+            .map(|text| Pattern::parse(text, "fm").ok_or(&**text))
+            .collect::<Result<_, _>>()
+            .map(Patterns)
+    }
+
+    /// Patterns as in `borg list ::ARCHIVE PATH`, with the default style `pp:`. What is not UTF-8 is
+    /// a path.
+    ///
+    /// # Errors
+    /// As [`Patterns::parse`].
+    pub fn parse_paths(paths: &[OsString]) -> Result<Self, String> {
+        let parse = |path: &OsString| match path.to_str() {
+            Some(text) => Pattern::parse(text, "pp").ok_or_else(|| text.to_owned()),
+            None => Ok(Pattern::Prefix([path.as_bytes(), b"/"].concat())),
+        };
+        paths.iter().map(parse).collect::<Result<_, _>>().map(Patterns)
     }
 
     /// Whether a pattern matches `path`, which must not begin with `/`. If it matches a directory,
@@ -55,9 +75,10 @@ impl Patterns {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, default: &str) -> Option<Self> {
         let is_style = |style: &str| style.len() == 2 && style.bytes().all(|b| b.is_ascii_lowercase());
-        let (style, rest) = text.split_once(':').filter(|(style, _)| is_style(style)).unwrap_or(("fm", text));
+        let (style, rest) =
+            text.split_once(':').filter(|(style, _)| is_style(style)).unwrap_or((default, text));
         let clean = normal(rest);
         let is_directory = rest.ends_with('/');
         match style {
@@ -142,6 +163,8 @@ fn class(rest: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     /// Results of `borg.patterns` of borg 1.4.5.
@@ -184,6 +207,19 @@ mod tests {
         }
         let bytes = Patterns::parse(&["fm:*/a?b".to_owned()][..]).map_err(str::to_owned).unwrap();
         assert!(bytes.match_path(b"x\xff/a\xfeb"));
+    }
+
+    #[test]
+    fn a_path_is_a_prefix_unless_it_has_a_style_and_may_have_any_bytes() {
+        let paths = [OsString::from("home/me/"), "sh:*.o".into(), OsStr::from_bytes(b"a\xff").to_owned()];
+        let patterns = Patterns::parse_paths(&paths).unwrap();
+        for path in [&b"home/me"[..], b"home/me/x", b"a.o", b"a\xff", b"a\xff/b"] {
+            assert!(patterns.match_path(path), "{}", path.escape_ascii());
+        }
+        for path in [&b"home"[..], b"home/men", b"b/a.o", b"a\xfe", b"a\xff2"] {
+            assert!(!patterns.match_path(path), "{}", path.escape_ascii());
+        }
+        assert_eq!(Patterns::parse_paths(&["xx:a".into()]).unwrap_err(), "xx:a");
     }
 
     #[test]

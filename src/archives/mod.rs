@@ -20,6 +20,7 @@ mod pace;
 pub mod places;
 pub mod progress;
 pub mod reader;
+pub mod salvage;
 pub mod source;
 pub mod storage;
 pub mod streamed;

@@ -7,6 +7,7 @@ use chrono::Local;
 use super::load;
 use super::native::NativeCatalog;
 use super::native::NotOpened;
+use super::salvage::Salvage;
 use super::source::Catalog;
 use super::storage::Remembered;
 use super::streams::{BorgCatalog, Limits};
@@ -38,6 +39,8 @@ pub struct Options {
     pub filter: ArchiveFilter,
     pub limits: Limits,
     pub remembered: Remembered,
+    /// Files with lost chunks are read, too.
+    pub salvage: Option<Salvage>,
 }
 
 /// The archives of one repository.
@@ -56,9 +59,10 @@ impl Archives {
     /// When the repository cannot be read, or `options.source` cannot read it.
     pub fn open(borg: &Borg, options: Options) -> Result<Self> {
         let native = native(borg, &options)?;
-        let Options { filter, limits, remembered, .. } = options;
+        let Options { filter, limits, remembered, salvage, .. } = options;
         let look = limits.look;
-        let native = native.map(|catalog| Arc::new(catalog.remembering(remembered).looking_every(look)));
+        let native = native
+            .map(|catalog| Arc::new(catalog.remembering(remembered).looking_every(look).salvaging(salvage)));
         let catalog: Arc<dyn Catalog> = match &native {
             Some(native) => native.clone(),
             None => Arc::new(BorgCatalog::new(borg.clone(), filter, limits)),
@@ -125,6 +129,11 @@ fn native(borg: &Borg, options: &Options) -> Result<Option<NativeCatalog>> {
     match NativeCatalog::open(borg, options.filter.clone(), options.limits.lock_wait, options.limits.stall) {
         Ok(catalog) => Ok(Some(catalog)),
         Err(NotOpened::Failed(error)) => Err(error),
+        Err(NotOpened::OnlyBorg(why)) if options.salvage.is_some() => {
+            let repository = borg.repository();
+            Err(Error::usage(format!("nothing can be salvaged from {repository}: only borg can read it"))
+                .because(why))
+        }
         Err(NotOpened::OnlyBorg(why)) if options.source == Source::Native => {
             let repository = borg.repository();
             Err(Error::usage(format!("the native source cannot read {repository}: {why}"))

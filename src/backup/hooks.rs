@@ -80,7 +80,7 @@ impl<'a> Hooks<'a> {
     fn answer(&self, event: &str, report: &Report) -> Map<String, Value> {
         let mut answer = facts::numbers(report);
         answer.insert("event".into(), event.into());
-        answer.insert("config".into(), self.config.file.to_string_lossy().into());
+        answer.insert("config".into(), self.config.name().into());
         answer
     }
 

@@ -71,7 +71,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
     }
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::usage("only root can back up ZFS datasets")
-            .hint(format!("{} lists some in datasets_to_backup", config.file.display()))
+            .hint(format!("{} lists some in datasets_to_backup", config.name()))
             .hint("nothing was backed up"));
     }
     Plan::new(config, &zfs::datasets()?, &mounts::list()?)

@@ -4,18 +4,19 @@ use std::path::Path;
 
 use crate::archive::choice::Wanted;
 use crate::archive::name::Archive;
+use crate::archives::salvage::Salvage;
 use crate::device::found_archive::{FoundArchive, Mount, Serve};
 use crate::error::Result;
 use crate::mount::open::{self, Found, Request};
 use crate::progress::Monitor;
 use crate::tools::borg::Borg;
 
-/// Finds an archive for an attachment.
+/// Finds an archive for an attachment, with lost chunks as `salvage` says.
 ///
 /// # Errors
 /// When the repository cannot be read, or there is no such archive.
-pub fn find(borg: &Borg, wanted: &Wanted) -> Result<Box<dyn FoundArchive>> {
-    let request = Request { archive: Some(wanted.clone()), ..Request::default() };
+pub fn find(borg: &Borg, wanted: &Wanted, salvage: Option<Salvage>) -> Result<Box<dyn FoundArchive>> {
+    let request = Request { archive: Some(wanted.clone()), salvage, ..Request::default() };
     Ok(Box::new(open::find(borg, request)?))
 }
 

@@ -1,13 +1,14 @@
 //! The options that every command has.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::console::Console;
 use super::log_format::LogFormat;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The options that every command has.
 #[derive(Args, Clone)]
@@ -15,6 +16,13 @@ pub struct Globals {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/borg-offsite-backup.conf")]
     pub config: PathBuf,
+    /// Use this repository instead of a configuration: `ssh://user@host:port/path`, `user@host:path`, or a
+    /// directory.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "config")]
+    pub repository: Option<OsString>,
+    /// With --repository: the file with its key, if the key is not in the repository.
+    #[arg(long, global = true, value_name = "FILE", requires = "repository")]
+    pub key_file: Option<PathBuf>,
     /// Print only errors and warnings (also QUIET=yes).
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -27,20 +35,35 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Reads and checks the configuration.
+    /// Reads and checks the configuration, or makes one of `--repository`.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// As [`Config::load`] and [`Config::of_repository`].
     pub fn config(&self) -> Result<Config> {
-        Config::load(&self.config)
+        match &self.repository {
+            Some(address) => Config::of_repository(address, self.key_file.as_deref()),
+            None => Config::load(&self.config),
+        }
     }
 
     /// The same for `create`, which reads all keys.
     ///
     /// # Errors
-    /// As [`Config::load_to_create`].
+    /// As [`Config::load_to_create`]; [`crate::error::Kind::Usage`] with `--repository`.
     pub fn config_to_create(&self) -> Result<Config> {
-        Config::load_to_create(&self.config)
+        Config::load_to_create(self.file()?)
+    }
+
+    /// The configuration's file, for commands that cannot do without one.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] with `--repository`.
+    pub fn file(&self) -> Result<&Path> {
+        match &self.repository {
+            Some(_) => Err(Error::usage("this command needs a configuration, not `--repository`")
+                .hint("`--repository` is for commands that read a repository, and for those of borg")),
+            None => Ok(&self.config),
+        }
     }
 
     /// Whether only errors and warnings are wanted: `--quiet` or QUIET.

@@ -40,11 +40,17 @@ impl Config {
         }
     }
 
+    /// The file for people.
+    pub fn name(&self) -> String {
+        self.file.as_ref().map_or_else(|| "no configuration".into(), |file| file.display().to_string())
+    }
+
     fn read(path: &Path) -> Result<(Self, Option<Diagnosis>)> {
         let to_error = |e: std::io::Error| {
             if e.kind() == std::io::ErrorKind::NotFound {
                 return Error::usage(format!("there is no configuration {}", path.display()))
-                    .hint("README.md shows one to begin with; `--config FILE` names another");
+                    .hint("README.md shows one to begin with; `--config FILE` names another")
+                    .hint("without one, `--repository URL` reads a repository");
             }
             Error::usage(format!("cannot read the configuration {}", path.display())).because(e)
         };
@@ -64,7 +70,7 @@ impl Config {
     /// [`Kind::Usage`] when it names nothing to back up. Restoring does not need it.
     pub fn require_sources(&self) -> Result<()> {
         if self.datasets_to_backup.is_empty() && self.filesystems_to_backup.is_empty() {
-            return Err(Error::usage(format!("{} names nothing to back up", self.file.display())).hint(
+            return Err(Error::usage(format!("{} names nothing to back up", self.name())).hint(
                 "list directories in `filesystems_to_backup` or ZFS datasets in `datasets_to_backup`",
             ));
         }

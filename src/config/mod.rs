@@ -2,8 +2,9 @@
 //!
 //! [`json`] knows the position of every key and value in the file. [`keys`] is the table of all
 //! keys with their parsers and documentation. [`parse`] reads a configuration by that table, and a
-//! [`Diagnosis`] shows each mistake in its line.
+//! [`Diagnosis`] shows each mistake in its line. [`Config::of_repository`] needs no file.
 
+pub mod address;
 pub mod compression;
 mod diagnosis;
 mod hooks;
@@ -15,6 +16,7 @@ mod nearest;
 mod parse;
 mod place;
 mod reader;
+mod repository;
 mod retention;
 pub mod server;
 mod sources;

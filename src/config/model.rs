@@ -8,8 +8,8 @@ use super::hooks::Hooks;
 /// A valid configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// The file that it was read from.
-    pub file: PathBuf,
+    /// The file that it was read from; `None` if only the address of a repository was given.
+    pub file: Option<PathBuf>,
     /// The host of the repository, as in an `ssh://` address; `None`: `backup_path` is a local
     /// directory.
     pub backup_server: Option<String>,
@@ -18,6 +18,8 @@ pub struct Config {
     pub remote_path: Option<String>,
     /// The path of the repository, on the server or on this machine.
     pub backup_path: String,
+    /// The key file that the user named on the command line.
+    pub key_file: Option<PathBuf>,
     /// The qube through which every connection goes.
     pub bridge_vm: Option<String>,
     /// The account whose ssh identity makes the connection.

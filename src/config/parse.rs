@@ -53,7 +53,7 @@ impl Reader {
             self.wrong::<()>(root.last(), "the key `backup_path`", "it is nowhere in the file");
         }
         let mut config = keys::defaults();
-        config.file = file.to_owned();
+        config.file = Some(file.to_owned());
         for key in &KEYS {
             if let Some(value) = entries.get(key.name) {
                 let alone = key.readers == Readers::Create;

@@ -237,10 +237,13 @@ fn open_image(attachment: &Attachment, wanted: &[u8]) -> Result<(ItemPath, File)
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
             // A mount does not open a file that is known to be damaged.
             Err(e @ Errno::EIO) => {
-                return Err(to_error(e.into()).hint(damage::REPAIRED).hint(format!(
-                    "`borg-offsite-backup verify {} {path}` names the bytes",
-                    attachment.archive_argument
-                )));
+                return Err(to_error(e.into())
+                    .hint(damage::REPAIRED)
+                    .hint("`attach --salvage` attaches what is left of it")
+                    .hint(format!(
+                        "`borg-offsite-backup verify {} {path}` names the bytes",
+                        attachment.archive_argument
+                    )));
             }
             Err(e) => return Err(to_error(e.into())),
         };

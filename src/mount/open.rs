@@ -14,6 +14,7 @@ use crate::archive::name::Archive;
 use crate::archive::tree::View;
 use crate::archives::cache::Cache;
 use crate::archives::open::{Archives, Options, Source};
+use crate::archives::salvage::Salvage;
 use crate::archives::source::Catalog;
 use crate::archives::storage::Storage;
 use crate::archives::streams::Limits;
@@ -37,6 +38,8 @@ pub struct Request {
     pub view: View,
     pub ownership: Ownership,
     pub allow_damaged_files: bool,
+    /// Reads files with lost chunks; they count as allowed.
+    pub salvage: Option<Salvage>,
     pub access: Access,
     /// The kernel does not check owners and modes.
     pub ignore_permissions: bool,
@@ -108,13 +111,14 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         Some(_) => ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() },
         None => request.filter,
     };
-    let options = Options { source: request.source, filter, limits, remembered: storage.remembered };
+    let (source, salvage) = (request.source, request.salvage);
+    let options = Options { source, filter, limits, remembered: storage.remembered, salvage };
     let archives = Archives::open(borg, options)?;
     let list = archives.list()?;
     let presentation = Presentation {
         view: request.view,
         owners: Owners::new(request.ownership),
-        allow_damaged_files: request.allow_damaged_files,
+        allow_damaged_files: request.allow_damaged_files || salvage.is_some(),
         transform_symlinks: request.transform_symlinks,
         for_everyone: request.access == Access::Everyone && !request.ignore_permissions,
         tree_memory: MOST_BYTES,
@@ -126,6 +130,10 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let name = match &archive {
         Some(archive) => format!("{}::{}", borg.repository(), archive.name),
         None => borg.repository().to_owned(),
+    };
+    let name = match salvage {
+        Some(salvage) => format!("{name} ({})", salvage.name()),
+        None => name,
     };
     let permissions = !request.ignore_permissions;
     let (access, guards) = (request.access, request.guards);

@@ -12,6 +12,7 @@ mod mounts;
 mod output;
 mod packages;
 mod pipe;
+mod programs;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -22,3 +23,4 @@ pub use mounts::Mounts;
 pub use output::{Exceeded, Output};
 pub use packages::hint as package_hint;
 pub use pipe::TimedPipe;
+pub use programs::is_program;

@@ -1,6 +1,7 @@
 //! One typed file for each outside program or kernel facility; `fuse` has what all our FUSE file
 //! systems share.
 
+pub mod accounts;
 pub mod acl;
 pub mod background;
 pub mod blockdev;

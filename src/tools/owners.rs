@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use nix::unistd::{Group, User};
 use parking_lot::Mutex;
+
+use super::accounts;
 
 /// How owners, groups and modes of an archive are shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,11 +69,11 @@ fn known(names: &Known, name: &[u8], ask: fn(&str) -> Option<u32>) -> Option<u32
 }
 
 fn user(name: &str) -> Option<u32> {
-    User::from_name(name).ok().flatten().map(|u| u.uid.as_raw())
+    accounts::user(name).ok().flatten().map(|user| user.uid)
 }
 
 fn group(name: &str) -> Option<u32> {
-    Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw())
+    accounts::group(name).ok().flatten()
 }
 
 #[cfg(test)]

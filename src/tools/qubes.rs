@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::ssh::quote;
 use crate::directories;
 use crate::error::{Error, Result};
-use crate::process::{Command, Ended};
+use crate::process::{Command, Ended, is_program};
 
 /// The tools of Qubes OS that a bridge uses.
 pub const PROGRAMS: [&str; 4] = ["qvm-run", "qvm-check", "qvm-start", "qvm-shutdown"];
@@ -125,9 +125,7 @@ pub fn run(qube: &str, user: Option<&str>, words: &[OsString]) -> Result<Ended> 
 
 /// Whether this machine can attach devices to qubes: dom0, or a qube with its role.
 pub fn is_admin() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Path::new("/etc/qubes-release").exists()
-        || std::env::split_paths(&path).any(|dir| dir.join("qvm-block").is_file())
+    Path::new("/etc/qubes-release").exists() || is_program("qvm-block")
 }
 
 /// Attaches the block device to the running qube, read-only unless `writable` is set.

@@ -7,8 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
+use super::accounts::{self, User};
 use crate::config::{Config, server};
 use crate::error::{Error, Result};
 use crate::escape;
@@ -159,13 +160,13 @@ impl Route {
 
 /// The account `name`; `None` if it is our own.
 fn other_account(name: &str) -> Result<Option<User>> {
-    let found = User::from_name(name)
+    let found = accounts::user(name)
         .map_err(|e| Error::failed(format!("cannot look up the account {name}")).because(e))?;
     let account = found.ok_or_else(|| {
         Error::usage(format!("there is no account `{name}` on this machine"))
             .hint("`ssh_from` in the configuration names the account whose ssh key is used")
     })?;
-    if account.uid == geteuid() {
+    if account.uid == geteuid().as_raw() {
         return Ok(None);
     }
     if !geteuid().is_root() {
@@ -188,7 +189,7 @@ pub fn run_as(name: &str, words: &[OsString]) -> Result<Ended> {
     }
     let (command, words) = match other_account(name)? {
         Some(account) => {
-            let [uid, gid] = [account.uid.as_raw(), account.gid.as_raw()];
+            let [uid, gid] = [account.uid, account.gid];
             let become_it = Command::new("setpriv")
                 .args([format!("--reuid={uid}"), format!("--regid={gid}")])
                 .args(["--init-groups", "--reset-env", "--pdeathsig=TERM", "--"]);
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn only_an_account_that_we_can_become_is_taken() {
-        let me = User::from_uid(geteuid()).unwrap().unwrap().name;
+        let me = accounts::user_of(geteuid().as_raw()).unwrap().unwrap().name;
         assert!(other_account(&me).unwrap().is_none());
         let error = other_account("no-such-account").unwrap_err();
         assert!(error.to_string().contains("no account `no-such-account`"), "{error}");

@@ -161,6 +161,7 @@ fn a_missing_configuration_is_named_with_the_way_to_another() {
         machine.text(&output.stderr),
         "error: there is no configuration no.conf [usage]
   README.md shows one to begin with; `--config FILE` names another
+  without one, `--repository URL` reads a repository
 "
     );
 }

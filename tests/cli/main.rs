@@ -12,3 +12,4 @@ mod init;
 mod pass_through;
 mod places;
 mod support;
+mod without_borg;

@@ -1,12 +1,17 @@
 //! An image becomes a device, and its file system is mounted.
 
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
 
 use serial_test::parallel;
 
 use crate::common::schema::assert_valid;
-use crate::common::{ARCHIVE, Mounted, Need, Program, assert_same_bytes, available, binary, each_borg};
+use crate::common::{
+    ARCHIVE, Mounted, Need, Program, Random, assert_same_bytes, available, binary, each_borg,
+};
+use crate::device::damage;
 use crate::images::{KINDS, Scene, is_free, letter, write_ext4};
 
 #[test]
@@ -326,5 +331,56 @@ fn an_image_that_borgs_repair_filled_with_zeros_is_refused_with_the_reason() {
     repair.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
     let said = scene.command("tank/v", &[]).fails();
     assert!(said.contains("`borg check --repair` put zeros") && said.contains("verify"), "{said}");
+    scene.assert_nothing_left();
+}
+
+/// What 4 KiB at each place of a device are: `None` where reading fails.
+fn blocks(device: &Path) -> Vec<Option<Vec<u8>>> {
+    let file = File::open(device).unwrap();
+    let size = (&file).seek(SeekFrom::End(0)).unwrap();
+    let block = |at: u64| {
+        let mut bytes = vec![0; 4096];
+        file.read_exact_at(&mut bytes, at * 4096).ok().map(|()| bytes)
+    };
+    (0..size / 4096).map(block).collect()
+}
+
+#[test]
+#[parallel]
+fn a_damaged_image_is_attached_with_errors_or_zeros_in_the_place_of_what_is_lost() {
+    const CHUNK: usize = 4 << 20;
+    let bytes = Random::new(8).bytes(6 * CHUNK);
+    let Some(scene) = Scene::new(|tank| std::fs::write(tank.join("v"), &bytes).unwrap()) else { return };
+    damage(&scene.repository);
+    let mut zeroed = bytes.clone();
+    let mut lost = None;
+    let mut check = |option: &str| {
+        let device = scene.attach("tank/v", &[option]);
+        let blocks = blocks(&device);
+        scene.detach(&device);
+        let at =
+            blocks.iter().zip(bytes.chunks(4096)).position(|(block, whole)| block.as_deref() != Some(whole));
+        let chunk = at.unwrap_or_else(|| panic!("{option}: nothing is lost")) * 4096 / CHUNK;
+        assert_eq!(*lost.get_or_insert(chunk), chunk, "{option}");
+        zeroed[chunk * CHUNK..(chunk + 1) * CHUNK].fill(0);
+        for (n, block) in blocks.iter().enumerate() {
+            let expected = (option == "--salvage=zeros" || n * 4096 / CHUNK != chunk)
+                .then(|| &zeroed[n * 4096..(n + 1) * 4096]);
+            assert!(block.as_deref() == expected, "{option}: block {n}");
+        }
+    };
+    check("--salvage=zeros");
+    check("--salvage");
+    // After borg's own repair the same is lost, and without the option the image stays closed.
+    let repair = scene.repository.borg(&scene.machine, "check --repair");
+    repair.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES").run();
+    let refused = scene.command("tank/v", &[]).fails();
+    assert!(refused.contains("--salvage"), "{refused}");
+    check("--salvage=eio");
+    check("--salvage=zeros");
+    // Nobody who did not ask for zeros gets them from the mount of somebody who did.
+    let device = scene.attach("tank/v", &["--salvage=zeros"]);
+    scene.command("tank/v", &[]).fails();
+    scene.detach(&device);
     scene.assert_nothing_left();
 }

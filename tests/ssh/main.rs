@@ -11,6 +11,7 @@ mod foreign;
 mod line;
 mod obstacles;
 mod read_only;
+mod rescue;
 mod server;
 
 use std::path::Path;

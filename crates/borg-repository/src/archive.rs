@@ -16,6 +16,10 @@ pub struct Archive {
     pub name: Vec<u8>,
     /// The start of the backup in UTC, as borg writes it.
     pub time: String,
+    /// Its end, in the same form; empty if it is not known.
+    pub end: String,
+    /// The working directory of the backup; empty if it is not known.
+    pub directory: String,
     /// The machine that made it.
     pub hostname: String,
     /// The user who made it.
@@ -44,6 +48,8 @@ impl Archive {
             id,
             name: Vec::new(),
             time: String::new(),
+            end: String::new(),
+            directory: String::new(),
             hostname: String::new(),
             username: String::new(),
             comment: String::new(),
@@ -68,6 +74,8 @@ impl Archive {
                 _ => return Err(Stop::Broken("its name is not a string")),
             },
             b"time" => self.time = text(reader)?,
+            b"time_end" => self.end = text(reader)?,
+            b"cwd" => self.directory = text(reader)?,
             b"hostname" => self.hostname = text(reader)?,
             b"username" => self.username = text(reader)?,
             b"comment" => self.comment = text(reader)?,

@@ -60,6 +60,10 @@ impl Borg1 {
 }
 
 impl Format for Borg1 {
+    fn encryption(&self) -> &'static str {
+        self.crypto.mode().name()
+    }
+
     /// The manifest has no id of its own; MAC and TAM authenticate it.
     fn manifest(&self, object: &mut [u8]) -> Result<Manifest> {
         let data = self.crypto.open(&Id::MANIFEST, object)?;

@@ -41,6 +41,19 @@ enum Family {
 }
 
 impl Mode {
+    /// As `borg init --encryption` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::KeyFile => "keyfile",
+            Mode::Passphrase | Mode::RepoKey => "repokey",
+            Mode::Plain => "none",
+            Mode::KeyFileBlake2 => "keyfile-blake2",
+            Mode::RepoKeyBlake2 => "repokey-blake2",
+            Mode::AuthenticatedBlake2 => "authenticated-blake2",
+            Mode::Authenticated => "authenticated",
+        }
+    }
+
     /// `None` for a type that borg 1.x does not have.
     pub fn of(byte: u8) -> Option<Self> {
         use Mode::*;

@@ -23,6 +23,9 @@ use super::manifest::Manifest;
 /// - The items of an archive list chunks without a stored size and name hard links by `hlid`.
 ///   [`ItemParser`](crate::ItemParser) would learn both.
 pub trait Format: Send + Sync {
+    /// The name of the encryption, as `borg init --encryption` takes it.
+    fn encryption(&self) -> &'static str;
+
     /// Authenticates and parses the manifest, and compares it with what the caller knows.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Repository {
         self.store.id()
     }
 
+    /// The name of its encryption, as `borg init --encryption` takes it.
+    pub fn encryption(&self) -> &'static str {
+        self.format.encryption()
+    }
+
     /// From now on keeps objects in `dir` as they are in the repository, up to `limit` bytes, and
     /// fetches none of them twice. `dir` must be private, and used for this repository only.
     /// Unencrypted objects are not kept.

@@ -20,6 +20,7 @@ use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{Tree, View};
 use crate::archives::pace::Pace;
+use crate::archives::salvage::Salvage;
 use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
 use crate::archives::storage::Remembered;
 use crate::directories::Private;
@@ -52,6 +53,7 @@ pub struct NativeCatalog {
     /// The time of the manifest whose archives were listed last.
     listed_at: Mutex<Option<String>>,
     pace: Pace,
+    salvage: Option<Salvage>,
 }
 
 impl NativeCatalog {
@@ -82,6 +84,7 @@ impl NativeCatalog {
             origins: Mutex::default(),
             listed_at: Mutex::default(),
             pace,
+            salvage: None,
         })
     }
 
@@ -107,6 +110,15 @@ impl NativeCatalog {
         self
     }
 
+    /// Reads files with lost chunks. Their lists are not those that others may remember.
+    pub fn salvaging(mut self, salvage: Option<Salvage>) -> Self {
+        self.salvage = salvage;
+        if salvage.is_some() {
+            self.saved = None;
+        }
+        self
+    }
+
     /// Keeps what a server sends in `dir` for the next mount, encrypted as in the repository, up to
     /// `limit` bytes.
     fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
@@ -125,6 +137,36 @@ impl NativeCatalog {
     /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.shared.repository
+    }
+
+    /// The metadata of `archive`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or nobody with the key wrote it.
+    pub fn metadata(&self, archive: &Archive) -> Result<borg_repository::Archive> {
+        let id = Id::from_hex(&archive.id);
+        let id = id.ok_or_else(|| cannot_read(archive).because("its id is none"))?;
+        let meta = self.shared.repository.archive(&id).map_err(|e| cannot_read(archive).because(e))?;
+        if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
+            return Err(not_authentic(&format!("read the archive {}", archive.name)));
+        }
+        Ok(meta)
+    }
+
+    /// Passes every item of an archive with its chunks to `each`, in the order of the archive.
+    ///
+    /// # Errors
+    /// When the archive cannot be read to its end.
+    pub fn each_item(
+        &self,
+        metadata: &borg_repository::Archive,
+        each: &mut dyn FnMut(Item, &ChunkLists),
+    ) -> Result<()> {
+        let memory = Budget::of_free_memory();
+        self.shared.repository.items(metadata, || memory.check(), each).map_err(|e| {
+            let name = String::from_utf8_lossy(&metadata.name);
+            Error::failed(format!("cannot read the archive {name}")).because(e)
+        })
     }
 
     /// The chunk lists of `archive`, if its items were read or are remembered.
@@ -179,30 +221,26 @@ impl Catalog for NativeCatalog {
     }
 
     fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let to_error = || Error::failed(format!("cannot read the archive {}", archive.name));
-        let id = Id::from_hex(&archive.id).ok_or_else(|| to_error().because("its id is none"))?;
-        let repository = &self.shared.repository;
-        let meta = repository.archive(&id).map_err(|e| to_error().because(e))?;
-        if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
-            return Err(not_authentic(&format!("read the archive {}", archive.name)));
-        }
+        let meta = self.metadata(archive)?;
         if meta.authenticity == Authenticity::Wrong {
             lock(&self.doubtful).insert(archive.id.clone());
         }
         let mut lists = Lists::default();
         let mut complete = true;
-        let mut take = |item: Item, chunks: &ChunkLists| {
-            if !chunks.chunks.is_empty() {
+        self.each_item(&meta, &mut |item, chunks| {
+            let chunks = match self.salvage {
+                Some(_) if !chunks.healthy.is_empty() => &chunks.healthy,
+                _ => &chunks.chunks,
+            };
+            if !chunks.is_empty() {
                 let number = u32::try_from(item.number).ok();
-                let is_zero = |chunk: &Chunk| repository.is_zero(chunk);
-                complete &= number.and_then(|n| lists.add(n, &chunks.chunks, is_zero)).is_some();
+                let is_zero = |chunk: &Chunk| self.shared.repository.is_zero(chunk);
+                complete &= number.and_then(|n| lists.add(n, chunks, is_zero)).is_some();
             }
             each(item);
-        };
-        let memory = Budget::of_free_memory();
-        repository.items(&meta, || memory.check(), &mut take).map_err(|e| to_error().because(e))?;
+        })?;
         if !complete {
-            return Err(to_error().because("it has more chunks than can be counted"));
+            return Err(cannot_read(archive).because("it has more chunks than can be counted"));
         }
         lists.finish();
         lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
@@ -250,7 +288,9 @@ impl Catalog for NativeCatalog {
         tree: Arc<Tree>,
         sink: Arc<dyn CacheSink>,
     ) -> Arc<dyn ContentSource> {
-        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.lists(archive), sink))
+        let zeros = self.salvage == Some(Salvage::Zeros);
+        let fill = zeros.then(|| Id::from_hex(&archive.id)).flatten();
+        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.lists(archive), sink).filling(fill))
     }
 
     fn shut_down(&self) {
@@ -266,6 +306,10 @@ impl Catalog for NativeCatalog {
             let _ = thread.join();
         }
     }
+}
+
+fn cannot_read(archive: &Archive) -> Error {
+    Error::failed(format!("cannot read the archive {}", archive.name))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::archive::choice::Wanted;
+use crate::archives::salvage::Salvage;
 use crate::cli::archive_mount;
 use crate::cli::attachments;
 use crate::cli::console::{self, Console};
@@ -55,6 +56,16 @@ pub struct Attach {
     /// Let the kernel create a device for each partition.
     #[arg(long, conflicts_with = "to_qube")]
     partscan: bool,
+    /// Attach an image that is damaged. Lost ranges read as errors (`eio`, the default) or as `zeros`.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "eio"
+    )]
+    salvage: Option<SalvageArgument>,
     /// Attach the device to a running qube; dom0 does not read it.
     #[arg(long, value_name = "VM", conflicts_with = "mount")]
     to_qube: Option<String>,
@@ -68,6 +79,24 @@ pub struct Attach {
     json: bool,
 }
 
+/// What lost ranges read as.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SalvageArgument {
+    /// Errors.
+    Eio,
+    /// Zeros.
+    Zeros,
+}
+
+impl From<SalvageArgument> for Salvage {
+    fn from(argument: SalvageArgument) -> Self {
+        match argument {
+            SalvageArgument::Eio => Salvage::Errors,
+            SalvageArgument::Zeros => Salvage::Zeros,
+        }
+    }
+}
+
 impl Attach {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
@@ -75,7 +104,9 @@ impl Attach {
         let request = self.request(borg.local())?;
         let console = globals.console();
         let display = Display::new(console);
-        let attachment = attach::attach(&borg, &request, &archive_mount::find, &display);
+        let salvage = self.salvage.map(Salvage::from);
+        let find = |borg: &Borg, wanted: &Wanted| archive_mount::find(borg, wanted, salvage);
+        let attachment = attach::attach(&borg, &request, &find, &display);
         display.clear();
         let attachment = attachment?;
         let device = PathBuf::from(attachment.device.clone().unwrap_or_default());
@@ -130,6 +161,13 @@ impl Attach {
             (None, false) => "read-only".to_owned(),
         };
         console.say(&format!("{what} of {archive} is at {label} ({how})."));
+        if let Some(salvage) = self.salvage {
+            let lost = if salvage == SalvageArgument::Zeros { "as zeros" } else { "as errors" };
+            console.say(&format!(
+                "Lost ranges read {lost}: `borg-offsite-backup verify {} {what}` names them",
+                self.archive
+            ));
+        }
         match (&self.mount, &self.to_qube) {
             (Some(dir), _) => {
                 console.say(&format!("Its files:   {}", dir.display()));

@@ -14,7 +14,7 @@ use crate::cli::units::count;
 use crate::config::keys::KEYS;
 use crate::config::{Config, Dataset, Hook, Selection};
 use crate::error::{Error, Kind, Result};
-use crate::process;
+use crate::process::{self, is_program};
 use crate::tools::borg::Borg;
 use crate::tools::mounts::{self, Mount};
 use crate::tools::qubes;
@@ -99,7 +99,7 @@ impl Findings {
     }
 
     fn text(&self, config: &Config) -> String {
-        let mut lines = vec![format!("{} is good", config.file.display())];
+        let mut lines = vec![format!("{} is good", config.name())];
         let mut tell = |name: &str, text: String| lines.push(format!("  {name:<12}{text}"));
         tell("repository", self.repository.clone());
         if let Some(connection) = connection(config) {
@@ -162,7 +162,7 @@ impl Findings {
         });
         // The values of all keys; some are replaced by what was found.
         let mut found = json!({
-            "config": config.file.to_string_lossy(),
+            "config": config.name(),
             "repository": self.repository,
             "repository_exists": self.local.as_ref().map(|(_, exists)| exists),
             "connection": connection(config),
@@ -343,17 +343,6 @@ fn hook_text(key: &str, hook: &Hook) -> String {
 
 fn hook_json(hook: &Hook) -> Value {
     json!({"command": hook.command, "deadline": hook.deadline.as_secs()})
-}
-
-/// Searches PATH like the system does.
-fn is_program(name: &str) -> bool {
-    let executable =
-        |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);
-    if name.contains('/') {
-        return executable(Path::new(name));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| executable(&dir.join(name)))
 }
 
 fn archive_names(config: &Config) -> String {

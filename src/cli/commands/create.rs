@@ -56,6 +56,7 @@ enum IfExists {
 impl Create {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let console = globals.console();
+        globals.file()?;
         let config = globals.config_to_create().inspect_err(|error| {
             self.leave(globals, |known| known.refused(Exit::from(error) as u8));
         })?;

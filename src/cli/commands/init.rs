@@ -84,7 +84,7 @@ fn reminder(key: &Key, config: &Config, borg: &Borg) -> String {
         line("", how);
         line("passphrase", &passphrase);
     }
-    line("configuration", &config.file.display().to_string());
+    line("configuration", &config.name());
     if *key != Key::None {
         lines.push("Without the key nobody, you included, can ever read the backups.".to_owned());
     }

@@ -16,3 +16,4 @@ pub mod run_as;
 pub mod telemetry;
 pub mod umount;
 pub mod verify;
+mod without_borg;

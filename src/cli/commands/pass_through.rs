@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Local;
 
-use super::init;
+use super::{init, without_borg};
 use crate::archive::choice::{Shelf, Wanted};
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::{Archive, as_date};
@@ -17,7 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::globals::Globals;
 use crate::config::nearest;
 use crate::error::{Error, Result};
-use crate::process::Command;
+use crate::process::{Command, is_program};
 use crate::tools::borg::{Borg, Need, Origins, archive_argument, locking_reader};
 
 /// Commands that only read archives (`check` unless it repairs): they accept dates and words as
@@ -35,6 +35,11 @@ pub fn run(globals: &Globals, args: &[OsString], cli: &clap::Command) -> Result<
     let Some(command) = command else {
         return Err(unknown(&args.first().map(|c| c.to_string_lossy()).unwrap_or_default(), cli));
     };
+    if !is_program("borg")
+        && let Some(result) = without_borg::run(globals, command, &args[1..])
+    {
+        return result;
+    }
     let config = match globals.config() {
         // A beginner who asks for help has no configuration yet.
         Err(_) if asks_for_help(args) => return Err(Command::new("borg").args(args).replace()),

@@ -29,8 +29,8 @@ pub struct Telemetry {
 
 impl Telemetry {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let mut telemetry = backup::Telemetry::load(globals.file()?);
         let config = globals.config()?;
-        let mut telemetry = backup::Telemetry::load(&globals.config);
         let looked = telemetry.look(&config, Duration::from_secs(self.lock_wait.into()));
         if looked.is_ok() {
             telemetry.save();

@@ -46,7 +46,8 @@ fn every_key_is_read() {
         deadline: Duration::from_secs(seconds),
     };
     let expected = Config {
-        file: "f".into(),
+        file: Some("f".into()),
+        key_file: None,
         backup_server: Some("h".into()),
         backup_user: Some("u".into()),
         backup_path: "p".into(),

@@ -14,8 +14,8 @@ use super::passphrase::Passphrase;
 use crate::archive::identity::Identity;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tools::identity;
 use crate::tools::ssh::Route;
+use crate::tools::{accounts, identity};
 
 /// borg, with the repository, key and passphrase that it uses.
 #[derive(Clone)]
@@ -49,15 +49,16 @@ impl Borg {
         let (repository, path, local) = location(config);
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let remote_path = set("BORG_REMOTE_PATH").or_else(|| config.remote_path.clone().map(OsString::from));
-        let key_file_is_set = set("BORG_KEY_FILE").is_some();
-        let key_file = match set("BORG_KEY_FILE") {
-            Some(path) => PathBuf::from(path),
+        let named = config.key_file.clone().or_else(|| set("BORG_KEY_FILE").map(PathBuf::from));
+        let key_file_is_set = named.is_some();
+        let key_file = match named {
+            Some(path) => path,
             None => match credential(KEY) {
                 Some(path) => path,
                 None => home()?.join(".borg-offsite-backup.key"),
             },
         };
-        let (route, passphrase) = (Route::new(config), Passphrase::from_environment()?);
+        let (route, passphrase) = (Route::new(config), Passphrase::from_environment(config.file.is_some())?);
         let (stall_limit, identity) = (config.stall_limit, identity::of(config));
         Ok(Borg {
             repository,
@@ -130,8 +131,8 @@ pub(super) fn home() -> Result<PathBuf> {
     if let Some(home) = std::env::var_os("HOME").filter(|h| !h.is_empty()) {
         return Ok(home.into());
     }
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-    user.map(|u| u.dir).ok_or_else(|| {
+    let user = accounts::user_of(nix::unistd::geteuid().as_raw()).ok().flatten();
+    user.map(|user| user.home).ok_or_else(|| {
         Error::usage("cannot find the home directory, where the key is").hint("set HOME, or BORG_KEY_FILE")
     })
 }

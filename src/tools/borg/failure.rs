@@ -4,7 +4,7 @@ use super::client::Borg;
 use super::lock;
 use super::log::{Level, Line};
 use crate::error::{Error, Kind};
-use crate::process::Ended;
+use crate::process::{Ended, is_program};
 
 /// The variable that answers borg's question about an unencrypted repository.
 pub const UNKNOWN_UNENCRYPTED: &str = "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK";
@@ -120,9 +120,13 @@ pub fn connection_closed(borg: &Borg, doing: &str) -> Error {
 
 /// The error for a question of borg's that the variable `id` would answer.
 pub fn unanswered(borg: &Borg, doing: &str, id: &str) -> Error {
-    Error::failed(format!("cannot {doing}: {}", asked(id, borg.repository())))
-        .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
-        .hint(format!("or set {id}=yes"))
+    let error = Error::failed(format!("cannot {doing}: {}", asked(id, borg.repository())));
+    match is_program("borg") {
+        true => error
+            .hint("`borg-offsite-backup info` asks on the terminal; a yes is remembered")
+            .hint(format!("or set {id}=yes")),
+        false => error.hint(format!("if that is right: {id}=yes")),
+    }
 }
 
 /// The error for an archive with a wrong signature.

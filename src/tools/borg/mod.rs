@@ -9,7 +9,6 @@
 //! client                 the repository, the key, the passphrase
 //! ```
 
-mod address;
 mod arguments;
 mod calls;
 mod client;

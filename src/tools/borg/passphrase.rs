@@ -49,11 +49,12 @@ pub(super) struct Guess {
 }
 
 impl Passphrase {
-    /// Finds out from the environment of this process.
+    /// Finds out from the environment of this process. The one that root keeps for services is for the
+    /// repository of the configuration (`is_configured`) only.
     ///
     /// # Errors
     /// When BORG_PASSPHRASE_FD or the credential cannot be read.
-    pub(super) fn from_environment() -> Result<Passphrase> {
+    pub(super) fn from_environment(is_configured: bool) -> Result<Passphrase> {
         let set = |name: &str| std::env::var_os(name).is_some();
         if set("BORG_PASSPHRASE") || set("BORG_PASSCOMMAND") {
             return Ok(Passphrase::Inherited);
@@ -71,10 +72,13 @@ impl Passphrase {
                 |e| Error::usage(format!("cannot read the credential {}", path.display())).because(e);
             return read(File::open(&path)).map(Passphrase::Read).map_err(to_error);
         }
-        let stored = stored().unwrap_or_else(|why| {
-            tracing::warn!("{STORED} is not used: {why}");
-            None
-        });
+        let stored = match is_configured {
+            true => stored().unwrap_or_else(|why| {
+                tracing::warn!("{STORED} is not used: {why}");
+                None
+            }),
+            false => None,
+        };
         Ok(Passphrase::Guessed(Arc::new(Mutex::new(Guess::new(stored)))))
     }
 }

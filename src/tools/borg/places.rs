@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::address::{Address, normal};
 use super::client::{Borg, home};
 use super::passphrase::{Passphrase, Secret};
+use crate::config::address::{Address, normal};
 use crate::error::{Error, Result};
 use crate::process::{Command, Ended};
 use crate::secret;

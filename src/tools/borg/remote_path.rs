@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::client::Borg;
+use crate::tools::accounts;
 
 impl Borg {
     /// The program to run on the server; `Err` gives the reason why only borg knows it.
@@ -42,7 +43,7 @@ fn value(name: &str) -> Option<String> {
     match name {
         "hostname" => set("BORG_HOSTNAME").or_else(|| nix::unistd::gethostname().ok()?.into_string().ok()),
         "user" => set("BORG_USERNAME").or_else(|| {
-            let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
+            let user = accounts::user_of(nix::unistd::getuid().as_raw()).ok()??;
             Some(user.name)
         }),
         "borgversion" => version(usize::MAX),

@@ -87,7 +87,7 @@ fn protection(borg: &Borg, config: &Config) -> Result<Protection> {
     })?;
     let mut inodes = HashSet::new();
     let directories = [directories::cache_dir(), directories::state_dir()].into_iter().flatten();
-    let files = borg.key_places().into_iter().chain([config.file.clone()]);
+    let files = borg.key_places().into_iter().chain(config.file.clone());
     for path in files.chain(directories).chain(borg.local().map(Path::to_owned)) {
         if let Ok(meta) = path.metadata() {
             inodes.insert((meta.dev(), meta.ino()));

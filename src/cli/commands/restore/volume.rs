@@ -7,6 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, Local};
 
 use super::request::Request;
+use crate::archive::choice::Wanted;
 use crate::archives::places::Place;
 use crate::cli::archive_mount;
 use crate::cli::console::{self, Console};
@@ -15,6 +16,7 @@ use crate::cli::progress::Display;
 use crate::cli::units::size;
 use crate::device::inside::{Inside, Volume, VolumeEntry};
 use crate::error::{Error, Result};
+use crate::listing::mode;
 use crate::progress::{Monitor, Progress, Silent, Total};
 use crate::restore::volume_files;
 use crate::tools::borg::Borg;
@@ -58,7 +60,8 @@ fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Insid
         partition: request.options.partition,
         in_host: request.options.in_host,
     };
-    Ok((Inside::open(borg, &volume, &archive_mount::find, &Silent)?, paths))
+    let find = |borg: &Borg, wanted: &Wanted| archive_mount::find(borg, wanted, None);
+    Ok((Inside::open(borg, &volume, &find, &Silent)?, paths))
 }
 
 /// The volume, and the paths in it.
@@ -109,28 +112,12 @@ fn line(entry: &VolumeEntry) -> String {
     let name = entry.name.as_bytes().escape_ascii();
     format!(
         "{}  {:>5}:{:<5} {:>14}  {}  {name}",
-        mode(m.mode()),
+        mode::text(m.mode(), mode::letter(m.mode())),
         m.uid(),
         m.gid(),
         m.size(),
         time.format("%Y-%m-%d %H:%M")
     )
-}
-
-/// `drwxr-xr-x`
-fn mode(mode: u32) -> String {
-    let kind = match mode & libc::S_IFMT {
-        libc::S_IFDIR => 'd',
-        libc::S_IFLNK => 'l',
-        libc::S_IFREG => '-',
-        libc::S_IFBLK => 'b',
-        libc::S_IFCHR => 'c',
-        libc::S_IFIFO => 'p',
-        _ => 's',
-    };
-    let bits = "rwxrwxrwx".chars().enumerate();
-    let bits = bits.map(|(n, letter)| if mode & (0o400 >> n) != 0 { letter } else { '-' });
-    std::iter::once(kind).chain(bits).collect()
 }
 
 #[cfg(test)]
@@ -144,11 +131,5 @@ mod tests {
         assert_eq!((&volume[..], paths.len(), &paths[1][..]), (&b"tank/v"[..], 2, &b"/b c"[..]));
         assert!(same_volume(vec![place("tank/v", "/a"), place("tank/w", "/a")]).is_err());
         assert!(same_volume(vec![place("tank/v", "/a"), Place::Archive]).is_err());
-    }
-
-    #[test]
-    fn modes_are_shown_as_ls_does() {
-        assert_eq!(mode(0o100_644), "-rw-r--r--");
-        assert_eq!(mode(0o040_751), "drwxr-x--x");
     }
 }

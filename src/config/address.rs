@@ -1,4 +1,4 @@
-//! `ssh://` addresses of repositories, as borg reads them.
+//! Addresses of repositories on servers, as borg reads them.
 
 /// A repository on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,44 @@ impl Address {
         named.then(|| Address { user, host: host.to_owned(), port, path: normal(path) })
     }
 
+    /// `[user@]host:path`, as scp takes it: a path without a `/` at its beginning is relative to the
+    /// home directory. `None` for anything else, such as a path with a `/` before its first colon.
+    pub fn parse_scp(text: &str) -> Option<Self> {
+        let (user, rest) = match text.split_once('@') {
+            Some((user, rest)) if !user.is_empty() && !user.contains(['/', ':']) => (Some(user), rest),
+            _ => (None, text),
+        };
+        let (host, path) = match rest.starts_with('[') {
+            true => rest.split_at(rest.find(']')? + 1),
+            false => rest.split_at(rest.find(':')?),
+        };
+        let path = path.strip_prefix(':').filter(|path| !path.is_empty())?;
+        let path = match path.strip_prefix("~/") {
+            Some(rest) => format!("/~/{rest}"),
+            None if path.starts_with('/') => path.to_owned(),
+            None => format!("/./{path}"),
+        };
+        let user = user.map(str::to_owned);
+        let is_named = !host.is_empty() && !host.contains('/');
+        is_named.then(|| Address { user, host: host.to_owned(), port: None, path: normal(&path) })
+    }
+
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// `host` or `host:port`.
+    pub fn server(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
     /// As borg writes it into its security database.
     pub fn canonical(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("ssh://{user}{}{port}{}", self.host, self.path)
+        format!("ssh://{user}{}{}", self.server(), self.path)
     }
 
     /// The path that is sent to the server.
@@ -83,6 +116,23 @@ mod tests {
         assert_eq!(message("ssh://host/./a/../c").1, "/./c");
         assert_eq!(message("ssh://host//a//b").1, "//a/b");
         assert_eq!(message("ssh://host///a").1, "/a");
+    }
+
+    #[test]
+    fn addresses_as_for_scp_are_taken_apart() {
+        let canonical = |text: &str| Address::parse_scp(text).map(|address| address.canonical());
+        for (text, expected) in [
+            ("host:b", "ssh://host/./b"),
+            ("me@host:/srv/b", "ssh://me@host/srv/b"),
+            ("host:~/b/", "ssh://host/~/b"),
+            ("me@[::1]:/b", "ssh://me@[::1]/b"),
+            ("host:a@b", "ssh://host/./a@b"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["/srv/a:b", "./a:b", "b", ":b", "host:", "@host", "[::1", "a/b@host:c"] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
     }
 
     #[test]
