@@ -110,6 +110,11 @@ impl Archives {
         &self.catalog
     }
 
+    /// Whether the repository is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.borg.local().is_some()
+    }
+
     /// The name of the source.
     pub fn source(&self) -> &'static str {
         if self.native.is_some() { "native" } else { "stream" }

@@ -78,6 +78,11 @@ impl OpenArchive {
         self.archives.native()
     }
 
+    /// Whether its repository is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.archives.is_local()
+    }
+
     /// The bytes of its files by chunks; `None` if only borg can read the repository.
     pub fn contents(&self) -> Option<Contents> {
         self.native().map(|native| Contents::new(Arc::clone(native), &self.archive))

@@ -1,5 +1,6 @@
 //! Threads that share work; the first error of one stops all.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -12,7 +13,9 @@ const MOST: usize = 8;
 
 /// One for each processor, but at most eight.
 pub fn count() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
+    // Finding out reads files of cgroups, and batches ask for every chunk.
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from).min(MOST))
 }
 
 /// The first error of several threads.

@@ -238,6 +238,11 @@ impl Attributes {
         Ok(!names.is_empty() && !self.surplus(inode)?.is_empty())
     }
 
+    /// Whether it has only what stat(2) shows.
+    pub fn are_plain(&self) -> bool {
+        self.xattrs.is_empty() && self.acl_access.is_none() && self.acl_default.is_none() && self.flags == 0
+    }
+
     /// As far as stat(2) shows it.
     pub fn differ_from_stat(&self, stat: &Stat) -> bool {
         let mode = self.kind != FileType::Symlink && stat.st_mode & 0o7777 != self.mode;

@@ -180,6 +180,19 @@ impl Directory {
         Ok(self.beneath(name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?)
     }
 
+    /// Whether `name` itself, and not what it may lead to, has extended attributes or ACLs.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn has_xattrs(&self, name: &CStr) -> io::Result<bool> {
+        let path = [path_of(self.fd.as_fd()).as_bytes(), b"/", name.to_bytes()].concat();
+        match fs::llistxattr(&*path, &mut [0u8; 0][..]) {
+            Ok(length) => Ok(length > 0),
+            Err(Errno::OPNOTSUPP) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Makes the file `name`, which must not exist.
     ///
     /// # Errors

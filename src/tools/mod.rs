@@ -18,6 +18,7 @@ pub mod mount_log;
 pub mod mount_point;
 pub mod mounts;
 pub mod owners;
+pub mod page_cache;
 pub mod qubes;
 pub mod ssh;
 pub mod tar;

@@ -44,26 +44,51 @@ pub struct Wanted {
     pub size: u64,
 }
 
-/// Memory that is used again.
+/// Pieces of files, one after the other in memory that is used again.
 #[derive(Default)]
-pub struct Buffers(Vec<Vec<u8>>);
+pub struct Buffers {
+    /// Longer than what is used of it, so that it need not be filled again.
+    bytes: Vec<u8>,
+    used: usize,
+    places: Vec<Range<usize>>,
+}
 
 impl Buffers {
-    /// The bytes `range` of `file`; `None` where it is shorter, or they cannot be read.
-    pub fn read<'b>(&'b mut self, n: usize, file: &File, range: &Range<u64>) -> Option<&'b [u8]> {
-        if self.0.len() <= n {
-            self.0.resize_with(n + 1, Vec::new);
-        }
-        let length = usize::try_from(range.end - range.start).ok()?;
-        let buffer = &mut self.0[n];
-        buffer.resize(length, 0);
-        file.read_exact_at(buffer, range.start).ok()?;
-        Some(&self.0[n])
+    /// Forgets all pieces.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.places.clear();
     }
 
-    /// What was read there last.
+    /// Adds the bytes `range` of `file` as the piece `n`; `None` where it is shorter, or they cannot
+    /// be read.
+    pub fn read<'b>(&'b mut self, n: usize, file: &File, range: &Range<u64>) -> Option<&'b [u8]> {
+        let place = self.used..self.used + usize::try_from(range.end - range.start).ok()?;
+        if self.bytes.len() < place.end {
+            self.bytes.resize(place.end, 0);
+        }
+        file.read_exact_at(&mut self.bytes[place.clone()], range.start).ok()?;
+        self.used = place.end;
+        if self.places.len() <= n {
+            self.places.resize(n + 1, 0..0);
+        }
+        self.places[n] = place;
+        Some(self.get(n))
+    }
+
+    /// The piece `n`; empty if it was not read.
     pub fn get(&self, n: usize) -> &[u8] {
-        self.0.get(n).map_or(&[], |buffer| buffer)
+        self.places.get(n).map_or(&[], |place| &self.bytes[place.clone()])
+    }
+
+    /// The same bytes, but no piece.
+    fn peek<'b>(&'b mut self, file: &File, range: &Range<u64>) -> Option<&'b [u8]> {
+        let (used, pieces) = (self.used, self.places.len());
+        let is_read = self.read(pieces, file, range).is_some();
+        let place = used..self.used;
+        self.used = used;
+        self.places.truncate(pieces);
+        is_read.then(|| &self.bytes[place])
     }
 }
 
@@ -98,11 +123,11 @@ impl Content {
         };
         let mut same = vec![true; files.len()];
         let mut small: Vec<(usize, Piece)> = Vec::new();
-        for (n, (file, wanted)) in files.iter().enumerate() {
-            if wanted.size > SMALL {
-                same[n] = first_difference(contents, file, *wanted, &mut Buffers::default())?.is_none();
-                continue;
-            }
+        for (n, (file, wanted)) in files.iter().enumerate().filter(|(_, (_, wanted))| wanted.size > SMALL) {
+            same[n] = first_difference(contents, file, *wanted, buffers)?.is_none();
+        }
+        buffers.clear();
+        for (n, (file, wanted)) in files.iter().enumerate().filter(|(_, (_, wanted))| wanted.size <= SMALL) {
             for piece in contents.pieces(wanted.item, wanted.size) {
                 let piece = piece?;
                 match buffers.read(small.len(), file, &piece.range) {
@@ -172,6 +197,7 @@ pub fn which_are_right(
     pieces: &[Piece],
     buffers: &mut Buffers,
 ) -> Vec<bool> {
+    buffers.clear();
     let mut right = vec![false; pieces.len()];
     let mut to_hash = Vec::new();
     for (n, piece) in pieces.iter().enumerate() {
@@ -189,11 +215,10 @@ pub fn which_are_right(
 
 /// Whether `range` of `file` is nothing but zeros. Long ones are read part by part.
 fn is_hole(file: &File, range: &Range<u64>, buffers: &mut Buffers) -> bool {
-    let last = batches::CHUNKS;
     let mut at = range.start;
     while at < range.end {
         let end = range.end.min(at + STEP);
-        if !buffers.read(last, file, &(at..end)).is_some_and(is_zero) {
+        if !buffers.peek(file, &(at..end)).is_some_and(is_zero) {
             return false;
         }
         at = end;
@@ -206,7 +231,7 @@ impl Stream {
         let mut same = file.metadata().is_ok_and(|meta| meta.len() == wanted.size);
         if same {
             self.each(wanted, |at, bytes| {
-                let here = buffers.read(0, file, &(at..at + bytes.len() as u64));
+                let here = buffers.peek(file, &(at..at + bytes.len() as u64));
                 same = here.is_some_and(|here| here == bytes);
                 Ok(same)
             })?;
@@ -249,4 +274,28 @@ impl Stream {
 pub fn regular(file: io::Result<File>) -> Option<File> {
     let file = file.ok()?;
     file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_there_until_they_are_forgotten_and_a_peek_is_none() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut buffers = Buffers::default();
+        for _ in 0..2 {
+            buffers.clear();
+            assert_eq!(buffers.read(1, &file, &(2..5)), Some(&b"234"[..]));
+            assert_eq!(buffers.read(0, &file, &(8..11)), None);
+            assert_eq!(buffers.peek(&file, &(5..10)), Some(&b"56789"[..]));
+            assert_eq!(buffers.read(3, &file, &(0..1)), Some(&b"0"[..]));
+            let pieces: Vec<&[u8]> = (0..5).map(|n| buffers.get(n)).collect();
+            assert_eq!(pieces, [&b""[..], b"234", b"", b"0", b""]);
+        }
+        assert_eq!(buffers.bytes.len(), 8);
+    }
 }

@@ -26,6 +26,7 @@ mod plan;
 mod prepare;
 mod problems;
 mod report;
+mod same;
 mod scope;
 mod seeds;
 mod survey;

@@ -79,7 +79,7 @@ impl<'a> Plan<'a> {
         }
         let content = Content::of(archived, request.salvage)?;
         let seeds = match content {
-            Content::Chunks(_) => Seeds::open(request.seeds, &root)?,
+            Content::Chunks(_) => Seeds::open(request.seeds, &root, archived.is_local())?,
             Content::Stream(_) => Seeds::default(),
         };
         Ok(Plan {

@@ -18,6 +18,7 @@ use super::parent::join;
 use crate::error::{Error, Result};
 use crate::tools::directory::{Directory, c_name};
 use crate::tools::mounts::{self, Mount};
+use crate::tools::page_cache;
 
 /// So many files of a seed are remembered by their size.
 const MOST: usize = 1 << 20;
@@ -41,6 +42,8 @@ struct Root {
     directory: Arc<Directory>,
     /// Paths in it that are not looked into.
     barred: HashSet<Vec<u8>>,
+    /// Only files that are in memory are read.
+    only_cached: bool,
     /// Its files by their size, for those that are not where the archive has them; only of one that was named.
     index: Option<OnceLock<HashMap<u64, Vec<CString>>>>,
 }
@@ -51,10 +54,13 @@ pub struct Beside(Vec<Arc<Directory>>, Vec<usize>);
 
 impl Seeds {
     /// Those that the user names, and, where `to` is not all of this machine, its own file system.
+    /// Of that, only what is in memory, if the repository is on this machine, too (`is_local`):
+    /// reading a file from a disk takes as long as fetching it, or longer, since chunks are
+    /// compressed.
     ///
     /// # Errors
     /// When one that was named cannot be opened.
-    pub fn open(named: &[PathBuf], to: &Directory) -> Result<Self> {
+    pub fn open(named: &[PathBuf], to: &Directory, is_local: bool) -> Result<Self> {
         let mut seeds = Seeds::default();
         for path in named {
             let to_error = |e| Error::usage(format!("cannot read the seed {}", path.display())).because(e);
@@ -62,7 +68,7 @@ impl Seeds {
             if kind.is_dir() {
                 let directory = Arc::new(Directory::open(path).map_err(to_error)?);
                 let (barred, index) = (HashSet::new(), Some(OnceLock::new()));
-                seeds.roots.push(Root { directory, barred, index });
+                seeds.roots.push(Root { directory, barred, only_cached: false, index });
             } else {
                 seeds.files.push(Arc::new(File::open(path).map_err(to_error)?));
             }
@@ -71,10 +77,10 @@ impl Seeds {
             && !is_same(&root, to)
         {
             // A file system of the network may hang, and one of FUSE may be a mount of this very archive.
-            let is_local = |mount: &Mount| LOCAL.contains(&&*mount.kind);
-            let barred = mounts::list()?.into_iter().filter(|mount| !is_local(mount));
+            let is_readable = |mount: &Mount| LOCAL.contains(&&*mount.kind);
+            let barred = mounts::list()?.into_iter().filter(|mount| !is_readable(mount));
             let barred = barred.map(|mount| mount.dir.as_os_str().as_bytes()[1..].to_vec()).collect();
-            seeds.roots.push(Root { directory: Arc::new(root), barred, index: None });
+            seeds.roots.push(Root { directory: Arc::new(root), barred, only_cached: is_local, index: None });
         }
         Ok(seeds)
     }
@@ -105,10 +111,13 @@ impl Seeds {
     /// Files that may have bytes of the file `name` of `size` bytes, the likeliest first.
     pub fn candidates(&self, beside: &Beside, name: &CStr, size: u64) -> Vec<Arc<File>> {
         let mut found: Vec<Arc<File>> = Vec::new();
-        for directory in &beside.0 {
-            // Small files differ as a whole.
-            let is_likely =
-                |file: &File| size > SMALL || file.metadata().is_ok_and(|meta| meta.len() == size);
+        for (directory, number) in beside.0.iter().zip(&beside.1) {
+            let only_cached = self.roots[*number].only_cached;
+            let is_likely = |file: &File| {
+                let length = file.metadata().map_or(0, |meta| meta.len());
+                // Small files differ as a whole.
+                (size > SMALL || length == size) && (!only_cached || page_cache::has(file, length))
+            };
             found.extend(open_regular(directory, name).filter(is_likely).map(Arc::new));
         }
         if found.is_empty() {

@@ -1,18 +1,15 @@
 //! What is in the directory already: which of it is right, and what is in the way. Nothing is written.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
-use parking_lot::Mutex;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::FileType;
 
 use super::deletions::{Collector, Deletion, is_mount};
-use super::file::is_unfinished;
-use super::look::{Look, Looker};
+use super::look::{Batch, Looker};
 use super::missing::Missing;
 use super::parent::{Parent, join};
 use super::plan::Plan;
@@ -23,10 +20,8 @@ use crate::archive::tree::{Body, NodeId, Tree};
 use crate::archives::progress::Step;
 use crate::archives::workers::Failure;
 use crate::error::{Error, Result};
-use crate::restore::attributes::{Attributes, mtime};
 use crate::restore::conflicts::Conflicts;
 use crate::tools::directory::{Directory, c_name};
-use crate::tools::inode::Inode;
 
 /// Directories are entered no deeper: each takes a descriptor.
 pub const DEEPEST: usize = 1000;
@@ -34,8 +29,8 @@ pub const DEEPEST: usize = 1000;
 pub const STACK: usize = 64 << 20;
 /// Files that are looked at side by side: a disk answers several reads at once.
 const READERS: usize = 8;
-/// Files that wait for a look.
-const QUEUE: usize = 256;
+/// Batches of files that wait for a look.
+const QUEUE: usize = 32;
 
 /// What was found.
 #[derive(Default)]
@@ -57,38 +52,38 @@ impl Survey {
     pub fn of(plan: &Plan<'_>) -> Result<Survey> {
         let meter = plan.meter(Step::Compare);
         let failure = Failure::default();
-        let (looks, queue) = bounded(QUEUE);
-        let looker = Looker { plan, meter: &meter, conflicts: Mutex::default(), missing: Mutex::default() };
+        let (batches, queue) = bounded(QUEUE);
+        let looker = Looker::new(plan, &meter, &failure);
         let mut survey = std::thread::scope(|scope| {
             for _ in 0..READERS {
                 let queue = queue.clone();
-                scope.spawn(|| failure.note(looker.work(queue, &failure)));
+                scope.spawn(|| failure.note(looker.work(queue)));
             }
             drop(queue);
             let mut surveyor = Surveyor {
+                plan,
                 looker: &looker,
                 failure: &failure,
-                looks: Some(looks),
+                batches: Some(batches),
                 survey: Survey::default(),
                 collector: plan.request.delete.as_ref().map(Collector::new),
                 deletes: false,
-                inodes: HashMap::new(),
             };
             let walk = move || {
                 let walked = surveyor.walk();
                 // So that the others end.
-                surveyor.looks = None;
+                surveyor.batches = None;
                 failure_or(walked, surveyor)
             };
             let walker = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, walk);
             let walker = walker.map_err(|e| Error::failed("cannot start a thread").because(e))?;
             walker.join().unwrap_or_else(|_| Err(Error::failed("the thread that looks panicked")))
         })?;
+        let (mut conflicts, missing) = looker.into_found();
         failure.into_result()?;
-        let mut conflicts = looker.conflicts.into_inner();
         conflicts.append(std::mem::take(&mut survey.conflicts));
         survey.conflicts = conflicts;
-        survey.missing.append(looker.missing.into_inner());
+        survey.missing.append(missing);
         Ok(survey)
     }
 
@@ -118,22 +113,21 @@ fn failure_or(walked: Result<()>, surveyor: Surveyor<'_>) -> Result<Survey> {
     Ok(Survey { deletions, ..surveyor.survey })
 }
 
-/// Walks through the archive and the directory.
+/// Walks through the archive and the directory, and hands on what is no directory.
 struct Surveyor<'s> {
+    plan: &'s Plan<'s>,
     looker: &'s Looker<'s>,
     failure: &'s Failure,
-    looks: Option<Sender<Look>>,
+    batches: Option<Sender<Batch>>,
     survey: Survey,
     collector: Option<Collector<'s>>,
     /// No mount was crossed since the directory that was chosen.
     deletes: bool,
-    /// Which node a file of several names was first seen as.
-    inodes: HashMap<(u64, u64), NodeId>,
 }
 
 impl Surveyor<'_> {
     fn walk(&mut self) -> Result<()> {
-        let plan = self.looker.plan;
+        let plan = self.plan;
         let root = match plan.is_new {
             true => None,
             false => {
@@ -156,7 +150,7 @@ impl Surveyor<'_> {
         seeds: &Beside,
         depth: usize,
     ) -> Result<()> {
-        let plan = self.looker.plan;
+        let plan = self.plan;
         let children = scope.children(plan.tree(), node);
         let verdicts: Verdicts = match parent {
             Some(_) => children.iter().map(|_| AtomicU8::new(0)).collect(),
@@ -169,170 +163,84 @@ impl Surveyor<'_> {
                 collector.collect(&parent.directory, path, &names)?;
             }
         }
+        let new = || Batch::new(parent.clone(), Arc::clone(&verdicts), seeds);
+        let mut batch = new();
         for (n, child) in children.iter().enumerate() {
             if self.failure.ended()? {
                 return Ok(());
             }
             let Ok(name) = c_name(child.name) else { continue };
-            let stat = parent.as_ref().and_then(|parent| parent.directory.stat(&name).ok().flatten());
-            let there = stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode));
-            let is_directory = plan.tree().node(child.node).map(|node| node.body);
-            match (is_directory, there) {
-                (Some(Body::Directory { .. }), there) => {
-                    let at = join(path, child.name);
-                    let below = match (there, &parent) {
-                        (Some(FileType::Directory), Some(parent)) => open(&parent.directory, &name, &at),
-                        (Some(_), _) if !plan.request.overwrite => {
-                            self.survey.conflicts.add(&at);
-                            None
-                        }
+            match plan.tree().node(child.node).map(|node| node.body) {
+                Some(Body::Directory { .. }) => {
+                    self.child(&parent, child, scope, &join(path, child.name), seeds, depth)?;
+                }
+                Some(body) => {
+                    let content = match body {
+                        Body::File(content) => plan.wanted(content),
                         _ => None,
                     };
-                    if below.is_none() && child.scope.is_all() {
-                        self.survey.missing.made += 1;
-                    }
-                    if depth < DEEPEST {
-                        let seeds = plan.seeds.enter(seeds, &name, &at);
-                        let deletes = self.deletes;
-                        if let (true, Some(parent), Some(stat)) = (scope.is_all(), &parent, &stat) {
-                            self.deletes &= !is_mount(&parent.directory, &name, stat);
-                        }
-                        self.directory(below, child.node, &at, child.scope, &seeds, depth + 1)?;
-                        self.deletes = deletes;
+                    if batch.add(n, name, child.node, content) {
+                        self.hand_on(std::mem::replace(&mut batch, new()))?;
                     }
                 }
-                (Some(_), Some(FileType::Directory)) => {
-                    self.survey.conflicts.add_clash(&join(path, child.name));
-                }
-                (Some(Body::File(_)), None) => {
-                    self.survey.missing.made += 1;
-                    self.missing(child, &name, seeds)?;
-                }
-                (Some(_), None) => self.survey.missing.made += 1,
-                (None, _) => {}
-                (Some(_), Some(_)) => {
-                    if let (Some(parent), Some(stat)) = (&parent, &stat) {
-                        self.existing(parent, name, stat, child, &verdicts, n)?;
-                    }
-                }
+                None => {}
             }
         }
-        Ok(())
+        self.hand_on(batch)
     }
 
-    /// A file that is not there.
-    fn missing(&mut self, child: &Child<'_>, name: &CString, seeds: &Beside) -> Result<()> {
-        let plan = self.looker.plan;
-        let Some(Body::File(content)) = plan.tree().node(child.node).map(|node| node.body) else {
-            return Ok(());
-        };
-        let Some(wanted) = plan.wanted(content) else { return Ok(()) };
-        if plan.request.dry_run {
-            let candidates = plan.seeds.candidates(seeds, name, wanted.size);
-            self.survey.missing.add_file(&plan.content, wanted, &candidates)?;
-        }
-        self.looker.meter.add(wanted.size);
-        Ok(())
-    }
-
-    /// Something is there, and neither it nor what the archive has is a directory.
-    fn existing(
-        &mut self,
-        parent: &Arc<Parent>,
-        name: CString,
-        stat: &Stat,
-        child: &Child<'_>,
-        verdicts: &Verdicts,
-        n: usize,
-    ) -> Result<()> {
-        let plan = self.looker.plan;
-        let (Some(node), Some(attributes)) = (plan.tree().node(child.node), plan.attributes(child.node))
-        else {
-            return Ok(());
-        };
-        let set = |verdict: Verdict| verdicts[n].store(verdict as u8, Ordering::Relaxed);
-        let Body::File(content) = node.body else {
-            match is_same_special(&parent.directory, &name, stat, &node.body, node.meta.rdev, node.meta.mode)
-            {
-                true if differ(&parent.directory, &name, &attributes, stat) => set(Verdict::Attributes),
-                true => set(Verdict::Right),
-                false if !plan.request.overwrite => self.survey.conflicts.add(&parent.path_of(&name)),
-                false => {}
-            }
-            return Ok(());
-        };
-        let Some(wanted) = plan.wanted(content) else { return Ok(()) };
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let is_shared = match is_file && stat.st_nlink > 1 {
-            true => match self.inodes.insert((stat.st_dev, stat.st_ino), child.node) {
-                Some(other) if other == child.node => {
-                    set(Verdict::Linked);
-                    return Ok(());
-                }
-                other => other.is_some(),
-            },
-            false => false,
-        };
-        if is_file && is_unfinished(stat) {
-            return self.missing(child, &name, &Beside::default());
-        }
-        let is_right_size = is_file && stat.st_size as u64 == wanted.size;
-        if is_right_size && plan.request.trust_times && !is_shared && mtime(stat) == attributes.mtime() {
-            let other = differ(&parent.directory, &name, &attributes, stat);
-            set(if other { Verdict::Attributes } else { Verdict::Right });
-            self.looker.meter.add(wanted.size);
-            return Ok(());
-        }
-        let overwrite = plan.request.overwrite;
-        if !is_right_size && !overwrite {
-            self.survey.conflicts.add(&parent.path_of(&name));
-            return Ok(());
-        }
-        if is_file && (!overwrite || plan.request.dry_run) {
-            let (parent, verdicts) = (Arc::clone(parent), Arc::clone(verdicts));
-            let look = Look { parent, name, wanted, attributes, verdicts, n, is_shared };
-            if let Some(looks) = &self.looks {
+    fn hand_on(&self, batch: Batch) -> Result<()> {
+        match &self.batches {
+            _ if batch.is_empty() => {}
+            // What is not there takes no look.
+            _ if batch.is_new() => self.looker.look_at(batch, &mut Default::default())?,
+            Some(batches) => {
                 // Where nobody takes it any more, that is because of an error, which is told.
-                let _ = looks.send(look);
+                let _ = batches.send(batch);
             }
+            None => {}
         }
+        Ok(())
+    }
+
+    fn child(
+        &mut self,
+        parent: &Option<Arc<Parent>>,
+        child: &Child<'_>,
+        scope: &Scope,
+        path: &[u8],
+        seeds: &Beside,
+        depth: usize,
+    ) -> Result<()> {
+        let plan = self.plan;
+        let Ok(name) = c_name(child.name) else { return Ok(()) };
+        let stat = parent.as_ref().and_then(|parent| parent.directory.stat(&name).ok().flatten());
+        let there = stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let below = match (there, parent) {
+            (Some(FileType::Directory), Some(parent)) => open(&parent.directory, &name, path),
+            (Some(_), _) if !plan.request.overwrite => {
+                self.survey.conflicts.add(path);
+                None
+            }
+            _ => None,
+        };
+        if below.is_none() && child.scope.is_all() {
+            self.survey.missing.made += 1;
+        }
+        if depth == DEEPEST {
+            return Ok(());
+        }
+        let seeds = plan.seeds.enter(seeds, &name, path);
+        let deletes = self.deletes;
+        if let (true, Some(parent), Some(stat)) = (scope.is_all(), parent, &stat) {
+            self.deletes &= !is_mount(&parent.directory, &name, stat);
+        }
+        self.directory(below, child.node, path, child.scope, &seeds, depth + 1)?;
+        self.deletes = deletes;
         Ok(())
     }
 }
 
-fn open(directory: &Directory, name: &CString, path: &[u8]) -> Option<Arc<Parent>> {
+fn open(directory: &Directory, name: &CStr, path: &[u8]) -> Option<Arc<Parent>> {
     Some(Arc::new(Parent::new(directory.child(name).ok()?, path)))
-}
-
-/// Whether a link, a device or whatever else is what the archive has.
-pub fn is_same_special(
-    directory: &Directory,
-    name: &CString,
-    stat: &Stat,
-    body: &Body<'_>,
-    rdev: u64,
-    mode: u32,
-) -> bool {
-    if FileType::from_raw_mode(stat.st_mode) != FileType::from_raw_mode(mode) {
-        return false;
-    }
-    match body {
-        Body::Symlink(target) => directory.read_link(name).is_ok_and(|here| here.as_bytes() == *target),
-        Body::Special if is_device(mode) => stat.st_rdev == rdev,
-        Body::Special => true,
-        Body::File(_) | Body::Directory { .. } => false,
-    }
-}
-
-fn is_device(mode: u32) -> bool {
-    matches!(FileType::from_raw_mode(mode), FileType::BlockDevice | FileType::CharacterDevice)
-}
-
-/// Whether what is there has other attributes. What cannot be asked is taken to have.
-fn differ(directory: &Directory, name: &CString, attributes: &Attributes, stat: &Stat) -> bool {
-    if attributes.differ_from_stat(stat) {
-        return true;
-    }
-    let place = directory.place(name);
-    place.is_ok_and(|place| attributes.differ_from(Inode::Place(place.as_fd()), stat).unwrap_or(true))
 }

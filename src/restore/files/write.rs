@@ -14,9 +14,10 @@ use super::file::{is_unfinished, temporary};
 use super::parent::{Parent, join};
 use super::plan::Plan;
 use super::problems::pass;
+use super::same::is_same_special;
 use super::scope::{Child, Scope};
 use super::seeds::Beside;
-use super::survey::{DEEPEST, Survey, is_same_special};
+use super::survey::{DEEPEST, Survey};
 use super::verdict::Verdict;
 use crate::archive::tree::{Body, ContentId, Node, NodeId, Tree};
 use crate::archives::damage::REPAIRED;
@@ -266,11 +267,7 @@ impl Writer<'_> {
         let directory = &parent.directory;
         let made = match at.stat {
             None => make(directory, name, found).map(|()| parent.past),
-            Some(stat)
-                if is_same_special(directory, name, &stat, &found.body, found.meta.rdev, found.meta.mode) =>
-            {
-                Ok(Past::Unknown)
-            }
+            Some(stat) if is_same_special(directory, name, &stat, found) => Ok(Past::Unknown),
             Some(_) if !plan.request.overwrite => Err(ErrorKind::AlreadyExists.into()),
             Some(_) => replace(directory, name, found).map(|()| parent.past),
         };
