@@ -5,11 +5,13 @@ mod broken;
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
+mod disks;
 mod ended;
 mod files;
 mod handed;
 mod images;
 mod inside;
+mod meanwhile;
 mod native;
 mod read_only;
 mod refused;

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use super::file::temporary;
 use super::plan::Plan;
 use super::problems::pass;
-use super::write::Rest;
+use super::write::{Link, Rest};
 use crate::error::Result;
 use crate::process::interrupt;
 use crate::tools::directory::{Directory, c_name};
@@ -19,7 +19,7 @@ pub fn make(plan: &Plan<'_>, rest: &Rest) -> Result<()> {
     for link in &rest.links {
         interrupt::check()?;
         let Some(master) = rest.masters.get(&link.node) else { continue };
-        let linked = link_one(plan, master, &link.path);
+        let linked = link_one(plan, master, link);
         match pass(&plan.problems, &link.path, 1, "link", linked)? {
             Some(true) => plan.tally.made.add(1),
             Some(false) => plan.tally.right.add(1),
@@ -30,9 +30,9 @@ pub fn make(plan: &Plan<'_>, rest: &Rest) -> Result<()> {
 }
 
 /// Whether there was anything to be done.
-fn link_one(plan: &Plan<'_>, master: &[u8], path: &[u8]) -> io::Result<bool> {
+fn link_one(plan: &Plan<'_>, master: &[u8], link: &Link) -> io::Result<bool> {
     let (from, from_name) = place(plan, master)?;
-    let (to, to_name) = place(plan, path)?;
+    let (to, to_name) = place(plan, &link.path)?;
     let stat = from.stat(&from_name)?.ok_or(ErrorKind::NotFound)?;
     let identity = (stat.st_dev, stat.st_ino);
     let Some(there) = to.stat(&to_name)? else {
@@ -42,7 +42,10 @@ fn link_one(plan: &Plan<'_>, master: &[u8], path: &[u8]) -> io::Result<bool> {
     if (there.st_dev, there.st_ino) == identity {
         return Ok(false);
     }
-    // The survey has refused what must not be replaced.
+    if !link.replaces {
+        // Somebody made it after the survey.
+        return Err(ErrorKind::AlreadyExists.into());
+    }
     let temporary = temporary(&to_name);
     if to.stat(&temporary)?.is_some() {
         to.remove(&temporary)?;

@@ -1,7 +1,7 @@
 //! Looks at what is there under names of the archive: is it what the archive has?
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -50,6 +50,17 @@ struct Name {
     node: NodeId,
     /// `None` if it is no file.
     content: Option<Wanted>,
+    /// What is there, if that is known already.
+    met: Option<Met>,
+}
+
+/// What is there under a name.
+#[derive(Clone, Copy)]
+pub struct Met {
+    /// `None` if there is nothing.
+    stat: Option<Stat>,
+    /// The node as which the same file was seen before, under another name.
+    first: Option<NodeId>,
 }
 
 impl Batch {
@@ -58,9 +69,16 @@ impl Batch {
     }
 
     /// Returns whether it is full.
-    pub fn add(&mut self, n: usize, name: CString, node: NodeId, content: Option<Wanted>) -> bool {
+    pub fn add(
+        &mut self,
+        n: usize,
+        name: CString,
+        node: NodeId,
+        content: Option<Wanted>,
+        met: Option<Met>,
+    ) -> bool {
         self.bytes += content.map_or(0, |wanted| wanted.size);
-        self.names.push(Name { n, name, node, content });
+        self.names.push(Name { n, name, node, content, met });
         self.names.len() >= NAMES || self.bytes >= BYTES
     }
 
@@ -137,14 +155,13 @@ impl<'s> Looker<'s> {
             if self.failure.ended()? {
                 return Ok(());
             }
-            let stat =
-                batch.parent.as_ref().and_then(|parent| parent.directory.stat(&name.name).ok().flatten());
-            match (&batch.parent, stat) {
+            let met = name.met.unwrap_or_else(|| self.meet(batch.parent.as_deref(), &name.name, name.node));
+            match (&batch.parent, met.stat) {
                 (Some(parent), Some(stat)) if is_directory(&stat) => {
                     found.conflicts.add_clash(&parent.path_of(&name.name));
                 }
                 (Some(parent), Some(stat)) => {
-                    looks.extend(self.existing(parent, name, &stat, &batch, &mut found)?);
+                    looks.extend(self.existing(parent, name, &stat, met.first, &batch, &mut found)?);
                 }
                 (_, _) => {
                     found.missing.made += 1;
@@ -159,6 +176,15 @@ impl<'s> Looker<'s> {
         all.conflicts.append(found.conflicts);
         all.missing.append(found.missing);
         Ok(())
+    }
+
+    /// What is there under the name of `node`. Of a node with several names, they must be met in the
+    /// archive's order, in which the first one becomes the file, and the others links to it.
+    pub fn meet(&self, parent: Option<&Parent>, name: &CStr, node: NodeId) -> Met {
+        let stat = parent.and_then(|parent| parent.directory.stat(name).ok().flatten());
+        let shared = stat.filter(|stat| is_file(stat) && stat.st_nlink > 1);
+        let first = shared.and_then(|stat| self.inodes.lock().insert((stat.st_dev, stat.st_ino), node));
+        Met { stat, first }
     }
 
     /// A name that is not there.
@@ -178,6 +204,7 @@ impl<'s> Looker<'s> {
         parent: &Parent,
         name: &'b Name,
         stat: &Stat,
+        first: Option<NodeId>,
         batch: &Batch,
         found: &mut Found,
     ) -> Result<Option<Look<'b>>> {
@@ -198,11 +225,7 @@ impl<'s> Looker<'s> {
             return Ok(None);
         }
         let Some(wanted) = name.content else { return Ok(None) };
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let first = match is_file && stat.st_nlink > 1 {
-            true => self.inodes.lock().insert((stat.st_dev, stat.st_ino), name.node),
-            false => None,
-        };
+        let is_file = is_file(stat);
         if first == Some(name.node) {
             set(Verdict::Linked);
             return Ok(None);
@@ -266,6 +289,10 @@ impl<'s> Looker<'s> {
         }
         Ok(())
     }
+}
+
+fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 fn is_directory(stat: &Stat) -> bool {

@@ -170,20 +170,22 @@ impl Surveyor<'_> {
                 return Ok(());
             }
             let Ok(name) = c_name(child.name) else { continue };
-            match plan.tree().node(child.node).map(|node| node.body) {
-                Some(Body::Directory { .. }) => {
+            let Some(found) = plan.tree().node(child.node) else { continue };
+            match found.body {
+                Body::Directory { .. } => {
                     self.child(&parent, child, scope, &join(path, child.name), seeds, depth)?;
                 }
-                Some(body) => {
+                body => {
                     let content = match body {
                         Body::File(content) => plan.wanted(content),
                         _ => None,
                     };
-                    if batch.add(n, name, child.node, content) {
+                    let has_links = found.nlink > 1;
+                    let met = has_links.then(|| self.looker.meet(parent.as_deref(), &name, child.node));
+                    if batch.add(n, name, child.node, content, met) {
                         self.hand_on(std::mem::replace(&mut batch, new()))?;
                     }
                 }
-                None => {}
             }
         }
         self.hand_on(batch)

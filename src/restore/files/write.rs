@@ -68,6 +68,8 @@ pub struct Link {
     pub node: NodeId,
     /// Where it is to be.
     pub path: Vec<u8>,
+    /// What is there may be replaced.
+    pub replaces: bool,
 }
 
 /// What the walk leaves to be done.
@@ -121,10 +123,12 @@ impl Writer<'_> {
             let Some(name) = pass(&plan.problems, &path, 1, "make", c_name(child.name))? else { continue };
             let Some(found) = plan.tree().node(child.node) else { continue };
             let is_directory = matches!(found.body, Body::Directory { .. });
-            if !is_directory && found.nlink > 1 && self.is_another_name(child.node, &path) {
+            let verdict = if is_new { Verdict::Unknown } else { self.survey.verdict(node, n) };
+            // Where something was, the survey has refused what must not be replaced.
+            let replaces = plan.request.overwrite || verdict != Verdict::Unknown;
+            if !is_directory && found.nlink > 1 && self.is_another_name(child.node, &path, replaces) {
                 continue;
             }
-            let verdict = if is_new { Verdict::Unknown } else { self.survey.verdict(node, n) };
             if verdict == Verdict::Right && !is_directory {
                 self.count_right(child.node);
                 continue;
@@ -147,10 +151,10 @@ impl Writer<'_> {
     }
 
     /// Whether the node has another name already. Then this one becomes a link to it at the end.
-    fn is_another_name(&mut self, node: NodeId, path: &[u8]) -> bool {
+    fn is_another_name(&mut self, node: NodeId, path: &[u8], replaces: bool) -> bool {
         let is_another = self.rest.masters.contains_key(&node);
         match is_another {
-            true => self.rest.links.push(Link { node, path: path.to_vec() }),
+            true => self.rest.links.push(Link { node, path: path.to_vec(), replaces }),
             false => drop(self.rest.masters.insert(node, path.to_vec())),
         }
         is_another
