@@ -16,11 +16,18 @@ const KEEP: [&str; 4] = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "-
 
 /// Copies `name` in `from` (`.`: all that is in it) into `to`, which is empty, with owners (by number), modes,
 /// times, links, holes, xattrs and ACLs. `progress` gets the bytes that have passed so far. Gives what of it
-/// could not be read, in tar's words; the rest came.
+/// could not be read, in tar's words; the rest came. With `salvages`, files that cannot be read to their end
+/// come, too, with zeros from there on.
 ///
 /// # Errors
 /// When nothing can be read, a file cannot be written, or is not whole; or a signal asked for the end.
-pub fn copy(from: &Path, name: &OsStr, to: &Path, progress: &mut dyn FnMut(u64)) -> Result<Option<String>> {
+pub fn copy(
+    from: &Path,
+    name: &OsStr,
+    to: &Path,
+    salvages: bool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Option<String>> {
     let mut member = OsString::from("./");
     member.push(name);
     let pack = Command::new("tar").args(["--create", "--sparse", "--file=-"]).args(KEEP).arg("--directory");
@@ -36,7 +43,9 @@ pub fn copy(from: &Path, name: &OsStr, to: &Path, progress: &mut dyn FnMut(u64))
     match ended {
         (Ended::Code(0), Ended::Code(0)) => moved.map(|()| None).map_err(|e| error().because(e)),
         // It went on with the rest.
-        (Ended::Code(0), Ended::Code(1 | 2)) if moved.is_ok() && is_skipping(&packer_said) && has_any(to) => {
+        (Ended::Code(0), Ended::Code(1 | 2))
+            if moved.is_ok() && (salvages || is_skipping(&packer_said)) && has_any(to) =>
+        {
             Ok(Some(said(&packer_said)))
         }
         // The one that reads fails too when the other one is gone.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serial_test::parallel;
 
-use crate::common::{ARCHIVE, NastyTree, Program, assert_same_trees, with_own_mounts};
+use crate::common::{ARCHIVE, NastyTree, Program, Random, assert_same_trees, with_own_mounts};
+use crate::device::damage;
 use crate::images::{KINDS, Scene, letter, write_ext4};
 
 /// The command that takes files out of volumes.
@@ -257,5 +258,36 @@ fn the_archive_is_asked_before_a_colon_means_anything() {
     assert!(std::fs::read(&file).unwrap() == std::fs::read(scene.original("tank/v")).unwrap());
     let device = scene.attach("tank/v/", &[]);
     scene.detach(device);
+    scene.assert_nothing_left();
+}
+
+#[test]
+#[parallel]
+fn a_damaged_file_comes_with_zeros_in_the_place_of_what_is_lost_if_that_is_asked_for() {
+    const CHUNK: usize = 4 << 20;
+    let bytes = Random::new(21).bytes(16 << 20);
+    let Some(scene) = Scene::new(|tank| {
+        let content = tempfile::tempdir().unwrap();
+        std::fs::write(content.path().join("large"), &bytes).unwrap();
+        std::fs::write(content.path().join("good"), "good").unwrap();
+        write_ext4(&tank.join("v"), content.path());
+    }) else {
+        return;
+    };
+    // In the middle of the data, and so in the large file.
+    damage(&scene.repository);
+    let out = scene.machine.path("out/new");
+    let refused = restore(&scene, "tank/v:/").arg("--to").arg(&out).run();
+    assert!(refused.code() == Some(1) && !out.join("large").exists(), "{refused}");
+    let run = restore(&scene, "tank/v:/").arg("--to").arg(&out).arg("--salvage").run();
+    assert_eq!(run.code(), Some(3), "{run}");
+    assert!(run.stderr().contains("damaged: large bytes "), "{run}");
+    assert_eq!(std::fs::read(out.join("good")).unwrap(), b"good");
+    let large = std::fs::read(out.join("large")).unwrap();
+    assert_eq!(large.len(), bytes.len());
+    let wrong: Vec<usize> = (0..large.len()).filter(|at| large[*at] != bytes[*at]).collect();
+    assert!(wrong.iter().all(|at| large[*at] == 0));
+    let span = wrong.last().unwrap() - wrong[0];
+    assert!(span > CHUNK / 2 && span < CHUNK, "{span}");
     scene.assert_nothing_left();
 }

@@ -2,6 +2,7 @@
 
 mod fresh;
 mod place;
+mod salvage;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,13 +15,15 @@ use nix::sys::stat::fstatat;
 
 use self::fresh::Fresh;
 use super::conflicts::Conflicts;
+use crate::archives::damage::Damaged;
 use crate::error::{Error, Result};
 use crate::tools::tar;
 
 /// Copies `name` of the directory `from` (a file, or a directory with all that is in it; of `.`, what is in it) into the
 /// directory `to`, which is made if it is missing. Owners (by number), modes, times, links, holes,
 /// xattrs and ACLs are kept. Nothing is written outside of `to`, whatever links are in it. `progress` is
-/// told the bytes copied so far. Gives what of it could not be read; the rest came.
+/// told the bytes copied so far. With `salvages`, files come that the disk cannot read in part, with zeros in the place
+/// of what is lost.
 ///
 /// # Errors
 /// When something of that name is there already, unless `overwrite`; and when nothing can be read, or
@@ -30,8 +33,9 @@ pub fn copy(
     name: &OsStr,
     to: &Path,
     overwrite: bool,
+    salvages: bool,
     progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Option<String>> {
+) -> Result<Copied> {
     if let Some(above) = to.parent() {
         std::fs::create_dir_all(above).map_err(|e| {
             Error::failed(format!("cannot make the directory {}", above.display())).because(e)
@@ -41,7 +45,21 @@ pub fn copy(
     if name != "." && !from.join(name).is_dir() {
         directory.must_take(name)?;
     }
-    directory.fill(|dir| tar::copy(from, name, dir, progress))
+    let damaged = if salvages { salvage::damaged(from, name)? } else { Vec::new() };
+    let missing = directory.fill(|dir| {
+        let missing = tar::copy(from, name, dir, !damaged.is_empty(), progress)?;
+        salvage::refill(from, dir, &damaged)?;
+        Ok(missing)
+    })?;
+    Ok(Copied { missing: missing.filter(|_| damaged.is_empty()), damaged })
+}
+
+/// What did not come.
+pub struct Copied {
+    /// What could not be read at all, in tar's words.
+    pub missing: Option<String>,
+    /// Files with zeros in the place of what is lost.
+    pub damaged: Vec<Damaged>,
 }
 
 /// A directory that files are put into, whoever owns it and whatever links are in it.

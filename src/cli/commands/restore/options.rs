@@ -93,7 +93,7 @@ const RULES: [Rule; 16] = [
     Rule { option: "--delete", is_given: |o| o.delete, jobs: &[Files] },
     Rule { option: "--trust-times", is_given: |o| o.trust_times, jobs: &[Files] },
     Rule { option: "--in-place", is_given: |o| o.in_place, jobs: &[Files] },
-    Rule { option: "--salvage", is_given: |o| o.salvage, jobs: &[Image, Files] },
+    Rule { option: "--salvage", is_given: |o| o.salvage, jobs: &[Image, Files, VolumeFiles] },
     Rule { option: "--seed", is_given: |o| !o.seed.is_empty(), jobs: &[Image, Files] },
     Rule { option: "--full", is_given: |o| o.full, jobs: &[Image] },
     Rule { option: "--no-verify", is_given: |o| o.no_verify, jobs: &[Image] },

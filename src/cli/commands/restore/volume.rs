@@ -9,6 +9,7 @@ use chrono::{DateTime, Local};
 use super::request::Request;
 use crate::archive::choice::Wanted;
 use crate::archives::places::Place;
+use crate::archives::salvage::Salvage;
 use crate::cli::archive_mount;
 use crate::cli::console::{self, Console};
 use crate::cli::exit::Exit;
@@ -18,7 +19,7 @@ use crate::device::inside::{Inside, Volume, VolumeEntry};
 use crate::error::{Error, Result};
 use crate::listing::mode;
 use crate::progress::{Monitor, Progress, Silent, Total};
-use crate::restore::volume_files;
+use crate::restore::volume_files::{self, Copied};
 use crate::tools::borg::Borg;
 
 /// Prints what is at `places`, all in one volume of the archive.
@@ -42,8 +43,12 @@ pub fn copy(
     let (inside, paths) = open(borg, request, places)?;
     let mut exit = Exit::Done;
     for path in &paths {
-        if let Some(missing) = copy_one(&inside, path, to, request.options.overwrite, console)? {
+        let Copied { missing, damaged } = copy_one(&inside, path, to, request, console)?;
+        if let Some(missing) = &missing {
             console.warn(&format!("not all of {} was copied: {missing}", path.escape_ascii()));
+        }
+        damaged.iter().for_each(|file| console.warn(&format!("damaged: {}", file.message())));
+        if missing.is_some() || !damaged.is_empty() {
             exit = Exit::Warned;
         }
     }
@@ -60,7 +65,8 @@ fn open(borg: &Borg, request: &Request<'_>, places: Vec<Place>) -> Result<(Insid
         partition: request.options.partition,
         in_host: request.options.in_host,
     };
-    let find = |borg: &Borg, wanted: &Wanted| archive_mount::find(borg, wanted, None);
+    let salvage = request.options.salvage.then_some(Salvage::Errors);
+    let find = |borg: &Borg, wanted: &Wanted| archive_mount::find(borg, wanted, salvage);
     Ok((Inside::open(borg, &volume, &find, &Silent)?, paths))
 }
 
@@ -86,23 +92,24 @@ fn copy_one(
     inside: &Inside,
     path: &[u8],
     to: &Path,
-    overwrite: bool,
+    request: &Request<'_>,
     console: Console,
-) -> Result<Option<String>> {
+) -> Result<Copied> {
     let label = path.escape_ascii();
     let total = inside.size(path)?;
+    let (overwrite, salvage) = (request.options.overwrite, request.options.salvage);
     let display = Display::new(console);
     let (from, name) = inside.place(path)?;
-    let copied = volume_files::copy(&from, &name, to, overwrite, &mut |done| {
+    let copied = volume_files::copy(&from, &name, to, overwrite, salvage, &mut |done| {
         let report = Progress::bytes("copied", done.min(total), Total::Exactly(total));
         display.progress(report.with_subject(&label.to_string()));
     });
     display.clear();
-    let missing = copied?;
-    if missing.is_none() {
+    let copied = copied?;
+    if copied.missing.is_none() {
         console.say(&format!("{label} is in {} ({})", to.display(), size(total)));
     }
-    Ok(missing)
+    Ok(copied)
 }
 
 /// `-rw-r--r--  1000:1000   3000000  2026-03-14 07:00  letter`
