@@ -225,6 +225,9 @@ fn what_lies_in_a_seed_is_not_fetched_wherever_it_lies_there() {
     };
     Program::new("cp").args(["-a", "--"]).arg(machine.source()).arg(&seed).ok();
     assert_eq!(fetched("seed"), (0, 4 * MIB as u64 + 3000));
+    let run = machine.offsite(["restore"]).args([ARCHIVE, "d", "--seed"]).arg(&seed).arg("--to");
+    let run = run.arg(machine.path("out/told")).ok();
+    assert!(run.stderr().contains(", 4.2 MB from this machine"), "{run}");
     // Elsewhere, and changed in one place.
     std::fs::rename(seed.join("d/sub/large"), seed.join("other name")).unwrap();
     std::fs::File::options()

@@ -191,10 +191,13 @@ fn summary(report: &Report, to: &Path) -> String {
     part(report.repaired, "got their attributes");
     part(report.right, "were right already");
     part(report.deleted, "deleted");
-    let fetched =
-        if report.fetched > 0 { format!(", {} fetched", size(report.fetched)) } else { String::new() };
+    let bytes = |number: u64, what: &str| match number {
+        0 => String::new(),
+        number => format!(", {} {what}", size(number)),
+    };
+    let (fetched, local) = (bytes(report.fetched, "fetched"), bytes(report.local, "from this machine"));
     format!(
-        "{entries}, {}, restored to {}: {}{fetched} ({took})",
+        "{entries}, {}, restored to {}: {}{fetched}{local} ({took})",
         size(report.bytes),
         to.display(),
         parts.join(", ")
