@@ -17,7 +17,7 @@ use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
-use crate::tools::borg::Borg;
+use crate::tools::borg::{Borg, Need};
 
 /// How the bytes of an archive are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Source {
 }
 
 /// How archives are opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub source: Source,
     /// Which archives are shown.
@@ -41,6 +41,21 @@ pub struct Options {
     pub remembered: Remembered,
     /// Files with lost chunks are read, too.
     pub salvage: Option<Salvage>,
+    /// What for, as in "cannot list the archives".
+    pub doing: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            source: Source::default(),
+            filter: ArchiveFilter::default(),
+            limits: Limits::default(),
+            remembered: Remembered::default(),
+            salvage: None,
+            doing: "open the repository",
+        }
+    }
 }
 
 /// The archives of one repository.
@@ -128,12 +143,13 @@ impl Archives {
 
 /// `None` if streams are wanted, or only borg can read the repository.
 fn native(borg: &Borg, options: &Options) -> Result<Option<NativeCatalog>> {
+    let ask = || borg.preflight(options.doing, Need::Repository, false).map(drop);
     if options.source == Source::Stream {
-        return Ok(None);
+        return ask().map(|()| None);
     }
     match NativeCatalog::open(borg, options.filter.clone(), options.limits.lock_wait, options.limits.stall) {
         Ok(catalog) => Ok(Some(catalog)),
-        Err(NotOpened::Failed(error)) => Err(error),
+        Err(NotOpened::Failed(error)) => Err(borg.explain_unopened(options.doing, error)),
         Err(NotOpened::OnlyBorg(why)) if options.salvage.is_some() => {
             let repository = borg.repository();
             Err(Error::usage(format!("nothing can be salvaged from {repository}: only borg can read it"))
@@ -145,6 +161,7 @@ fn native(borg: &Borg, options: &Options) -> Result<Option<NativeCatalog>> {
                 .hint("`--source stream` can"))
         }
         Err(NotOpened::OnlyBorg(why)) => {
+            ask()?;
             tracing::warn!("streams of borg are used, so far seeks are slow: {why}");
             Ok(None)
         }

@@ -60,14 +60,15 @@ pub enum Bytes {
 }
 
 impl OpenArchive {
-    /// Opens the archive. Dropping it ends the processes that serve its bytes.
+    /// Opens the archive in order to `doing` ("verify it"). Dropping it ends the processes that serve its bytes.
     ///
     /// # Errors
     /// When the repository or the archive cannot be read, or there is no such archive.
-    pub fn open(borg: &Borg, wanted: &Wanted, source: Source) -> Result<Self> {
+    pub fn open(borg: &Borg, wanted: &Wanted, source: Source, doing: &'static str) -> Result<Self> {
         let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
         let remembered = Remembered::catalogs();
-        let archives = Archives::open(borg, Options { source, filter, remembered, ..Options::default() })?;
+        let archives =
+            Archives::open(borg, Options { source, filter, remembered, doing, ..Options::default() })?;
         let archive = archives.resolve(wanted, &archives.list()?)?;
         let tree = archives.tree(&archive, &View::default())?;
         Ok(OpenArchive { archive, tree, archives })

@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 use crate::progress::Monitor;
 use crate::tools::background;
-use crate::tools::borg::{Borg, Need, Preflight};
+use crate::tools::borg::{Borg, Preflight};
 use crate::tools::loopdev::{self, Setup};
 use crate::tools::{mounts, qubes};
 
@@ -180,7 +180,7 @@ fn mount_archive(
     find: Find<'_>,
     monitor: &dyn Monitor,
 ) -> Result<(Attachment, Option<(Serve, Preflight)>)> {
-    let reached = borg.preflight("attach an image of it", Need::Repository, false)?;
+    let reached = borg.reach("attach an image of it")?;
     let found = find(borg, &request.archive)?;
     if let Some(archive) = found.archive() {
         attachment.archive = archive.name.clone();

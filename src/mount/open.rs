@@ -24,6 +24,8 @@ use crate::tools::borg::Borg;
 use crate::tools::fuse::mounted::Access;
 use crate::tools::owners::{Owners, Ownership};
 
+/// What an archive is opened for.
+pub const DOING: &str = "mount it";
 /// The default deadline of a read. A far seek in a large image over a slow connection may take most
 /// of it.
 const DEADLINE: Duration = Duration::from_secs(3600);
@@ -112,7 +114,7 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
         None => request.filter,
     };
     let (source, salvage) = (request.source, request.salvage);
-    let options = Options { source, filter, limits, remembered: storage.remembered, salvage };
+    let options = Options { source, filter, limits, remembered: storage.remembered, salvage, doing: DOING };
     let archives = Archives::open(borg, options)?;
     let list = archives.list()?;
     let presentation = Presentation {

@@ -10,8 +10,10 @@ use crate::archives::places::{self, Place};
 use crate::error::Result;
 use crate::process::daemon;
 use crate::tools::background;
-use crate::tools::borg::{Borg, Need};
+use crate::tools::borg::Borg;
 
+/// What an archive is opened for.
+pub const DOING: &str = "restore from it";
 /// How long the look for the right passphrase bears a silent server.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -23,8 +25,8 @@ const STALL: Duration = Duration::from_secs(60);
 pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -> Result<Vec<Place>> {
     find_passphrase(borg)?;
     let ask = || {
-        let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
-        let places = places::places(&OpenArchive::open(borg, wanted, source)?, words)?;
+        let _reached = borg.reach(DOING)?;
+        let places = places::places(&OpenArchive::open(borg, wanted, source, DOING)?, words)?;
         Ok((places, None))
     };
     background::start(ask, |(): ()| Ok(()))
@@ -33,7 +35,7 @@ pub fn places(borg: &Borg, wanted: &Wanted, source: Source, words: &[Vec<u8>]) -
 /// What a person types in that process is lost with it, and each next one would ask again.
 fn find_passphrase(borg: &Borg) -> Result<()> {
     if borg.passphrase_may_be_asked() {
-        let _preflight = borg.preflight("restore from it", Need::Repository, false)?;
+        let _reached = borg.reach(DOING)?;
         native::find_passphrase(borg, STALL)?;
     }
     daemon::be_alone();

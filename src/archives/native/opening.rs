@@ -48,7 +48,12 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
         may_lack_key: has_workaround("authenticated_no_key"),
     };
     match (Repository::open(opened, credentials), failed) {
-        (Ok(repository), _) => Ok(Opened { repository, server }),
+        (Ok(repository), _) => {
+            if let Some(server) = &server {
+                server.accept();
+            }
+            Ok(Opened { repository, server })
+        }
         (Err(borg_repository::Error::Passphrase(_)), Some(e)) => Err(NotOpened::Failed(e)),
         (Err(e), _) => Err(to_error(borg, e)),
     }

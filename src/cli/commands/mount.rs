@@ -24,7 +24,7 @@ use crate::mount::fs::Summary;
 use crate::mount::open::{self, Opened, Request};
 use crate::process::daemon::{self, Half};
 use crate::process::interrupt;
-use crate::tools::borg::{Borg, Need, Preflight};
+use crate::tools::borg::{Borg, Preflight};
 use crate::tools::mount_log::Log;
 use crate::tools::mount_point;
 
@@ -130,7 +130,7 @@ impl Mount {
             mount_point::make_mount_point(dir, mode)?;
         }
         let point = mount_point::mount_point(dir, borg.local())?;
-        let reached = borg.preflight("mount it", Need::Repository, false)?;
+        let reached = borg.reach(open::DOING)?;
         let display = Display::new(console);
         let opened = open::open(borg, request, &display);
         display.clear();

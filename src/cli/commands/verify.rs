@@ -20,12 +20,13 @@ use crate::cli::source::SourceArgument;
 use crate::cli::units::{self, count, size};
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
-use crate::tools::borg::{Borg, Need};
+use crate::tools::borg::Borg;
 use crate::tools::target::open::TargetKind;
 use crate::tools::target::place::Place;
 use crate::verify::compare::{self, Comparison};
 use crate::verify::data::{self, Reading};
 
+const DOING: &str = "verify it";
 /// The number of ranges and files that are shown; the rest is counted.
 const SHOWN: usize = 20;
 /// The most ranges in JSON.
@@ -60,8 +61,8 @@ impl Verify {
         let config = globals.config()?;
         let borg = Borg::new(&config)?;
         interrupt::heed()?;
-        let _preflight = borg.preflight("verify it", Need::Repository, false)?;
-        let archived = OpenArchive::open(&borg, &wanted, self.source.into())?;
+        let _reached = borg.reach(DOING)?;
+        let archived = OpenArchive::open(&borg, &wanted, self.source.into(), DOING)?;
         let console = globals.console();
         match (&self.path, &self.against) {
             (Some(path), Some(target)) => match archived.find(path.as_bytes())? {

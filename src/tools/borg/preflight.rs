@@ -11,7 +11,7 @@ use super::failure::explain;
 use super::foreign::{self, Foreign};
 use super::log::{Level, Line};
 use super::obstacle::Obstacle;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process::Command;
 use crate::tools::qubes;
 use crate::tools::ssh::Route;
@@ -59,12 +59,35 @@ impl Borg {
     /// # Errors
     /// The obstacle, with the next step.
     pub fn preflight(&self, doing: &str, need: Need, asks: bool) -> Result<Preflight> {
+        let reached = self.reach(doing)?;
+        match self.route() {
+            Some(route) => self.ask(route, doing, need, asks).map(|()| reached),
+            None => Ok(reached),
+        }
+    }
+
+    /// The same without a connection, for our own reader: it makes one anyway, and
+    /// [`Borg::explain_unopened`] finds the obstacle if it cannot.
+    ///
+    /// # Errors
+    /// When a local repository is not borg's, or the qube on the way does not start.
+    pub fn reach(&self, doing: &str) -> Result<Preflight> {
         let Some(route) = self.route() else {
             let foreign = self.local().and_then(foreign::at);
             return foreign.map_or(Ok(Preflight { qube: None }), |found| Err(self.foreign(doing, &found)));
         };
         let qube = route.qube().map(qubes::Use::begin).transpose()?;
-        self.ask(route, doing, need, asks).map(|()| Preflight { qube })
+        Ok(Preflight { qube })
+    }
+
+    /// Why our own reader could not open the repository: what a preflight finds, else `error`.
+    pub fn explain_unopened(&self, doing: &str, error: Error) -> Error {
+        match self.route() {
+            Some(_) if !matches!(error.kind(), Kind::Interrupted) => {
+                self.preflight(doing, Need::Repository, false).err().unwrap_or(error)
+            }
+            _ => error,
+        }
     }
 
     fn ask(&self, route: &Route, doing: &str, need: Need, asks: bool) -> Result<()> {

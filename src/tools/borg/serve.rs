@@ -18,6 +18,8 @@ const CLIENT_VERSION: &str = "1.4.5";
 
 /// How long a server may take to end after the end of its input.
 const PARTING: Duration = Duration::from_millis(500);
+/// So many lines are kept that come before a server works.
+const EARLY: usize = 100;
 /// How often a read without bytes is restarted; the caller that waits for an answer has a limit of
 /// its own.
 const READ: Duration = Duration::from_secs(60);
@@ -28,6 +30,8 @@ pub struct Server {
     path: String,
     /// Servers are being ended: what they say of it is no news.
     ended: Arc<AtomicBool>,
+    /// What servers say before the first one was accepted: if it is not, a preflight says it better.
+    early: Arc<Mutex<Option<Vec<Vec<u8>>>>>,
     state: Mutex<ServerState>,
 }
 
@@ -49,7 +53,8 @@ impl Borg {
         let route = self.route().ok_or("it is on this machine")?;
         let path = self.address()?.path().to_owned();
         let words = route.serve(self.remote_program()?).map_err(|e| e.to_string())?;
-        Ok(Server { words, path, ended: Arc::default(), state: Mutex::default() })
+        let early = Arc::new(Mutex::new(Some(Vec::new())));
+        Ok(Server { words, path, ended: Arc::default(), early, state: Mutex::default() })
     }
 }
 
@@ -75,8 +80,12 @@ impl Server {
             // ssh must not see secrets.
             .env_remove("BORG_PASSPHRASE")
             .spawn({
-                let ended = Arc::clone(&self.ended);
-                move |line| message(line, ended.load(Ordering::Relaxed))
+                let (ended, early) = (Arc::clone(&self.ended), Arc::clone(&self.early));
+                move |line| match &mut *lock(&early) {
+                    Some(lines) if lines.len() < EARLY => lines.push(line.to_vec()),
+                    Some(_) => {}
+                    None => message(line, ended.load(Ordering::Relaxed)),
+                }
             })
             .map_err(io::Error::other)?;
         let (Some(input), Some(output)) = (child.stdin(), child.stdout()) else {
@@ -91,6 +100,12 @@ impl Server {
         state.running.retain(|child| child.strong_count() > 0);
         state.running.push(Arc::downgrade(&child));
         Ok(Serving { output: Output(TimedPipe::new(output, READ)), input, child: Guard(child) })
+    }
+
+    /// A server works: logs what it said so far, and from now on everything at once.
+    pub fn accept(&self) {
+        let early = lock(&self.early).take();
+        early.iter().flatten().for_each(|line| message(line, false));
     }
 
     /// Ends all servers, and prevents new ones.

@@ -10,7 +10,7 @@ use crate::archives::open_archive::{Found, Image, OpenArchive};
 use crate::archives::places::Place;
 use crate::error::{Error, Result};
 use crate::restore::request;
-use crate::tools::borg::{Borg, Need, Preflight};
+use crate::tools::borg::{Borg, Preflight};
 
 /// What is to be done, with what it needs.
 pub enum Job<'a> {
@@ -48,8 +48,8 @@ pub fn decide<'a>(request: &Request<'a>, borg: &Borg) -> Result<Job<'a>> {
         options.refuse_unless_for(&[Kind::Files, Kind::Image])?;
         return Err(Error::usage("`--to` is missing"));
     };
-    let reached = borg.preflight("restore from it", Need::Repository, false)?;
-    let archived = OpenArchive::open(borg, &request.archive, options.source.into())?;
+    let reached = borg.reach(request::DOING)?;
+    let archived = OpenArchive::open(borg, &request.archive, options.source.into(), request::DOING)?;
     let opened = Opened { archived, _preflight: reached };
     let found = match request.paths.as_slice() {
         [path] if !request.is_for_directory() && !to.is_dir() => Some(match options.salvage {

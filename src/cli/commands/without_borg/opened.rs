@@ -6,7 +6,7 @@ use crate::archives::open::{Archives, Options};
 use crate::cli::globals::Globals;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
-use crate::tools::borg::{Borg, Need, Preflight};
+use crate::tools::borg::{Borg, Preflight};
 
 /// An open repository, and its location for people.
 pub struct Opened {
@@ -21,11 +21,11 @@ impl Opened {
     ///
     /// # Errors
     /// When it cannot be reached or read.
-    pub fn new(globals: &Globals, doing: &str, filter: ArchiveFilter) -> Result<Self> {
+    pub fn new(globals: &Globals, doing: &'static str, filter: ArchiveFilter) -> Result<Self> {
         let borg = Borg::new(&globals.config()?)?;
         interrupt::heed()?;
-        let preflight = borg.preflight(doing, Need::Repository, false)?;
-        let archives = Archives::open(&borg, Options { filter, ..Options::default() })?;
+        let preflight = borg.reach(doing)?;
+        let archives = Archives::open(&borg, Options { filter, doing, ..Options::default() })?;
         let location = borg.canonical_location().unwrap_or_else(|_| borg.repository().to_owned());
         Ok(Opened { archives, location, _preflight: preflight })
     }
