@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use borg_repository::Chunk;
 use parking_lot::Mutex;
 
+use super::image_seeds::ImageSeeds;
 use crate::archive::ranges::length;
 use crate::archives::batches;
 use crate::archives::chunks::{Chunks, Piece, Pieces};
@@ -27,6 +28,8 @@ pub struct Estimate {
     pub size: u64,
     /// On the target already; `None`: only a stream of all bytes would tell.
     pub right: Option<u64>,
+    /// In a seed, so that it need not be fetched.
+    pub local: u64,
     /// Over the line, compressed; of a stream as many as the image has.
     pub to_fetch: u64,
     /// A number of chunks.
@@ -61,6 +64,7 @@ pub fn estimate(
     place: Place,
     may_differ: Option<&[Range<u64>]>,
     full: bool,
+    seeds: &ImageSeeds,
     monitor: Monitor<'_>,
 ) -> Result<Estimate> {
     let Bytes::Chunks(chunks) = &image.bytes else { return Ok(of_stream(image)) };
@@ -75,7 +79,14 @@ pub fn estimate(
         survey.run(&pieces, failure, &|piece, verdict| {
             meter.add(piece.range.end - piece.range.start);
             if verdict == Verdict::Differs {
-                note(&piece, length(&spans(may_differ, &piece.range)), &counts, &missing);
+                let bytes = length(&spans(may_differ, &piece.range));
+                match seeds.bytes(chunks, &piece) {
+                    Some(_) => {
+                        add(&counts.written, bytes);
+                        add(&counts.local, piece.length());
+                    }
+                    None => note(&piece, bytes, &counts, &missing),
+                }
             }
             Ok(())
         })
@@ -88,6 +99,7 @@ pub fn estimate(
     Ok(Estimate {
         size: image.size,
         right: Some(image.size - of(&counts.written) - of(&counts.zeroed)),
+        local: of(&counts.local),
         to_fetch: missing.stored,
         chunks_to_fetch: missing.count,
         to_write: of(&counts.written),
@@ -103,6 +115,7 @@ fn of_stream(image: &Image) -> Estimate {
     Estimate {
         size: image.size,
         right: None,
+        local: 0,
         to_fetch: image.size,
         chunks_to_fetch: 0,
         to_write: image.size,

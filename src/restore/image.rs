@@ -1,14 +1,11 @@
 //! Putting an image back onto a target: only what differs is fetched and written.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use borg_repository::ItemPath;
 use parking_lot::Mutex;
 
+use super::image_seeds::ImageSeeds;
 use super::writer::Writer;
 use crate::archive::ranges;
 use crate::archives::chunks::{Chunks, Piece, Pieces};
@@ -21,7 +18,6 @@ use crate::archives::survey::{Survey, Verdict};
 use crate::archives::workers::{self, Failure};
 use crate::error::{Error, Result};
 use crate::process::interrupt;
-use crate::tools::directory::{Directory, c_name};
 use crate::tools::target::open::Target;
 
 /// Chunks that are on their way at once, besides those that are worked on.
@@ -43,7 +39,7 @@ pub struct Request {
     /// Write zeros in the place of what is lost.
     pub salvage: bool,
     /// Files and devices that may have the same bytes at the same places.
-    pub seeds: Vec<File>,
+    pub seeds: ImageSeeds,
 }
 
 /// What came of it, in bytes unless said otherwise.
@@ -190,7 +186,7 @@ fn write(
     witnesses: &[Range<u64>],
     monitor: Monitor<'_>,
     lost: &Lost,
-    seeds: &[File],
+    seeds: &ImageSeeds,
 ) -> Result<Course> {
     let Writer { target, may_differ, full, counts, .. } = *writer;
     if target.size() != image.size {
@@ -225,7 +221,7 @@ fn by_chunks(
     writer: &Writer<'_>,
     meter: &Meter<'_>,
     lost: &Lost,
-    seeds: &[File],
+    seeds: &ImageSeeds,
 ) -> Result<()> {
     let pieces = Pieces::of(chunks);
     let flights = Flights::default();
@@ -252,47 +248,19 @@ fn by_chunks(
     failure.into_result()
 }
 
-/// Whether a seed has the piece; then it is written. What is written is what was hashed.
+/// Whether a seed has the piece; then it is written.
 fn take_from_seed(
     chunks: &Chunks,
     writer: &Writer<'_>,
     meter: &Meter<'_>,
-    seeds: &[File],
+    seeds: &ImageSeeds,
     piece: &Piece,
 ) -> Result<bool> {
-    let (Some(chunk), false) = (piece.chunk, seeds.is_empty()) else { return Ok(false) };
-    let mut bytes = vec![0; piece.length() as usize];
-    for seed in seeds {
-        let is_read = seed.read_exact_at(&mut bytes, piece.range.start).is_ok();
-        if is_read && chunks.matches(&[(chunk, &bytes)]) == [true] {
-            writer.put(&bytes, piece.range.start)?;
-            add(&writer.counts.local, piece.length());
-            meter.add(piece.length());
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Opens what may have the bytes of the image `path`: a file or device itself, of a directory the file at this path.
-///
-/// # Errors
-/// When one of them is not there, or cannot be read.
-pub fn open_seeds(seeds: &[PathBuf], path: &ItemPath) -> Result<Vec<File>> {
-    let mut opened = Vec::new();
-    for seed in seeds {
-        let to_error = |e| Error::usage(format!("cannot read the seed {}", seed.display())).because(e);
-        if !std::fs::metadata(seed).map_err(to_error)?.is_dir() {
-            opened.push(File::open(seed).map_err(to_error)?);
-            continue;
-        }
-        let mut names: Vec<&[u8]> = path.components().collect();
-        let name = names.pop().and_then(|name| c_name(name).ok());
-        let directory = Directory::open(seed).map_err(to_error)?.below(names.into_iter());
-        let file = name.zip(directory.ok()).and_then(|(name, directory)| directory.open_file(&name).ok());
-        opened.extend(file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file())));
-    }
-    Ok(opened)
+    let Some(bytes) = seeds.bytes(chunks, piece) else { return Ok(false) };
+    writer.put(&bytes, piece.range.start)?;
+    add(&writer.counts.local, piece.length());
+    meter.add(piece.length());
+    Ok(true)
 }
 
 /// Does what is to be done about a piece, or asks for its bytes.

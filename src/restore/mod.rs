@@ -6,6 +6,7 @@ mod conflicts;
 pub mod estimate;
 pub mod files;
 pub mod image;
+pub mod image_seeds;
 pub mod new_volume;
 pub mod request;
 mod spot_check;

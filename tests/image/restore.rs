@@ -194,6 +194,14 @@ fn what_a_seed_has_is_not_fetched() {
         );
         std::fs::remove_file(&file).unwrap();
     }
+    let seed = machine.path("out/copy");
+    let estimated =
+        restore(&machine, &machine.path("out/new"), &["--dry-run", "--seed", seed.to_str().unwrap()]);
+    let estimate = told(&estimated.ok())["estimate"].clone();
+    assert_eq!(
+        (number(&estimate, "to_fetch"), number(&estimate, "local")),
+        (0, number(&estimate, "to_write"))
+    );
     let said = restore(&machine, &machine.path("out/new"), &["--seed", "/no/such"]).fails();
     assert!(said.contains("/no/such") && !machine.path("out/new").exists(), "{said}");
 }

@@ -54,7 +54,11 @@ fn the_server_is_asked_for_what_borgs_own_client_asks_for_and_takes_no_lock() {
     }
     each_borg(|flavour| {
         let (machine, repository, server, mounted, _) = scene(flavour, &[]);
-        assert_eq!(server.commands().len(), 1, "one connection finds out what is there, and serves the mount");
+        assert_eq!(
+            server.commands().len(),
+            1,
+            "one connection finds out what is there, and serves the mount"
+        );
         machine.offsite(["list"]).ok();
         let commands = server.commands();
         assert_eq!(commands.len(), 3, "one asks what is in borg's way, one is borg's");

@@ -40,7 +40,7 @@ const ENVIRONMENT: [(&str, &str); 7] = [
          borg-offsite-backup.key in it are used where the variables above are not set.",
     ),
     ("BORG_RSH", "The command that makes the connection [default: ssh with keep-alives]."),
-    ("BORG_REPO", "Ignored: the configuration names the repository."),
+    ("BORG_REPO", "Ignored: the configuration or --repository names the repository."),
     ("QUIET", "yes is the same as --quiet."),
     ("NO_COLOR", "Set to anything: no colours."),
 ];

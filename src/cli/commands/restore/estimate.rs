@@ -14,6 +14,7 @@ use crate::cli::progress::Display;
 use crate::cli::units::{self, size};
 use crate::error::Result;
 use crate::restore::estimate::{self, Estimate};
+use crate::restore::image_seeds::ImageSeeds;
 use crate::tools::target::open::TargetKind;
 use crate::tools::target::place::Place;
 
@@ -23,6 +24,7 @@ pub fn run(
     image: &Image,
     place: Place,
     options: &Options,
+    seeds: &ImageSeeds,
     console: Console,
 ) -> Result<Exit> {
     let target = place.label().to_owned();
@@ -32,7 +34,7 @@ pub fn run(
         _ => None,
     };
     let display = Display::new(console);
-    let estimated = estimate::estimate(image, place, may_differ.as_deref(), full, &display);
+    let estimated = estimate::estimate(image, place, may_differ.as_deref(), full, seeds, &display);
     display.clear();
     let estimated = estimated?;
     console::print(&match options.json {
@@ -53,6 +55,9 @@ fn text(image: &Image, target: &str, estimated: &Estimate) -> String {
     match estimated.right {
         Some(right) => line("right already", size(right)),
         None => line("right already", "only a stream of all bytes would tell".to_owned()),
+    }
+    if estimated.local > 0 {
+        line("in a seed", size(estimated.local));
     }
     let chunks = match estimated.chunks_to_fetch {
         0 => String::new(),

@@ -1,7 +1,6 @@
 //! An image onto a block device or into a file.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -24,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::process::interrupt;
 use crate::restore::attributes::Attributes;
 use crate::restore::image::{self as put_back, Report, Unfinished};
+use crate::restore::image_seeds::ImageSeeds;
 use crate::restore::new_volume::NewVolume;
 use crate::tools::borg::Borg;
 use crate::tools::target::open::{Target, TargetKind};
@@ -40,7 +40,7 @@ pub fn run(
 ) -> Result<Exit> {
     interrupt::heed()?;
     let options = request.options;
-    let seeds = put_back::open_seeds(&options.seed, &image.path)?;
+    let seeds = ImageSeeds::open(&options.seed, &image.path)?;
     // Dropped after the target, which it may have to destroy.
     let mut new = options.create.then(|| new_volume(to, archived, image)).transpose()?;
     let place = Place::at(new.as_ref().map_or(to, |new| new.device()))?;
@@ -48,7 +48,7 @@ pub fn run(
     place.check(image.size, options.overwrite)?;
     refuse_owners(options, &place, image)?;
     if options.dry_run {
-        return estimate::run(archived, image, place, options, console);
+        return estimate::run(archived, image, place, options, &seeds, console);
     }
     if new.is_none() {
         ask(options, image, &place)?;
@@ -96,7 +96,7 @@ fn write(
     image: &Image,
     target: &Target,
     known: &Known,
-    seeds: Vec<File>,
+    seeds: ImageSeeds,
     console: Console,
 ) -> Result<Report, Unfinished> {
     let request = put_back::Request {
