@@ -50,7 +50,8 @@ impl Named {
     /// The attachments in `all` that are meant, except those in the making.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when none is meant, except with [`Named::All`].
+    /// [`Kind::NotFound`] when none is meant, except with [`Named::All`]; [`Kind::Usage`] when an archive's
+    /// name means those of several repositories.
     pub fn of(&self, all: Vec<Attachment>) -> Result<Vec<Attachment>> {
         let is_at =
             |place: &Path, dir: &Option<std::ffi::OsString>| dir.as_deref() == Some(place.as_os_str());
@@ -72,9 +73,21 @@ impl Named {
             Named::Archive(argument, _) if found.is_empty() => {
                 Err(see_attached(format!("nothing of {argument} is attached")))
             }
+            Named::Archive(argument, _) if found.iter().any(|a| a.repository != found[0].repository) => {
+                Err(several_repositories(argument, &found))
+            }
             _ => Ok(found),
         }
     }
+}
+
+/// Archives of different repositories may have the same name, and only one of them is meant.
+fn several_repositories(argument: &str, found: &[Attachment]) -> Error {
+    let error = Error::usage(format!("archives named {argument} are attached from several repositories"));
+    found.iter().fold(error, |error, attachment| {
+        let device = attachment.device.as_deref().unwrap_or_default();
+        error.hint(format!("of {}: `borg-offsite-backup detach {}`", attachment.repository, device.display()))
+    })
 }
 
 fn not_attached(place: &str) -> Error {

@@ -56,7 +56,7 @@ fn bash_completes_every_command_and_its_options() {
         let all = offered(&[ours, "--"]);
         let listed: Vec<&str> = help
             .lines()
-            .filter_map(|l| l.trim_start().strip_prefix("--")?.split([' ', '=']).next())
+            .filter_map(|l| l.trim_start().strip_prefix("--")?.split([' ', '=', '[']).next())
             .collect();
         for option in listed {
             assert!(all.contains(&format!("--{option}")), "{ours} --{option}: {all:?}");

@@ -31,7 +31,7 @@ fn what_a_job_would_ignore_is_a_mistake() {
         ("--trust-times", &["restore", archive, "files/letter", "--to", to, "--trust-times"]),
         ("--in-place", &["restore", archive, "files/letter", "--to", to, "--overwrite", "--in-place"]),
         ("--overwrite", &["restore", archive, "files", "--to", to, "--in-place"]),
-        ("--salvage", &["restore", archive, "files/letter:/x", "--to", to, "--salvage"]),
+        ("--salvage", &["restore", archive, "files/letter:/x", "--list", "--salvage"]),
         ("--seed", &["restore", archive, "files/letter:/x", "--to", to, "--seed", "."]),
         ("--no-verify", &["restore", archive, "files/letter", "--to", to, "--dry-run", "--no-verify"]),
         ("--numeric-ids", &["restore", archive, "files/letter", "--to", letter, "--numeric-ids"]),

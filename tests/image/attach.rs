@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
-use serial_test::parallel;
+use serial_test::{parallel, serial};
 
 use crate::common::schema::assert_valid;
 use crate::common::{
@@ -101,7 +101,8 @@ fn the_next_step_that_is_printed_works() {
 }
 
 #[test]
-#[parallel]
+// It detaches by the name of the archive, which other tests have attached, too.
+#[serial]
 fn a_mount_that_shows_all_of_the_archive_is_used_and_stays() {
     let Some(scene) = Scene::plain() else { return };
     let backing = |device: &std::path::Path| {

@@ -92,6 +92,23 @@ fn a_device_that_losetup_took_away_leaves_what_cleanup_ends() {
 
 #[test]
 #[serial]
+fn archives_of_the_same_name_in_two_repositories_are_not_detached_together() {
+    let (Some(one), Some(other)) = (Scene::plain(), Scene::plain()) else { return };
+    let devices = [one.attach("tank/v", &[]), other.attach("tank/v", &[])];
+    let said = one.machine.offsite(["detach"]).arg(ARCHIVE).fails();
+    assert!(said.contains("from several repositories"), "{said}");
+    for (scene, device) in [&one, &other].into_iter().zip(&devices) {
+        assert!(said.contains(&format!("detach {}", device.display())), "{said}");
+        assert_eq!(scene.attached().len(), 1);
+    }
+    one.detach(&devices[0]);
+    other.detach(ARCHIVE);
+    one.assert_nothing_left();
+    other.assert_nothing_left();
+}
+
+#[test]
+#[serial]
 fn cleanup_leaves_what_is_alive() {
     let Some(scene) = Scene::plain() else { return };
     let dir = scene.directory("inside");

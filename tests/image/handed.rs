@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serial_test::parallel;
+use serial_test::{parallel, serial};
 
 use crate::common::ARCHIVE;
 use crate::images::{Scene, letter};
@@ -43,7 +43,8 @@ fn a_qube_gets_the_device_read_only_and_gives_it_back() {
 }
 
 #[test]
-#[parallel]
+// It detaches by the name of the archive, which other tests have attached, too.
+#[serial]
 fn a_writable_device_is_writable_in_the_qube() {
     let Some((scene, qubes)) = on_qubes() else { return };
     let device = scene.attach("tank/v", &["--to-qube", "work", "--writable"]);

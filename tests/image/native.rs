@@ -3,9 +3,11 @@
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use crate::common::{
-    ARCHIVE, DAY, Flavour, Machine, NastyTree, Need, Program, Random, Repository, Run, assert_same_bytes,
-    assert_same_trees, available, binary,
+    ARCHIVE, DAY, Flavour, Machine, NastyTree, Need, Program, Random, Repository, Run, Sshd,
+    assert_same_bytes, assert_same_trees, available, binary,
 };
 use crate::device::{MIB, SMALL_CHUNKS, number, told};
 
@@ -261,6 +263,36 @@ fn what_lies_on_this_machine_is_not_fetched() {
     let run = machine.offsite(["restore"]).args([ARCHIVE, "--json", "--to"]).arg(&to).ok();
     assert_eq!((restored(&run, "fetched"), restored(&run, "local")), (0, 2 * MIB as u64), "{run}");
     assert_same_bytes(&to.join(file.strip_prefix("/").unwrap()), &file);
+}
+
+/// What is read of it next comes from the disk.
+fn drop_from_memory(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+}
+
+#[test]
+fn beside_a_local_repository_little_is_read_from_the_disks_as_a_seed() {
+    let Some(flavour) = Flavour::any() else { return };
+    let mut machine = Machine::builder(flavour).unattended().on_disk("/var/tmp").build();
+    let file = machine.source().join("file");
+    std::fs::write(&file, Random::new(5).bytes(70 * MIB)).unwrap();
+    let repository = Repository::init(&machine, "repokey-blake2");
+    repository.borg(&machine, "create").arg(format!("::{DAY}")).arg(&file).ok();
+    let local = |machine: &Machine, name: &str| {
+        drop_from_memory(&file);
+        let to = machine.path("out").join(name);
+        let run = machine.offsite(["restore"]).args([ARCHIVE, "--json", "--to"]).arg(&to).ok();
+        assert_same_bytes(&to.join(file.strip_prefix("/").unwrap()), &file);
+        restored(&run, "local")
+    };
+    assert_eq!(local(&machine, "beside"), 0);
+    if available(&[Need::Sshd]) {
+        let server = Sshd::start(&machine, repository.dir());
+        server.serve(&mut machine);
+        assert_eq!(local(&machine, "far away"), 70 * MIB as u64);
+    }
 }
 
 #[test]

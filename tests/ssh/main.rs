@@ -44,7 +44,9 @@ fn scene(flavour: Flavour) -> (Machine, Repository, Sshd) {
 /// What both sources say, one after the other.
 fn mounts_fail(machine: &Machine) -> [String; 2] {
     SOURCES.map(|source| {
-        Mounted::command(machine, ARCHIVE, &machine.mount_point(), &["--source", source]).fails()
+        let said = Mounted::command(machine, ARCHIVE, &machine.mount_point(), &["--source", source]).fails();
+        assert!(!said.contains("the server says"), "it is told twice: {said}");
+        said
     })
 }
 

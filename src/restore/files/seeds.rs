@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FileType, fstat};
@@ -24,6 +25,8 @@ use crate::tools::page_cache;
 const MOST: usize = 1 << 20;
 /// And so many of one size are tried.
 const TRIES: usize = 4;
+/// Beside a local repository, so many bytes of this machine's own file system are read from its disks.
+const FROM_DISK: u64 = 64 << 20;
 /// File systems of this machine's own disks and memory.
 const LOCAL: [&str; 18] = [
     "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3",
@@ -36,13 +39,15 @@ pub struct Seeds {
     roots: Vec<Root>,
     /// Files and devices that were named: images.
     files: Vec<Arc<File>>,
+    /// What may still be read from a disk of a root that should be in memory, in bytes.
+    from_disk: AtomicU64,
 }
 
 struct Root {
     directory: Arc<Directory>,
     /// Paths in it that are not looked into.
     barred: HashSet<Vec<u8>>,
-    /// Only files that are in memory are read.
+    /// Files that are not in memory are read only up to [`FROM_DISK`].
     only_cached: bool,
     /// Its files by their size, for those that are not where the archive has them; only of one that was named.
     index: Option<OnceLock<HashMap<u64, Vec<CString>>>>,
@@ -54,14 +59,14 @@ pub struct Beside(Vec<Arc<Directory>>, Vec<usize>);
 
 impl Seeds {
     /// Those that the user names, and, where `to` is not all of this machine, its own file system.
-    /// Of that, only what is in memory, if the repository is on this machine, too (`is_local`):
-    /// reading a file from a disk takes as long as fetching it, or longer, since chunks are
-    /// compressed.
+    /// If the repository is on this machine, too (`is_local`), only 64 MiB of that are read that are not
+    /// in memory: reading a file from a disk takes as long as fetching it, or longer, since chunks
+    /// are compressed.
     ///
     /// # Errors
     /// When one that was named cannot be opened.
     pub fn open(named: &[PathBuf], to: &Directory, is_local: bool) -> Result<Self> {
-        let mut seeds = Seeds::default();
+        let mut seeds = Seeds { from_disk: FROM_DISK.into(), ..Seeds::default() };
         for path in named {
             let to_error = |e| Error::usage(format!("cannot read the seed {}", path.display())).because(e);
             let kind = std::fs::metadata(path).map_err(to_error)?;
@@ -116,7 +121,8 @@ impl Seeds {
             let is_likely = |file: &File| {
                 let length = file.metadata().map_or(0, |meta| meta.len());
                 // Small files differ as a whole.
-                (size > SMALL || length == size) && (!only_cached || page_cache::has(file, length))
+                let may_read = || !only_cached || page_cache::has(file, length) || self.spend(length);
+                (size > SMALL || length == size) && may_read()
             };
             found.extend(open_regular(directory, name).filter(is_likely).map(Arc::new));
         }
@@ -129,6 +135,14 @@ impl Seeds {
             found.extend(self.files.iter().cloned());
         }
         found
+    }
+}
+
+impl Seeds {
+    /// Whether so many more bytes may be read from a disk.
+    fn spend(&self, bytes: u64) -> bool {
+        let spend = |left: u64| left.checked_sub(bytes);
+        self.from_disk.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
     }
 }
 
