@@ -186,8 +186,9 @@ impl Directory {
     /// When it does not exist.
     pub fn has_xattrs(&self, name: &CStr) -> io::Result<bool> {
         let path = [path_of(self.fd.as_fd()).as_bytes(), b"/", name.to_bytes()].concat();
-        match fs::llistxattr(&*path, &mut [0u8; 0][..]) {
+        match fs::llistxattr(&*path, &mut [0u8; 256][..]) {
             Ok(length) => Ok(length > 0),
+            Err(Errno::RANGE) => Ok(true),
             Err(Errno::OPNOTSUPP) => Ok(false),
             Err(e) => Err(e.into()),
         }
@@ -324,6 +325,20 @@ mod tests {
         assert_eq!(open.read_link(c"link").unwrap().as_bytes(), b"real");
         let place = open.place(c"link").unwrap();
         assert_eq!(FileType::from_raw_mode(fs::fstat(place).unwrap().st_mode), FileType::Symlink);
+    }
+
+    #[test]
+    fn a_name_has_its_own_attributes_and_not_those_of_what_it_leads_to() {
+        // On older kernels, tmpfs has no extended attributes for users.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        let open = Directory::open(dir.path()).unwrap();
+        assert!(!open.has_xattrs(c"file").unwrap());
+        let file = open.open_file(c"file").unwrap();
+        fs::fsetxattr(&file, c"user.a", b"", fs::XattrFlags::empty()).unwrap();
+        assert!(open.has_xattrs(c"file").unwrap() && !open.has_xattrs(c"link").unwrap());
+        assert!(open.has_xattrs(c"none").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use crate::common::xattr;
 use crate::common::{
     ARCHIVE, DAY, Flavour, Machine, NastyTree, Need, Program, Random, Repository, Run, Sshd,
     assert_same_bytes, assert_same_trees, available, binary,
@@ -202,6 +203,13 @@ fn times_are_trusted_only_where_the_user_says_so() {
     assert!(run.stderr().contains("were not read"), "{run}");
     assert_eq!(std::fs::read(&file).unwrap(), b"wrong");
     restore(&machine, &[]).fails();
+    // Attributes are not trusted.
+    xattr::set(&file, "user.theirs", b"x");
+    std::fs::write(&file, "right").unwrap();
+    set_mtime(&file, 1_000_000_000);
+    restore(&machine, &["--trust-times"]).ok();
+    assert!(xattr::all(&file).iter().all(|(name, _)| name != b"user.theirs"));
+    std::fs::write(&file, "wrong").unwrap();
     // Another time, or another size, is not trusted.
     set_mtime(&file, 1_000_000_001);
     restore(&machine, &["--trust-times"]).fails();
