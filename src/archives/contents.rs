@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Id, Item, Request};
+use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Request};
 
 use super::native::{Lists, NativeCatalog};
 use crate::archive::name::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
-use crate::process::memory::Budget;
 
 /// The part of a file that one chunk holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,17 +138,12 @@ impl Contents {
     /// # Errors
     /// When the archive's metadata cannot be read.
     pub fn repaired(&self, mut each: impl FnMut(u32, &ChunkLists)) -> Result<()> {
-        let to_error = || Error::failed(format!("cannot read the archive {}", self.archive.name));
-        let id = Id::from_hex(&self.archive.id).ok_or_else(|| to_error().because("its id is none"))?;
-        let repository = self.catalog.repository();
-        let meta = repository.archive(&id).map_err(|e| to_error().because(e))?;
-        let take = |item: Item, lists: &ChunkLists| {
+        let metadata = self.catalog.metadata(&self.archive)?;
+        self.catalog.each_item(&metadata, &mut |item, lists| {
             if let (true, Ok(number)) = (item.damaged, u32::try_from(item.number)) {
                 each(number, lists);
             }
-        };
-        let memory = Budget::of_free_memory();
-        repository.items(&meta, || memory.check(), take).map_err(|e| to_error().because(e))
+        })
     }
 
     fn message(&self, e: Unreadable) -> Error {

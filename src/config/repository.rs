@@ -27,6 +27,12 @@ impl Config {
             false => Address::parse_scp(text).filter(|_| !text.starts_with("file://")),
         };
         match remote {
+            // ssh would take it for an option.
+            Some(remote)
+                if remote.server().starts_with('-') || remote.user().is_some_and(|u| u.starts_with('-')) =>
+            {
+                return Err(to_error("a host or an account does not begin with `-`"));
+            }
             Some(remote) => {
                 config.backup_server = Some(remote.server());
                 config.backup_user = remote.user().map(str::to_owned);
@@ -83,7 +89,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_the_forms() {
-        for text in ["", "ssh://host", "ssh://host:x/b", "/srv/b::2026-11-23", "host:b::x", "file://"] {
+        for text in [
+            "",
+            "ssh://host",
+            "ssh://host:x/b",
+            "/srv/b::2026-11-23",
+            "host:b::x",
+            "file://",
+            "ssh://-oProxyCommand=x/b",
+            "-x@h:b",
+            "-h:b",
+        ] {
             let error = of(text).unwrap_err();
             assert!(error.hints()[0].contains("ssh://"), "{text}: {error}");
         }

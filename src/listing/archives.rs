@@ -9,29 +9,21 @@ use crate::archive::name::Archive;
 use crate::error::Result;
 use crate::tools::ssh::quote;
 
-const KEYS: [Key; 13] = {
-    const fn key(name: &'static str) -> Key {
-        Key { name, is_time: false }
-    }
-    const fn time(name: &'static str) -> Key {
-        Key { name, is_time: true }
-    }
-    [
-        key("archive"),
-        key("name"),
-        key("barchive"),
-        key("comment"),
-        key("bcomment"),
-        key("id"),
-        key("tam"),
-        time("start"),
-        time("time"),
-        time("end"),
-        key("command_line"),
-        key("hostname"),
-        key("username"),
-    ]
-};
+const KEYS: [Key; 13] = [
+    Key::plain("archive"),
+    Key::plain("name"),
+    Key::plain("barchive"),
+    Key::plain("comment"),
+    Key::plain("bcomment"),
+    Key::plain("id"),
+    Key::plain("tam"),
+    Key::time("start"),
+    Key::time("time"),
+    Key::time("end"),
+    Key::plain("command_line"),
+    Key::plain("hostname"),
+    Key::plain("username"),
+];
 /// Keys whose values are in the archive and not in the list of archives.
 const IN_METADATA: [&str; 7] = ["comment", "bcomment", "tam", "end", "command_line", "hostname", "username"];
 /// Keys that JSON always has.

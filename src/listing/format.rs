@@ -12,6 +12,16 @@ pub struct Key {
     pub is_time: bool,
 }
 
+impl Key {
+    pub const fn plain(name: &'static str) -> Self {
+        Key { name, is_time: false }
+    }
+
+    pub const fn time(name: &'static str) -> Self {
+        Key { name, is_time: true }
+    }
+}
+
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format(Vec<Part>);

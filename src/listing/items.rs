@@ -13,40 +13,32 @@ use crate::archive::patterns::Patterns;
 use crate::error::{Error, Result};
 
 /// The keys that need neither borg's cache nor the bytes of files.
-const KEYS: [Key; 24] = {
-    const fn key(name: &'static str) -> Key {
-        Key { name, is_time: false }
-    }
-    const fn time(name: &'static str) -> Key {
-        Key { name, is_time: true }
-    }
-    [
-        key("type"),
-        key("mode"),
-        key("uid"),
-        key("gid"),
-        key("user"),
-        key("group"),
-        key("path"),
-        key("bpath"),
-        key("source"),
-        key("linktarget"),
-        key("flags"),
-        key("size"),
-        key("csize"),
-        key("num_chunks"),
-        time("mtime"),
-        time("ctime"),
-        time("atime"),
-        key("isomtime"),
-        key("isoctime"),
-        key("isoatime"),
-        key("archiveid"),
-        key("archivename"),
-        key("extra"),
-        key("health"),
-    ]
-};
+const KEYS: [Key; 24] = [
+    Key::plain("type"),
+    Key::plain("mode"),
+    Key::plain("uid"),
+    Key::plain("gid"),
+    Key::plain("user"),
+    Key::plain("group"),
+    Key::plain("path"),
+    Key::plain("bpath"),
+    Key::plain("source"),
+    Key::plain("linktarget"),
+    Key::plain("flags"),
+    Key::plain("size"),
+    Key::plain("csize"),
+    Key::plain("num_chunks"),
+    Key::time("mtime"),
+    Key::time("ctime"),
+    Key::time("atime"),
+    Key::plain("isomtime"),
+    Key::plain("isoctime"),
+    Key::plain("isoatime"),
+    Key::plain("archiveid"),
+    Key::plain("archivename"),
+    Key::plain("extra"),
+    Key::plain("health"),
+];
 const LONG: &str = "{mode} {user:6} {group:6} {size:8} {mtime} {path}{extra}{NL}";
 const SHORT: &str = "{path}{NL}";
 /// Keys that JSON lines always have.

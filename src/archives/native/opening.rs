@@ -39,7 +39,12 @@ pub fn open(borg: &Borg, stall: Duration) -> Result<Opened, NotOpened> {
         Some(_) => None,
         None => Some(Arc::new(borg.server()?)),
     };
-    let opened = store(borg, server.as_ref(), stall).map_err(|e| to_error(borg, e))?;
+    let opened = store(borg, server.as_ref(), stall).map_err(|e| {
+        if let Some(server) = &server {
+            server.give_up();
+        }
+        to_error(borg, e)
+    })?;
     let (mut passphrases, mut failed) = (borg.passphrases(), None);
     let credentials = Credentials {
         key_files: &borg.key_places(),

@@ -51,12 +51,12 @@ pub fn copy(
         salvage::refill(from, dir, &damaged)?;
         Ok(missing)
     })?;
-    Ok(Copied { missing: missing.filter(|_| damaged.is_empty()), damaged })
+    Ok(Copied { missing, damaged })
 }
 
 /// What did not come.
 pub struct Copied {
-    /// What could not be read at all, in tar's words.
+    /// What could not be read, in tar's words.
     pub missing: Option<String>,
     /// Files with zeros in the place of what is lost.
     pub damaged: Vec<Damaged>,

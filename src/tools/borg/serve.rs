@@ -108,6 +108,12 @@ impl Server {
         early.iter().flatten().for_each(|line| message(line, false));
     }
 
+    /// No server works: what they said is only for debugging, since a preflight says it better.
+    pub fn give_up(&self) {
+        let early = lock(&self.early).take();
+        early.iter().flatten().for_each(|line| message(line, true));
+    }
+
     /// Ends all servers, and prevents new ones.
     pub fn end(&self) {
         let mut state = lock(&self.state);
