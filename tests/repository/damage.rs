@@ -141,6 +141,13 @@ fn a_flipped_bit_in_manifest_or_metadata_fails_their_readers() {
     }
 }
 
+/// The offsets of the buckets of an index that hold an object.
+fn used_buckets(index: &[u8]) -> Vec<u64> {
+    let is_used = |bucket: &&[u8]| bucket[32..36] != [0xff; 4] && bucket[32..36] != [0xfe, 0xff, 0xff, 0xff];
+    let buckets = (18..).step_by(40).zip(index[18..].chunks(40));
+    buckets.filter(|(_, bucket)| is_used(bucket)).map(|(at, _)| at).collect()
+}
+
 #[test]
 fn an_index_that_is_missing_damaged_or_old_is_made_up_for_by_the_segments() {
     each_borg(|flavour| {
@@ -153,15 +160,30 @@ fn an_index_that_is_missing_damaged_or_old_is_made_up_for_by_the_segments() {
         borg.borg(&machine, "delete ::a").ok();
         let index = newest(borg.dir(), "index");
         let number = |path: &Path| path.extension().unwrap().to_str().unwrap().parse::<u32>().unwrap();
-        assert!(Index::open(borg.dir(), number(&index)).unwrap().is_some(), "borg's checksums are ours");
+        let opened = || Index::open(borg.dir(), number(&index)).unwrap();
+        assert!(opened().unwrap().is_whole().unwrap(), "borg's checksums are ours");
         let bytes = std::fs::read(&index).unwrap();
         assert_right(&machine, &borg, &open(&machine, borg.dir()).unwrap(), "b");
 
-        for offset in [3, 12, 18 + 5, bytes.len() as u64 - 1] {
+        for offset in [3, 8, 12] {
             flip(&index, offset, 0);
-            assert!(Index::open(borg.dir(), number(&index)).unwrap().is_none(), "byte {offset}");
+            assert!(opened().is_none(), "byte {offset}");
             right_without_borg(&machine, &borg, "b");
             flip(&index, offset, 0);
+        }
+        for offset in [18 + 5, bytes.len() as u64 - 1] {
+            flip(&index, offset, 0);
+            assert!(!opened().unwrap().is_whole().unwrap(), "byte {offset}");
+            right_without_borg(&machine, &borg, "b");
+            flip(&index, offset, 0);
+        }
+        // Each object's own place: its id, its segment, its offset.
+        for bucket in used_buckets(&bytes) {
+            for byte in [0, 33, 36] {
+                flip(&index, bucket + byte, 1);
+                right_without_borg(&machine, &borg, "b");
+                flip(&index, bucket + byte, 1);
+            }
         }
         std::fs::remove_file(&index).unwrap();
         right_without_borg(&machine, &borg, "b");

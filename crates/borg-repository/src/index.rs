@@ -1,12 +1,17 @@
 //! The index that borg stores beside the segments: a hash table in a file, from the id of an object
 //! to its place. It is read on demand, a page at a time, so nothing of it is held in memory, and a
 //! disk error affects only one read.
+//!
+//! Opening it does not read it: the index of ten million objects has 400 MB. A wrong place shows itself,
+//! because each object names itself and is authenticated. Only where an object is missing or wrong, the
+//! whole index is compared with borg's checksum ([`Index::is_whole`]).
 
 use std::fs::File;
 use std::hash::Hasher;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
 
 use xxhash_rust::xxh64::Xxh64;
 
@@ -32,11 +37,16 @@ const DELETED: u32 = u32::MAX - 1;
 pub struct Index {
     file: File,
     buckets: u32,
+    name: String,
+    /// Borg's checksums; `None` if there are none.
+    digests: Option<Digests>,
+    /// Whether the contents have these checksums, once somebody wanted to know.
+    whole: Mutex<Option<bool>>,
 }
 
 impl Index {
-    /// Opens the index of `transaction` in the repository `dir`. `None` if it is damaged, because
-    /// the segments can replace it.
+    /// Opens the index of `transaction` in the repository `dir`. `None` if its length or its header
+    /// is wrong, because the segments can replace it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -56,12 +66,25 @@ impl Index {
         if &header[..8] != MAGIC || header[16..] != [32, 8] || buckets == 0 || !fits {
             return Ok(None);
         }
-        if let Some(known) = Digests::read(&dir.join(format!("integrity.{transaction}")))
-            && Digests::compute(&name, &file)? != known
-        {
+        let digests = Digests::read(&dir.join(format!("integrity.{transaction}")));
+        if digests.as_ref().is_some_and(|known| known.header != Hashed::new(&name, &header).header()) {
             return Ok(None);
         }
-        Ok(Some(Index { file, buckets }))
+        Ok(Some(Index { file, buckets, name, digests, whole: Mutex::default() }))
+    }
+
+    /// Whether the index is as borg wrote it, as far as borg left a checksum. The first call reads all
+    /// of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_whole(&self) -> io::Result<bool> {
+        let Some(known) = &self.digests else { return Ok(true) };
+        let mut whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
+        match *whole {
+            Some(whole) => Ok(whole),
+            None => Ok(*whole.insert(Digests::compute(&self.name, &self.file)? == *known)),
+        }
     }
 
     /// # Errors
@@ -129,36 +152,58 @@ impl Digests {
         None
     }
 
-    /// Like borg's IntegrityCheckedFile: names and positions are hashed between the bytes.
-    fn compute(name: &str, mut file: &File) -> io::Result<Self> {
-        let mut hash = Xxh64::new(0);
-        let part = |hash: &mut Xxh64, name: &str| {
-            hash.update(format!("{:>10}", name.len()).as_bytes());
-            hash.update(name.as_bytes());
-        };
-        let closed = |hash: &mut Xxh64, name: &str, position: u64| {
-            part(hash, name);
-            hash.update(position.to_string().as_bytes());
-            format!("{:016x}", hash.finish())
-        };
-        part(&mut hash, name);
+    fn compute(name: &str, file: &File) -> io::Result<Self> {
+        let mut header = [0; HEADER];
+        file.read_exact_at(&mut header, 0)?;
+        let mut hashed = Hashed::new(name, &header);
+        let header = hashed.header();
         let mut buffer = vec![0; 1 << 20];
-        let mut position = HEADER as u64;
-        file.read_exact_at(&mut buffer[..HEADER], 0)?;
-        hash.update(&buffer[..HEADER]);
-        let header = closed(&mut hash, "HashHeader", position);
-        io::Seek::seek(&mut file, io::SeekFrom::Start(position))?;
         loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                n => {
-                    hash.update(&buffer[..n]);
-                    position += n as u64;
-                }
+            match file.read_at(&mut buffer, hashed.position) {
+                Ok(0) => break,
+                Ok(n) => hashed.update(&buffer[..n]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
         }
-        let all = closed(&mut hash, "final", position);
-        Ok(Digests { header, all })
+        Ok(Digests { header, all: hashed.close("final") })
+    }
+}
+
+/// Like borg's IntegrityCheckedFile: names and positions are hashed between the bytes.
+struct Hashed {
+    hash: Xxh64,
+    position: u64,
+}
+
+impl Hashed {
+    fn new(name: &str, header: &[u8; HEADER]) -> Self {
+        let mut hashed = Hashed { hash: Xxh64::new(0), position: 0 };
+        hashed.part(name);
+        hashed.update(header);
+        hashed
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.position += bytes.len() as u64;
+    }
+
+    fn part(&mut self, name: &str) {
+        self.hash.update(format!("{:>10}", name.len()).as_bytes());
+        self.hash.update(name.as_bytes());
+    }
+
+    /// The digest of the bytes up to here, which are the part `name`.
+    fn close(&mut self, name: &str) -> String {
+        self.part(name);
+        self.hash.update(self.position.to_string().as_bytes());
+        format!("{:016x}", self.hash.finish())
+    }
+
+    /// The digest of the header; must be called before anything else is hashed.
+    fn header(&mut self) -> String {
+        self.close("HashHeader")
     }
 }
 

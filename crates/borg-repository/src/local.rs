@@ -70,7 +70,7 @@ impl Local {
         };
         let config = Config::parse(&text)?;
         let files = Files { dir: dir.to_owned(), per_dir: config.segments_per_dir };
-        let state = Mutex::new(Arc::new(files.state()?));
+        let state = Mutex::new(Arc::new(files.state(Trust::Index)?));
         Ok(Local { files, config, state, open: Mutex::new(LruCache::new(open_segments())) })
     }
 
@@ -89,7 +89,7 @@ impl Local {
             return Ok(false);
         }
         self.open_segments().clear();
-        *state = Arc::new(self.files.state()?);
+        *state = Arc::new(self.files.state(Trust::Index)?);
         Ok(true)
     }
 
@@ -97,19 +97,36 @@ impl Local {
         self.open.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Replaces the index by what the segments say if it is damaged. Returns false if it is not.
+    fn replace_damaged_index(&self, old: &Arc<RepositoryState>) -> Result<bool> {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        if !Arc::ptr_eq(&state, old) {
+            return Ok(true);
+        }
+        match &old.index {
+            Some(index) if !index.is_whole().map_err(Error::io(INDEX))? => {
+                *state = Arc::new(self.files.state(Trust::Segments)?);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn get(&self, id: Id, length: Option<u32>, mut buffer: Vec<u8>) -> Result<Object> {
-        let mut renewed = false;
+        let (mut renewed, mut doubted) = (false, false);
         loop {
             let state = self.state();
-            match self.get_from(&state, id, length, &mut buffer) {
+            let error = match self.get_from(&state, id, length, &mut buffer) {
                 Ok(length) => return Ok(Object { buffer, range: PUT_HEADER..PUT_HEADER + length }),
-                Err(error) => {
-                    let stale = matches!(&error, Error::Io { what, .. } if what == INDEX);
-                    if renewed || !self.renew(&state, stale)? {
-                        return Err(error);
-                    }
-                    renewed = true;
-                }
+                Err(error) => error,
+            };
+            let stale = matches!(&error, Error::Io { what, .. } if what == INDEX);
+            if !renewed && self.renew(&state, stale)? {
+                renewed = true;
+            } else if !doubted && error.is_damage() && self.replace_damaged_index(&state)? {
+                doubted = true;
+            } else {
+                return Err(error);
             }
         }
     }
@@ -245,6 +262,15 @@ impl RepositoryState {
     }
 }
 
+/// Where the places of objects are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The index, and the segments after it.
+    Index,
+    /// All segments, because the index is damaged.
+    Segments,
+}
+
 /// The reason why the state could not be read.
 enum Interrupted {
     /// A file disappeared meanwhile.
@@ -309,9 +335,9 @@ impl Files {
         Ok(segments)
     }
 
-    fn state(&self) -> Result<RepositoryState> {
+    fn state(&self, trust: Trust) -> Result<RepositoryState> {
         for _ in 0..ATTEMPTS {
-            match self.try_state() {
+            match self.try_state(trust) {
                 Ok(state) => return Ok(state),
                 Err(Interrupted::Changed) => {}
                 Err(Interrupted::Failed(error)) => return Err(error),
@@ -320,9 +346,9 @@ impl Files {
         Err(Error::NoRepository(format!("{} changes while it is read", self.dir.display())))
     }
 
-    fn try_state(&self) -> Result<RepositoryState, Interrupted> {
+    fn try_state(&self, trust: Trust) -> Result<RepositoryState, Interrupted> {
         let seen = self.seen().map_err(Error::io(self.listing()))?;
-        let index = match seen.index {
+        let index = match seen.index.filter(|_| trust == Trust::Index) {
             Some(n) => Index::open(&self.dir, n).map_err(Error::io(format!("read index.{n}")))?,
             None => None,
         };
