@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use super::chunks::{ChunkLists, Chunks, Listed};
+use super::chunks::{Chunk, ChunkLists};
+use super::id::Id;
 use super::item::{Item, NOBODY, Xattr};
 use super::msgpack::{Reader, Stop, Token};
 use super::path::ItemPath;
 
-/// The largest item in bytes: at 44 for each chunk, a file of 20 TB.
+/// The most bytes that one field of an item, or all of a small one, may have.
 const LONGEST: usize = 512 << 20;
+/// An item of more bytes is parsed as it comes; a smaller one when it is complete.
+pub const LARGE: usize = 64 << 10;
 
 /// The names of owner and group of the last item: a few own all files.
 #[derive(Default)]
@@ -26,16 +29,86 @@ fn name(last: &mut Arc<[u8]>, bytes: Option<&[u8]>) -> Option<Arc<[u8]>> {
     Some(Arc::clone(last))
 }
 
+/// Which list of an item a chunk belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListKind {
+    /// The chunks of the content.
+    Content,
+    /// The chunks of the content before `check --repair` put zeros where chunks were lost.
+    Healthy,
+}
+
+/// Receives items as they are parsed. The chunks of an item come before it: a list may be too long
+/// for memory.
+pub trait ItemSink {
+    /// The next chunk of the item that is being parsed.
+    ///
+    /// # Errors
+    /// When the sink cannot take it; parsing ends with this error.
+    fn chunk(&mut self, chunk: Chunk, list: ListKind) -> Result<(), &'static str>;
+
+    /// The item whose chunks came before.
+    ///
+    /// # Errors
+    /// As [`ItemSink::chunk`].
+    fn item(&mut self, item: Item) -> Result<(), &'static str>;
+}
+
+/// Collects the chunks of each item, and passes both on.
+struct Collected<F> {
+    lists: ChunkLists,
+    each: F,
+}
+
+impl<F: FnMut(Item, &ChunkLists)> ItemSink for Collected<F> {
+    fn chunk(&mut self, chunk: Chunk, list: ListKind) -> Result<(), &'static str> {
+        match list {
+            ListKind::Content => self.lists.chunks.push(chunk),
+            ListKind::Healthy => self.lists.healthy.push(chunk),
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: Item) -> Result<(), &'static str> {
+        (self.each)(item, &self.lists);
+        self.lists.chunks.clear();
+        self.lists.healthy.clear();
+        Ok(())
+    }
+}
+
+/// The length of the complete items at the beginning of `stream`, in bytes. Reads each byte once and
+/// keeps nothing.
+///
+/// # Errors
+/// When the bytes are not items.
+pub fn length_of_items(stream: &[u8]) -> Result<usize, &'static str> {
+    let mut reader = Reader::new(stream);
+    let mut length = 0;
+    while reader.remaining() > 0 {
+        match reader.skip() {
+            Ok(()) => length = stream.len() - reader.remaining(),
+            Err(Stop::More) => break,
+            Err(Stop::Broken(why)) => return Err(why),
+        }
+    }
+    Ok(length)
+}
+
 /// Parses the metadata of an archive, which is fed chunk by chunk.
 #[derive(Default)]
 pub struct ItemParser {
-    /// The beginning of an incomplete item.
+    /// The bytes of an incomplete item that are not parsed yet.
     pending: Vec<u8>,
-    /// How far it was scanned.
+    /// How far they were scanned.
     seen: Seen,
+    /// The beginning of a large item, which was parsed and is no longer in `pending`.
+    begun: Option<Begun>,
     /// The number of items so far.
     count: u64,
     names: Names,
+    /// The chunks of an item that is fed in several pieces, for [`ItemParser::feed_chunks`].
+    lists: ChunkLists,
 }
 
 impl ItemParser {
@@ -44,7 +117,7 @@ impl ItemParser {
     /// # Errors
     /// When the bytes are not items.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(Item)) -> Result<(), &'static str> {
-        self.feed_items(chunk, &mut each)
+        self.feed_chunks(chunk, |item, _| each(item))
     }
 
     /// As [`ItemParser::feed`], with the chunks of each item.
@@ -54,54 +127,35 @@ impl ItemParser {
     pub fn feed_chunks(
         &mut self,
         chunk: &[u8],
-        mut each: impl FnMut(Item, &ChunkLists),
+        each: impl FnMut(Item, &ChunkLists),
     ) -> Result<(), &'static str> {
-        self.feed_lists(chunk, &mut each)
+        let mut sink = Collected { lists: std::mem::take(&mut self.lists), each };
+        let fed = self.feed_to(chunk, &mut sink);
+        self.lists = sink.lists;
+        fed
     }
 
-    /// Not generic, so that the parser is compiled in this crate as a whole.
-    fn feed_items(&mut self, chunk: &[u8], each: &mut dyn FnMut(Item)) -> Result<(), &'static str> {
-        self.feed_into(chunk, |item, (): &()| each(item))
-    }
-
-    /// As [`ItemParser::feed_items`].
-    fn feed_lists(
-        &mut self,
-        chunk: &[u8],
-        each: &mut dyn FnMut(Item, &ChunkLists),
-    ) -> Result<(), &'static str> {
-        self.feed_into(chunk, each)
-    }
-
-    fn feed_into<C: Chunks>(
-        &mut self,
-        chunk: &[u8],
-        mut each: impl FnMut(Item, &C),
-    ) -> Result<(), &'static str> {
-        self.pending.extend_from_slice(chunk);
-        if !self.seen.is_whole(&self.pending)? {
-            return self.check_length();
-        }
-        let mut reader = Reader::new(&self.pending);
-        let mut done = 0;
-        let mut chunks = C::default();
-        while reader.remaining() > 0 {
-            chunks.clear();
-            match item(&mut reader, &mut self.names, &mut chunks) {
-                Ok(mut item) => {
-                    item.number = self.count;
-                    each(item, &chunks);
-                }
-                Err(Stop::More) => {
-                    self.seen = Seen { bytes: 0, values: 1 };
-                    break;
-                }
-                Err(Stop::Broken(why)) => return Err(why),
+    /// Feeds `chunk`, and passes what is complete to `sink`, which must be the same one for all of an
+    /// item. Only this way uses no memory for the chunks of a large item.
+    ///
+    /// # Errors
+    /// When the bytes are not items, and those of `sink`.
+    pub fn feed_to(&mut self, chunk: &[u8], sink: &mut dyn ItemSink) -> Result<(), &'static str> {
+        if self.pending.is_empty() {
+            let done = self.parse(chunk, sink)?;
+            self.pending.extend_from_slice(&chunk[done..]);
+        } else {
+            self.pending.extend_from_slice(chunk);
+            let is_small = self.begun.is_none() && self.pending.len() <= LARGE;
+            if !self.seen.is_whole(&self.pending)? && (is_small || self.begun.is_some()) {
+                return self.check_length();
             }
-            self.count += 1;
-            done = self.pending.len() - reader.remaining();
+            let mut bytes = std::mem::take(&mut self.pending);
+            let done = self.parse(&bytes, sink)?;
+            bytes.drain(..done);
+            self.pending = bytes;
         }
-        self.pending.drain(..done);
+        self.seen = Seen { bytes: 0, values: self.begun.as_ref().map_or(1, Begun::values_of_step) };
         self.check_length()
     }
 
@@ -109,16 +163,62 @@ impl ItemParser {
         if self.pending.len() > LONGEST { Err("an item that is too large") } else { Ok(()) }
     }
 
+    /// Whether the beginning of a large item was parsed, and its end did not come yet.
+    pub fn is_in_large_item(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The bytes that were fed and are not parsed yet.
+    pub fn into_pending(self) -> Vec<u8> {
+        self.pending
+    }
+
+    /// Parses what is complete, and of a large item as much as is there. Returns the number of bytes
+    /// that are done with.
+    fn parse(&mut self, bytes: &[u8], sink: &mut dyn ItemSink) -> Result<usize, &'static str> {
+        let mut reader = Reader::new(bytes);
+        let mut left = self.begun.is_some() || !bytes.is_empty();
+        let mut whole = match self.begun {
+            Some(_) => 0,
+            None => length_of_items(bytes)?,
+        };
+        while left {
+            let at = bytes.len() - reader.remaining();
+            if self.begun.is_none() && at >= whole && reader.remaining() <= LARGE {
+                return Ok(at);
+            }
+            let mut item = self.begun.take().unwrap_or_default();
+            match item.advance(&mut reader, &mut self.names, sink) {
+                Ok(()) => {
+                    if at >= whole {
+                        // It was large; what follows was not measured yet.
+                        let at = bytes.len() - reader.remaining();
+                        whole = at + length_of_items(&bytes[at..])?;
+                    }
+                    sink.item(item.finish(self.count)?)?;
+                    self.count += 1;
+                }
+                Err(Stop::More) => {
+                    self.begun = Some(item);
+                    return Ok(bytes.len() - reader.remaining());
+                }
+                Err(Stop::Broken(why)) => return Err(why),
+            }
+            left = reader.remaining() > 0;
+        }
+        Ok(bytes.len())
+    }
+
     /// Must be called after the last chunk.
     ///
     /// # Errors
     /// When the last item is incomplete.
     pub fn finish(self) -> Result<(), &'static str> {
-        if self.pending.is_empty() { Ok(()) } else { Err("the last item is truncated") }
+        if self.pending.is_empty() && self.begun.is_none() { Ok(()) } else { Err("the last item is truncated") }
     }
 }
 
-/// How far an incomplete item was scanned: each byte once, however many chunks it has.
+/// How far an incomplete value was scanned: each byte once, however many chunks it has.
 #[derive(Default)]
 struct Seen {
     bytes: usize,
@@ -127,9 +227,9 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether `item` is complete.
-    fn is_whole(&mut self, item: &[u8]) -> Result<bool, &'static str> {
-        let mut reader = Reader::new(&item[self.bytes..]);
+    /// Whether `bytes` has all values.
+    fn is_whole(&mut self, bytes: &[u8]) -> Result<bool, &'static str> {
+        let mut reader = Reader::new(&bytes[self.bytes..]);
         while self.values > 0 {
             let within = match reader.token() {
                 Ok(Token::Array(n)) => u64::from(n),
@@ -139,22 +239,110 @@ impl Seen {
                 Err(Stop::Broken(why)) => return Err(why),
             };
             self.values = self.values - 1 + within;
-            self.bytes = item.len() - reader.remaining();
+            self.bytes = bytes.len() - reader.remaining();
         }
-        self.bytes = 0;
         Ok(true)
     }
 }
 
-/// Parses an item. If no extract would accept its path (`..`, NUL), the item gets no file type.
-fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -> Result<Item, Stop> {
-    let Token::Map(fields) = reader.token()? else { return Err(Stop::Broken("an item that is not a map")) };
-    let mut path = None;
-    let mut item = Item::new(ItemPath::root(), 0);
-    for _ in 0..fields {
+/// An item as far as it was parsed.
+#[derive(Default)]
+struct Begun {
+    /// The number of fields that are still missing; `None` before the item begins.
+    fields: Option<u32>,
+    list: Option<List>,
+    item: Option<Item>,
+    /// Whether it has a path; `Some(false)`: one that no extract would accept (`..`, NUL).
+    path: Option<bool>,
+}
+
+/// A list of chunks that is being parsed.
+struct List {
+    kind: ListKind,
+    left: u32,
+    /// The sum of the sizes so far.
+    bytes: u64,
+}
+
+impl Begun {
+    /// The number of values that the next step needs: a chunk, or a field's name and value.
+    fn values_of_step(&self) -> u64 {
+        if self.list.is_some() { 1 } else { 2 }
+    }
+
+    /// Parses as much as `reader` has, field by field and chunk by chunk. The reader stays in front of
+    /// what is incomplete.
+    fn advance(
+        &mut self,
+        reader: &mut Reader<'_>,
+        names: &mut Names,
+        sink: &mut dyn ItemSink,
+    ) -> Result<(), Stop> {
+        loop {
+            let before = reader.clone();
+            let step = self.step(reader, names, sink);
+            match step {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(stop) => {
+                    *reader = before;
+                    return Err(stop);
+                }
+            }
+        }
+    }
+
+    /// Parses the next field or chunk; false at the end of the item.
+    fn step(
+        &mut self,
+        reader: &mut Reader<'_>,
+        names: &mut Names,
+        sink: &mut dyn ItemSink,
+    ) -> Result<bool, Stop> {
+        if let Some(list) = &mut self.list {
+            if list.left > 0 {
+                let chunk = chunk(reader)?;
+                let bytes = list.bytes.checked_add(chunk.size.into());
+                list.bytes = bytes.ok_or(Stop::Broken("a file that is too large"))?;
+                sink.chunk(chunk, list.kind).map_err(Stop::Broken)?;
+                list.left -= 1;
+                return Ok(true);
+            }
+            let item = self.item.get_or_insert_with(nameless);
+            match list.kind {
+                ListKind::Content => item.size = list.bytes,
+                ListKind::Healthy => item.damaged = true,
+            }
+            self.list = None;
+            return Ok(true);
+        }
+        match self.fields {
+            None => {
+                let Token::Map(fields) = reader.token()? else {
+                    return Err(Stop::Broken("an item that is not a map"));
+                };
+                self.fields = Some(fields);
+            }
+            Some(0) => return Ok(false),
+            Some(fields) => {
+                self.field(reader, names)?;
+                self.fields = Some(fields - 1);
+            }
+        }
+        Ok(true)
+    }
+
+    fn field(&mut self, reader: &mut Reader<'_>, names: &mut Names) -> Result<(), Stop> {
         let Token::Bytes(field) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
+        let item = self.item.get_or_insert_with(nameless);
         match field {
-            b"path" => path = Some(bytes(reader)?.unwrap_or_default()),
+            b"path" => {
+                let raw = bytes(reader)?.unwrap_or_default();
+                let path = ItemPath::new(raw);
+                self.path = Some(path.is_some());
+                item.path = path.unwrap_or_else(ItemPath::root);
+                item.raw = (item.path.as_bytes() != raw).then(|| raw.into());
+            }
             b"mode" => item.mode = number(reader)? as u32,
             b"uid" => item.uid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
             b"gid" => item.gid = u32::try_from(number(reader)?).unwrap_or(NOBODY),
@@ -163,35 +351,35 @@ fn item<C: Chunks>(reader: &mut Reader<'_>, names: &mut Names, chunks: &mut C) -
             b"mtime" => item.mtime = time(reader)?,
             b"atime" => item.atime = Some(time(reader)?),
             b"ctime" => item.ctime = Some(time(reader)?),
-            b"chunks" => item.size = list(reader, |chunk| chunks.put(chunk))?,
+            b"chunks" => self.list = Some(List { kind: ListKind::Content, left: length(reader)?, bytes: 0 }),
+            b"chunks_healthy" => {
+                self.list = Some(List { kind: ListKind::Healthy, left: length(reader)?, bytes: 0 });
+            }
             b"rdev" => item.rdev = number(reader)? as u64,
             b"source" => item.source = bytes(reader)?.map(Into::into),
             b"xattrs" => item.xattrs = pairs(reader)?,
             b"acl_access" => item.acl_access = bytes(reader)?.map(Into::into),
             b"acl_default" => item.acl_default = bytes(reader)?.map(Into::into),
             b"bsdflags" => item.flags = u32::try_from(number(reader)?).unwrap_or(0),
-            b"chunks_healthy" => {
-                if C::KEPT {
-                    list(reader, |chunk| chunks.put_healthy(chunk))?;
-                } else {
-                    reader.skip()?;
-                }
-                item.damaged = true;
-            }
             b"part" => {
                 reader.skip()?;
                 item.part = true;
             }
             _ => reader.skip()?,
         }
+        Ok(())
     }
-    let Some(raw) = path else { return Err(Stop::Broken("an item without a path")) };
-    match ItemPath::new(raw) {
-        Some(path) => item.path = path,
-        None => item.mode = 0,
+
+    /// The whole item. If no extract would accept its path, it gets no file type.
+    fn finish(self, number: u64) -> Result<Item, &'static str> {
+        let (Some(item), Some(path)) = (self.item, self.path) else { return Err("an item without a path") };
+        let mode = if path { item.mode } else { 0 };
+        Ok(Item { mode, number, ..item })
     }
-    item.raw = (item.path.as_bytes() != raw).then(|| raw.into());
-    Ok(item)
+}
+
+fn nameless() -> Item {
+    Item::new(ItemPath::root(), 0)
 }
 
 fn bytes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Stop> {
@@ -227,27 +415,25 @@ fn time(reader: &mut Reader<'_>) -> Result<i64, Stop> {
     }
 }
 
-/// Passes each chunk of a list to `each`. Returns the sum of their sizes in bytes.
-fn list(
-    reader: &mut Reader<'_>,
-    mut each: impl FnMut(&Listed<'_>) -> Result<(), &'static str>,
-) -> Result<u64, Stop> {
-    let chunks = match reader.token()? {
-        Token::Array(n) => n,
-        Token::Nil => 0,
-        _ => return Err(Stop::Broken("chunks that are not a list")),
-    };
-    let mut sum = 0u64;
-    for _ in 0..chunks {
-        let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("an invalid chunk")) };
-        let id = bytes(reader)?.unwrap_or_default();
-        let size =
-            u64::try_from(number(reader)?).map_err(|_| Stop::Broken("a chunk with a negative size"))?;
-        sum = sum.checked_add(size).ok_or(Stop::Broken("a file that is too large"))?;
-        let stored = number(reader)?;
-        each(&Listed { id, size, stored }).map_err(Stop::Broken)?;
+/// The number of chunks in a list.
+fn length(reader: &mut Reader<'_>) -> Result<u32, Stop> {
+    match reader.token()? {
+        Token::Array(n) => Ok(n),
+        Token::Nil => Ok(0),
+        _ => Err(Stop::Broken("chunks that are not a list")),
     }
-    Ok(sum)
+}
+
+fn chunk(reader: &mut Reader<'_>) -> Result<Chunk, Stop> {
+    let Token::Array(3) = reader.token()? else { return Err(Stop::Broken("an invalid chunk")) };
+    let id = Id::from_bytes(bytes(reader)?.unwrap_or_default());
+    let size = u32::try_from(number(reader)?);
+    let stored = u32::try_from(number(reader)?).unwrap_or(0);
+    Ok(Chunk {
+        id: id.ok_or(Stop::Broken("a chunk with an invalid id"))?,
+        size: size.map_err(|_| Stop::Broken("a chunk of an impossible size"))?,
+        stored,
+    })
 }
 
 /// Extended attributes. A nil value counts as empty.
@@ -269,8 +455,6 @@ fn pairs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunks::Chunk;
-    use crate::id::Id;
     use rmp::encode::{write_array_len, write_map_len, write_nil, write_sint, write_str_len};
 
     fn raw(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -378,20 +562,76 @@ mod tests {
         assert_eq!(parse(&single).unwrap(), whole);
     }
 
+    /// An item with `count` chunks of a file.
+    fn large(count: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_map_len(&mut out, 3).unwrap();
+        raw(&mut out, b"chunks");
+        write_array_len(&mut out, count).unwrap();
+        for n in 0..count {
+            write_array_len(&mut out, 3).unwrap();
+            raw(&mut out, &[n as u8; 32]);
+            write_sint(&mut out, 1 + i64::from(n)).unwrap();
+            write_sint(&mut out, 9).unwrap();
+        }
+        field(&mut out, "mode", 0o100644);
+        raw(&mut out, b"path");
+        raw(&mut out, b"big");
+        out
+    }
+
+    #[derive(Default)]
+    struct Counted {
+        chunks: u64,
+        items: Vec<Item>,
+    }
+
+    impl ItemSink for Counted {
+        fn chunk(&mut self, chunk: Chunk, _: ListKind) -> Result<(), &'static str> {
+            self.chunks += u64::from(chunk.size);
+            Ok(())
+        }
+
+        fn item(&mut self, item: Item) -> Result<(), &'static str> {
+            self.items.push(item);
+            Ok(())
+        }
+    }
+
     #[test]
-    fn what_has_come_of_an_item_is_not_read_anew_with_each_chunk() {
+    fn a_large_item_is_parsed_as_it_comes_and_takes_no_memory() {
+        let count = 40_000;
+        let stream = [stream(), large(count), stream(), large(5)].concat();
+        for cut in [1000, 100_000, 1 << 20] {
+            let (mut parser, mut sink) = (ItemParser::default(), Counted::default());
+            for piece in stream.chunks(cut) {
+                parser.feed_to(piece, &mut sink).unwrap();
+                assert!(parser.pending.len() < LARGE + cut + LARGE / 2, "{}", parser.pending.len());
+            }
+            parser.finish().unwrap();
+            let sizes: Vec<u64> = sink.items.iter().map(|item| item.size).collect();
+            let size = u64::from(count) * u64::from(count + 1) / 2;
+            assert_eq!(sizes, [0, 70_003, 0, size, 0, 70_003, 0, 15]);
+            assert_eq!(sink.items.iter().map(|item| item.number).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_has_come_of_a_value_is_not_read_anew_with_each_chunk() {
         let mut stream = stream();
-        let whole = stream.len();
-        stream.extend_from_slice(b"\x82\xa4path\xa1x\xa3new\xdc\xff\xff");
+        stream.extend_from_slice(b"\x82\xa4path\xa1x\xa3new\xdd\x00\x04\x00\x00");
         let mut parser = ItemParser::default();
         parser.feed(&stream, |_| ()).unwrap();
-        for n in 1..=0xffff {
+        let (mut before, mut anew) = (0, 0);
+        for _ in 0..0x4_0000 {
             assert_eq!(parser.count, 3);
             parser.feed(&[7], |_| ()).unwrap();
-            let expected = if n < 0xffff { stream.len() - whole + n } else { 0 };
-            assert_eq!(parser.seen.bytes, expected);
+            anew += u32::from(parser.seen.bytes < before);
+            before = parser.seen.bytes;
         }
+        assert_eq!(anew, 2, "when it becomes a large item, and at the end");
         assert_eq!((parser.count, parser.pending.len()), (4, 0));
+        assert_eq!(length_of_items(&stream), Ok(stream.len() - 16));
     }
 
     #[test]
@@ -415,6 +655,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse(&[&bytes]);
             let _ = ItemParser::default().feed_chunks(&bytes, |_, _: &ChunkLists| ());
+            let _ = length_of_items(&bytes);
         }
     }
 }
