@@ -38,6 +38,12 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// The objects that hold the stream of items, in order. Archives that were made one after the other
+    /// share most of them.
+    pub fn metadata(&self) -> &[Id] {
+        &self.items
+    }
+
     /// Parses the plain bytes of the object `id`.
     ///
     /// # Errors

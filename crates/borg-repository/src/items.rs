@@ -631,7 +631,7 @@ mod tests {
         }
         assert_eq!(anew, 2, "when it becomes a large item, and at the end");
         assert_eq!((parser.count, parser.pending.len()), (4, 0));
-        assert_eq!(length_of_items(&stream), Ok(stream.len() - 16));
+        assert_eq!(length_of_items(&stream), Ok(stream.len() - 17));
     }
 
     #[test]

@@ -146,15 +146,19 @@ impl Repository {
     ) -> Result<()> {
         let broken = |why| Error::integrity(format!("the items of the archive {}: {why}", archive.id));
         let mut parser = ItemParser::default();
-        self.stream(&archive.items, |bytes| {
-            parser.feed_chunks(bytes, &mut each).map_err(broken)?;
+        self.read_metadata(&archive.items, |bytes| {
+            parser.feed_chunks(&bytes, &mut each).map_err(broken)?;
             go_on().map_err(Error::io(format!("read all items of the archive {}", archive.id)))
         })?;
         parser.finish().map_err(broken)
     }
 
-    /// Passes the plain bytes of the objects `ids` to `each`, in this order.
-    fn stream(&self, ids: &[Id], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    /// Passes the plain bytes of the objects `ids`, which hold metadata, to `each`, in this order. They
+    /// are fetched ahead and opened on all cores; `each` runs on the calling thread.
+    ///
+    /// # Errors
+    /// When an object cannot be read, and those of `each`.
+    pub fn read_metadata(&self, ids: &[Id], mut each: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len());
         std::thread::scope(|scope| {
             let (jobs, taken) = bounded::<(Vec<Request>, crossbeam_channel::Sender<_>)>(WINDOW);
@@ -182,7 +186,7 @@ impl Repository {
                 }
                 let Some(plain) = waiting.pop_front() else { return Ok(()) };
                 for object in plain.recv().map_err(|_| panicked())? {
-                    each(&object?)?;
+                    each(object?)?;
                 }
             }
         })
