@@ -50,11 +50,12 @@ mutants:
 	PATH="$$HOME/.cache/borg-offsite-backup-tools/bin:$$PATH" cargo mutants --workspace \
 		$(foreach file,$(FILES),--file $(file)) -- --lib
 
-# Side by side with borg; see `--help` of benches/{bench,restore,files}.py for the sizes.
+# Side by side with borg; see `--help` of benches/{bench,catalog,restore,files}.py for the sizes.
 bench:
 	scripts/setup.sh bench
 	$(CARGO) build --release
 	/usr/bin/python3 benches/bench.py --binary $(BIN) $(BENCH_OPTIONS)
+	/usr/bin/python3 benches/catalog.py --binary $(BIN)
 	/usr/bin/python3 benches/restore.py --binary $(BIN)
 	/usr/bin/python3 benches/files.py --binary $(BIN) --remote
 

@@ -53,14 +53,19 @@ impl LeftOut {
         [self.count.as_bytes(), &self.names]
     }
 
-    /// A value whose [sections](LeftOut::sections) have these lengths; the caller fills it.
-    pub fn with_lengths(count: usize, names: usize) -> Option<Self> {
+    /// The value with these [sections](LeftOut::sections).
+    pub fn of_sections(count: &[u8], names: &[u8]) -> Option<Self> {
         let most = NAMED as usize * (LONGEST + 4);
-        (count == size_of::<u64>() && names <= most).then(|| LeftOut { count: 0, names: vec![0; names] })
+        let count = u64::from_ne_bytes(count.try_into().ok()?);
+        (names.len() <= most).then(|| LeftOut { count, names: names.to_vec() })
     }
 
-    pub fn sections_mut(&mut self) -> [&mut [u8]; 2] {
-        [self.count.as_mut_bytes(), &mut self.names]
+    /// Adds those of `more`.
+    pub fn append(&mut self, more: &LeftOut) {
+        let room = NAMED.saturating_sub(self.count) as usize;
+        let names = more.names.split_inclusive(|byte| *byte == 0).take(room);
+        self.names.extend(names.flatten());
+        self.count += more.count;
     }
 }
 

@@ -25,16 +25,16 @@ impl Chunks {
         Chunks { contents, item, size }
     }
 
-    fn at(&self, offset: u64) -> Option<Piece> {
+    fn at(&self, offset: u64) -> Result<Option<Piece>> {
         self.contents.at(self.item, offset)
     }
 
-    /// The pieces that overlap `range`.
-    pub fn meeting(&self, range: &Range<u64>) -> impl Iterator<Item = Piece> {
+    /// The pieces that overlap `range`; after an error there are no more.
+    pub fn meeting(&self, range: &Range<u64>) -> impl Iterator<Item = Result<Piece>> {
         let (mut at, end) = (range.start, range.end.min(self.size));
         std::iter::from_fn(move || {
-            let piece = if at < end { self.at(at) } else { None }?;
-            at = piece.range.end;
+            let piece = if at < end { self.at(at).transpose() } else { None }?;
+            at = piece.as_ref().map_or(end, |piece| piece.range.end);
             Some(piece)
         })
     }
@@ -116,7 +116,7 @@ impl<'a> Pieces<'a> {
         let mut pieces = Vec::new();
         let end = self.chunks.size.min(*next + batches::BYTES);
         while pieces.len() < batches::CHUNKS && *next < end {
-            let piece = self.chunks.at(*next).filter(|piece| piece.range.start == *next);
+            let piece = self.chunks.at(*next)?.filter(|piece| piece.range.start == *next);
             let piece = piece.ok_or_else(|| self.chunks.contents.is_short(*next))?;
             *next = piece.range.end;
             pieces.push(piece);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use borg_repository::{Chunk, ChunkLists, Error as Unreadable, Request};
 
-use super::native::{Lists, NativeCatalog};
+use super::native::{NativeCatalog, span};
 use crate::archive::name::Archive;
+use crate::archive::tree::Tree;
 use crate::error::{Error, Kind, Result};
 use crate::process::interrupt;
 
@@ -30,16 +31,17 @@ impl Piece {
 /// The files of an archive, by the numbers of their items.
 pub struct Contents {
     catalog: Arc<NativeCatalog>,
-    lists: Arc<Lists>,
+    tree: Arc<Tree>,
     archive: Archive,
     /// The original chunks of files that `borg check --repair` changed.
     healthy: HashMap<u32, Vec<Piece>>,
 }
 
 impl Contents {
-    /// For an archive whose items were read or remembered.
-    pub fn new(catalog: Arc<NativeCatalog>, archive: &Archive) -> Self {
-        Contents { lists: catalog.lists(archive), catalog, archive: archive.clone(), healthy: HashMap::new() }
+    /// Those of `archive`, whose tree is `tree`.
+    pub fn new(catalog: Arc<NativeCatalog>, archive: &Archive, tree: &Arc<Tree>) -> Self {
+        let (archive, tree) = (archive.clone(), Arc::clone(tree));
+        Contents { catalog, tree, archive, healthy: HashMap::new() }
     }
 
     /// The same, but a file that `borg check --repair` changed has its original chunks: those that
@@ -69,13 +71,16 @@ impl Contents {
     }
 
     /// The piece of `item` with the byte `offset`.
-    pub fn at(&self, item: u32, offset: u64) -> Option<Piece> {
+    ///
+    /// # Errors
+    /// When the archive's metadata cannot be read.
+    pub fn at(&self, item: u32, offset: u64) -> Result<Option<Piece>> {
         if let Some(pieces) = self.healthy.get(&item) {
             let n = pieces.partition_point(|piece| piece.range.end <= offset);
-            return pieces.get(n).cloned();
+            return Ok(pieces.get(n).cloned());
         }
-        let span = self.lists.span(item, offset)?;
-        Some(Piece { range: span.start..span.end, chunk: self.lists.chunk(&span) })
+        let span = span(&self.tree, item, offset)?;
+        Ok(span.map(|span| Piece { range: span.start..span.end, chunk: span.chunk }))
     }
 
     /// The pieces of `item`, which has `size` bytes, in order.
@@ -85,9 +90,12 @@ impl Contents {
             if at >= size {
                 return None;
             }
-            let piece = self.at(item, at).filter(|piece| piece.range.start == at);
+            let piece = self.at(item, at).and_then(|piece| {
+                let piece = piece.filter(|piece| piece.range.start == at);
+                piece.ok_or_else(|| self.is_short(at))
+            });
             at = piece.as_ref().map_or(size, |piece| piece.range.end);
-            Some(piece.ok_or_else(|| self.is_short(at)))
+            Some(piece)
         })
     }
 

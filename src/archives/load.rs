@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use borg_repository::Item;
+
 use super::cache::Cache;
 use super::reader::{Reader, Shelf};
 use super::source::Catalog;
@@ -10,30 +12,25 @@ use crate::archive::tree::{Tree, TreeBuilder, View};
 use crate::error::Result;
 use crate::progress::{Monitor, Progress};
 
-/// The tree of `archive` as `view` shows it. A remembered tree is used; otherwise the tree is made
-/// of the archive's items and remembered. `monitor` receives the number of items that were read.
+/// Makes the tree of `archive` in memory, of the items that `read` passes on. `monitor` receives the
+/// number of items that were read.
 ///
 /// # Errors
-/// When the archive cannot be read.
-pub fn tree(
-    catalog: &dyn Catalog,
+/// Those of `read`.
+pub fn tree_of_items(
     archive: &Archive,
     view: &View,
     monitor: &dyn Monitor,
-) -> Result<Arc<Tree>> {
-    if let Some(tree) = catalog.remembered(archive, view) {
-        return Ok(Arc::new(tree));
-    }
+    read: impl FnOnce(&mut dyn FnMut(Item)) -> Result<()>,
+) -> Result<Tree> {
     let mut builder = TreeBuilder::new(view.clone(), archive.start_ns());
     let mut items = 0;
-    catalog.items(archive, &mut |item| {
+    read(&mut |item| {
         items += 1;
         monitor.progress(Progress::entries("files", items));
-        builder.add(item);
+        builder.add(&item);
     })?;
-    let tree = Arc::new(builder.finish());
-    catalog.remember(archive, view, &tree);
-    Ok(tree)
+    builder.finish()
 }
 
 /// Makes the reader of the files of `tree`. `number` is the archive's number in `cache`.

@@ -16,6 +16,7 @@ pub mod load;
 pub mod native;
 pub mod open;
 pub mod open_archive;
+pub mod options;
 mod pace;
 pub mod places;
 pub mod progress;

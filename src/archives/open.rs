@@ -4,59 +4,17 @@ use std::sync::Arc;
 
 use chrono::Local;
 
-use super::load;
 use super::native::NativeCatalog;
 use super::native::NotOpened;
-use super::salvage::Salvage;
+pub use super::options::{Options, Source};
 use super::source::Catalog;
-use super::storage::Remembered;
-use super::streams::{BorgCatalog, Limits};
+use super::streams::BorgCatalog;
 use crate::archive::choice::{Shelf, Wanted};
-use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::tree::{Tree, View};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::tools::borg::{Borg, Need};
-
-/// How the bytes of an archive are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Source {
-    /// The native source if it can read the repository, otherwise streams.
-    #[default]
-    Auto,
-    /// Streams of `borg extract`.
-    Stream,
-    /// The native source: chunks, read without borg.
-    Native,
-}
-
-/// How archives are opened.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub source: Source,
-    /// Which archives are shown.
-    pub filter: ArchiveFilter,
-    pub limits: Limits,
-    pub remembered: Remembered,
-    /// Files with lost chunks are read, too.
-    pub salvage: Option<Salvage>,
-    /// What for, as in "cannot list the archives".
-    pub doing: &'static str,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            source: Source::default(),
-            filter: ArchiveFilter::default(),
-            limits: Limits::default(),
-            remembered: Remembered::default(),
-            salvage: None,
-            doing: "open the repository",
-        }
-    }
-}
 
 /// The archives of one repository.
 #[derive(Clone)]
@@ -73,11 +31,8 @@ impl Archives {
     /// # Errors
     /// When the repository cannot be read, or `options.source` cannot read it.
     pub fn open(borg: &Borg, options: Options) -> Result<Self> {
-        let native = native(borg, &options)?;
-        let Options { filter, limits, remembered, salvage, .. } = options;
-        let look = limits.look;
-        let native = native
-            .map(|catalog| Arc::new(catalog.remembering(remembered).looking_every(look).salvaging(salvage)));
+        let native = native(borg, &options)?.map(Arc::new);
+        let Options { filter, limits, .. } = options;
         let catalog: Arc<dyn Catalog> = match &native {
             Some(native) => native.clone(),
             None => Arc::new(BorgCatalog::new(borg.clone(), filter, limits)),
@@ -113,7 +68,7 @@ impl Archives {
     /// # Errors
     /// When the archive cannot be read.
     pub fn tree(&self, archive: &Archive, view: &View) -> Result<Arc<Tree>> {
-        load::tree(&*self.catalog, archive, view, &Silent)
+        self.catalog.tree(archive, view, &Silent).map(Arc::new)
     }
 
     /// The native reader; `None` if only borg can read the repository.
@@ -147,7 +102,7 @@ fn native(borg: &Borg, options: &Options) -> Result<Option<NativeCatalog>> {
     if options.source == Source::Stream {
         return ask().map(|()| None);
     }
-    match NativeCatalog::open(borg, options.filter.clone(), options.limits.lock_wait, options.limits.stall) {
+    match NativeCatalog::open(borg, options) {
         Ok(catalog) => Ok(Some(catalog)),
         Err(NotOpened::Failed(error)) => Err(borg.explain_unopened(options.doing, error)),
         Err(NotOpened::OnlyBorg(why)) if options.salvage.is_some() => {

@@ -66,7 +66,7 @@ impl OpenArchive {
     /// When the repository or the archive cannot be read, or there is no such archive.
     pub fn open(borg: &Borg, wanted: &Wanted, source: Source, doing: &'static str) -> Result<Self> {
         let filter = ArchiveFilter { consider_checkpoints: true, ..ArchiveFilter::default() };
-        let remembered = Remembered::catalogs();
+        let remembered = Remembered::catalogs(borg.catalog_limit());
         let archives =
             Archives::open(borg, Options { source, filter, remembered, doing, ..Options::default() })?;
         let archive = archives.resolve(wanted, &archives.list()?)?;
@@ -86,7 +86,7 @@ impl OpenArchive {
 
     /// The bytes of its files by chunks; `None` if only borg can read the repository.
     pub fn contents(&self) -> Option<Contents> {
-        self.native().map(|native| Contents::new(Arc::clone(native), &self.archive))
+        self.native().map(|native| Contents::new(Arc::clone(native), &self.archive, &self.tree))
     }
 
     /// A reader of its files that uses this much memory, in bytes.
@@ -134,8 +134,7 @@ impl OpenArchive {
     }
 
     fn locate(&self, wanted: &[u8]) -> Result<(NodeId, ItemPath)> {
-        let candidates = naming::candidates(wanted)?;
-        let found = candidates.into_iter().find_map(|path| Some((self.tree.find(&path)?, path)));
+        let found = self.first_of(naming::candidates(wanted)?)?;
         let name = &self.archive.name;
         found.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("there is no {} in the archive {name}", wanted.escape_ascii()))
@@ -144,8 +143,21 @@ impl OpenArchive {
     }
 
     /// The node that `wanted` names, even if it is damaged.
-    pub fn has(&self, wanted: &[u8]) -> Option<NodeId> {
-        naming::candidates(wanted).ok()?.into_iter().find_map(|path| self.tree.find(&path))
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn has(&self, wanted: &[u8]) -> Result<Option<NodeId>> {
+        let Ok(candidates) = naming::candidates(wanted) else { return Ok(None) };
+        Ok(self.first_of(candidates)?.map(|(node, _)| node))
+    }
+
+    fn first_of(&self, candidates: impl IntoIterator<Item = ItemPath>) -> Result<Option<(NodeId, ItemPath)>> {
+        for path in candidates {
+            if let Some(node) = self.tree.find(&path)? {
+                return Ok(Some((node, path)));
+            }
+        }
+        Ok(None)
     }
 
     /// The dataset list in the archive; `None` if it has none.
@@ -161,12 +173,12 @@ impl OpenArchive {
     }
 
     fn at(&self, node: NodeId, path: ItemPath, salvage: bool) -> Result<Found> {
-        let content = match self.tree.node(node).map(|node| node.body) {
+        let content = match self.tree.node(node)?.map(|node| node.body) {
             Some(Body::File(content)) => content,
-            Some(Body::Directory { .. }) => return Ok(Found::Directory(path)),
+            Some(Body::Directory) => return Ok(Found::Directory(path)),
             _ => return Ok(Found::Other(path)),
         };
-        let listed = self.tree.content(content);
+        let listed = self.tree.content(content)?;
         let listed = listed.ok_or_else(|| Error::failed(format!("{path} has no bytes in the archive")))?;
         let (archive, size) = (self.archive.clone(), listed.size);
         let contents = match self.contents() {

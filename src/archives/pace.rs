@@ -32,11 +32,6 @@ impl Pace {
         Pace { every: every.unwrap_or(usual), last: Mutex::new(last) }
     }
 
-    /// The same with the interval `every`, if there is one.
-    pub fn looking_every(self, every: Option<Duration>) -> Self {
-        Pace { every: every.unwrap_or(self.every), ..self }
-    }
-
     pub fn is_due(&self) -> bool {
         self.last().looked.elapsed() >= self.every
     }

@@ -34,15 +34,15 @@ pub fn places(archived: &OpenArchive, words: &[Vec<u8>]) -> Result<Vec<Place>> {
 }
 
 fn place(archived: &OpenArchive, word: &[u8]) -> Result<Place> {
-    if archived.has(word).is_some() {
+    if archived.has(word)?.is_some() {
         return Ok(Place::Archive);
     }
-    let is_file = |volume: &[u8]| {
-        let node = archived.has(volume).and_then(|node| archived.tree.node(node));
-        matches!(node.map(|node| node.body), Some(Body::File(_)))
+    let is_file = |volume: &[u8]| -> Result<bool> {
+        let node = archived.has(volume)?.map(|node| archived.tree.node(node)).transpose()?.flatten();
+        Ok(matches!(node.map(|node| node.body), Some(Body::File(_))))
     };
     for (volume, path) in splits(word) {
-        if is_file(volume) {
+        if is_file(volume)? {
             return Ok(Place::Volume { volume: volume.to_vec(), path: path.to_vec() });
         }
     }

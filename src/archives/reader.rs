@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::source::{CacheSink, ContentSource, FRAME, Key, Layout, Piece, ReadError};
+use super::source::{CacheSink, ContentSource, FRAME, Keep, Key, Layout, Piece, ReadError};
 use crate::archive::tree::{ContentId, Tree};
+use crate::error::Result;
 
 /// The part of the cache that belongs to one archive.
 #[derive(Clone)]
@@ -19,10 +20,12 @@ impl Shelf {
         Shelf { cache, layout }
     }
 
+    /// The pieces that overlap `span`, as far as they are known: whoever needs one that is not sees the
+    /// error.
     fn pieces(&self, content: ContentId, span: Range<u64>) -> impl Iterator<Item = Piece> {
         let mut at = span.start;
         std::iter::from_fn(move || {
-            let piece = self.layout.piece(content, at).filter(|_| at < span.end)?;
+            let piece = self.layout.piece(content, at).ok()?.filter(|_| at < span.end)?;
             at = piece.span.end;
             Some(piece)
         })
@@ -50,11 +53,12 @@ impl Shelf {
 
     /// The whole pieces from `at` on that are missing, up to the next one that is not, or the one
     /// with the last byte before `end`.
-    fn gap(&self, content: ContentId, at: u64, end: u64) -> Option<Range<u64>> {
-        let mut pieces = self.pieces(content, at..end);
-        let first = pieces.next()?.span;
+    fn gap(&self, content: ContentId, at: u64, end: u64) -> Result<Range<u64>, ReadError> {
+        let first = self.layout.piece(content, at).map_err(|e| ReadError::Failed(e.chain()))?;
+        let first = first.ok_or_else(|| ReadError::Incomplete(format!("there is no byte {at}")))?.span;
+        let pieces = self.pieces(content, first.end..end);
         let last = pieces.take_while(|piece| !self.is_there(piece)).last();
-        Some(first.start..last.map_or(first.end, |piece| piece.span.end))
+        Ok(first.start..last.map_or(first.end, |piece| piece.span.end))
     }
 }
 
@@ -70,6 +74,14 @@ impl CacheSink for Shelf {
                 self.cache.put(key, &bytes[range]);
             }
         }
+    }
+
+    fn put_whole(&self, whole: u128, bytes: &Arc<Vec<u8>>, keep: Keep) {
+        self.cache.put_whole(whole, bytes, keep);
+    }
+
+    fn has_whole(&self, whole: u128) -> bool {
+        self.cache.has(Key { whole, frame: 0 })
     }
 
     fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>> {
@@ -100,20 +112,20 @@ impl Frames {
 }
 
 impl Layout for Frames {
-    fn piece(&self, content: ContentId, at: u64) -> Option<Piece> {
-        let size = self.tree.content(content)?.size;
-        let frame = at / FRAME;
-        let key = Key {
-            whole: u64::from(self.archive) << 32 | u64::from(content),
-            // The limit is 256 TiB; opening a longer file is an error.
-            frame: u32::try_from(frame).ok()?,
+    fn piece(&self, content: ContentId, at: u64) -> Result<Option<Piece>> {
+        let Some(size) = self.tree.content(content)?.map(|content| content.size).filter(|size| at < *size)
+        else {
+            return Ok(None);
         };
-        let span = frame * FRAME..((frame + 1) * FRAME).min(size);
-        (at < size).then_some(Piece { key: Some(key), span })
+        let frame = at / FRAME;
+        // The limit is 256 TiB; opening a longer file is an error.
+        let Ok(number) = u32::try_from(frame) else { return Ok(None) };
+        let key = Key { whole: u128::from(self.archive) << 32 | u128::from(content), frame: number };
+        Ok(Some(Piece { key: Some(key), span: frame * FRAME..((frame + 1) * FRAME).min(size) }))
     }
 
-    fn holes(&self, _content: ContentId) -> u64 {
-        0
+    fn holes(&self, _content: ContentId) -> Result<u64> {
+        Ok(0)
     }
 }
 
@@ -150,14 +162,15 @@ impl Reader {
                 return Ok(out);
             }
             // Whole pieces are fetched, so that their cost is paid only once.
-            let gap = self.shelf.gap(content, at, span.end);
-            let gap = gap.ok_or_else(|| ReadError::Incomplete(format!("there is no byte {at}")))?;
+            let gap = self.shelf.gap(content, at, span.end)?;
             let bytes = self.source.fetch(content, gap.clone())?;
             let expected = gap.end - gap.start;
             if bytes.len() as u64 != expected {
                 return Err(ReadError::Incomplete(format!("{} of {expected} bytes came", bytes.len())));
             }
-            self.shelf.put(content, gap.start, &bytes);
+            if !self.source.keeps_what_it_fetches() {
+                self.shelf.put(content, gap.start, &bytes);
+            }
             let end = gap.end.min(span.end);
             out.extend_from_slice(&bytes[(at - gap.start) as usize..(end - gap.start) as usize]);
             at = end;
@@ -166,17 +179,32 @@ impl Reader {
 
     /// The next byte from `at` on that is data, or with `hole`, that is known to be in a hole;
     /// `None` if there is none before `end`.
-    pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Option<u64> {
-        if self.shelf.layout.holes(content) == 0 {
-            return if hole || at >= end { None } else { Some(at) };
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn seek(&self, content: ContentId, at: u64, end: u64, hole: bool) -> Result<Option<u64>> {
+        let layout = &self.shelf.layout;
+        if layout.holes(content)? == 0 {
+            return Ok(Some(at).filter(|at| !hole && *at < end));
         }
-        let found = self.shelf.pieces(content, at..end).find(|piece| piece.key.is_none() == hole);
-        found.map(|piece| piece.span.start.max(at))
+        let mut next = at;
+        while next < end
+            && let Some(piece) = layout.piece(content, next)?
+        {
+            if piece.key.is_none() == hole {
+                return Ok(Some(piece.span.start.max(at)));
+            }
+            next = piece.span.end;
+        }
+        Ok(None)
     }
 
     /// The bytes of a content of `size` bytes that are not in holes.
-    pub fn data_size(&self, content: ContentId, size: u64) -> u64 {
-        size.saturating_sub(self.shelf.layout.holes(content))
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn data_size(&self, content: ContentId, size: u64) -> Result<u64> {
+        Ok(size.saturating_sub(self.shelf.layout.holes(content)?))
     }
 }
 
@@ -206,10 +234,10 @@ mod tests {
     fn a_source_is_told_of_the_reads_that_the_cache_answers() {
         let mut builder = TreeBuilder::new(View::default(), 0);
         let file = Item::new(ItemPath::new(b"f").unwrap(), libc::S_IFREG | 0o644);
-        builder.add(Item { size: 2 * FRAME, ..file });
+        builder.add(&Item { size: 2 * FRAME, ..file });
         let limits = Limits { memory: 1 << 20, scratch: 0, dir: Default::default() };
         let cache = Arc::new(Cache::new(&limits).unwrap());
-        let layout = Arc::new(Frames::new(Arc::new(builder.finish()), 0));
+        let layout = Arc::new(Frames::new(Arc::new(builder.finish().unwrap()), 0));
         let source = Arc::new(Noted::default());
         let reader = Reader::new(Shelf::new(cache, layout), Arc::clone(&source) as _);
         assert_eq!(reader.cached(0, 10..20), None);

@@ -5,12 +5,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use borg_repository::Item;
-
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
 use crate::archive::tree::{ContentId, Tree, View};
 use crate::error::Result;
+use crate::progress::Monitor;
 
 /// Lists the archives of a repository and their items.
 pub trait Catalog: Send + Sync {
@@ -41,22 +40,11 @@ pub trait Catalog: Send + Sync {
         Ok(None)
     }
 
-    /// Passes every item of `archive` to `each`, once, in the order of the archive.
+    /// The tree of `archive` as `view` shows it. `monitor` receives the number of items that were read.
     ///
     /// # Errors
     /// When the archive cannot be read to its end, or its name now belongs to another archive.
-    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()>;
-
-    /// The remembered tree of `archive` as `view` shows it, if there is one. Does not read items.
-    fn remembered(&self, _archive: &Archive, _view: &View) -> Option<Tree> {
-        None
-    }
-
-    /// Remembers a tree that was made of [`Catalog::items`], if the source can.
-    fn remember(&self, _archive: &Archive, _view: &View, _tree: &Arc<Tree>) {}
-
-    /// Called when the tree of `archive` was dropped: frees what the source kept for it.
-    fn forget(&self, _archive: &Archive) {}
+    fn tree(&self, archive: &Archive, view: &View, monitor: &dyn Monitor) -> Result<Tree>;
 
     /// How the cache keeps the bytes of this archive, which has the number `number` in the mount.
     fn layout(&self, archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout>;
@@ -84,6 +72,11 @@ pub trait ContentSource: Send + Sync {
     /// [`ReadError`]. Bytes that are not certain are never returned.
     fn fetch(&self, content: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError>;
 
+    /// Whether all that [`fetch`](ContentSource::fetch) returns goes into its [`CacheSink`], too.
+    fn keeps_what_it_fetches(&self) -> bool {
+        false
+    }
+
     /// Called for a read that the cache has answered, so that the source can read ahead. Never
     /// blocks.
     fn passed(&self, _content: ContentId, _span: &Range<u64>) {}
@@ -95,6 +88,14 @@ pub trait CacheSink: Send + Sync {
     /// Keeps those frames of `content` that `bytes`, at `offset`, cover entirely.
     fn put(&self, content: ContentId, offset: u64, bytes: &[u8]);
 
+    /// Keeps all of what the cache knows as `whole`.
+    fn put_whole(&self, _whole: u128, _bytes: &Arc<Vec<u8>>, _keep: Keep) {}
+
+    /// Whether the cache has the beginning of what it knows as `whole`.
+    fn has_whole(&self, _whole: u128) -> bool {
+        false
+    }
+
     /// All bytes at `span`, if the cache has them.
     fn get(&self, content: ContentId, span: Range<u64>) -> Option<Vec<u8>>;
 
@@ -105,14 +106,23 @@ pub trait CacheSink: Send + Sync {
     fn forget(&self, content: ContentId, size: u64);
 }
 
+/// Where bytes are kept that can be fetched again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// In memory, for those who read the same place now.
+    InMemory,
+    /// Also on disk, behind the readers.
+    OnDisk,
+}
+
 /// The size of a frame in bytes; the last one of a content may be shorter.
 pub const FRAME: u64 = 64 * 1024;
 
-/// The name of a frame: the number of a file (or of a chunk that files share) in the mount, and the
-/// number of the frame in it.
+/// The name of a frame: the number of a file in the mount, or what a chunk that files share is known by,
+/// and the number of the frame in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
-    pub whole: u64,
+    pub whole: u128,
     pub frame: u32,
 }
 
@@ -128,10 +138,16 @@ pub struct Piece {
 /// How contents are divided into frames.
 pub trait Layout: Send + Sync {
     /// The piece with the byte `at` of `content`; `None` past the end.
-    fn piece(&self, content: ContentId, at: u64) -> Option<Piece>;
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    fn piece(&self, content: ContentId, at: u64) -> Result<Option<Piece>>;
 
     /// The bytes of `content` that are known to be in holes. Called for every stat.
-    fn holes(&self, content: ContentId) -> u64;
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    fn holes(&self, content: ContentId) -> Result<u64>;
 }
 
 /// Why a read failed. The reader of the file sees EIO; the log has the reason.

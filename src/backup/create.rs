@@ -13,6 +13,7 @@ use super::frozen::Frozen;
 use super::hooks::Hooks;
 use super::job::{IfExists, Job, Options};
 use super::leftovers;
+use super::listed::keep_list;
 use super::planned::{self, Planned};
 use super::prune::{prune, tell_unfinished};
 use super::report::{Outcome, Report};
@@ -94,7 +95,9 @@ fn back_up(planned: &Planned<'_>, report: &mut Report) -> Result<Outcome> {
     borg.remember(&archived.id, origin.clone());
     report.add(&archived, origin);
     tell_unfinished(job, report);
-    Ok(Outcome::Made(prune(planned, &existing, report)))
+    let pruned = prune(planned, &existing, report);
+    keep_list(borg, &archived.id);
+    Ok(Outcome::Made(pruned))
 }
 
 /// Notes which parts of the plan the existing archive does not hold.

@@ -27,6 +27,7 @@ mod frozen;
 mod hooks;
 mod job;
 mod leftovers;
+mod listed;
 mod make;
 mod placing;
 mod plan;

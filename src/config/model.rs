@@ -53,6 +53,8 @@ pub struct Config {
     /// Archives without a mark made by these hosts, and archives with the mark of one of these
     /// machines, also count as ours.
     pub earlier_host_names: Vec<String>,
+    /// The limit for lists of files in the cache directory.
+    pub catalog_cache_mb: Option<i32>,
     pub hooks: Hooks,
 }
 

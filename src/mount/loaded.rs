@@ -2,25 +2,21 @@
 //! the kernel asks for it, with the same inodes, because an archive never changes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use lru::LruCache;
 
-use super::links::Depths;
 use crate::archive::tree::Tree;
 use crate::archives::reader::Reader;
 use parking_lot::{Mutex, MutexGuard};
 
-/// The limit for all trees, in bytes: enough for some 1,600,000 files. It is exceeded only by a
-/// single tree, or while files are open.
+/// The limit for all trees, in bytes. It is exceeded only by a single tree, or while files are open.
 pub const MOST_BYTES: u64 = 256 << 20;
 
 /// An archive with its tree in memory.
 pub struct LoadedArchive {
     pub tree: Arc<Tree>,
     pub reader: Reader,
-    /// Made on demand.
-    pub links: OnceLock<Depths>,
 }
 
 /// The loaded archives by number, the most recently used first.
@@ -57,16 +53,14 @@ impl LoadedArchives {
         self.lock().archives.iter().map(|(_, archive)| Arc::clone(archive)).collect()
     }
 
-    /// Adds `archive`. Drops the least recently used ones that no longer fit, and returns their
-    /// numbers.
-    #[must_use]
-    pub fn put(&self, number: usize, archive: Arc<LoadedArchive>) -> Vec<usize> {
+    /// Adds `archive`. Drops the least recently used ones that no longer fit.
+    pub fn put(&self, number: usize, archive: Arc<LoadedArchive>) {
         let mut state = self.lock();
         state.bytes += bytes_of(&archive);
         if let Some(before) = state.archives.put(number, archive) {
             state.bytes -= bytes_of(&before);
         }
-        state.trim(self.most)
+        state.trim(self.most);
     }
 
     /// Keeps the archive loaded, because something in it was opened.
@@ -74,10 +68,8 @@ impl LoadedArchives {
         *self.lock().handles.entry(number).or_default() += 1;
     }
 
-    /// Releases the archive, because something in it was closed. Returns the numbers of those that
-    /// are dropped.
-    #[must_use]
-    pub fn release(&self, number: usize) -> Vec<usize> {
+    /// Releases the archive, because something in it was closed.
+    pub fn release(&self, number: usize) {
         let mut state = self.lock();
         if let Some(handles) = state.handles.get_mut(&number) {
             *handles -= 1;
@@ -85,18 +77,16 @@ impl LoadedArchives {
                 state.handles.remove(&number);
             }
         }
-        state.trim(self.most)
+        state.trim(self.most);
     }
 
-    /// Drops all archives that are neither `wanted` nor open, and returns their numbers.
-    #[must_use]
-    pub fn retain(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// Drops all archives that are neither `wanted` nor open.
+    pub fn retain(&self, wanted: impl Fn(usize) -> bool) {
         let mut state = self.lock();
         let numbers = state.archives.iter().map(|(number, _)| *number);
         let unwanted: Vec<usize> =
             numbers.filter(|n| !wanted(*n) && !state.handles.contains_key(n)).collect();
         unwanted.iter().for_each(|number| state.remove(*number));
-        unwanted
     }
 
     fn lock(&self) -> MutexGuard<'_, LoadedTrees> {
@@ -105,17 +95,14 @@ impl LoadedArchives {
 }
 
 impl LoadedTrees {
-    fn trim(&mut self, most: u64) -> Vec<usize> {
-        let mut dropped = Vec::new();
+    fn trim(&mut self, most: u64) {
         while self.bytes > most {
             let newest = self.archives.iter().next().map(|(number, _)| *number);
             let is_unused = |number: &usize| Some(*number) != newest && !self.handles.contains_key(number);
             let oldest = self.archives.iter().rev().map(|(number, _)| *number).find(is_unused);
             let Some(number) = oldest else { break };
             self.remove(number);
-            dropped.push(number);
         }
-        dropped
     }
 
     fn remove(&mut self, number: usize) {
@@ -126,5 +113,5 @@ impl LoadedTrees {
 }
 
 fn bytes_of(archive: &LoadedArchive) -> u64 {
-    archive.tree.sections().iter().map(|section| section.len() as u64).sum()
+    archive.tree.memory()
 }

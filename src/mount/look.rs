@@ -114,10 +114,10 @@ mod tests {
 
     use super::*;
     use crate::archive::name::Archive;
-    use crate::archive::tree::Tree;
+    use crate::archive::tree::{Tree, View};
     use crate::archives::source::{CacheSink, ContentSource, Layout};
     use crate::error::{Error, Result};
-    use borg_repository::Item;
+    use crate::progress::Monitor;
 
     use crate::mount::shown::ChooseLatest;
 
@@ -140,7 +140,7 @@ mod tests {
             step()
         }
 
-        fn items(&self, _: &Archive, _: &mut dyn FnMut(Item)) -> Result<()> {
+        fn tree(&self, _: &Archive, _: &View, _: &dyn Monitor) -> Result<Tree> {
             unreachable!("a look reads no archive")
         }
 

@@ -16,7 +16,7 @@ use crate::archives::cache::Cache;
 use crate::archives::open::{Archives, Options, Source};
 use crate::archives::salvage::Salvage;
 use crate::archives::source::Catalog;
-use crate::archives::storage::Storage;
+use crate::archives::storage::{Storage, for_chunks};
 use crate::archives::streams::Limits;
 use crate::error::{Kind, Result};
 use crate::progress::Monitor;
@@ -100,8 +100,7 @@ pub struct Found {
 /// As [`open`].
 pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let dir = request.cache_dir.as_deref();
-    let storage = Storage::new(dir, request.cache_size, borg.local().is_none())?;
-    let cache = Arc::new(Cache::new(&storage.cache)?);
+    let storage = Storage::new(dir, request.cache_size, borg.catalog_limit(), borg.local().is_none())?;
     let deadline = request.deadline.unwrap_or_else(deadline);
     let mut limits = Limits::default();
     limits.idle = request.idle.unwrap_or(limits.idle);
@@ -116,6 +115,11 @@ pub fn find(borg: &Borg, request: Request) -> Result<Found> {
     let (source, salvage) = (request.source, request.salvage);
     let options = Options { source, filter, limits, remembered: storage.remembered, salvage, doing: DOING };
     let archives = Archives::open(borg, options)?;
+    let limits = match archives.native() {
+        Some(_) => for_chunks(storage.cache),
+        None => storage.cache,
+    };
+    let cache = Arc::new(Cache::new(&limits)?);
     let list = archives.list()?;
     let presentation = Presentation {
         view: request.view,

@@ -82,18 +82,21 @@ pub type Refusal = (&'static str, io::Error);
 
 impl Attributes {
     /// Those of a node.
-    pub fn of(tree: &Tree, node: NodeId, rules: &Rules) -> Option<Self> {
-        let meta = tree.node(node)?.meta;
-        let extra = tree.extra(node).unwrap_or_default();
-        let uid = rules.owners.uid(meta.user, meta.uid);
-        let gid = rules.owners.gid(meta.group, meta.gid);
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn of(tree: &Tree, node: NodeId, rules: &Rules) -> Result<Option<Self>> {
+        let Some(meta) = tree.node(node)?.map(|node| node.meta) else { return Ok(None) };
+        let extra = tree.extra(node)?.unwrap_or_default();
+        let uid = rules.owners.uid(meta.user.as_deref(), meta.uid);
+        let gid = rules.owners.gid(meta.group.as_deref(), meta.gid);
         let mut mode = meta.mode & 0o7777;
         if !rules.is_root && uid != rustix::process::geteuid().as_raw() {
             // It would run as another user than it did.
             mode &= !SETUID;
         }
         let encode = |text: Option<Box<[u8]>>| text.and_then(|text| acl::encode(&text, &rules.owners));
-        Some(Attributes {
+        Ok(Some(Attributes {
             owner: rules.is_root.then_some((uid, gid)),
             mode,
             atime: meta.atime,
@@ -104,7 +107,7 @@ impl Attributes {
             flags: extra.flags,
             kind: FileType::from_raw_mode(meta.mode),
             is_root: rules.is_root,
-        })
+        }))
     }
 
     /// Gives `target` those of `path`, if the archive has such an item.
@@ -112,9 +115,8 @@ impl Attributes {
     /// # Errors
     /// When the file system refuses.
     pub fn give(tree: &Tree, path: &ItemPath, numeric_ids: bool, target: &Target) -> Result<()> {
-        let node = tree.find(path);
-        let attributes = node.and_then(|node| Attributes::of(tree, node, &Rules::new(numeric_ids)));
-        let Some(attributes) = attributes else { return Ok(()) };
+        let Some(node) = tree.find(path)? else { return Ok(()) };
+        let Some(attributes) = Attributes::of(tree, node, &Rules::new(numeric_ids))? else { return Ok(()) };
         match attributes.give_to(Inode::Open(target.file().as_fd())).into_iter().next() {
             None => Ok(()),
             Some((what, e)) => {
@@ -278,9 +280,9 @@ mod tests {
     fn attributes(item: Item) -> Attributes {
         let mut tree = TreeBuilder::new(View::default(), 0);
         let path = item.path.clone();
-        tree.add(item);
-        let tree = tree.finish();
-        Attributes::of(&tree, tree.find(&path).unwrap(), &Rules::new(true)).unwrap()
+        tree.add(&item);
+        let tree = tree.finish().unwrap();
+        Attributes::of(&tree, tree.find(&path).unwrap().unwrap(), &Rules::new(true)).unwrap().unwrap()
     }
 
     fn file() -> Item {

@@ -61,6 +61,7 @@ fn may_differ(changes: Changes, image: &Image, target: &Target) -> Result<(Vec<R
     let (mut differs, mut read, mut buffer) = (Vec::new(), 0, Buffer::default());
     for range in &freed {
         for piece in chunks.meeting(range) {
+            let piece = piece?;
             let Some(chunk) = piece.chunk else { continue };
             let both = range.start.max(piece.range.start)..range.end.min(piece.range.end);
             // ZFS also tells of holes that were always there, and the chunks in which they begin and end

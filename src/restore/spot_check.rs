@@ -44,7 +44,7 @@ pub fn look(chunks: &Chunks, target: &Target, may_differ: &[Range<u64>]) -> Resu
             break;
         }
         interrupt::check()?;
-        let Some(piece) = chunks.meeting(&(at..at + 1)).next() else { continue };
+        let Some(piece) = chunks.meeting(&(at..at + 1)).next().transpose()? else { continue };
         let range = match piece.chunk {
             Some(_) => piece.range,
             None => at..piece.range.end.min(at + LENGTH),

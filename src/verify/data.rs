@@ -56,7 +56,7 @@ pub fn by_chunks(
     percent: Option<f64>,
     monitor: Monitor<'_>,
 ) -> Result<Reading> {
-    let items = path.map(|path| items_below(&archived.tree, path));
+    let items = path.map(|path| items_below(&archived.tree, path)).transpose()?;
     let items = items.as_ref();
     // By the numbers of their items: a repaired file may have lost more since.
     let mut damaged: BTreeMap<u64, Damaged> = BTreeMap::new();
@@ -96,17 +96,21 @@ fn length(chunks: &[Chunk]) -> u64 {
 }
 
 /// The numbers of the items with the bytes of `path` and everything below it.
-fn items_below(tree: &Tree, path: &ItemPath) -> HashSet<u32> {
+fn items_below(tree: &Tree, path: &ItemPath) -> Result<HashSet<u32>> {
     let mut items = HashSet::new();
-    let mut open: Vec<NodeId> = tree.find(path).into_iter().collect();
+    let mut open: Vec<NodeId> = tree.find(path)?.into_iter().collect();
     while let Some(node) = open.pop() {
-        match tree.node(node).map(|node| node.body) {
-            Some(Body::Directory { children, .. }) => open.extend(children.iter().map(|(_, node)| node)),
-            Some(Body::File(content)) => items.extend(tree.content(content).map(|content| content.item)),
+        match tree.node(node)?.map(|node| node.body) {
+            Some(Body::Directory) => {
+                for child in tree.children(node)? {
+                    open.push(child?.node);
+                }
+            }
+            Some(Body::File(content)) => drop(items.insert(content)),
             _ => {}
         }
     }
-    items
+    Ok(items)
 }
 
 /// Passes each of `items` (`None`: all) to `each`.

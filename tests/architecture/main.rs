@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("listing", &["tools"]),
     ("device", &["archives", "tools"]),
     ("mount", &["archives", "tools"]),
-    ("backup", &["tools"]),
+    ("backup", &["archives", "tools"]),
     ("archives", &["tools"]),
     ("tools", &[]),
 ];

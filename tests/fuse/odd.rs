@@ -93,10 +93,10 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
         let latest = std::fs::read_link(mounted.path("latest")).unwrap();
         assert!(["bomb", "endless", "odd"].map(Path::new).contains(&&*latest), "{}", latest.display());
         if source == "native" {
-            for hostile in ["bomb", "endless"] {
-                let dir = std::fs::read_dir(mounted.path(hostile));
-                assert_eio(dir.and_then(|mut dir| dir.next().transpose()));
-            }
+            let bomb = std::fs::read_dir(mounted.path("bomb"));
+            assert_eio(bomb.and_then(|mut dir| dir.next().transpose()));
+            // The same items again and again are the same names.
+            assert_eq!(names(&mounted.path("endless/d")).len(), 100_000);
             let memory = highest_memory(&mounted);
             assert!(memory < 1 << 30, "{memory} bytes");
         }
@@ -108,7 +108,6 @@ fn one_hostile_archive_spoils_neither_itself_nor_the_others() {
         mounted.umount(&machine);
         let said = child.wait_with_output().unwrap().stderr;
         let said = String::from_utf8_lossy(&said);
-        assert_eq!(said.contains("more memory than is free"), source == "native", "{said}");
         assert_eq!(said.matches("cannot be shown").count(), 1, "{said}");
         assert_eq!(said.matches("xtended attributes").count(), 1, "{said}");
         let unnamed = said.lines().filter(|line| line.contains("no directory can have")).collect::<Vec<_>>();

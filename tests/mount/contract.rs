@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, Once};
 
 use borg_offsite_backup::archive::filter::ArchiveFilter;
 use borg_offsite_backup::archive::name::Archive;
-use borg_offsite_backup::archive::tree::{ContentId, Tree, TreeBuilder, View};
+use borg_offsite_backup::archive::tree::{ContentId, Tree, View};
 use borg_offsite_backup::archives::native::NativeCatalog;
+use borg_offsite_backup::archives::options::Options;
 use borg_offsite_backup::archives::source::{CacheSink, Catalog, ContentSource, FRAME};
 use borg_offsite_backup::archives::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::config::Config;
+use borg_offsite_backup::progress::Silent;
 use borg_offsite_backup::tools::borg::Borg;
 
 use crate::common::{Flavour, Machine, Random, Repository};
@@ -56,14 +58,13 @@ impl CacheSink for Checked {
 fn keeps_the_contract(catalog: &dyn Catalog, wanted: &str, files: &HashMap<Vec<u8>, Vec<u8>>) {
     let archives = catalog.archives().unwrap();
     let wanted: &Archive = archives.iter().find(|a| a.name == wanted).expect("the archive is listed");
-    let mut builder = TreeBuilder::new(View::default(), 0);
-    catalog.items(wanted, &mut |item| builder.add(item)).unwrap();
-    let tree = Arc::new(builder.finish());
+    let tree = Arc::new(catalog.tree(wanted, &View::default(), &Silent).unwrap());
+    let ids = tree.contents().map(|content| content.unwrap().0);
     let right: HashMap<ContentId, Vec<u8>> =
-        (0..).zip(tree.contents()).map(|(id, content)| (id, files[&content.path()].clone())).collect();
+        ids.map(|id| (id, files[&tree.path(id).unwrap().unwrap()].clone())).collect();
     assert_eq!(right.len(), files.len(), "each file has a content");
     for (id, bytes) in &right {
-        assert_eq!(tree.content(*id).unwrap().size, bytes.len() as u64);
+        assert_eq!(tree.content(*id).unwrap().unwrap().size, bytes.len() as u64);
     }
     let kept = Arc::new(Checked { right: right.clone(), puts: Mutex::default() });
     let source = catalog.contents(wanted, Arc::clone(&tree), kept);
@@ -114,11 +115,11 @@ fn many_at_once_are_right(source: &dyn ContentSource, right: &HashMap<ContentId,
 }
 
 fn what_is_not_within_a_file_is_an_error(source: &dyn ContentSource, tree: &Tree) {
-    for (id, content) in (0..).zip(tree.contents()) {
+    for (id, content) in tree.contents().map(Result::unwrap) {
         assert!(source.fetch(id, 0..content.size + 1).is_err());
         assert!(source.fetch(id, 0..0).is_err());
     }
-    assert!(source.fetch(tree.content_count(), 0..1).is_err());
+    assert!(source.fetch(tree.archive().items(), 0..1).is_err());
 }
 
 /// Small and large files, with sizes around what matters.
@@ -196,8 +197,6 @@ fn chunks_read_by_ourselves_keep_the_contract() {
     let (machine, _repository) = archived(flavour, &files);
     let config = Config::load(&machine.config()).unwrap();
     let borg = Borg::new(&config).unwrap();
-    let filter = ArchiveFilter::default();
-    let Limits { lock_wait, stall, .. } = Limits::default();
-    let catalog = NativeCatalog::open(&borg, filter, lock_wait, stall).ok().unwrap();
+    let catalog = NativeCatalog::open(&borg, &Options::default()).ok().unwrap();
     keeps_the_contract(&catalog, "x", &files);
 }

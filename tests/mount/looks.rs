@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use borg_offsite_backup::archive::filter::ArchiveFilter;
 use borg_offsite_backup::archives::native::NativeCatalog;
+use borg_offsite_backup::archives::options::Options;
 use borg_offsite_backup::archives::source::Catalog;
 use borg_offsite_backup::archives::streams::{BorgCatalog, Limits};
 use borg_offsite_backup::config::Config;
@@ -22,7 +23,8 @@ fn archives_that_a_failed_look_did_not_list_are_listed_by_the_next() {
     let limits = Limits { lock_wait: Duration::from_secs(1), ..Limits::default() };
     // What this pattern means only borg knows, which is kept out below.
     let filter = ArchiveFilter { glob: Some("**".into()), ..ArchiveFilter::default() };
-    let native = NativeCatalog::open(&borg, filter.clone(), limits.lock_wait, limits.stall);
+    let options = Options { filter: filter.clone(), limits: limits.clone(), ..Options::default() };
+    let native = NativeCatalog::open(&borg, &options);
     let catalogs: [Box<dyn Catalog>; 2] =
         [Box::new(native.ok().unwrap()), Box::new(BorgCatalog::new(borg, filter, limits))];
     for catalog in &catalogs {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use borg_offsite_backup::archive::name::Archive;
-use borg_offsite_backup::archive::tree::{ContentId, Tree};
+use borg_offsite_backup::archive::tree::{ContentId, Tree, View};
+use borg_offsite_backup::archives::load;
 use borg_offsite_backup::archives::reader::Frames;
 use borg_offsite_backup::archives::source::{CacheSink, Catalog, ContentSource, FRAME, Layout, ReadError};
 use borg_offsite_backup::error::{Error, Result};
+use borg_offsite_backup::progress::Monitor;
 use borg_repository::Item;
 use borg_repository::ItemPath;
 
@@ -69,11 +71,13 @@ impl Catalog for MemoryCatalog {
         Ok(self.archives.iter().map(|(a, ..)| a.clone()).collect())
     }
 
-    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
+    fn tree(&self, archive: &Archive, view: &View, monitor: &dyn Monitor) -> Result<Tree> {
         let (_, items, _) = self.find(archive).ok_or_else(|| Error::failed("no such archive"))?;
-        items.iter().cloned().for_each(each);
         self.read.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        load::tree_of_items(archive, view, monitor, |each| {
+            items.iter().cloned().for_each(each);
+            Ok(())
+        })
     }
 
     fn layout(&self, _archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
@@ -110,8 +114,9 @@ impl ContentSource for MemorySource {
             return Err(ReadError::Ending);
         }
         self.fetched.fetch_add(1, Ordering::Relaxed);
-        let content = self.tree.content(id).ok_or_else(|| ReadError::Failed("no such content".into()))?;
-        let all = &self.bytes[&content.path()];
+        let content =
+            self.tree.content(id).unwrap().ok_or_else(|| ReadError::Failed("no such content".into()))?;
+        let all = &self.bytes[&self.tree.path(id).unwrap().unwrap()];
         if span.is_empty() || span.end > content.size {
             return Err(ReadError::Failed("not within the file".into()));
         }

@@ -216,7 +216,10 @@ fn same(
         let last = |p: &Vec<u8>| p.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
         let mut expected: Vec<Vec<u8>> = vec![b".".to_vec(), b"..".to_vec()];
         expected.extend(shown.keys().filter(inside).map(last).collect::<BTreeSet<_>>());
-        prop_assert_eq!(names(fs, ino, step), expected, "in {}", directory.escape_ascii());
+        let mut names = names(fs, ino, step);
+        // The dots come first, and the rest in the order of the archive.
+        names[2..].sort();
+        prop_assert_eq!(names, expected, "in {}", directory.escape_ascii());
     }
     Ok(())
 }

@@ -214,7 +214,11 @@ impl ItemParser {
     /// # Errors
     /// When the last item is incomplete.
     pub fn finish(self) -> Result<(), &'static str> {
-        if self.pending.is_empty() && self.begun.is_none() { Ok(()) } else { Err("the last item is truncated") }
+        if self.pending.is_empty() && self.begun.is_none() {
+            Ok(())
+        } else {
+            Err("the last item is truncated")
+        }
     }
 }
 
@@ -612,7 +616,10 @@ mod tests {
             let sizes: Vec<u64> = sink.items.iter().map(|item| item.size).collect();
             let size = u64::from(count) * u64::from(count + 1) / 2;
             assert_eq!(sizes, [0, 70_003, 0, size, 0, 70_003, 0, 15]);
-            assert_eq!(sink.items.iter().map(|item| item.number).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+            assert_eq!(
+                sink.items.iter().map(|item| item.number).collect::<Vec<_>>(),
+                (0..8).collect::<Vec<_>>()
+            );
         }
     }
 

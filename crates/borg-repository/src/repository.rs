@@ -159,6 +159,9 @@ impl Repository {
     /// # Errors
     /// When an object cannot be read, and those of `each`.
     pub fn read_metadata(&self, ids: &[Id], mut each: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+        if let [id] = ids {
+            return each(self.receive(self.request_metadata(id, LARGEST_ITEMS))?);
+        }
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len());
         std::thread::scope(|scope| {
             let (jobs, taken) = bounded::<(Vec<Request>, crossbeam_channel::Sender<_>)>(WINDOW);

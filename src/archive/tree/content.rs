@@ -1,31 +1,36 @@
 //! Where the bytes of a file are in the archive.
 
-/// The place of a file's bytes: `borg extract --stdout` with its path outputs `before` bytes of
-/// earlier items with the same path, the `size` bytes of this file, and `after` bytes of later
-/// ones.
+/// The bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Content<'a> {
+pub struct Content {
     /// The number of the item with the bytes.
     pub item: u32,
-    /// The directory and the name in the archive, even if the view shows others.
-    pub directory: &'a [u8],
-    pub name: &'a [u8],
-    /// The path in the archive if it is spelled in an unusual way, such as `./a`.
-    pub unusual: Option<&'a [u8]>,
     /// In bytes.
     pub size: u64,
-    pub before: u64,
-    pub after: u64,
     /// borg put zeros where chunks were lost.
     pub damaged: bool,
 }
 
-impl Content<'_> {
+/// The place of a file's bytes in the output of `borg extract --stdout` with its path: after `before`
+/// bytes of earlier items with the same path, and before `after` bytes of later ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory and the name in the archive, even if the view shows others.
+    pub directory: Vec<u8>,
+    pub name: Vec<u8>,
+    /// The path in the archive if it is spelled in an unusual way, such as `./a`.
+    pub unusual: Option<Vec<u8>>,
+    pub before: u64,
+    pub after: u64,
+}
+
+impl Place {
     /// The path as the archive spells it.
     pub fn path(&self) -> Vec<u8> {
-        if let Some(path) = self.unusual {
-            return path.to_vec();
+        match &self.unusual {
+            Some(path) => path.clone(),
+            None if self.directory.is_empty() => self.name.clone(),
+            None => [&*self.directory, &*self.name].join(&b'/'),
         }
-        if self.directory.is_empty() { self.name.to_vec() } else { [self.directory, self.name].join(&b'/') }
     }
 }

@@ -1,16 +1,18 @@
 //! The metadata of a file.
 
+use std::sync::Arc;
+
 use borg_repository::Xattr;
 
 /// The metadata of a file, in the terms of stat(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meta<'a> {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Meta {
     /// Including the file type.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
-    pub user: Option<&'a [u8]>,
-    pub group: Option<&'a [u8]>,
+    pub user: Option<Arc<[u8]>>,
+    pub group: Option<Arc<[u8]>>,
     /// Times in nanoseconds since the epoch.
     pub mtime: i64,
     pub atime: i64,

@@ -2,6 +2,8 @@
 
 use borg_repository::ItemPath;
 
+use super::paths::is_within;
+
 /// The visible part of an archive, and its names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct View {
@@ -13,17 +15,30 @@ pub struct View {
 }
 
 impl View {
-    /// Whether `path`, which must not be a directory, is visible.
-    pub fn shows(&self, path: &ItemPath) -> bool {
-        self.visible_part(path).is_some_and(|part| !part.is_empty())
+    /// Whether all is shown under its own path.
+    pub fn is_whole(&self) -> bool {
+        self.paths.is_empty() && self.strip_components == 0
     }
 
-    /// The path under which `path` is shown, if it is visible.
-    pub(super) fn visible_part<'a>(&self, path: &'a ItemPath) -> Option<&'a [u8]> {
-        if !self.paths.is_empty() && !self.paths.iter().any(|p| path.is_within(p)) {
-            return None;
-        }
-        let mut rest = path.as_bytes();
+    /// Whether `path`, which must not be a directory, is visible.
+    pub fn shows(&self, path: &ItemPath) -> bool {
+        self.selects(path.as_bytes())
+            && self.stripped(path.as_bytes()).is_some_and(|visible| !visible.is_empty())
+    }
+
+    /// Whether `path` is one of the paths, or below one.
+    pub(super) fn selects(&self, path: &[u8]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|selected| is_within(path, selected.as_bytes()))
+    }
+
+    /// Whether `path` is above one of the paths.
+    pub(super) fn is_above(&self, path: &[u8]) -> bool {
+        self.paths.iter().any(|selected| is_within(selected.as_bytes(), path))
+    }
+
+    /// The path without the leading components. `None` if it has no more.
+    pub(super) fn stripped<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = path;
         for _ in 0..self.strip_components {
             rest = &rest[memchr::memchr(b'/', rest)? + 1..];
         }

@@ -263,10 +263,10 @@ fn nonce(write: u64, block: usize) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn names(key: Key) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&key.whole.to_le_bytes());
-    bytes[8..].copy_from_slice(&key.frame.to_le_bytes());
+fn names(key: Key) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..16].copy_from_slice(&key.whole.to_le_bytes());
+    bytes[16..].copy_from_slice(&key.frame.to_le_bytes());
     bytes
 }
 

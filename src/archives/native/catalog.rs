@@ -1,16 +1,14 @@
 //! The archives of a repository, read without borg.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use borg_repository::Error::{Integrity, NotFound, Unsupported};
-use borg_repository::{Authenticity, Chunk, ChunkLists, Id, Item, Repository};
+use borg_repository::{ChunkLists, Id, Item, Repository};
 
+use super::fetcher::Fetcher;
 use super::layout::ChunkLayout;
-use super::lists::Lists;
+use super::loader::Loader;
 use super::opening::{self, NotOpened, Opened};
 use super::saved::Saved;
 use super::shared::Shared;
@@ -18,22 +16,24 @@ use super::source::ChunkSource;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
-use crate::archive::tree::{Tree, View};
+use crate::archive::tree::{Pages, Tree, View};
+use crate::archives::options::Options;
 use crate::archives::pace::Pace;
 use crate::archives::salvage::Salvage;
 use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
-use crate::archives::storage::Remembered;
+
 use crate::directories::Private;
 use crate::error::{Error, Result};
 use crate::process::daemon;
 use crate::process::memory::Budget;
-use crate::tools::borg::{Borg, Origins, Server, has_workaround, not_authentic};
+use crate::progress::Monitor;
+use crate::tools::borg::{Borg, Origins, Server};
 use parking_lot::{Mutex, MutexGuard};
 
-/// Makes borg read an archive with a wrong signature.
-const WORKAROUND: &str = "ignore_invalid_archive_tam";
 /// The purpose of the key that seals lists of files on disk.
 const SAVED: &[u8] = b"lists of files";
+/// The memory for pages of lists, in bytes.
+const PAGES: usize = 24 << 20;
 
 /// A repository of borg 1.x.
 pub struct NativeCatalog {
@@ -42,13 +42,9 @@ pub struct NativeCatalog {
     lock_wait: Duration,
     server: Option<Arc<Server>>,
     shared: Arc<Shared>,
-    /// The chunk lists of the loaded archives, by the archive's id.
-    lists: Mutex<HashMap<String, Arc<Lists>>>,
-    /// Where lists of files are kept for the next mount, if anywhere.
-    saved: Option<Arc<Saved>>,
-    /// Archives that are read only because the user allows it: every mount must check them again.
-    doubtful: Mutex<HashSet<String>>,
-    saving: Mutex<Vec<JoinHandle<()>>>,
+    loader: Arc<Loader>,
+    /// Made when the first file is read.
+    fetcher: OnceLock<Arc<Fetcher>>,
     origins: Mutex<Option<Origins>>,
     /// The time of the manifest whose archives were listed last.
     listed_at: Mutex<Option<String>>,
@@ -57,81 +53,44 @@ pub struct NativeCatalog {
 }
 
 impl NativeCatalog {
-    /// Opens the repository of `borg`. A read fails if nothing arrives for `stall`.
+    /// Opens the repository of `borg`.
     ///
     /// # Errors
     /// [`NotOpened::OnlyBorg`] when only borg can read it; [`NotOpened::Failed`] when it must not
     /// be trusted, cannot be reached, or its key cannot be opened.
-    pub fn open(
-        borg: &Borg,
-        filter: ArchiveFilter,
-        lock_wait: Duration,
-        stall: Duration,
-    ) -> Result<Self, NotOpened> {
+    pub fn open(borg: &Borg, options: &Options) -> Result<Self, NotOpened> {
         daemon::open_many_files();
-        let pace = Pace::new(borg, None);
-        let Opened { repository, server } = opening::open(borg, stall)?;
+        let (limits, remembered) = (&options.limits, &options.remembered);
+        let pace = Pace::new(borg, limits.look);
+        let Opened { mut repository, server } = opening::open(borg, limits.stall)?;
+        let chunks = remembered.chunks.as_ref().and_then(|(dir, limit)| match Private::make(dir) {
+            Ok(directory) => {
+                // Encrypted as in the repository.
+                repository.keep_objects_in(directory.path(), *limit);
+                Some(directory)
+            }
+            Err(e) => {
+                tracing::warn!("chunks are not kept for the next mount: {}", e.chain());
+                None
+            }
+        });
+        let saved = remembered.catalogs.clone().zip(repository.derive(SAVED));
+        let pages = Arc::new(Pages::new(PAGES));
+        let saved = saved.map(|(dir, secret)| Saved::new(dir, secret, remembered.catalog_limit, pages));
+        let shared = Arc::new(Shared::new(repository, server.is_none(), chunks));
         Ok(NativeCatalog {
             borg: borg.clone(),
-            filter,
-            lock_wait,
+            filter: options.filter.clone(),
+            lock_wait: limits.lock_wait,
             server,
-            shared: Arc::new(Shared::new(repository)),
-            lists: Mutex::default(),
-            saved: None,
-            doubtful: Mutex::default(),
-            saving: Mutex::default(),
+            loader: Arc::new(Loader::new(Arc::clone(&shared), saved, options.salvage)),
+            shared,
+            fetcher: OnceLock::new(),
             origins: Mutex::default(),
             listed_at: Mutex::default(),
             pace,
-            salvage: None,
+            salvage: options.salvage,
         })
-    }
-
-    /// Keeps on disk what the next command can use.
-    pub fn remembering(self, what: Remembered) -> Self {
-        let catalog = self.saving_in(what.catalogs);
-        match what.chunks {
-            Some((dir, limit)) => catalog.keeping_chunks_in(dir, limit),
-            None => catalog,
-        }
-    }
-
-    /// Keeps lists of files in `dir`, if there is one, for the next mount.
-    fn saving_in(mut self, dir: Option<PathBuf>) -> Self {
-        let secret = self.shared.repository.derive(SAVED);
-        self.saved = dir.zip(secret).map(|(dir, secret)| Arc::new(Saved::new(dir, secret)));
-        self
-    }
-
-    /// Sets the interval between two checks for new archives.
-    pub fn looking_every(mut self, every: Option<Duration>) -> Self {
-        self.pace = self.pace.looking_every(every);
-        self
-    }
-
-    /// Reads files with lost chunks. Their lists are not those that others may remember.
-    pub fn salvaging(mut self, salvage: Option<Salvage>) -> Self {
-        self.salvage = salvage;
-        if salvage.is_some() {
-            self.saved = None;
-        }
-        self
-    }
-
-    /// Keeps what a server sends in `dir` for the next mount, encrypted as in the repository, up to
-    /// `limit` bytes.
-    fn keeping_chunks_in(mut self, dir: PathBuf, limit: u64) -> Self {
-        match (Private::make(&dir), Arc::get_mut(&mut self.shared)) {
-            (Ok(directory), Some(shared)) => {
-                shared.repository.keep_objects_in(directory.path(), limit);
-                shared.chunks = Some(directory);
-            }
-            (Err(e), _) => tracing::warn!("chunks are not kept for the next mount: {}", e.chain()),
-            // Nobody else has the catalog yet.
-            (_, None) => {}
-        }
-        self
     }
 
     /// The repository.
@@ -144,13 +103,7 @@ impl NativeCatalog {
     /// # Errors
     /// When it cannot be read, or nobody with the key wrote it.
     pub fn metadata(&self, archive: &Archive) -> Result<borg_repository::Archive> {
-        let id = Id::from_hex(&archive.id);
-        let id = id.ok_or_else(|| cannot_read(archive).because("its id is none"))?;
-        let meta = self.shared.repository.archive(&id).map_err(|e| cannot_read(archive).because(e))?;
-        if meta.authenticity == Authenticity::Wrong && !has_workaround(WORKAROUND) {
-            return Err(not_authentic(&format!("read the archive {}", archive.name)));
-        }
-        Ok(meta)
+        self.loader.metadata(archive)
     }
 
     /// Passes every item of an archive with its chunks to `each`, in the order of the archive.
@@ -167,11 +120,6 @@ impl NativeCatalog {
             let name = String::from_utf8_lossy(&metadata.name);
             Error::failed(format!("cannot read the archive {name}")).because(e)
         })
-    }
-
-    /// The chunk lists of `archive`, if its items were read or are remembered.
-    pub fn lists(&self, archive: &Archive) -> Arc<Lists> {
-        lock(&self.lists).get(&archive.id).cloned().unwrap_or_default()
     }
 }
 
@@ -220,66 +168,14 @@ impl Catalog for NativeCatalog {
         })
     }
 
-    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        let meta = self.metadata(archive)?;
-        if meta.authenticity == Authenticity::Wrong {
-            lock(&self.doubtful).insert(archive.id.clone());
-        }
-        let mut lists = Lists::default();
-        let mut complete = true;
-        self.each_item(&meta, &mut |item, chunks| {
-            let chunks = match self.salvage {
-                Some(_) if !chunks.healthy.is_empty() => &chunks.healthy,
-                _ => &chunks.chunks,
-            };
-            if !chunks.is_empty() {
-                let number = u32::try_from(item.number).ok();
-                let is_zero = |chunk: &Chunk| self.shared.repository.is_zero(chunk);
-                complete &= number.and_then(|n| lists.add(n, chunks, is_zero)).is_some();
-            }
-            each(item);
-        })?;
-        if !complete {
-            return Err(cannot_read(archive).because("it has more chunks than can be counted"));
-        }
-        lists.finish();
-        lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
-        Ok(())
+    fn tree(&self, archive: &Archive, view: &View, monitor: &dyn Monitor) -> Result<Tree> {
+        let list = self.loader.load(archive, monitor)?;
+        let (loader, again) = (Arc::clone(&self.loader), archive.clone());
+        Tree::new(list, view.clone(), Some(Box::new(move || loader.make_anew(&again))))
     }
 
-    fn remembered(&self, archive: &Archive, view: &View) -> Option<Tree> {
-        let (tree, lists) = self.saved.as_ref()?.load(&archive.id, view)?;
-        lock(&self.lists).insert(archive.id.clone(), Arc::new(lists));
-        Some(tree)
-    }
-
-    fn remember(&self, archive: &Archive, view: &View, tree: &Arc<Tree>) {
-        let Some(saved) = self.saved.clone().filter(|_| !lock(&self.doubtful).contains(&archive.id)) else {
-            return;
-        };
-        let (archive, view, tree, lists) =
-            (archive.clone(), view.clone(), Arc::clone(tree), self.lists(archive));
-        // The mount does not wait for the file to be written.
-        let save = move || {
-            if let Err(e) = saved.save(&archive.id, &view, &tree, &lists) {
-                tracing::info!("the list of files of {} is not kept: {e}", archive.name);
-            }
-        };
-        if let Ok(thread) = std::thread::Builder::new().name("save".into()).spawn(save) {
-            lock(&self.saving).push(thread);
-        }
-    }
-
-    fn forget(&self, archive: &Archive) {
-        lock(&self.lists).remove(&archive.id);
-    }
-
-    fn layout(&self, archive: &Archive, _number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
-        Arc::new(ChunkLayout {
-            shared: Arc::clone(&self.shared),
-            tree: Arc::clone(tree),
-            lists: self.lists(archive),
-        })
+    fn layout(&self, _archive: &Archive, _number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {
+        Arc::new(ChunkLayout { tree: Arc::clone(tree) })
     }
 
     fn contents(
@@ -290,7 +186,8 @@ impl Catalog for NativeCatalog {
     ) -> Arc<dyn ContentSource> {
         let zeros = self.salvage == Some(Salvage::Zeros);
         let fill = zeros.then(|| Id::from_hex(&archive.id)).flatten();
-        Arc::new(ChunkSource::new(Arc::clone(&self.shared), tree, self.lists(archive), sink).filling(fill))
+        let fetcher = Arc::clone(self.fetcher.get_or_init(|| Fetcher::start(Arc::clone(&self.shared))));
+        Arc::new(ChunkSource::new(Arc::clone(&self.shared), fetcher, tree, sink).filling(fill))
     }
 
     fn shut_down(&self) {
@@ -301,15 +198,7 @@ impl Catalog for NativeCatalog {
         if let Some(server) = &self.server {
             server.end();
         }
-        for thread in lock(&self.saving).drain(..) {
-            // The thread logged its own errors.
-            let _ = thread.join();
-        }
     }
-}
-
-fn cannot_read(archive: &Archive) -> Error {
-    Error::failed(format!("cannot read the archive {}", archive.name))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,54 +1,55 @@
-//! The threads that fetch the chunks of an archive. Chunks that a read waits for come before those
+//! The threads that fetch chunks. Chunks that a read waits for come before those
 //! that it may want next. Waiting readers get a chunk before the cache does.
 
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
-use super::lists::{Lists, Span};
 use super::shared::Shared;
 use super::single_flight::{Bytes, Leader, SingleFlight};
-use crate::archive::tree::ContentId;
+use super::spans::{Span, whole};
 use crate::archives::batches;
-use crate::archives::source::{CacheSink, ReadError};
+use crate::archives::source::{CacheSink, Keep, ReadError};
 use crate::archives::workers;
 use borg_repository::{Error, Request};
+
+/// Groups of chunks that may be wanted next, for all readers.
+const GROUPS: usize = 20;
 
 /// A chunk to be fetched.
 struct Job {
     leader: Leader,
-    content: ContentId,
-    /// Its position in the content.
-    start: u64,
+    whole: u128,
+    keep: Keep,
     request: Request,
+    sink: Arc<dyn CacheSink>,
 }
 
-/// Chunks that may be wanted next.
-pub type Group = (ContentId, Vec<Span>);
+/// Chunks that may be wanted next, and where they go.
+pub struct Group {
+    pub spans: Vec<Span>,
+    pub keep: Keep,
+    pub sink: Arc<dyn CacheSink>,
+}
 
-/// Fetches the chunks of one archive.
+/// Fetches chunks, for all archives of a repository.
 pub struct Fetcher {
     shared: Arc<Shared>,
-    lists: Arc<Lists>,
-    sink: Arc<dyn CacheSink>,
     flights: Arc<SingleFlight>,
     jobs: Sender<Job>,
     queue: Receiver<Job>,
+    ahead: Sender<Group>,
 }
 
 impl Fetcher {
-    /// Starts the threads, which end with the fetcher. Requests from `ahead` are less urgent.
-    pub fn start(
-        shared: Arc<Shared>,
-        lists: Arc<Lists>,
-        sink: Arc<dyn CacheSink>,
-        ahead: &Receiver<Group>,
-    ) -> Arc<Fetcher> {
+    /// Starts the threads, which end with the fetcher.
+    pub fn start(shared: Arc<Shared>) -> Arc<Fetcher> {
         let (jobs, queue) = unbounded();
+        let (ahead, groups) = bounded(GROUPS);
         let flights = Arc::default();
-        let fetcher = Arc::new(Fetcher { shared, lists, sink, flights, jobs, queue });
+        let fetcher = Arc::new(Fetcher { shared, flights, jobs, queue, ahead });
         for _ in 0..workers::count() {
-            let (this, queue, ahead) = (Arc::downgrade(&fetcher), fetcher.queue.clone(), ahead.clone());
+            let (this, queue, ahead) = (Arc::downgrade(&fetcher), fetcher.queue.clone(), groups.clone());
             let work = move || work(&this, &queue, &ahead);
             if let Err(e) = std::thread::Builder::new().name("fetch".into()).spawn(work) {
                 tracing::warn!("a thread less to read with: {e}");
@@ -57,56 +58,61 @@ impl Fetcher {
         fetcher
     }
 
-    /// The plain bytes of the chunk at `span` of `content`, which must not be zeros.
+    /// Asks for chunks that may be wanted next. False if there is enough to do.
+    pub fn ahead(&self, group: Group) -> bool {
+        self.ahead.try_send(group).is_ok()
+    }
+
+    /// The plain bytes of the chunk at `span`, which must not be zeros. They also go into `sink`.
     ///
     /// # Errors
     /// When it cannot be read, or the mount is ending.
-    pub fn chunk(&self, content: ContentId, span: &Span) -> Result<Bytes, ReadError> {
+    pub fn chunk(&self, span: &Span, keep: Keep, sink: &Arc<dyn CacheSink>) -> Result<Bytes, ReadError> {
         if self.shared.is_ending() {
             return Err(ReadError::Ending);
         }
-        let number = self.lists.number(span, &self.shared.numbers);
-        let (Some(number), Some(chunk)) = (number, self.lists.chunk(span)) else {
-            return Err(ReadError::Failed("there are too many chunks".into()));
+        let Some(chunk) = &span.chunk else {
+            return Err(ReadError::Failed("zeros are not fetched".into()));
         };
-        match self.flights.claim(number) {
+        let whole = whole(chunk);
+        match self.flights.claim(whole) {
             Err(flight) => flight.wait(),
             Ok(leader) => {
                 let flight = Arc::clone(&leader.flight);
-                let request = self.shared.repository.request_chunk(&chunk);
+                let request = self.shared.repository.request_chunk(chunk);
                 // The queue lives as long as the fetcher, so sending cannot fail.
-                let _ = self.jobs.send(Job { leader, content, start: span.start, request });
+                let _ = self.jobs.send(Job { leader, whole, keep, request, sink: Arc::clone(sink) });
                 flight.wait()
             }
         }
     }
 
     /// A job for a chunk that nobody fetches yet and that the cache does not have.
-    fn unless_there(&self, content: ContentId, span: &Span) -> Option<Job> {
-        if self.shared.is_ending() || self.sink.get(content, span.start..span.start + 1).is_some() {
+    fn unless_there(&self, span: &Span, keep: Keep, sink: &Arc<dyn CacheSink>) -> Option<Job> {
+        let chunk = span.chunk.as_ref()?;
+        let whole = whole(chunk);
+        if self.shared.is_ending() || sink.has_whole(whole) {
             return None;
         }
-        let leader = self.flights.claim(self.lists.number(span, &self.shared.numbers)?).ok()?;
-        let request = self.shared.repository.request_chunk(&self.lists.chunk(span)?);
-        Some(Job { leader, content, start: span.start, request })
+        let leader = self.flights.claim(whole).ok()?;
+        let request = self.shared.repository.request_chunk(chunk);
+        Some(Job { leader, whole, keep, request, sink: Arc::clone(sink) })
     }
 
     /// Fetches chunks, answers those who wait, and then puts them into the cache.
     fn fetch(&self, jobs: Vec<Job>) {
         let (mut waiting, mut requests) = (Vec::new(), Vec::new());
-        for Job { leader, content, start, request } in jobs {
-            waiting.push((leader, content, start));
+        for Job { leader, whole, keep, request, sink } in jobs {
+            waiting.push((leader, whole, keep, sink));
             requests.push(request);
         }
-        let mut fetched = Vec::new();
         let chunks = self.shared.repository.receive_all(requests);
-        for ((leader, content, start), chunk) in waiting.into_iter().zip(chunks) {
+        for ((leader, whole, keep, sink), chunk) in waiting.into_iter().zip(chunks) {
             let chunk = chunk.map(Arc::new).map_err(failure);
             leader.flight.finish(chunk.clone());
-            fetched.extend(chunk.ok().map(|bytes| (leader, content, start, bytes)));
-        }
-        for (leader, content, start, bytes) in fetched {
-            self.sink.put(content, start, &bytes);
+            if let Ok(bytes) = chunk {
+                sink.put_whole(whole, &bytes, keep);
+            }
             // From here on, readers find the chunk in the cache.
             drop(leader);
         }
@@ -121,8 +127,9 @@ fn work(fetcher: &Weak<Fetcher>, queue: &Receiver<Job>, ahead: &Receiver<Group>)
                 fetcher.fetch(batches::share(first, queue));
             }
             recv(ahead) -> group => {
-                let (Ok((content, spans)), Some(fetcher)) = (group, fetcher.upgrade()) else { return };
-                fetcher.fetch(spans.iter().filter_map(|span| fetcher.unless_there(content, span)).collect());
+                let (Ok(Group { spans, keep, sink }), Some(fetcher)) = (group, fetcher.upgrade()) else { return };
+                let wanted = spans.iter().filter_map(|span| fetcher.unless_there(span, keep, &sink));
+                fetcher.fetch(wanted.collect());
             }
         }
     }

@@ -5,16 +5,20 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use super::fetcher::Group;
-use super::lists::{Lists, Span};
-use crate::archive::tree::ContentId;
-use crate::archives::batches;
+use super::spans::{self, Span};
+use crate::archive::tree::{ContentId, Tree};
+use crate::archives::source::Keep;
 use parking_lot::Mutex;
 
 /// The most chunks ahead of a reader. A chunk usually has 2 MiB, at most 8.
-pub const CHUNKS: usize = 20;
+const CHUNKS: usize = 20;
+/// The most bytes ahead of a reader.
+const BYTES: u64 = 20 << 20;
+/// The chunks of a group, and their bytes unless one alone has more: so many are hashed side by side, and
+/// all threads together do not have much in memory.
+const GROUP: (usize, u64) = (4, 8 << 20);
+/// Whoever read so many bytes in a row reads on to the end, and does not come back soon.
+const LONG: u64 = 16 << 20;
 /// A read that starts this close to the end of the last one continues it: the kernel's own
 /// readahead arrives out of order.
 const NEAR: u64 = 4 << 20;
@@ -26,9 +30,10 @@ const HEADS: usize = 8;
 
 /// Follows the readers of an archive's files, and requests what they may want next.
 pub struct Readahead {
-    lists: Arc<Lists>,
+    tree: Arc<Tree>,
     readers: Mutex<HashMap<ContentId, Reading>>,
-    groups: Sender<Group>,
+    /// Chunks cost little to get again: those of a long run are not kept on disk.
+    is_local: bool,
 }
 
 /// The heads of a file, the last moved one at the end.
@@ -47,29 +52,38 @@ struct Head {
 }
 
 impl Readahead {
-    pub fn new(lists: Arc<Lists>, groups: Sender<Group>) -> Self {
-        Readahead { lists, readers: Mutex::default(), groups }
+    pub fn new(tree: Arc<Tree>, is_local: bool) -> Self {
+        Readahead { tree, readers: Mutex::default(), is_local }
     }
 
-    /// A read of `span` begins. If it continues another, the chunks after it are requested.
-    pub fn follow(&self, content: ContentId, item: u32, span: &Range<u64>) {
+    /// A read of `span` begins. If it continues another, passes the chunks after it to `ask`, which returns
+    /// false if it has enough to do. Returns where what is read is to be kept.
+    pub fn follow(
+        &self,
+        content: ContentId,
+        span: &Range<u64>,
+        ask: &mut dyn FnMut(Vec<Span>, Keep) -> bool,
+    ) -> Keep {
         let mut readers = self.readers.lock();
         if readers.len() >= FOLLOWED && !readers.contains_key(&content) {
             readers.clear();
         }
         let head = readers.entry(content).or_default().step(span);
-        let known = self.lists.ahead(item, head.end, if head.run > 0 { CHUNKS } else { 0 });
-        let near = known.iter().take_while(|next| next.start < head.end + 2 * head.run).count();
+        let keep = if self.is_local && head.run >= LONG { Keep::InMemory } else { Keep::OnDisk };
+        let horizon = head.end + (2 * head.run).min(BYTES);
+        if head.run == 0 || head.asked >= horizon {
+            return keep;
+        }
+        let known = spans::ahead(&self.tree, content, head.end, CHUNKS);
+        let near = known.iter().take_while(|next| next.start < horizon).count();
         let ends = near == known.len() && near < CHUNKS;
         let wanted = |next: &&Span| next.end > head.asked && next.chunk.is_some();
         let next: Vec<Span> = known.iter().take(near).filter(wanted).cloned().collect();
-        for group in groups(&next, batches::CHUNKS.min(near.div_ceil(2)), ends) {
-            // A full queue has enough to do.
-            let (Some(last), Ok(())) = (group.last(), self.groups.try_send((content, group.to_vec()))) else {
-                return;
-            };
+        for group in groups(&next, GROUP.0.min(near.div_ceil(2)), ends) {
+            let Some(last) = group.last().filter(|_| ask(group.to_vec(), keep)) else { return keep };
             head.asked = last.end;
         }
+        keep
     }
 }
 
@@ -103,7 +117,7 @@ fn groups(spans: &[Span], count: usize, ends: bool) -> impl Iterator<Item = &[Sp
         let mut bytes = 0;
         let fits = |span: &&Span| {
             bytes += span.end - span.start;
-            bytes <= batches::BYTES
+            bytes <= GROUP.1
         };
         let length = rest.iter().take(count).take_while(fits).count().max(1);
         let (group, after) = rest.split_at(length);
@@ -117,7 +131,7 @@ mod tests {
     use super::*;
 
     fn spans(count: u64, size: u64) -> Vec<Span> {
-        (0..count).map(|n| Span { chunk: Some(n as u32), start: n * size, end: (n + 1) * size }).collect()
+        (0..count).map(|n| Span { chunk: None, start: n * size, end: (n + 1) * size }).collect()
     }
 
     fn lengths(spans: &[Span], count: usize, ends: bool) -> Vec<usize> {
@@ -128,7 +142,7 @@ mod tests {
     fn chunks_are_asked_for_in_groups_and_the_rest_at_the_end() {
         assert_eq!(lengths(&spans(11, 1 << 20), 4, false), [4, 4]);
         assert_eq!(lengths(&spans(11, 1 << 20), 4, true), [4, 4, 3]);
-        assert_eq!(lengths(&spans(5, 6 << 20), 4, true), [2, 2, 1], "by bytes");
+        assert_eq!(lengths(&spans(5, 3 << 20), 4, true), [2, 2, 1], "by bytes");
         assert_eq!(lengths(&spans(3, 20 << 20), 4, true), [1, 1, 1]);
         assert!(lengths(&[], 0, true).is_empty());
     }

@@ -1,78 +1,187 @@
-//! Lists of files from earlier mounts: one file each in the cache directory, encrypted and
-//! authenticated with a key that is derived from the repository's own. A file that is not exactly
-//! right is ignored.
+//! Lists of files from earlier commands: one file for each archive in the cache directory, encrypted and
+//! authenticated with a key that is derived from the repository's own. A file that is not exactly right
+//! is ignored.
+//!
+//! The file of an archive holds what its predecessors do not have, and refers to their files for the
+//! rest. Files never change. Several processes may share the directory: each file is complete before it
+//! gets its name.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use borg_repository::Id;
+use parking_lot::Mutex;
 use ring::hmac;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::lists::{self, Lists};
-use super::sealed::{self, Sealed};
-use crate::archive::tree::{self, Tree, View};
+use super::sealed::{Sealed, Writer};
+use crate::archive::tree::{Assembly, BlobWriter, Blobs, Pages, Part, PartName, PathHasher};
 use crate::directories::Private;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// The limit for all files together, in bytes. A file that was just written stays even if it has
-/// more.
-const LIMIT: u64 = 1 << 30;
 const SUFFIX: &str = "catalog";
 /// The prefix of an incomplete file's name.
 const UNFINISHED: &str = ".tmp";
-/// Must be increased when the meaning of the arrays changes between two versions of the program.
-const FORM: u32 = 3;
+/// Must be increased when the meaning of the blobs changes between two versions of the program.
+const FORM: u32 = 4;
 /// The age at which a file that a killed process left is removed.
 const STALE: Duration = Duration::from_secs(3600);
-const SECTIONS: usize = tree::SECTIONS + lists::SECTIONS;
+/// The limit for all files together, in bytes, unless the disk is too full for it. A list that alone has
+/// more is not kept.
+const LIMIT: u64 = 8 << 30;
+/// The part of the free space that the files may take.
+const SHARE: u64 = 4;
+/// The directory is looked through when so much of the limit was written since the last time.
+const LOOK: u64 = 16;
 
 /// The directory of the files.
 pub struct Saved {
     dir: PathBuf,
     secret: Secret<[u8; 32]>,
-    limit: u64,
+    hasher: PathHasher,
+    limit: Option<u64>,
+    pages: Arc<Pages>,
+    /// The parts that are open.
+    parts: Mutex<HashMap<PartName, Weak<Part>>>,
+    /// The bytes that were written since the directory was looked through.
+    written: AtomicU64,
+    looked: AtomicBool,
+}
+
+/// A file that is being written.
+pub struct Unfinished {
+    file: NamedTempFile,
+    /// Where it gets its name.
+    path: PathBuf,
+    /// Both are in this directory as long as it is open.
+    directory: Private,
+    pub name: PartName,
+    failed: Arc<AtomicBool>,
+}
+
+impl Unfinished {
+    /// Whether something could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
 }
 
 impl Saved {
-    /// In `dir`, which is made when something is saved; `secret` opens the files.
-    pub fn new(dir: PathBuf, secret: Zeroizing<[u8; 32]>) -> Self {
-        Saved { dir, secret: Secret::new(*secret), limit: LIMIT }
+    /// In `dir`, which is made when something is saved; `secret` opens the files. `limit` is the most
+    /// bytes of all files; `None`: what fits the disk.
+    pub fn new(dir: PathBuf, secret: Zeroizing<[u8; 32]>, limit: Option<u64>, pages: Arc<Pages>) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*secret);
+        let mut of_paths = [0; 16];
+        of_paths.copy_from_slice(&hmac::sign(&key, b"hashes of paths").as_ref()[..16]);
+        Saved {
+            dir,
+            secret: Secret::new(*secret),
+            hasher: PathHasher::new(&of_paths),
+            limit,
+            pages,
+            parts: Mutex::default(),
+            written: AtomicU64::new(0),
+            looked: AtomicBool::new(false),
+        }
     }
 
-    /// The saved list of the archive with this id in this view.
-    pub fn load(&self, archive: &str, view: &View) -> Option<(Tree, Lists)> {
-        let about = about(archive, view);
+    pub fn hasher(&self) -> PathHasher {
+        self.hasher
+    }
+
+    pub fn pages(&self) -> Arc<Pages> {
+        Arc::clone(&self.pages)
+    }
+
+    /// The saved list of the archive with this id.
+    pub fn load(&self, archive: &Id) -> Option<Assembly> {
+        let sealed = Arc::new(self.open(archive)?);
+        let last = sealed.len().checked_sub(1)?;
+        let own = name(archive, &sealed.salt());
+        Assembly::parse(&sealed.read(last).ok()?, self.hasher, &mut |name| match *name == own {
+            true => self.part(name, &sealed),
+            false => {
+                let (archive, _) = name.split_first_chunk::<32>()?;
+                let sealed = Arc::new(self.open(&Id(*archive))?);
+                (name[32..] == sealed.salt()).then_some(())?;
+                self.part(name, &sealed)
+            }
+        })
+    }
+
+    /// The part that a file holds.
+    fn part(&self, name: &PartName, sealed: &Arc<Sealed>) -> Option<Arc<Part>> {
+        let mut parts = self.parts.lock();
+        if let Some(part) = parts.get(name).and_then(Weak::upgrade) {
+            return Some(part);
+        }
+        let bytes = sealed.read(sealed.len().checked_sub(2)?).ok()?;
+        let part = Part::parse(&bytes, Arc::clone(sealed) as _, self.pages())?;
+        let part = (part.name == *name).then(|| Arc::new(part))?;
+        parts.retain(|_, part| part.strong_count() > 0);
+        parts.insert(*name, Arc::downgrade(&part));
+        Some(part)
+    }
+
+    fn open(&self, archive: &Id) -> Option<Sealed> {
+        let about = about(archive);
         let directory = Private::open(&self.dir).ok()?;
         let file = File::open(self.path(&directory.path(), &about)).ok()?;
-        let sealed = Sealed::<SECTIONS>::open(&file, &*self.secret, &about)?;
-        let (of_tree, of_lists) = sealed.lengths.split_first_chunk::<{ tree::SECTIONS }>()?;
-        let mut tree = Tree::with_lengths(*of_tree)?;
-        let mut lists = Lists::with_lengths(of_lists.try_into().ok()?)?;
-        let sections: Vec<&mut [u8]> = tree.sections_mut().into_iter().chain(lists.sections_mut()).collect();
-        sealed.read(sections.try_into().ok()?)?;
-        lists.finish();
         // The file that was used last is removed last. A failure here does no harm.
         let _ = file.set_modified(SystemTime::now());
-        Some((tree, lists))
+        Sealed::open(file, &*self.secret, &about)
     }
 
-    /// Saves the list and replaces the earlier one.
+    /// Begins the file of an archive.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, archive: &str, view: &View, tree: &Tree, lists: &Lists) -> io::Result<()> {
-        let directory = Private::make(&self.dir).map_err(io::Error::other)?;
-        let dir = directory.path();
-        let about = about(archive, view);
+    /// When it cannot be made.
+    pub fn begin(&self, archive: &Id) -> Result<(Unfinished, Box<dyn BlobWriter>)> {
+        let directory = Private::make(&self.dir)?;
+        let to_error = |e| Error::failed(format!("cannot make a file in {}", self.dir.display())).because(e);
         // The file has mode 0600.
-        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&dir)?;
-        let sections: Vec<&[u8]> = tree.sections().into_iter().chain(lists.sections()).collect();
-        sealed::write(BufWriter::new(file.as_file()), &*self.secret, &about, &sections)?;
-        let path = self.path(&dir, &about);
-        file.persist(&path)?;
-        self.prune(&dir, &path);
+        let file =
+            tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory.path()).map_err(to_error)?;
+        let about = about(archive);
+        let failed = Arc::new(AtomicBool::new(false));
+        let open = file.as_file().try_clone().map_err(to_error)?;
+        let most = self.limit.unwrap_or_else(|| fitting(&directory.path()));
+        let writer = Writer::new(open, &*self.secret, &about, most, Arc::clone(&failed))?;
+        let (path, name) = (self.path(&directory.path(), &about), name(archive, &writer.salt()));
+        Ok((Unfinished { file, path, directory, name, failed }, Box::new(writer)))
+    }
+
+    /// Ends the file, and gives it its name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(
+        &self,
+        unfinished: Unfinished,
+        mut writer: Box<dyn BlobWriter>,
+        assembly: &Assembly,
+    ) -> Result<()> {
+        let own = assembly.parts.first().ok_or_else(|| Error::failed("a list of files without a part"))?;
+        writer.write(&own.to_bytes())?;
+        writer.write(&assembly.to_bytes())?;
+        writer.finish()?;
+        let Unfinished { file, path, directory, name, .. } = unfinished;
+        let kept = file.persist(&path);
+        let kept = kept.map_err(|e| Error::failed("cannot keep the list of files").because(e.error))?;
+        self.parts.lock().insert(name, Arc::downgrade(own));
+        let bytes = kept.metadata().map_or(0, |meta| meta.len());
+        let limit = self.limit.unwrap_or_else(|| fitting(&directory.path()));
+        let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if !self.looked.swap(true, Ordering::Relaxed) || written >= limit / LOOK {
+            self.written.store(0, Ordering::Relaxed);
+            prune(&directory.path(), &path, limit);
+        }
         Ok(())
     }
 
@@ -83,35 +192,41 @@ impl Saved {
             hmac::sign(&key, about).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect();
         dir.join(name).with_extension(SUFFIX)
     }
+}
 
-    /// Removes the least recently used files, except `newest`, until all fit.
-    fn prune(&self, dir: &Path, newest: &Path) {
-        let Ok(entries) = fs::read_dir(dir) else { return };
-        let known = |entry: fs::DirEntry| {
-            // Removes only our own files: the user may have other files in the directory.
-            let name = entry.file_name();
-            let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
-            name.to_str().filter(|name| ours(name))?;
-            let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            Some((meta.modified().ok()?, meta.len(), entry.path()))
-        };
-        let (mut saved, left): (Vec<_>, Vec<_>) = entries
-            .flatten()
-            .filter_map(known)
-            .partition(|(.., path)| path.extension().is_some_and(|suffix| suffix == SUFFIX));
-        let stale = |used: &SystemTime| used.elapsed().is_ok_and(|age| age > STALE);
-        for (.., path) in left.iter().filter(|(used, ..)| stale(used)) {
-            let _ = fs::remove_file(path);
+/// The limit that fits the disk.
+fn fitting(dir: &Path) -> u64 {
+    let free = nix::sys::statvfs::statvfs(dir);
+    free.map_or(LIMIT, |free| LIMIT.min(free.blocks_available() * free.fragment_size() / SHARE))
+}
+
+/// Removes the least recently used files, except `newest`, until all fit.
+fn prune(dir: &Path, newest: &Path, limit: u64) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let known = |entry: fs::DirEntry| {
+        // Removes only our own files: the user may have other files in the directory.
+        let name = entry.file_name();
+        let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
+        name.to_str().filter(|name| ours(name))?;
+        let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        Some((meta.modified().ok()?, meta.len(), entry.path()))
+    };
+    let (mut saved, left): (Vec<_>, Vec<_>) = entries
+        .flatten()
+        .filter_map(known)
+        .partition(|(.., path)| path.extension().is_some_and(|suffix| suffix == SUFFIX));
+    let stale = |used: &SystemTime| used.elapsed().is_ok_and(|age| age > STALE);
+    for (.., path) in left.iter().filter(|(used, ..)| stale(used)) {
+        let _ = fs::remove_file(path);
+    }
+    saved.sort();
+    let mut bytes: u64 = saved.iter().map(|(_, length, _)| length).sum();
+    for (_, length, path) in saved.iter().filter(|(.., path)| path != newest) {
+        if bytes <= limit {
+            return;
         }
-        saved.sort();
-        let mut bytes: u64 = saved.iter().map(|(_, length, _)| length).sum();
-        for (_, length, path) in saved.iter().filter(|(.., path)| path != newest) {
-            if bytes <= self.limit {
-                return;
-            }
-            if fs::remove_file(path).is_ok() {
-                bytes -= length;
-            }
+        if fs::remove_file(path).is_ok() {
+            bytes -= length;
         }
     }
 }
@@ -122,151 +237,18 @@ fn is_saved(name: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The subject of a file: the program that wrote it, the archive and the view.
-fn about(archive: &str, view: &View) -> Vec<u8> {
+/// The subject of a file: the program that wrote it, and the archive.
+fn about(archive: &Id) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
-    let mut about = format!("{version} {FORM} {archive} {}", view.strip_components).into_bytes();
-    for path in &view.paths {
-        // A path cannot contain a NUL.
-        about.push(0);
-        about.extend_from_slice(path.as_bytes());
-    }
-    about
+    format!("{version} {FORM} {archive}").into_bytes()
+}
+
+fn name(archive: &Id, salt: &[u8; 32]) -> PartName {
+    let mut name = [0; 64];
+    name[..32].copy_from_slice(&archive.0);
+    name[32..].copy_from_slice(salt);
+    name
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::archive::tree::TreeBuilder;
-    use borg_repository::{Chunk, Id, Item, ItemPath, Xattr};
-    use std::os::unix::fs::PermissionsExt;
-
-    fn path(text: &str) -> ItemPath {
-        ItemPath::new(text.as_bytes()).unwrap()
-    }
-
-    fn catalog() -> (Tree, Lists) {
-        let file = |name: &str| Item { size: 9, ..Item::new(path(name), libc::S_IFREG | 0o644) };
-        let xattr: Xattr = (b"user.x"[..].into(), b"value"[..].into());
-        let items = [
-            Item { user: Some(b"root"[..].into()), ..Item::new(path("d"), libc::S_IFDIR | 0o700) },
-            Item { xattrs: vec![xattr], acl_access: Some(b"acl"[..].into()), ..file("d/one") },
-            file("d/\u{e9}"),
-            file("d/one"),
-            Item { source: Some(b"d/one"[..].into()), ..file("link") },
-            Item { source: Some(b"to"[..].into()), ..Item::new(path("symlink"), libc::S_IFLNK | 0o777) },
-            Item { rdev: 1 << 40 | 5, ..Item::new(path("device"), libc::S_IFCHR) },
-            Item { source: Some(b"nowhere"[..].into()), ..file("strange") },
-        ];
-        let (mut builder, mut lists) = (TreeBuilder::new(View::default(), 3), Lists::default());
-        for (number, item) in (0..).zip(items) {
-            if item.size > 0 {
-                let chunk = |n, size| Chunk { id: Id([n; 32]), size, stored: 3 };
-                lists.add(number, &[chunk(number as u8, 4), chunk(0, 5)], |c| c.size == 5).unwrap();
-            }
-            builder.add(Item { number: number.into(), ..item });
-        }
-        lists.finish();
-        (builder.finish(), lists)
-    }
-
-    fn assert_same((tree, lists): &(Tree, Lists), (other, other_lists): &(Tree, Lists)) {
-        assert_eq!(tree.len(), other.len());
-        for id in 0..tree.len() as u32 {
-            assert_eq!(tree.node(id), other.node(id));
-            assert_eq!(tree.extra(id), other.extra(id));
-        }
-        assert!(tree.contents().eq(other.contents()));
-        assert_eq!((tree.left_out(), tree.content_count()), (other.left_out(), 3));
-        for content in tree.contents() {
-            for at in [0, 4] {
-                let span = lists.span(content.item, at);
-                assert!(span.is_some() && span == other_lists.span(content.item, at));
-                assert_eq!(lists.chunk(&span.clone().unwrap()), other_lists.chunk(&span.unwrap()));
-            }
-            assert_eq!((lists.holes(content.item), other_lists.holes(content.item)), (5, 5));
-        }
-    }
-
-    fn saved(dir: &Path) -> Saved {
-        Saved::new(dir.join("catalogs"), Zeroizing::new([7; 32]))
-    }
-
-    fn files(saved: &Saved) -> Vec<PathBuf> {
-        fs::read_dir(&saved.dir).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
-
-    #[test]
-    fn what_was_saved_is_loaded_with_all_that_is_in_it_and_is_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let (saved, catalog, view) = (saved(dir.path()), catalog(), View::default());
-        assert!(saved.load("id", &view).is_none());
-        saved.save("id", &view, &catalog.0, &catalog.1).unwrap();
-        assert_same(&saved.load("id", &view).unwrap(), &catalog);
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&saved.dir), mode(&files(&saved)[0])), (0o700, 0o600));
-        let bytes = fs::read(&files(&saved)[0]).unwrap();
-        assert!(!bytes.windows(7).any(|w| w == b"symlink"));
-    }
-
-    #[test]
-    fn another_archive_view_or_key_is_not_mistaken_for_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let (saved, (tree, lists), view) = (saved(dir.path()), catalog(), View::default());
-        saved.save("id", &view, &tree, &lists).unwrap();
-        let part = View { paths: vec![path("d")], strip_components: 0 };
-        let stripped = View { paths: vec![], strip_components: 1 };
-        let right = files(&saved).remove(0);
-        for (archive, view) in [("other", &view), ("id", &part), ("id", &stripped)] {
-            assert!(saved.load(archive, view).is_none());
-            // Also if somebody renames one to the other.
-            fs::copy(&right, saved.path(&saved.dir, &about(archive, view))).unwrap();
-            assert!(saved.load(archive, view).is_none());
-        }
-        let other = Saved::new(saved.dir.clone(), Zeroizing::new([8; 32]));
-        fs::copy(&right, other.path(&other.dir, &about("id", &view))).unwrap();
-        assert!(other.load("id", &view).is_none());
-    }
-
-    #[test]
-    fn a_broken_one_is_none_and_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let (saved, catalog, view) = (saved(dir.path()), catalog(), View::default());
-        saved.save("id", &view, &catalog.0, &catalog.1).unwrap();
-        let file = files(&saved).remove(0);
-        let bytes = fs::read(&file).unwrap();
-        let mut flipped = bytes.clone();
-        *flipped.last_mut().unwrap() ^= 1;
-        for broken in [&bytes[..bytes.len() / 2], &flipped, b""] {
-            fs::write(&file, broken).unwrap();
-            assert!(saved.load("id", &view).is_none());
-        }
-        saved.save("id", &view, &catalog.0, &catalog.1).unwrap();
-        assert_same(&saved.load("id", &view).unwrap(), &catalog);
-    }
-
-    #[test]
-    fn those_that_were_not_used_for_longest_make_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut saved, (tree, lists), view) = (saved(dir.path()), catalog(), View::default());
-        let save = |saved: &Saved, archive: &str, age: u64| {
-            saved.save(archive, &view, &tree, &lists).unwrap();
-            let file = File::open(saved.path(&saved.dir, &about(archive, &view))).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
-            file.metadata().unwrap().len()
-        };
-        let length = save(&saved, "a", 300);
-        save(&saved, "b", 200);
-        saved.load("a", &view).unwrap();
-        let abandoned = saved.dir.join(".tmpX");
-        File::create(&abandoned).unwrap().set_modified(SystemTime::now() - 2 * STALE).unwrap();
-        saved.limit = 2 * length;
-        save(&saved, "c", 100);
-        let there = |archive| saved.load(archive, &view).is_some();
-        assert_eq!([there("a"), there("b"), there("c")], [true, false, true]);
-        assert!(!abandoned.exists());
-        saved.limit = 0;
-        save(&saved, "d", 0);
-        assert_eq!(files(&saved).len(), 1, "the newest stays");
-    }
-}
+mod tests;

@@ -1,125 +1,205 @@
-//! Arrays of bytes in an encrypted and authenticated file. Reading it returns exactly what was
-//! written, or nothing.
+//! Blobs in an encrypted and authenticated file. Reading one returns exactly what was written, or
+//! nothing.
 //!
 //! ```text
-//! magic, 8 bytes | salt, 32 | length of each section, 8 each | blocks of each section
+//! magic, 8 bytes | salt, 32 | blobs | where each blob ends, 8 bytes each | the number of blobs, 8
 //! ```
 //!
-//! A section is divided into blocks of 1 MiB, the last one shorter, each followed by its tag
-//! (AES-256-GCM). The key is derived from the secret, the salt and the subject of the file. It
-//! seals only one file, so the number of a block can be its nonce. Everything before the blocks is
-//! authenticated with each of them. Blocks are opened on all cores, in place.
+//! Each blob is followed by its tag (AES-256-GCM), and so is the list of their ends. The key is derived
+//! from the secret, the salt and the subject of the file. It seals only one file, so the number of a blob
+//! can be its nonce. The head is authenticated with each of them. A blob is opened when it is read.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::archive::tree::{BlobWriter, Blobs, unusable};
+use crate::error::{Error, Result};
+
 /// Numbers have the machine's byte order, so files of a machine with another order do not count as
 /// ours.
-const MAGIC: u64 = u64::from_le_bytes(*b"BOBcat\0\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"BOBcat\0\x02");
 const SALT: usize = 32;
+const HEAD: usize = size_of::<u64>() + SALT;
 const TAG: usize = 16;
-const BLOCK: usize = 1 << 20;
-/// Threads that open blocks.
-const THREADS: usize = 4;
+const NUMBER: usize = size_of::<u64>();
+/// The number that the list of ends is sealed with: no file has so many blobs.
+const ENDS: u64 = u64::MAX;
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 20;
+/// The largest blob that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
 
-/// Writes `sections`. Reading them needs the same `secret` and `about`.
-///
-/// # Errors
-/// Those of `output`, and when the kernel has no random bytes.
-pub fn write(mut output: impl Write, secret: &[u8], about: &[u8], sections: &[&[u8]]) -> io::Result<()> {
-    let mut salt = [0; SALT];
-    let to_error = |_| io::Error::other("the cipher failed");
-    SystemRandom::new().fill(&mut salt).map_err(to_error)?;
-    let key = key(secret, &salt, about).ok_or_else(|| io::Error::other("the key failed"))?;
-    let mut head = head_start(&salt);
-    sections.iter().for_each(|section| head.extend((section.len() as u64).to_ne_bytes()));
-    output.write_all(&head)?;
-    let mut sealed = Vec::with_capacity(BLOCK);
-    for (number, block) in (0..).zip(sections.iter().flat_map(|section| section.chunks(BLOCK))) {
-        sealed.clear();
-        sealed.extend_from_slice(block);
-        let tag = key.seal_in_place_separate_tag(nonce(number), Aad::from(&head), &mut sealed);
-        output.write_all(&sealed)?;
-        output.write_all(tag.map_err(to_error)?.as_ref())?;
-    }
-    output.flush()
+type Head = [u8; HEAD];
+
+/// A file that is being written. Nothing can be read of it by others before it is finished.
+pub struct Writer {
+    file: Arc<File>,
+    key: Arc<LessSafeKey>,
+    head: Head,
+    buffer: Vec<u8>,
+    ends: Vec<u64>,
+    /// The most bytes that the file may have.
+    most: u64,
+    failed: Arc<AtomicBool>,
 }
 
-/// A file whose length is right; nothing is authenticated yet.
-pub struct Sealed<'a, const N: usize> {
-    file: &'a File,
-    head: Vec<u8>,
-    key: LessSafeKey,
-    pub lengths: [usize; N],
-}
-
-impl<'a, const N: usize> Sealed<'a, N> {
-    /// `None` if the file is of another kind, or truncated.
-    pub fn open(file: &'a File, secret: &[u8], about: &[u8]) -> Option<Self> {
-        let mut head = vec![0; size_of::<u64>() + SALT + N * size_of::<u64>()];
-        file.read_exact_at(&mut head, 0).ok()?;
-        let (start, rest) = head.split_at(size_of::<u64>() + SALT);
-        let salt = start.last_chunk::<SALT>()?;
-        if start != head_start(salt) {
-            return None;
-        }
-        let (numbers, _) = rest.as_chunks::<8>();
-        let mut lengths = [0; N];
-        let mut whole = head.len() as u64;
-        for (length, bytes) in lengths.iter_mut().zip(numbers) {
-            let long = u64::from_ne_bytes(*bytes);
-            *length = usize::try_from(long).ok()?;
-            whole = whole.checked_add(long)?.checked_add(long.div_ceil(BLOCK as u64) * TAG as u64)?;
-        }
-        (file.metadata().ok()?.len() == whole).then_some(())?;
-        let key = key(secret, salt, about)?;
-        Some(Sealed { file, head, key, lengths })
+impl Writer {
+    /// Writes up to `most` bytes to `file`, which must be empty. Reading it needs the same `secret` and
+    /// `about`. `failed` becomes true when something cannot be written.
+    ///
+    /// # Errors
+    /// When the kernel has no random bytes.
+    pub fn new(file: File, secret: &[u8], about: &[u8], most: u64, failed: Arc<AtomicBool>) -> Result<Self> {
+        let mut salt = [0; SALT];
+        let no_key = |_| Error::failed("the kernel gave no random key");
+        SystemRandom::new().fill(&mut salt).map_err(no_key)?;
+        let key = key(secret, &salt, about).ok_or_else(|| Error::failed("the cipher failed"))?;
+        let head = head(&salt);
+        let (file, key) = (Arc::new(file), Arc::new(key));
+        Ok(Writer { file, key, head, buffer: head.to_vec(), ends: Vec::new(), most, failed })
     }
 
-    /// Fills `sections`, which must have the [lengths](Sealed::lengths). `None` if any byte of the
-    /// file was changed: then the sections must not be used.
-    pub fn read(&self, sections: [&mut [u8]; N]) -> Option<()> {
-        let mut at = self.head.len() as u64;
-        let blocks = sections.into_iter().flat_map(|section| section.chunks_mut(BLOCK));
-        let blocks = (0..).zip(blocks).map(|(number, block)| {
-            let start = at;
-            at += (block.len() + TAG) as u64;
-            (number, start, block)
-        });
-        let blocks = Mutex::new(blocks.collect::<Vec<_>>().into_iter());
-        let open_all = || {
-            loop {
-                let next = blocks.lock().next();
-                let Some((number, start, block)) = next else { return Some(()) };
-                self.read_block(number, start, block)?;
+    /// The random number of the file.
+    pub fn salt(&self) -> [u8; SALT] {
+        salt_of(&self.head)
+    }
+
+    fn seal(&mut self, number: u64, bytes: &[u8]) -> Result<()> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        let (nonce, aad) = (nonce(number), Aad::from(&self.head));
+        let tag = self.key.seal_in_place_separate_tag(nonce, aad, &mut self.buffer[start..]);
+        self.buffer.extend_from_slice(tag.map_err(|_| Error::failed("the cipher failed"))?.as_ref());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let written = match self.ends.last() {
+            Some(end) if *end > self.most => {
+                Err(io::Error::other(format!("it has more than {} MB", self.most / 1_000_000)))
             }
+            _ => (&*self.file).write_all(&self.buffer),
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(open_all)).collect();
-            let mine = open_all();
-            others.into_iter().map(|other| other.join().ok().flatten()).fold(mine, Option::and)
+        self.buffer.clear();
+        written.map_err(|e| {
+            self.failed.store(true, Ordering::Relaxed);
+            Error::failed("cannot write the list of files").because(e)
         })
     }
+}
 
-    fn read_block(&self, number: u64, start: u64, block: &mut [u8]) -> Option<()> {
-        let mut tag = [0; TAG];
-        self.file.read_exact_at(block, start).ok()?;
-        self.file.read_exact_at(&mut tag, start + block.len() as u64).ok()?;
-        let aad = Aad::from(&self.head);
-        let opened = self.key.open_in_place_separate_tag(nonce(number), aad, Tag::from(tag), block, 0..);
-        opened.ok().map(|_| ())
+impl BlobWriter for Writer {
+    fn next(&self) -> u32 {
+        self.ends.len() as u32
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let start = self.ends.last().copied().unwrap_or(HEAD as u64);
+        self.seal(self.ends.len() as u64, bytes)?;
+        self.ends.push(start + (bytes.len() + TAG) as u64);
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn blobs(&mut self) -> Result<Arc<dyn Blobs>> {
+        self.flush()?;
+        let (file, key) = (Arc::clone(&self.file), Arc::clone(&self.key));
+        Ok(Arc::new(Sealed { file, key, head: self.head, ends: self.ends.clone() }))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let ends: Vec<u8> = self.ends.iter().flat_map(|end| end.to_ne_bytes()).collect();
+        self.seal(ENDS, &ends)?;
+        self.buffer.extend((self.ends.len() as u64).to_ne_bytes());
+        self.flush()
     }
 }
 
-fn head_start(salt: &[u8; SALT]) -> Vec<u8> {
-    [&MAGIC.to_ne_bytes()[..], salt].concat()
+/// A file whose list of blobs is authentic.
+pub struct Sealed {
+    file: Arc<File>,
+    key: Arc<LessSafeKey>,
+    head: Head,
+    ends: Vec<u64>,
+}
+
+impl Sealed {
+    /// `None` if the file is of another kind, or its end was changed.
+    pub fn open(file: File, secret: &[u8], about: &[u8]) -> Option<Self> {
+        let mut head = [0; HEAD];
+        file.read_exact_at(&mut head, 0).ok()?;
+        let salt = salt_of(&head);
+        if head != self::head(&salt) {
+            return None;
+        }
+        let key = key(secret, &salt, about)?;
+        let length = file.metadata().ok()?.len();
+        let last = length.checked_sub(NUMBER as u64)?;
+        let mut count = [0; NUMBER];
+        file.read_exact_at(&mut count, last).ok()?;
+        let list = u64::from_ne_bytes(count).checked_mul(NUMBER as u64)?.checked_add(TAG as u64)?;
+        let start = last.checked_sub(list)?;
+        let mut sealed = vec![0; usize::try_from(list).ok()?];
+        file.read_exact_at(&mut sealed, start).ok()?;
+        let opened = key.open_in_place(nonce(ENDS), Aad::from(&head), &mut sealed).ok()?;
+        let (ends, _) = opened.as_chunks::<NUMBER>();
+        let ends: Vec<u64> = ends.iter().map(|end| u64::from_ne_bytes(*end)).collect();
+        let fits = ends.last().copied().unwrap_or(HEAD as u64) == start;
+        fits.then(|| Sealed { file: Arc::new(file), key: Arc::new(key), head, ends })
+    }
+
+    /// The random number of the file.
+    pub fn salt(&self) -> [u8; SALT] {
+        salt_of(&self.head)
+    }
+
+    pub fn len(&self) -> u32 {
+        self.ends.len() as u32
+    }
+
+    fn blob(&self, number: u32) -> Option<Vec<u8>> {
+        let end = *self.ends.get(number as usize)?;
+        let start = match number.checked_sub(1) {
+            Some(before) => self.ends[before as usize],
+            None => HEAD as u64,
+        };
+        let length = end.checked_sub(start).filter(|length| *length <= LARGEST)?;
+        let mut sealed = vec![0; usize::try_from(length).ok()?];
+        self.file.read_exact_at(&mut sealed, start).ok()?;
+        let opened = self.key.open_in_place(nonce(number.into()), Aad::from(&self.head), &mut sealed).ok()?;
+        let length = opened.len();
+        sealed.truncate(length);
+        Some(sealed)
+    }
+}
+
+impl Blobs for Sealed {
+    fn read(&self, number: u32) -> Result<Vec<u8>> {
+        self.blob(number).ok_or_else(unusable)
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val(&*self.ends)
+    }
+}
+
+fn head(salt: &[u8; SALT]) -> Head {
+    let mut head = [0; HEAD];
+    head[..NUMBER].copy_from_slice(&MAGIC.to_ne_bytes());
+    head[NUMBER..].copy_from_slice(salt);
+    head
+}
+
+fn salt_of(head: &Head) -> [u8; SALT] {
+    let mut salt = [0; SALT];
+    salt.copy_from_slice(&head[NUMBER..]);
+    salt
 }
 
 fn key(secret: &[u8], salt: &[u8], about: &[u8]) -> Option<LessSafeKey> {
@@ -129,9 +209,9 @@ fn key(secret: &[u8], salt: &[u8], about: &[u8]) -> Option<LessSafeKey> {
     Some(LessSafeKey::new(UnboundKey::from(key)))
 }
 
-fn nonce(block: u64) -> Nonce {
+fn nonce(blob: u64) -> Nonce {
     let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&block.to_le_bytes());
+    bytes[..8].copy_from_slice(&blob.to_le_bytes());
     Nonce::assume_unique_for_key(bytes)
 }
 
@@ -145,28 +225,30 @@ mod tests {
         file
     }
 
-    fn read(bytes: &[u8], secret: &[u8], about: &[u8]) -> Option<[Vec<u8>; 3]> {
-        let file = file(bytes);
-        let sealed = Sealed::<3>::open(&file, secret, about)?;
-        let mut out = sealed.lengths.map(|length| vec![0; length]);
-        sealed.read(out.each_mut().map(|section| &mut section[..]))?;
-        Some(out)
+    fn read(bytes: &[u8], secret: &[u8], about: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let sealed = Sealed::open(file(bytes), secret, about)?;
+        (0..sealed.len()).map(|number| sealed.blob(number)).collect()
     }
 
-    fn written(sections: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write(&mut bytes, b"secret", b"about", sections).unwrap();
+    fn written(blobs: &[&[u8]]) -> Vec<u8> {
+        let file = tempfile::tempfile().unwrap();
+        let kept = file.try_clone().unwrap();
+        let mut writer = Writer::new(file, b"secret", b"about", u64::MAX, Arc::default()).unwrap();
+        blobs.iter().for_each(|blob| writer.write(blob).unwrap());
+        Box::new(writer).finish().unwrap();
+        let mut bytes = vec![0; kept.metadata().unwrap().len() as usize];
+        kept.read_exact_at(&mut bytes, 0).unwrap();
         bytes
     }
 
     #[test]
     fn what_was_written_is_read_and_is_not_readable_in_the_file() {
-        let long: Vec<u8> = (0..2 * BLOCK + 77).map(|n| (n / 3) as u8).collect();
-        let bytes = written(&[b"a name that nobody may see", b"", &long]);
-        let [name, empty, rest] = read(&bytes, b"secret", b"about").unwrap();
-        assert!(name == b"a name that nobody may see" && empty.is_empty() && rest == long);
+        let long: Vec<u8> = (0..2 * BUFFER + 77).map(|n| (n / 3) as u8).collect();
+        let blobs = [&b"a name that nobody may see"[..], b"", &long, b"more"];
+        let bytes = written(&blobs);
+        assert_eq!(read(&bytes, b"secret", b"about").unwrap(), blobs);
         assert!(!bytes.windows(6).any(|w| w == b"nobody"));
-        assert_ne!(bytes, written(&[b"a name that nobody may see", b"", &long]), "no key seals two files");
+        assert_ne!(bytes, written(&blobs), "no key seals two files");
     }
 
     #[test]
@@ -185,19 +267,43 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_file_takes_no_memory() {
+    fn a_number_beyond_the_file_takes_no_memory() {
         let mut bytes = written(&[b"one", b"", b"three"]);
-        bytes[40..48].copy_from_slice(&(u64::MAX / 2).to_ne_bytes());
-        assert!(Sealed::<3>::open(&file(&bytes), b"secret", b"about").is_none());
+        let last = bytes.len() - NUMBER;
+        for count in [u64::MAX, u64::MAX / 8, 1 << 40] {
+            bytes[last..].copy_from_slice(&count.to_ne_bytes());
+            assert!(Sealed::open(file(&bytes), b"secret", b"about").is_none());
+        }
     }
 
     #[test]
-    fn blocks_in_another_order_are_nothing() {
-        let block = |n: u8| vec![n; BLOCK];
-        let bytes = written(&[&[block(1), block(2)].concat(), b"", b""]);
-        let start = bytes.len() - 2 * (BLOCK + TAG);
-        let (first, second) = bytes[start..].split_at(BLOCK + TAG);
-        let swapped = [&bytes[..start], second, first].concat();
+    fn blobs_in_another_order_are_nothing() {
+        let bytes = written(&[&[1; 100], &[2; 100]]);
+        let (first, second) = (HEAD..HEAD + 100 + TAG, HEAD + 100 + TAG..HEAD + 2 * (100 + TAG));
+        let swapped = [&bytes[..HEAD], &bytes[second.clone()], &bytes[first], &bytes[second.end..]].concat();
+        assert!(Sealed::open(file(&swapped), b"secret", b"about").is_some(), "the list is right");
         assert!(read(&swapped, b"secret", b"about").is_none());
+    }
+
+    #[test]
+    fn what_was_written_can_be_read_before_the_end() {
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = Writer::new(file, b"s", b"a", u64::MAX, Arc::default()).unwrap();
+        writer.write(b"one").unwrap();
+        let blobs = writer.blobs().unwrap();
+        writer.write(b"two").unwrap();
+        assert_eq!(blobs.read(0).unwrap(), b"one");
+        assert!(blobs.read(1).is_err());
+        assert_eq!(writer.blobs().unwrap().read(1).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_file_grows_no_larger_than_it_may() {
+        let (file, failed) = (tempfile::tempfile().unwrap(), Arc::new(AtomicBool::new(false)));
+        let kept = file.try_clone().unwrap();
+        let mut writer = Writer::new(file, b"s", b"a", 3 << 20, Arc::clone(&failed)).unwrap();
+        let written = (0..100).try_for_each(|_| writer.write(&[0; 100_000]));
+        assert!(written.is_err() && failed.load(Ordering::Relaxed));
+        assert!(kept.metadata().unwrap().len() <= 3 << 20);
     }
 }

@@ -2,21 +2,21 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lists::Numbers;
 use crate::directories::Private;
 use borg_repository::Repository;
 
 pub struct Shared {
     pub repository: Repository,
-    pub numbers: Numbers,
-    /// Where chunks are kept for the next mount.
-    pub chunks: Option<Private>,
+    /// The repository is on this machine.
+    pub is_local: bool,
+    /// Where chunks are kept for the next mount; the repository uses its path as long as it is open.
+    _chunks: Option<Private>,
     ending: AtomicBool,
 }
 
 impl Shared {
-    pub fn new(repository: Repository) -> Self {
-        Shared { repository, numbers: Numbers::default(), chunks: None, ending: AtomicBool::new(false) }
+    pub fn new(repository: Repository, is_local: bool, chunks: Option<Private>) -> Self {
+        Shared { repository, is_local, _chunks: chunks, ending: AtomicBool::new(false) }
     }
 
     /// The mount ends: reads fail from here on.

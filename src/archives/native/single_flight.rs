@@ -8,9 +8,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub type Bytes = Arc<Vec<u8>>;
 
-/// The current fetches, by the number of the chunk.
+/// The current fetches, by what the cache knows the chunk by.
 #[derive(Default)]
-pub struct SingleFlight(Mutex<HashMap<u32, Arc<Flight>>>);
+pub struct SingleFlight(Mutex<HashMap<u128, Arc<Flight>>>);
 
 /// A chunk that is being fetched.
 #[derive(Default)]
@@ -23,13 +23,13 @@ pub struct Flight {
 /// readers wait. If it is dropped without a result, their reads fail.
 pub struct Leader {
     flights: Arc<SingleFlight>,
-    number: u32,
+    number: u128,
     pub flight: Arc<Flight>,
 }
 
 impl SingleFlight {
     /// The duty to fetch `number`, or the fetch to wait for if somebody else has the duty.
-    pub fn claim(self: &Arc<Self>, number: u32) -> Result<Leader, Arc<Flight>> {
+    pub fn claim(self: &Arc<Self>, number: u128) -> Result<Leader, Arc<Flight>> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&number) {
             return Err(Arc::clone(flight));
@@ -39,7 +39,7 @@ impl SingleFlight {
         Ok(Leader { flights: Arc::clone(self), number, flight })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Flight>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
         self.0.lock()
     }
 }

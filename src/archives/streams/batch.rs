@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::context::Context;
+use super::context::File;
 use super::extract::Extract;
-use crate::archive::tree::{Content, ContentId, Tree};
+use crate::archive::tree::{ContentId, Tree};
 use crate::archives::source::{FRAME, ReadError};
 use crate::tools::borg;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -77,22 +78,24 @@ impl Walk {
 
 impl Directories {
     fn new(tree: &Tree) -> Self {
-        let entry = |(id, c): (ContentId, Content)| (hash(c.directory), id);
-        let small = (0..).zip(tree.contents()).filter(|(_, c)| is_small(c));
-        let mut by_directory: Vec<_> = small.map(entry).collect();
+        // A file that cannot be looked up now is fetched alone.
+        let small = tree.contents().flatten().filter_map(|(id, _)| File::of(tree, id).ok().filter(is_small));
+        let mut by_directory: Vec<_> = small.map(|file| (hash(&file.place.directory), file.id)).collect();
         by_directory.sort_unstable();
         Directories { by_directory }
     }
 
     /// The small files in the directory of `content`, in the order of the archive.
-    fn siblings<'a>(&'a self, tree: &'a Tree, content: Content<'a>) -> impl Iterator<Item = ContentId> + 'a {
-        let wanted = hash(content.directory);
+    fn siblings<'a>(&'a self, tree: &'a Tree, of: &'a File) -> impl Iterator<Item = ContentId> + 'a {
+        let wanted = hash(&of.place.directory);
         let start = self.by_directory.partition_point(|(hash, _)| *hash < wanted);
         self.by_directory[start..]
             .iter()
             .take_while(move |(hash, _)| *hash == wanted)
             .map(|(_, id)| *id)
-            .filter(move |id| tree.content(*id).is_some_and(|sibling| sibling.directory == content.directory))
+            .filter(move |id| {
+                File::of(tree, *id).is_ok_and(|file| file.place.directory == of.place.directory)
+            })
     }
 }
 
@@ -102,14 +105,14 @@ impl Batches {
     }
 
     /// Whether this content comes in batches.
-    pub fn takes(content: &Content) -> bool {
-        content.size <= SMALL && content.before == 0 && content.after == 0
+    pub fn takes(file: &File) -> bool {
+        file.size <= SMALL && file.is_only_one()
     }
 
     /// All bytes of a small file.
     pub fn fetch(&self, id: ContentId) -> Result<Arc<[u8]>, ReadError> {
         let context = &self.context;
-        let size = context.content(id)?.size;
+        let size = context.file(id)?.size;
         let (batch, members) = {
             let mut state = self.state();
             if let Some(batch) = state.batches.get(&id).cloned() {
@@ -172,16 +175,15 @@ fn choose(
     id: ContentId,
     ahead: usize,
 ) -> Result<Vec<ContentId>, ReadError> {
-    let content = context.content(id)?;
-    let siblings: Vec<ContentId> = directories.siblings(&context.tree, content).collect();
+    let file = context.file(id)?;
+    let siblings: Vec<ContentId> = directories.siblings(&context.tree, &file).collect();
     let here = siblings.partition_point(|s| *s < id);
-    let following = (id + 1..context.tree.content_count()).take(4 * ahead);
+    let following = (id + 1..context.tree.archive().items()).take(4 * ahead);
     // First the files from this one on, then those before it in the directory, then those that
     // follow in the archive.
     let in_directory = siblings[here..].iter().chain(siblings[..here].iter().rev()).copied();
     let is_wanted = |c: &ContentId| {
-        let content = context.tree.content(*c);
-        content.is_some_and(|content| is_small(&content) && !context.sink.has_all(*c, content.size))
+        context.file(*c).is_ok_and(|file| is_small(&file) && !context.sink.has_all(*c, file.size))
     };
     let candidates = in_directory.chain(following).filter(is_wanted);
     let mut room =
@@ -191,7 +193,7 @@ fn choose(
         if chosen.contains(&candidate) {
             continue;
         }
-        if !room.take(&context.content(candidate)?) {
+        if !room.take(&context.file(candidate)?) {
             break;
         }
         chosen.insert(candidate);
@@ -208,13 +210,13 @@ struct Room {
 }
 
 impl Room {
-    fn take(&mut self, content: &Content) -> bool {
-        let argument = borg::argument_length(&borg::exact_path(&content.path()));
-        if self.files == 0 || self.bytes < content.size || self.arguments < argument {
+    fn take(&mut self, file: &File) -> bool {
+        let argument = borg::argument_length(&borg::exact_path(&file.place.path()));
+        if self.files == 0 || self.bytes < file.size || self.arguments < argument {
             return false;
         }
         self.files -= 1;
-        self.bytes -= content.size;
+        self.bytes -= file.size;
         self.arguments -= argument;
         true
     }
@@ -223,7 +225,7 @@ impl Room {
 /// Streams the files and divides them.
 fn run(context: &Context, members: &[ContentId]) -> Result<Files, ReadError> {
     let slot = context.slots.acquire()?;
-    let wanted = members.iter().map(|m| context.content(*m)).collect::<Result<Vec<Content>, _>>()?;
+    let wanted = members.iter().map(|m| context.file(*m)).collect::<Result<Vec<File>, _>>()?;
     let expected: u64 = wanted.iter().map(|c| c.size).sum();
     let mut extract = Extract::start(context, &wanted)?;
     // One byte more than expected would show an excess.
@@ -271,8 +273,8 @@ impl Batch {
     }
 }
 
-fn is_small(content: &Content) -> bool {
-    (1..=SMALL).contains(&content.size) && !content.damaged && content.before == 0 && content.after == 0
+fn is_small(file: &File) -> bool {
+    (1..=SMALL).contains(&file.size) && !file.damaged && file.is_only_one()
 }
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -292,9 +294,9 @@ mod tests {
         let mut builder = TreeBuilder::new(View::default(), 0);
         for (path, size) in files {
             let path = ItemPath::new(path.as_bytes()).unwrap();
-            builder.add(Item { size: *size, ..Item::new(path, libc::S_IFREG | 0o644) });
+            builder.add(&Item { size: *size, ..Item::new(path, libc::S_IFREG | 0o644) });
         }
-        builder.finish()
+        builder.finish().unwrap()
     }
 
     #[test]
@@ -309,7 +311,8 @@ mod tests {
             ("top", 1),
         ]);
         let directories = Directories::new(&tree);
-        let siblings_of = |id| directories.siblings(&tree, tree.content(id).unwrap()).collect::<Vec<_>>();
+        let file = |id| File::of(&tree, id).unwrap();
+        let siblings_of = |id| directories.siblings(&tree, &file(id)).collect::<Vec<_>>();
         assert_eq!(siblings_of(0), [0, 3]);
         assert_eq!(siblings_of(6), [6]);
     }

@@ -23,7 +23,8 @@ use super::source::Streams;
 use crate::archive::filter::ArchiveFilter;
 use crate::archive::name::Archive;
 use crate::archive::origin::Origin;
-use crate::archive::tree::Tree;
+use crate::archive::tree::{Tree, View};
+use crate::archives::load;
 use crate::archives::pace::Pace;
 use crate::archives::reader::Frames;
 use crate::archives::source::{CacheSink, Catalog, ContentSource, Layout};
@@ -31,6 +32,7 @@ use crate::directories;
 use crate::error::{Error, Kind, Result};
 use crate::process::memory::Budget;
 use crate::process::{Child, Command, Ended, TimedPipe};
+use crate::progress::Monitor;
 use crate::tools::borg::{self, Borg, Line, Origins};
 
 /// How long nothing may arrive between two chunks of metadata: borg may first have to read all of a
@@ -93,6 +95,16 @@ impl BorgCatalog {
         std::io::copy(&mut running.output, &mut std::io::sink()).map_err(|e| running.unreadable(e))?;
         let ended = running.child.wait_or_interrupt()?;
         if borg::warned(ended).is_none() { Err(running.explain(ended)) } else { Ok(()) }
+    }
+
+    /// Passes every item of `archive` to `each`, once, in the order of the archive.
+    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
+        std::thread::scope(|scope| {
+            let authentic = scope.spawn(|| self.authenticate(archive));
+            let dumped = self.dump(archive, each);
+            let panicked = |_| Err(Error::failed(format!("cannot check the archive {}", archive.name)));
+            authentic.join().unwrap_or_else(panicked).and(dumped)
+        })
     }
 
     fn dump(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
@@ -159,13 +171,8 @@ impl Catalog for BorgCatalog {
         self.pace.look(&self.borg, || self.archives().map(Some))
     }
 
-    fn items(&self, archive: &Archive, each: &mut dyn FnMut(Item)) -> Result<()> {
-        std::thread::scope(|scope| {
-            let authentic = scope.spawn(|| self.authenticate(archive));
-            let dumped = self.dump(archive, each);
-            let panicked = |_| Err(Error::failed(format!("cannot check the archive {}", archive.name)));
-            authentic.join().unwrap_or_else(panicked).and(dumped)
-        })
+    fn tree(&self, archive: &Archive, view: &View, monitor: &dyn Monitor) -> Result<Tree> {
+        load::tree_of_items(archive, view, monitor, |each| self.items(archive, each))
     }
 
     fn layout(&self, _archive: &Archive, number: u32, tree: &Arc<Tree>) -> Arc<dyn Layout> {

@@ -6,7 +6,7 @@ use super::limits::Limits;
 use super::pin::Pin;
 use super::slots::Slots;
 use crate::archive::name::Archive;
-use crate::archive::tree::{Content, ContentId, Tree};
+use crate::archive::tree::{ContentId, Place, Tree};
 use crate::archives::source::{CacheSink, ReadError};
 use crate::tools::borg::Borg;
 
@@ -22,12 +22,38 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn content(&self, id: ContentId) -> Result<Content<'_>, ReadError> {
-        self.tree.content(id).ok_or_else(|| ReadError::Failed(format!("content {id} is not in the archive")))
+    pub fn file(&self, id: ContentId) -> Result<File, ReadError> {
+        File::of(&self.tree, id)
     }
 }
 
-/// The path of a content, for people.
-pub fn path_of(content: &Content) -> String {
-    content.path().escape_ascii().to_string()
+/// A file, and where its bytes are in the output of an extract.
+#[derive(Debug, Clone)]
+pub struct File {
+    pub id: ContentId,
+    /// In bytes.
+    pub size: u64,
+    pub damaged: bool,
+    pub place: Place,
+}
+
+impl File {
+    pub fn of(tree: &Tree, id: ContentId) -> Result<Self, ReadError> {
+        let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
+        let content = tree.content(id).map_err(failed)?;
+        let place = tree.place(id).map_err(failed)?;
+        let missing = || ReadError::Failed(format!("content {id} is not in the archive"));
+        let (content, place) = content.zip(place).ok_or_else(missing)?;
+        Ok(File { id, size: content.size, damaged: content.damaged, place })
+    }
+
+    /// Whether no other file has this path.
+    pub fn is_only_one(&self) -> bool {
+        self.place.before == 0 && self.place.after == 0
+    }
+
+    /// Its path, for people.
+    pub fn name(&self) -> String {
+        self.place.path().escape_ascii().to_string()
+    }
 }

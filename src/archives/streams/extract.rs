@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::context::Context;
-use crate::archive::tree::Content;
+use super::context::{Context, File};
+use crate::archive::tree::Place;
 use crate::archives::source::ReadError;
 use crate::error::Kind;
 use crate::process::{Child, Ended, TimedPipe};
@@ -31,10 +31,10 @@ pub struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    /// Starts the extract of these contents. There must be at least one.
-    pub fn start(context: &'a Context, contents: &[Content]) -> Result<Self, ReadError> {
+    /// Starts the extract of these files. There must be at least one.
+    pub fn start(context: &'a Context, files: &[File]) -> Result<Self, ReadError> {
         let failed = |e: crate::error::Error| ReadError::Failed(e.chain());
-        let patterns = patterns(contents);
+        let patterns = patterns(files.iter().map(|file| &file.place));
         if patterns.iter().any(|pattern| pattern.len() > LONGEST_ARGUMENT) {
             return Err(ReadError::Incomplete("its path is too long to ask borg for it".into()));
         }
@@ -107,21 +107,20 @@ impl<'a> Extract<'a> {
 
 /// The patterns that select exactly these files. borg normalises every pattern except a regular
 /// expression, so no other pattern matches a path such as `./a`, as tar writes it.
-fn patterns(contents: &[Content]) -> Vec<OsString> {
-    let (unusual, plain): (Vec<&Content>, Vec<&Content>) =
-        contents.iter().partition(|content| content.unusual.is_some());
-    let mut patterns: Vec<OsString> = plain.iter().map(|c| borg::exact_path(&c.path())).collect();
+fn patterns<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<OsString> {
+    let (unusual, plain): (Vec<&Place>, Vec<&Place>) = places.partition(|place| place.unusual.is_some());
+    let mut patterns: Vec<OsString> = plain.iter().map(|place| borg::exact_path(&place.path())).collect();
     let mut paths = Vec::new();
     let mut take = |paths: &mut Vec<u8>| {
         let pattern = [b"re:\\A(?:", &paths[..], b")\\Z"].concat();
         paths.clear();
         patterns.push(OsString::from_vec(pattern));
     };
-    for content in unusual {
+    for place in unusual {
         if !paths.is_empty() {
             paths.push(b'|');
         }
-        escape(&content.path(), &mut paths);
+        escape(&place.path(), &mut paths);
         if paths.len() > LONGEST_EXPRESSION {
             take(&mut paths);
         }
@@ -166,20 +165,17 @@ mod tests {
 
     #[test]
     fn what_is_written_in_an_unusual_way_is_asked_for_by_one_expression() {
-        let content = |unusual: Option<&'static [u8]>| Content {
-            item: 0,
-            directory: b"d",
-            name: b"f",
-            unusual,
-            size: 1,
+        let place = |unusual: Option<&[u8]>| Place {
+            directory: b"d".to_vec(),
+            name: b"f".to_vec(),
+            unusual: unusual.map(<[u8]>::to_vec),
             before: 0,
             after: 0,
-            damaged: false,
         };
-        let wanted = [content(Some(b"./a_(1)\xff")), content(None), content(Some(b"./b\n"))];
+        let wanted = [place(Some(b"./a_(1)\xff")), place(None), place(Some(b"./b\n"))];
         let expected = [&b"pf:d/f"[..], b"re:\\A(?:\\./a_\\(1\\)\xff|\\./b\\\n)\\Z"];
-        assert_eq!(patterns(&wanted), expected.map(|bytes| OsString::from_vec(bytes.to_vec())));
-        let many = vec![content(Some(b"./0123456789")); 9000];
-        assert!((2..9).contains(&patterns(&many).len()));
+        assert_eq!(patterns(wanted.iter()), expected.map(|bytes| OsString::from_vec(bytes.to_vec())));
+        let many = vec![place(Some(b"./0123456789")); 9000];
+        assert!((2..9).contains(&patterns(many.iter()).len()));
     }
 }

@@ -10,10 +10,10 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::context::{Context, path_of};
+use super::context::{Context, File};
 use super::extract::Extract;
 use super::slots::Evictable;
-use crate::archive::tree::{Content, ContentId};
+use crate::archive::tree::ContentId;
 use crate::archives::source::{FRAME, ReadError};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -239,25 +239,26 @@ impl Stream {
     }
 
     fn run(&self, context: &Context, id: ContentId) -> Result<(), ReadError> {
-        let content = context.content(id)?;
-        let result = self.pump(context, id, &content);
+        let file = context.file(id)?;
+        let result = self.pump(context, &file);
         if let Err(ReadError::Incomplete(_)) = &result
-            && self.lock().position >= content.size
+            && self.lock().position >= file.size
         {
             // The stream returned more than the file has, so the bytes may be wrong, too.
-            context.sink.forget(id, content.size);
+            context.sink.forget(id, file.size);
         }
         if let Err(e) = &result
             && !matches!(e, ReadError::Ending)
         {
-            tracing::warn!("{}: {e}", path_of(&content));
+            tracing::warn!("{}: {e}", file.name());
         }
         result
     }
 
-    fn pump(&self, context: &Context, id: ContentId, content: &Content) -> Result<(), ReadError> {
-        let mut extract = Extract::start(context, &[*content])?;
-        let total = content.before + content.size + content.after;
+    fn pump(&self, context: &Context, file: &File) -> Result<(), ReadError> {
+        let mut extract = Extract::start(context, std::slice::from_ref(file))?;
+        let (before, after) = (file.place.before, file.place.after);
+        let total = before + file.size + after;
         let mut buffer = vec![0; BUFFER];
         let mut frame = Vec::with_capacity(FRAME as usize);
         let mut got = 0u64;
@@ -275,9 +276,9 @@ impl Stream {
                 return Err(ReadError::Incomplete(format!("borg extract gave more than the {total} bytes")));
             }
             // The part of the bytes [start, got) of the stream that belongs to this file.
-            let from = content.before.clamp(start, got) - start;
-            let to = (content.before + content.size).clamp(start, got) - start;
-            self.take(context, (id, content.size), &buffer[from as usize..to as usize], &mut frame);
+            let from = before.clamp(start, got) - start;
+            let to = (before + file.size).clamp(start, got) - start;
+            self.take(context, (file.id, file.size), &buffer[from as usize..to as usize], &mut frame);
         }
     }
 

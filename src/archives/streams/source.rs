@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batches;
-use super::context::{Context, path_of};
+use super::context::Context;
 use super::long::LongStreams;
 use crate::archive::tree::ContentId;
 use crate::archives::source::{ContentSource, ReadError};
@@ -31,14 +31,14 @@ impl Streams {
 
 impl ContentSource for Streams {
     fn fetch(&self, id: ContentId, span: Range<u64>) -> Result<Vec<u8>, ReadError> {
-        let content = self.context.content(id)?;
-        if span.is_empty() || span.end > content.size {
-            return Err(ReadError::Failed(format!("{span:?} is not within the {} bytes", content.size)));
+        let file = self.context.file(id)?;
+        if span.is_empty() || span.end > file.size {
+            return Err(ReadError::Failed(format!("{span:?} is not within the {} bytes", file.size)));
         }
         let mut failures = 0;
         let mut disconnected_since = None;
         loop {
-            let result = if Batches::takes(&content) {
+            let result = if Batches::takes(&file) {
                 let bytes = self.batches.fetch(id);
                 bytes.map(|bytes| bytes[span.start as usize..span.end as usize].to_vec())
             } else {
@@ -47,13 +47,13 @@ impl ContentSource for Streams {
             match result {
                 Err(ReadError::Failed(why)) if failures < RETRIES => {
                     failures += 1;
-                    tracing::warn!("{}: {why}; trying again", path_of(&content));
+                    tracing::warn!("{}: {why}; trying again", file.name());
                     self.context.slots.pause(Duration::from_secs(u64::from(failures)))?;
                 }
                 Err(ReadError::Disconnected(why))
                     if since(&mut disconnected_since) < self.context.limits.stall =>
                 {
-                    tracing::warn!("{}: {why}; connecting again", path_of(&content));
+                    tracing::warn!("{}: {why}; connecting again", file.name());
                     self.context.slots.pause(RECONNECT)?;
                 }
                 result => return result,

@@ -37,6 +37,7 @@ fn every_key_is_read() {
             "prune_on_days": [1, 31], "compact_after_prune": true, "keep_bookmarks": false,
             "exclude_caches": false, "stall_limit": 90,
             "fail_on_warnings": true, "archive_suffix": "media-2", "earlier_host_names": ["dom0", "old.example.org"],
+            "catalog_cache_mb": 500,
             "before_backup": ["dump", "--all", ""],
             "on_failure": {"command": ["tell me"], "deadline": 5}}"#,
     );
@@ -74,6 +75,7 @@ fn every_key_is_read() {
         stall_limit: Duration::from_secs(90),
         archive_suffix: Some("media-2".into()),
         earlier_host_names: vec!["dom0".into(), "old.example.org".into()],
+        catalog_cache_mb: Some(500),
         hooks: Hooks {
             before_backup: Some(hook(&["dump", "--all", ""], 3600)),
             on_failure: Some(hook(&["tell me"], 5)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{FOR_A_MOMENT, FOR_EVER, FileSystem};
+use super::{FOR_A_MOMENT, FOR_EVER, FileSystem, unreadable};
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::mount::attr::Attr;
 use crate::mount::loaded::LoadedArchive;
@@ -45,15 +45,15 @@ impl FileSystem {
     }
 
     pub(super) fn node_attr(&self, n: usize, loaded: &LoadedArchive, id: NodeId) -> Result<Attr, Errno> {
-        let node = loaded.tree.node(id).ok_or(Errno::ENOENT)?;
+        let node = loaded.tree.node(id).map_err(unreadable)?.ok_or(Errno::ENOENT)?;
         let meta = node.meta;
         let (size, data) = match node.body {
             Body::File(content) => {
-                let size = loaded.tree.content(content).map_or(0, |c| c.size);
-                (size, loaded.reader.data_size(content, size))
+                let size = loaded.tree.content(content).map_err(unreadable)?.map_or(0, |c| c.size);
+                (size, loaded.reader.data_size(content, size).map_err(unreadable)?)
             }
             Body::Symlink(target) => {
-                let size = self.link_target(loaded, id, target).len() as u64;
+                let size = self.link_target(loaded, id, &target)?.len() as u64;
                 (size, size)
             }
             _ => (0, 0),
@@ -70,8 +70,8 @@ impl FileSystem {
             data,
             mode: meta.mode & !self.presentation.owners.rules.umask,
             nlink: node.nlink,
-            uid: self.presentation.owners.uid(meta.user, meta.uid),
-            gid: self.presentation.owners.gid(meta.group, meta.gid),
+            uid: self.presentation.owners.uid(meta.user.as_deref(), meta.uid),
+            gid: self.presentation.owners.gid(meta.group.as_deref(), meta.gid),
             rdev: meta.rdev,
             atime: meta.atime,
             mtime: meta.mtime,

@@ -2,10 +2,13 @@
 
 use nix::errno::Errno;
 
-use super::{FileSystem, LAST, LATEST_INO, Place, ROOT};
+use super::{FileSystem, LAST, LATEST_INO, Place, ROOT, unreadable};
 use crate::archive::tree::{Body, NodeId, Tree};
 use crate::mount::attr::Attr;
 use crate::mount::shown::LATEST;
+
+/// The entries `.` and `..`, which come first.
+const DOTS: u64 = 2;
 
 /// An entry of a directory.
 pub struct DirectoryEntry<'a> {
@@ -48,12 +51,15 @@ impl FileSystem {
         each: &mut dyn FnMut(DirectoryEntry<'_>, u64) -> bool,
     ) -> Result<(), Errno> {
         let loaded = self.loaded(n)?;
-        let Body::Directory { children, .. } = loaded.tree.node(node).ok_or(Errno::ENOENT)?.body else {
+        let found = loaded.tree.node(node).map_err(unreadable)?.ok_or(Errno::ENOENT)?;
+        if found.body != Body::Directory {
             return Err(Errno::ENOTDIR);
-        };
-        let skip = from.saturating_sub(2);
-        for (next, (name, child)) in (skip + 3..).zip(children.iter().skip(skip as usize)) {
-            if !each(DirectoryEntry { name, attr: self.node_attr(n, &loaded, child)? }, next) {
+        }
+        let children = loaded.tree.children_from(node, from.saturating_sub(DOTS)).map_err(unreadable)?;
+        for child in children {
+            let child = child.map_err(unreadable)?;
+            let attr = self.node_attr(n, &loaded, child.node)?;
+            if !each(DirectoryEntry { name: &child.name, attr }, child.next + DOTS) {
                 return Ok(());
             }
         }
@@ -94,9 +100,7 @@ impl FileSystem {
         if node == Tree::ROOT {
             return Ok(ROOT);
         }
-        match self.loaded(n)?.tree.node(node).ok_or(Errno::ENOENT)?.body {
-            Body::Directory { parent, .. } => Ok(self.ino(n, parent)),
-            _ => Err(Errno::ENOTDIR),
-        }
+        let parent = self.loaded(n)?.tree.parent(node).map_err(unreadable)?.ok_or(Errno::ENOENT)?;
+        Ok(self.ino(n, parent))
     }
 }

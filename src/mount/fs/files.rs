@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use nix::errno::Errno;
 
-use super::{FileSystem, Place};
+use super::{FileSystem, Place, unreadable};
 use crate::archive::tree::{Body, Content, ContentId, Extra, LARGEST_XATTR, NodeId, Tree};
 use crate::archives::source::{FRAME, ReadError};
 use crate::mount::loaded::LoadedArchive;
@@ -23,7 +23,7 @@ impl FileSystem {
         if content.damaged && !self.presentation.allow_damaged_files {
             tracing::warn!(
                 "{}: chunks of it are lost and were replaced by zeros; -o allow_damaged_files opens it",
-                content.path().escape_ascii()
+                path(&loaded, content.item)
             );
             return Err(Errno::EIO);
         }
@@ -57,8 +57,8 @@ impl FileSystem {
         loaded.reader.read(id, span).map_err(|e| {
             if e != ReadError::Ending {
                 let name = self.archives.slot(n).map(|slot| slot.archive.name.clone()).unwrap_or_default();
-                let (archive, path) = (name.as_bytes().escape_ascii(), content.path());
-                tracing::error!("{archive}: cannot read {} at {offset}: {e}", path.escape_ascii());
+                let (archive, path) = (name.as_bytes().escape_ascii(), path(&loaded, id));
+                tracing::error!("{archive}: cannot read {path} at {offset}: {e}");
             }
             Errno::EIO
         })
@@ -73,7 +73,7 @@ impl FileSystem {
         if offset >= content.size {
             return Err(Errno::ENXIO);
         }
-        match loaded.reader.seek(id, offset, content.size, hole) {
+        match loaded.reader.seek(id, offset, content.size, hole).map_err(unreadable)? {
             Some(at) => Ok(at),
             None if hole => Ok(content.size),
             None => Err(Errno::ENXIO),
@@ -103,7 +103,7 @@ impl FileSystem {
             return Ok(Vec::new());
         }
         let loaded = self.loaded(n)?;
-        let Some(extra) = loaded.tree.extra(node) else {
+        let Some(extra) = loaded.tree.extra(node).map_err(unreadable)? else {
             return Ok(Vec::new());
         };
         let Extra { xattrs, acl_access, acl_default, .. } = extra;
@@ -118,12 +118,21 @@ impl FileSystem {
     }
 }
 
-fn content(loaded: &LoadedArchive, node: NodeId) -> Result<(ContentId, Content<'_>), Errno> {
-    match loaded.tree.node(node).ok_or(Errno::ENOENT)?.body {
-        Body::File(id) => Ok((id, loaded.tree.content(id).ok_or(Errno::EIO)?)),
-        Body::Directory { .. } => Err(Errno::EISDIR),
+fn content(loaded: &LoadedArchive, node: NodeId) -> Result<(ContentId, Content), Errno> {
+    let id = node.checked_sub(1).ok_or(Errno::EISDIR)?;
+    if let Some(content) = loaded.tree.content(id).map_err(unreadable)? {
+        return Ok((id, content));
+    }
+    match loaded.tree.node(node).map_err(unreadable)?.ok_or(Errno::ENOENT)?.body {
+        Body::Directory => Err(Errno::EISDIR),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// The path of a file, for people.
+fn path(loaded: &LoadedArchive, id: ContentId) -> String {
+    let path = loaded.tree.path(id).ok().flatten().unwrap_or_default();
+    path.escape_ascii().to_string()
 }
 
 /// The part of a read that lies within the file.

@@ -1,8 +1,7 @@
 //! How archives look as a file system. This module knows neither the kernel nor FUSE: `fuse.rs`
 //! translates, and tests call it directly.
 
-use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -14,12 +13,12 @@ mod files;
 pub use directories::DirectoryEntry;
 
 use super::attr::Attr;
-use super::links::Depths;
+use super::links;
 use super::loaded::{LoadedArchive, LoadedArchives};
 use super::look::Looks;
 use super::shown::{LATEST, ShownArchives, Slot};
 use crate::archive::name::Archive;
-use crate::archive::tree::{Body, NodeId, Tree, View};
+use crate::archive::tree::{Body, ContentId, NodeId, Tree, View};
 use crate::archive::volumes;
 use crate::archives::cache::Cache;
 use crate::archives::load;
@@ -101,14 +100,14 @@ impl FileSystem {
         let fs = Self::new(catalog, cache, presentation, ShownArchives::single(archive), true);
         let slot = fs.archives.slot(0).ok_or_else(|| Error::failed("there is no archive to be shown"))?;
         let loaded = fs.load(0, &slot.archive, monitor)?;
-        if loaded.tree.is_empty() && !fs.presentation.view.paths.is_empty() {
+        if !fs.presentation.view.paths.is_empty() && loaded.tree.is_empty()? {
             let paths: Vec<_> = fs.presentation.view.paths.iter().map(|p| p.to_string()).collect();
             let name = &slot.archive.name;
             return Err(Error::usage(format!("there is no {} in the archive {name}", paths.join(", ")))
                 .hint(format!("`borg-offsite-backup list ::{name}` shows what is")));
         }
         // It is the only archive, and stays loaded.
-        let _ = fs.loaded.put(0, loaded);
+        fs.loaded.put(0, loaded);
         Ok(fs)
     }
 
@@ -135,15 +134,47 @@ impl FileSystem {
         FileSystem { catalog, cache, presentation, archives, loaded, single, looks }
     }
 
-    /// The contents of the archive, if only one is shown.
+    /// The contents of the archive, if only one is shown. The log says why it cannot be read.
     pub fn summary(&self) -> Option<Summary> {
         let loaded = self.loaded.get(0).filter(|_| self.single)?;
-        // The master of a hard link may be outside of what is shown.
-        let shows = |path: &[u8]| ItemPath::new(path).is_some_and(|path| self.presentation.view.shows(&path));
-        let images = loaded.tree.contents().filter(|c| volumes::has_volumes(c.directory));
-        let images = images.map(|c| (c.path(), c.size));
-        let volumes = images.filter(|(path, _)| volumes::name_of(path).is_some() && shows(path)).collect();
-        Some(Summary { entries: loaded.tree.len() as u64 - 1, volumes })
+        let volumes = self.volumes(&loaded.tree).map_err(unreadable).ok()?;
+        Some(Summary { entries: loaded.tree.entries(), volumes })
+    }
+
+    /// The images of volumes that are shown.
+    fn volumes(&self, tree: &Tree) -> Result<Vec<(Vec<u8>, u64)>> {
+        let strip_components = self.presentation.view.strip_components;
+        let names = volumes::DIRECTORY.split(|byte| *byte == b'/').skip(strip_components);
+        let mut directory = Some(Tree::ROOT);
+        for name in names {
+            directory = directory.map(|directory| tree.child(directory, name)).transpose()?.flatten();
+        }
+        let mut files: Vec<ContentId> = Vec::new();
+        let mut open: Vec<NodeId> = directory.into_iter().collect();
+        while let Some(node) = open.pop() {
+            match tree.node(node)?.map(|node| node.body) {
+                Some(Body::Directory) => {
+                    for child in tree.children(node)? {
+                        open.push(child?.node);
+                    }
+                }
+                Some(Body::File(file)) => files.push(file),
+                _ => {}
+            }
+        }
+        files.sort_unstable();
+        files.dedup();
+        let mut volumes = Vec::new();
+        for file in files {
+            if let (Some(path), Some(content)) = (tree.path(file)?, tree.content(file)?)
+                && volumes::name_of(&path).is_some()
+                // The master of a hard link may be outside of what is shown.
+                && ItemPath::new(&path).is_some_and(|path| self.presentation.view.shows(&path))
+            {
+                volumes.push((path, content.size));
+            }
+        }
+        Ok(volumes)
     }
 
     /// The id of the archive if all of it is shown, unaltered.
@@ -220,10 +251,11 @@ impl FileSystem {
             Place::In(n, dir) => {
                 let loaded = self.loaded(n)?;
                 let is_mark = dir == Tree::ROOT && name == MARK.as_bytes();
-                if is_mark && self.whole_archive().is_some() && loaded.tree.child(dir, name).is_none() {
+                let child = loaded.tree.child(dir, name).map_err(unreadable)?;
+                if is_mark && self.whole_archive().is_some() && child.is_none() {
                     return self.attr(MARK_INO);
                 }
-                let child = loaded.tree.child(dir, name).ok_or(Errno::ENOENT)?;
+                let child = child.ok_or(Errno::ENOENT)?;
                 self.node_attr(n, &loaded, child)
             }
         }
@@ -265,8 +297,8 @@ impl FileSystem {
             Place::Mark => Ok(self.whole_archive().ok_or(Errno::ENOENT)?.into_bytes()),
             Place::In(n, node) => {
                 let loaded = self.loaded(n)?;
-                match loaded.tree.node(node).ok_or(Errno::ENOENT)?.body {
-                    Body::Symlink(target) => Ok(self.link_target(&loaded, node, target).into_owned()),
+                match loaded.tree.node(node).map_err(unreadable)?.ok_or(Errno::ENOENT)?.body {
+                    Body::Symlink(target) => self.link_target(&loaded, node, &target),
                     _ => Err(Errno::EINVAL),
                 }
             }
@@ -276,7 +308,9 @@ impl FileSystem {
     /// The bytes of all files and the number of all entries, in the archives that are loaded.
     pub fn totals(&self) -> (u64, u64) {
         self.loaded.all().iter().fold((0, 0), |(bytes, entries): (u64, u64), loaded| {
-            (bytes.saturating_add(loaded.tree.total_size()), entries + loaded.tree.len() as u64)
+            // What cannot be read now is not counted.
+            let (more, size) = loaded.tree.totals().unwrap_or_default();
+            (bytes.saturating_add(size), entries + more)
         })
     }
 
@@ -301,12 +335,12 @@ impl FileSystem {
         (slot << 32 | u64::from(node)) + ROOT
     }
 
-    fn link_target<'a>(&self, loaded: &LoadedArchive, node: NodeId, target: &'a [u8]) -> Cow<'a, [u8]> {
+    fn link_target(&self, loaded: &LoadedArchive, node: NodeId, target: &[u8]) -> Result<Vec<u8>, Errno> {
         if !self.presentation.transform_symlinks {
-            return Cow::Borrowed(target);
+            return Ok(target.to_vec());
         }
-        let links = loaded.links.get_or_init(|| Depths::of(&loaded.tree));
-        Cow::Owned(links.target(node, target, self.presentation.view.strip_components))
+        let depth = loaded.tree.depth(node).map_err(unreadable)?;
+        Ok(links::target(depth, target, self.presentation.view.strip_components))
     }
 
     /// Must be called when a file or directory was opened: its archive stays loaded until it is
@@ -320,27 +354,14 @@ impl FileSystem {
     /// Must be called when it was closed.
     pub fn release(&self, ino: u64) {
         if let Some(Place::In(n, _)) = self.place(ino) {
-            self.forget(self.loaded.release(n));
+            self.loaded.release(n);
             self.forget_deleted();
         }
     }
 
     /// Drops the trees of archives that were deleted.
     fn forget_deleted(&self) {
-        self.forget(self.loaded.retain(|n| self.archives.is_shown(n)));
-    }
-
-    /// Tells the source which trees were dropped.
-    fn forget(&self, dropped: Vec<usize>) {
-        for n in dropped {
-            let Some(slot) = self.archives.slot(n) else { continue };
-            // Whoever is loading the archive now needs what the source keeps.
-            if let Some(_loading) = slot.loading.try_lock()
-                && !self.loaded.has(n)
-            {
-                self.catalog.forget(&slot.archive);
-            }
-        }
+        self.loaded.retain(|n| self.archives.is_shown(n));
     }
 
     fn loaded(&self, n: usize) -> Result<Arc<LoadedArchive>, Errno> {
@@ -360,19 +381,24 @@ impl FileSystem {
         if slot.root.get().is_none() {
             let _ = slot.root.set(self.node_attr(n, &loaded, Tree::ROOT)?);
         }
-        let dropped = self.loaded.put(n, Arc::clone(&loaded));
+        self.loaded.put(n, Arc::clone(&loaded));
         drop(loading);
-        self.forget(dropped);
         self.forget_deleted();
         Ok(loaded)
     }
 
     fn load(&self, n: usize, archive: &Archive, monitor: &dyn Monitor) -> Result<Arc<LoadedArchive>> {
-        let tree = load::tree(&*self.catalog, archive, &self.presentation.view, monitor)?;
+        let tree = Arc::new(self.catalog.tree(archive, &self.presentation.view, monitor)?);
         say_what_is_left_out(archive, &tree);
         let reader = load::reader(&*self.catalog, archive, &tree, Arc::clone(&self.cache), n as u32);
-        Ok(Arc::new(LoadedArchive { tree, reader, links: OnceLock::new() }))
+        Ok(Arc::new(LoadedArchive { tree, reader }))
     }
+}
+
+/// Logs why a list of files cannot be read.
+fn unreadable(error: Error) -> Errno {
+    tracing::error!("{}", error.chain());
+    Errno::EIO
 }
 
 fn say_what_is_left_out(archive: &Archive, tree: &Tree) {

@@ -99,7 +99,7 @@ impl Content {
     /// When the archive's metadata cannot be read, or there is no memory.
     pub fn of(archived: &OpenArchive, salvage: bool) -> Result<Self> {
         Ok(match archived.contents() {
-            Some(contents) if salvage && archived.tree.contents().any(|content| content.damaged) => {
+            Some(contents) if salvage && archived.tree.has_damaged() => {
                 Content::Chunks(contents.salvaging()?)
             }
             Some(contents) => Content::Chunks(contents),

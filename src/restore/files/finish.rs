@@ -30,12 +30,12 @@ impl Finish<'_> {
         let plan = self.plan;
         let Ok(root) = plan.root.below(std::iter::empty()) else { return Ok(()) };
         self.directory(&root, Tree::ROOT, b"", &plan.scope, 0)?;
-        let is_listed = plan.tree().node(Tree::ROOT).is_some_and(|root| {
+        let is_listed = plan.tree().node(Tree::ROOT)?.is_some_and(|root| {
             let made = plan.archived.archive.start_ns();
             !root.meta.made_up && (root.meta.mtime, root.meta.atime, root.meta.ctime) != (made, made, made)
         });
         if plan.scope.is_all() && is_listed {
-            self.give(&root, Tree::ROOT, b".");
+            self.give(&root, Tree::ROOT, b".")?;
         }
         Ok(())
     }
@@ -50,33 +50,33 @@ impl Finish<'_> {
     ) -> Result<()> {
         let plan = self.plan;
         if self.survey.knows(node) {
-            self.remove_abandoned(directory, node);
+            self.remove_abandoned(directory, node)?;
         }
-        for child in scope.children(plan.tree(), node) {
+        for child in scope.children(plan.tree(), node)? {
             interrupt::check()?;
-            let Some(found) = plan.tree().node(child.node) else { continue };
-            let (Body::Directory { .. }, Ok(name)) = (found.body, c_name(child.name)) else { continue };
+            let Some(found) = plan.tree().node(child.node)? else { continue };
+            let (Body::Directory, Ok(name)) = (found.body, c_name(&child.name)) else { continue };
             let is_directory =
                 |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if depth >= DEEPEST || !directory.stat(&name).ok().flatten().is_some_and(is_directory) {
                 continue;
             }
-            let path = join(path, child.name);
+            let path = join(path, &child.name);
             let Ok(mut below) = directory.child(&name) else { continue };
             self.directory(&below, child.node, &path, child.scope, depth + 1)?;
             let is_ours = child.scope.is_all() || self.rest.made.contains(&child.node);
             if is_ours {
                 below.keep_mode();
-                self.give(&below, child.node, &path);
+                self.give(&below, child.node, &path)?;
             }
         }
         Ok(())
     }
 
     /// Removes what a killed restore has begun beside other files.
-    fn remove_abandoned(&self, directory: &Directory, node: NodeId) {
+    fn remove_abandoned(&self, directory: &Directory, node: NodeId) -> Result<()> {
         for name in directory.names().unwrap_or_default() {
-            if !is_temporary(name.to_bytes()) || self.plan.tree().child(node, name.to_bytes()).is_some() {
+            if !is_temporary(name.to_bytes()) || self.plan.tree().child(node, name.to_bytes())?.is_some() {
                 continue;
             }
             let Ok(Some(stat)) = directory.stat(&name) else { continue };
@@ -92,24 +92,26 @@ impl Finish<'_> {
                 let _ = directory.remove(&name);
             }
         }
+        Ok(())
     }
 
-    fn give(&self, directory: &Directory, node: NodeId, path: &[u8]) {
-        let Some(attributes) = self.plan.attributes(node) else { return };
+    fn give(&self, directory: &Directory, node: NodeId, path: &[u8]) -> Result<()> {
+        let Some(attributes) = self.plan.attributes(node)? else { return Ok(()) };
         let inode = Inode::Open(directory.as_fd());
-        let is_made_up = self.plan.tree().node(node).is_some_and(|node| node.meta.made_up);
+        let is_made_up = self.plan.tree().node(node)?.is_some_and(|node| node.meta.made_up);
         if is_made_up {
             // The archive says nothing of it; it was made for its owner alone.
             if self.rest.made.contains(&node) {
                 let _ = inode.set_mode(0o755);
             }
-            return;
+            return Ok(());
         }
         if inode.stat().is_ok_and(|stat| !attributes.differ_from(inode, &stat).unwrap_or(true)) {
-            return;
+            return Ok(());
         }
         for (what, e) in attributes.give_to(inode) {
             self.plan.problems.incomplete(path, format!("cannot give it its {what}: {e}"));
         }
+        Ok(())
     }
 }

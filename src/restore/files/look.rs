@@ -209,7 +209,8 @@ impl<'s> Looker<'s> {
         found: &mut Found,
     ) -> Result<Option<Look<'b>>> {
         let plan = self.plan;
-        let (Some(node), Some(attributes)) = (plan.tree().node(name.node), plan.attributes(name.node)) else {
+        let (Some(node), Some(attributes)) = (plan.tree().node(name.node)?, plan.attributes(name.node)?)
+        else {
             return Ok(None);
         };
         let set = |verdict: Verdict| batch.verdicts[name.n].store(verdict as u8, Ordering::Relaxed);

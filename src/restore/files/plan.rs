@@ -83,7 +83,7 @@ impl<'a> Plan<'a> {
             Content::Stream(_) => Seeds::default(),
         };
         Ok(Plan {
-            size: scope.size(&archived.tree),
+            size: scope.size(&archived.tree)?,
             rules: Rules::new(request.numeric_ids),
             tally: Tally::default(),
             problems: Problems::default(),
@@ -106,12 +106,12 @@ impl<'a> Plan<'a> {
         Meter::new(step, self.size.bytes, self.monitor)
     }
 
-    pub(super) fn wanted(&self, content: ContentId) -> Option<Wanted> {
+    pub(super) fn wanted(&self, content: ContentId) -> Result<Option<Wanted>> {
         let listed = self.tree().content(content)?;
-        Some(Wanted { content, item: listed.item, size: listed.size })
+        Ok(listed.map(|listed| Wanted { content, item: listed.item, size: listed.size }))
     }
 
-    pub(super) fn attributes(&self, node: NodeId) -> Option<Attributes> {
+    pub(super) fn attributes(&self, node: NodeId) -> Result<Option<Attributes>> {
         Attributes::of(self.tree(), node, &self.rules)
     }
 }
@@ -154,7 +154,7 @@ fn refuse_misplaced(archived: &OpenArchive, paths: &[ItemPath]) -> Result<()> {
 /// On a running system /dev/zvol has the devices of volumes. Files with their bytes would take their places, in memory.
 fn refuse_volumes(scope: &Scope, archived: &OpenArchive, root: &Directory, is_new: bool) -> Result<()> {
     let Some(volumes) = ItemPath::new(volumes::DIRECTORY) else { return Ok(()) };
-    if is_new || !is_root(root) || archived.tree.find(&volumes).is_none() || !scope.reaches(&volumes) {
+    if is_new || !is_root(root) || !scope.reaches(&volumes) || archived.tree.find(&volumes)?.is_none() {
         return Ok(());
     }
     let archive = &archived.archive.name;

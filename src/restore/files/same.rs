@@ -11,15 +11,15 @@ use crate::tools::directory::Directory;
 use crate::tools::inode::Inode;
 
 /// Whether a link, a device or whatever else is what the archive has.
-pub fn is_same_special(directory: &Directory, name: &CStr, stat: &Stat, node: &Node<'_>) -> bool {
+pub fn is_same_special(directory: &Directory, name: &CStr, stat: &Stat, node: &Node) -> bool {
     if FileType::from_raw_mode(stat.st_mode) != FileType::from_raw_mode(node.meta.mode) {
         return false;
     }
-    match node.body {
-        Body::Symlink(target) => directory.read_link(name).is_ok_and(|here| here.as_bytes() == target),
+    match &node.body {
+        Body::Symlink(target) => directory.read_link(name).is_ok_and(|here| here.as_bytes() == &**target),
         Body::Special if is_device(node.meta.mode) => stat.st_rdev == node.meta.rdev,
         Body::Special => true,
-        Body::File(_) | Body::Directory { .. } => false,
+        Body::File(_) | Body::Directory => false,
     }
 }
 

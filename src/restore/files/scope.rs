@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use borg_repository::ItemPath;
 
 use crate::archive::tree::{Body, NodeId, Tree};
+use crate::error::Result;
 
 /// What of a directory is chosen.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Scope {
 
 /// A name in a directory, of which something is chosen.
 pub struct Child<'a> {
-    pub name: &'a [u8],
+    pub name: Box<[u8]>,
     pub node: NodeId,
     pub scope: &'a Scope,
 }
@@ -69,48 +70,62 @@ impl Scope {
 
     /// What is chosen in a directory: files in the order of the archive, so that their bytes come in the order in
     /// which it has them, and then directories.
-    pub fn children<'a>(&'a self, tree: &'a Tree, directory: NodeId) -> Vec<Child<'a>> {
-        let mut chosen: Vec<Child<'_>> = match self {
-            Scope::All => match tree.node(directory).map(|node| node.body) {
-                Some(Body::Directory { children, .. }) => {
-                    children.iter().map(|(name, node)| Child { name, node, scope: self }).collect()
-                }
-                _ => Vec::new(),
-            },
-            Scope::Below(children) => {
-                let children = children.iter().map(|(name, scope)| (&**name, scope));
-                let child = |(name, scope)| Some(Child { name, node: tree.child(directory, name)?, scope });
-                children.filter_map(child).collect()
-            }
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn children<'a>(&'a self, tree: &Tree, directory: NodeId) -> Result<Vec<Child<'a>>> {
+        let mut chosen: Vec<((u32, u32), Child<'_>)> = Vec::new();
+        let mut choose = |name: Box<[u8]>, node: NodeId, scope: &'a Scope| -> Result<()> {
+            let order = match tree.node(node)?.map(|node| node.body) {
+                Some(Body::File(content)) => (1, content),
+                Some(Body::Directory) => (2, 0),
+                _ => (0, 0),
+            };
+            chosen.push((order, Child { name, node, scope }));
+            Ok(())
         };
-        chosen.sort_by_key(|child| match tree.node(child.node).map(|node| node.body) {
-            Some(Body::File(content)) => (1, content),
-            Some(Body::Directory { .. }) => (2, 0),
-            _ => (0, 0),
-        });
-        chosen
+        match self {
+            Scope::All => {
+                for child in tree.children(directory)? {
+                    let child = child?;
+                    choose(child.name, child.node, self)?;
+                }
+            }
+            Scope::Below(children) => {
+                for (name, scope) in children {
+                    if let Some(node) = tree.child(directory, name)? {
+                        choose(name.clone(), node, scope)?;
+                    }
+                }
+            }
+        }
+        chosen.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
+        Ok(chosen.into_iter().map(|(_, child)| child).collect())
     }
 
     /// How much of `tree` is chosen.
-    pub fn size(&self, tree: &Tree) -> Size {
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub fn size(&self, tree: &Tree) -> Result<Size> {
         let mut size = Size::default();
         let mut linked = HashSet::new();
         let mut open = vec![(Tree::ROOT, self)];
         while let Some((directory, scope)) = open.pop() {
-            for child in scope.children(tree, directory) {
+            for child in scope.children(tree, directory)? {
                 size.entries += u64::from(child.scope.is_all());
-                let Some(node) = tree.node(child.node) else { continue };
-                size.files += u64::from(!matches!(node.body, Body::Directory { .. }));
+                let Some(node) = tree.node(child.node)? else { continue };
+                size.files += u64::from(node.body != Body::Directory);
                 match node.body {
-                    Body::Directory { .. } => open.push((child.node, child.scope)),
+                    Body::Directory => open.push((child.node, child.scope)),
                     Body::File(content) if node.nlink < 2 || linked.insert(child.node) => {
-                        size.bytes += tree.content(content).map_or(0, |content| content.size);
+                        size.bytes += tree.content(content)?.map_or(0, |content| content.size);
                     }
                     _ => {}
                 }
             }
         }
-        size
+        Ok(size)
     }
 }
 
@@ -130,10 +145,10 @@ mod tests {
         for (number, name) in ["a/z", "a/b/c", "a/b/d", "a/c", "e"].iter().enumerate() {
             let item =
                 Item { number: number as u64, size: 10, ..Item::new(path(name), libc::S_IFREG | 0o644) };
-            builder.add(item);
+            builder.add(&item);
         }
-        builder.add(Item { source: Some(b"e"[..].into()), ..Item::new(path("f"), libc::S_IFREG | 0o644) });
-        builder.finish()
+        builder.add(&Item { source: Some(b"e"[..].into()), ..Item::new(path("f"), libc::S_IFREG | 0o644) });
+        builder.finish().unwrap()
     }
 
     #[test]
@@ -155,7 +170,7 @@ mod tests {
     fn only_what_was_chosen_counts_and_links_count_their_bytes_once() {
         let tree = tree();
         let size = |paths: &[&str]| {
-            let size = Scope::new(&paths.iter().map(|p| path(p)).collect::<Vec<_>>()).size(&tree);
+            let size = Scope::new(&paths.iter().map(|p| path(p)).collect::<Vec<_>>()).size(&tree).unwrap();
             (size.entries, size.bytes)
         };
         assert_eq!(size(&[]), (8, 50));
@@ -168,9 +183,9 @@ mod tests {
     fn files_come_in_the_order_of_the_archive_before_directories() {
         let tree = tree();
         let scope = Scope::new(&[path("a")]);
-        let children = scope.children(&tree, Tree::ROOT);
-        assert_eq!(children.iter().map(|c| c.name).collect::<Vec<_>>(), [b"a"]);
-        let below = children[0].scope.children(&tree, children[0].node);
-        assert_eq!(below.iter().map(|c| c.name).collect::<Vec<_>>(), [&b"z"[..], b"c", b"b"]);
+        let children = scope.children(&tree, Tree::ROOT).unwrap();
+        assert_eq!(children.iter().map(|c| &*c.name).collect::<Vec<_>>(), [b"a"]);
+        let below = children[0].scope.children(&tree, children[0].node).unwrap();
+        assert_eq!(below.iter().map(|c| &*c.name).collect::<Vec<_>>(), [&b"z"[..], b"c", b"b"]);
     }
 }

@@ -151,7 +151,7 @@ impl Surveyor<'_> {
         depth: usize,
     ) -> Result<()> {
         let plan = self.plan;
-        let children = scope.children(plan.tree(), node);
+        let children = scope.children(plan.tree(), node)?;
         let verdicts: Verdicts = match parent {
             Some(_) => children.iter().map(|_| AtomicU8::new(0)).collect(),
             None => Arc::new([]),
@@ -159,7 +159,7 @@ impl Surveyor<'_> {
         if let Some(parent) = &parent {
             self.survey.verdicts.insert(node, Arc::clone(&verdicts));
             if let Some(collector) = self.collector.as_mut().filter(|_| scope.is_all() && self.deletes) {
-                let names: HashSet<&[u8]> = children.iter().map(|child| child.name).collect();
+                let names: HashSet<&[u8]> = children.iter().map(|child| &*child.name).collect();
                 collector.collect(&parent.directory, path, &names)?;
             }
         }
@@ -169,15 +169,15 @@ impl Surveyor<'_> {
             if self.failure.ended()? {
                 return Ok(());
             }
-            let Ok(name) = c_name(child.name) else { continue };
-            let Some(found) = plan.tree().node(child.node) else { continue };
+            let Ok(name) = c_name(&child.name) else { continue };
+            let Some(found) = plan.tree().node(child.node)? else { continue };
             match found.body {
-                Body::Directory { .. } => {
-                    self.child(&parent, child, scope, &join(path, child.name), seeds, depth)?;
+                Body::Directory => {
+                    self.child(&parent, child, scope, &join(path, &child.name), seeds, depth)?;
                 }
                 body => {
                     let content = match body {
-                        Body::File(content) => plan.wanted(content),
+                        Body::File(content) => plan.wanted(content)?,
                         _ => None,
                     };
                     let has_links = found.nlink > 1;
@@ -215,7 +215,7 @@ impl Surveyor<'_> {
         depth: usize,
     ) -> Result<()> {
         let plan = self.plan;
-        let Ok(name) = c_name(child.name) else { return Ok(()) };
+        let Ok(name) = c_name(&child.name) else { return Ok(()) };
         let stat = parent.as_ref().and_then(|parent| parent.directory.stat(&name).ok().flatten());
         let there = stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode));
         let below = match (there, parent) {

@@ -115,14 +115,14 @@ impl Writer<'_> {
         depth: usize,
     ) -> Result<()> {
         let plan = self.plan;
-        for (n, child) in scope.children(plan.tree(), node).iter().enumerate() {
+        for (n, child) in scope.children(plan.tree(), node)?.iter().enumerate() {
             if self.failure.ended()? {
                 return Ok(());
             }
-            let path = join(parent.path(), child.name);
-            let Some(name) = pass(&plan.problems, &path, 1, "make", c_name(child.name))? else { continue };
-            let Some(found) = plan.tree().node(child.node) else { continue };
-            let is_directory = matches!(found.body, Body::Directory { .. });
+            let path = join(parent.path(), &child.name);
+            let Some(name) = pass(&plan.problems, &path, 1, "make", c_name(&child.name))? else { continue };
+            let Some(found) = plan.tree().node(child.node)? else { continue };
+            let is_directory = found.body == Body::Directory;
             let verdict = if is_new { Verdict::Unknown } else { self.survey.verdict(node, n) };
             // Where something was, the survey has refused what must not be replaced.
             let replaces = plan.request.overwrite || verdict != Verdict::Unknown;
@@ -130,7 +130,7 @@ impl Writer<'_> {
                 continue;
             }
             if verdict == Verdict::Right && !is_directory {
-                self.count_right(child.node);
+                self.count_right(child.node)?;
                 continue;
             }
             let stat = match is_new {
@@ -142,7 +142,7 @@ impl Writer<'_> {
             };
             let at = At { parent, name, path, child, stat };
             match found.body {
-                Body::Directory { .. } => self.enter(&at, seeds, depth)?,
+                Body::Directory => self.enter(&at, seeds, depth)?,
                 Body::File(content) => self.file(at, content, verdict, seeds)?,
                 _ => self.special(&at, &found)?,
             }
@@ -160,11 +160,12 @@ impl Writer<'_> {
         is_another
     }
 
-    fn count_right(&self, node: NodeId) {
+    fn count_right(&self, node: NodeId) -> Result<()> {
         self.plan.tally.right.add(1);
-        if let Some(Body::File(content)) = self.plan.tree().node(node).map(|node| node.body) {
-            self.meter.add(self.plan.tree().content(content).map_or(0, |content| content.size));
+        if let Some(Body::File(content)) = self.plan.tree().node(node)?.map(|node| node.body) {
+            self.meter.add(self.plan.tree().content(content)?.map_or(0, |content| content.size));
         }
+        Ok(())
     }
 
     fn enter(&mut self, at: &At<'_>, seeds: &Beside, depth: usize) -> Result<()> {
@@ -177,7 +178,7 @@ impl Writer<'_> {
         };
         let entries = match &opened {
             Ok(_) => 0,
-            Err(_) => count(plan.tree(), child),
+            Err(_) => count(plan.tree(), child)?,
         };
         let Some((directory, is_new)) = pass(&plan.problems, path, entries, "restore", opened)? else {
             return Ok(());
@@ -218,7 +219,7 @@ impl Writer<'_> {
     fn file(&mut self, at: At<'_>, content: ContentId, verdict: Verdict, seeds: &Beside) -> Result<()> {
         let plan = self.plan;
         let At { parent, name, path, child, stat } = at;
-        let (Some(wanted), Some(attributes)) = (plan.wanted(content), plan.attributes(child.node)) else {
+        let (Some(wanted), Some(attributes)) = (plan.wanted(content)?, plan.attributes(child.node)?) else {
             return Ok(());
         };
         let existing = match self.existing(child.node, stat, verdict) {
@@ -228,7 +229,7 @@ impl Writer<'_> {
                 return Ok(());
             }
         };
-        if plan.tree().content(content).is_some_and(|content| content.damaged) && !plan.request.salvage {
+        if plan.tree().content(content)?.is_some_and(|content| content.damaged) && !plan.request.salvage {
             plan.problems.missing(&path, 1, "it is damaged in the archive");
             plan.problems.damaged(&path, Vec::new(), REPAIRED);
             return Ok(());
@@ -264,10 +265,10 @@ impl Writer<'_> {
         Ok(Existing::File { is_shared: other.is_some_and(|other| other != node) })
     }
 
-    fn special(&mut self, at: &At<'_>, found: &Node<'_>) -> Result<()> {
+    fn special(&mut self, at: &At<'_>, found: &Node) -> Result<()> {
         let plan = self.plan;
         let At { parent, name, path, child, .. } = at;
-        let Some(attributes) = plan.attributes(child.node) else { return Ok(()) };
+        let Some(attributes) = plan.attributes(child.node)? else { return Ok(()) };
         let directory = &parent.directory;
         let made = match at.stat {
             None => make(directory, name, found).map(|()| parent.past),
@@ -288,27 +289,27 @@ impl Writer<'_> {
 }
 
 /// How many entries are chosen at and below a directory.
-fn count(tree: &Tree, child: &Child<'_>) -> u64 {
+fn count(tree: &Tree, child: &Child<'_>) -> Result<u64> {
     let mut entries = u64::from(child.scope.is_all());
     let mut open = vec![(child.node, child.scope)];
     while let Some((directory, scope)) = open.pop() {
-        for child in scope.children(tree, directory) {
+        for child in scope.children(tree, directory)? {
             entries += u64::from(child.scope.is_all());
             open.push((child.node, child.scope));
         }
     }
-    entries
+    Ok(entries)
 }
 
-fn make(directory: &Directory, name: &CStr, found: &Node<'_>) -> io::Result<()> {
-    match found.body {
-        Body::Symlink(target) => directory.make_symlink(name, &CString::new(target)?),
+fn make(directory: &Directory, name: &CStr, found: &Node) -> io::Result<()> {
+    match &found.body {
+        Body::Symlink(target) => directory.make_symlink(name, &CString::new(&**target)?),
         _ => directory.make_node(name, FileType::from_raw_mode(found.meta.mode), found.meta.rdev),
     }
 }
 
 /// In place of what has the name, which is no directory.
-fn replace(directory: &Directory, name: &CStr, found: &Node<'_>) -> io::Result<()> {
+fn replace(directory: &Directory, name: &CStr, found: &Node) -> io::Result<()> {
     let temporary = temporary(name);
     if directory.stat(&temporary)?.is_some() {
         directory.remove(&temporary)?;

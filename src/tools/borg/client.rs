@@ -33,6 +33,8 @@ pub struct Borg {
     pub(super) passphrase: Passphrase,
     pub(super) stall_limit: Duration,
     pub(super) identity: Identity,
+    /// The limit for lists of files in the cache directory, in bytes.
+    pub(super) catalog_limit: Option<u64>,
     /// Nothing can be written to the repository on the server.
     pub(super) server_cannot_lock: Arc<AtomicBool>,
     /// Ids of archives that borg could not read.
@@ -60,6 +62,8 @@ impl Borg {
         };
         let (route, passphrase) = (Route::new(config), Passphrase::from_environment(config.file.is_some())?);
         let (stall_limit, identity) = (config.stall_limit, identity::of(config));
+        let catalog_limit =
+            config.catalog_cache_mb.and_then(|mb| u64::try_from(mb).ok()).map(|mb| mb * 1_000_000);
         Ok(Borg {
             repository,
             local,
@@ -71,6 +75,7 @@ impl Borg {
             passphrase,
             stall_limit,
             identity,
+            catalog_limit,
             server_cannot_lock: Arc::default(),
             unreadable: Arc::default(),
         })
@@ -99,6 +104,11 @@ impl Borg {
     /// Our identity among the machines that use the repository.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The limit for lists of files in the cache directory, in bytes.
+    pub fn catalog_limit(&self) -> Option<u64> {
+        self.catalog_limit
     }
 
     /// The directory of a local repository.
