@@ -198,14 +198,6 @@ impl Reader {
         }
         Ok(None)
     }
-
-    /// The bytes of a content of `size` bytes that are not in holes.
-    ///
-    /// # Errors
-    /// When the archive cannot be read.
-    pub fn data_size(&self, content: ContentId, size: u64) -> Result<u64> {
-        Ok(size.saturating_sub(self.shelf.layout.holes(content)?))
-    }
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ fn it_tells_the_same_as_json() {
             "repository_exists": false,
             "archive_suffix": null,
             "earlier_host_names": [],
+            "catalog_cache_mb": null,
             "backup_server": null,
             "backup_user": null,
             "backup_path": "DIR/repository",

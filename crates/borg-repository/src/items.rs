@@ -255,6 +255,8 @@ struct Begun {
     /// The number of fields that are still missing; `None` before the item begins.
     fields: Option<u32>,
     list: Option<List>,
+    /// The lists that came.
+    lists: [Option<ListKind>; 2],
     item: Option<Item>,
     /// Whether it has a path; `Some(false)`: one that no extract would accept (`..`, NUL).
     path: Option<bool>,
@@ -336,6 +338,16 @@ impl Begun {
         Ok(true)
     }
 
+    /// A list begins. Each comes once: what was passed on of it cannot be taken back.
+    fn begin(&mut self, kind: ListKind, left: u32) -> Result<(), Stop> {
+        if self.lists.contains(&Some(kind)) {
+            return Err(Stop::Broken("a file with two lists of chunks"));
+        }
+        self.lists[kind as usize] = Some(kind);
+        self.list = Some(List { kind, left, bytes: 0 });
+        Ok(())
+    }
+
     fn field(&mut self, reader: &mut Reader<'_>, names: &mut Names) -> Result<(), Stop> {
         let Token::Bytes(field) = reader.token()? else { return Err(Stop::Broken("a field without a name")) };
         let item = self.item.get_or_insert_with(nameless);
@@ -355,10 +367,8 @@ impl Begun {
             b"mtime" => item.mtime = time(reader)?,
             b"atime" => item.atime = Some(time(reader)?),
             b"ctime" => item.ctime = Some(time(reader)?),
-            b"chunks" => self.list = Some(List { kind: ListKind::Content, left: length(reader)?, bytes: 0 }),
-            b"chunks_healthy" => {
-                self.list = Some(List { kind: ListKind::Healthy, left: length(reader)?, bytes: 0 });
-            }
+            b"chunks" => self.begin(ListKind::Content, length(reader)?)?,
+            b"chunks_healthy" => self.begin(ListKind::Healthy, length(reader)?)?,
             b"rdev" => item.rdev = number(reader)? as u64,
             b"source" => item.source = bytes(reader)?.map(Into::into),
             b"xattrs" => item.xattrs = pairs(reader)?,
@@ -647,6 +657,8 @@ mod tests {
         assert!(parse(&[&stream[..stream.len() - 1]]).is_err());
         assert!(parse(&[b"\x05"]).is_err());
         assert!(parse(&[b"\x81\xa4mode\x05"]).is_err(), "without a path");
+        let twice = b"\x83\xa4path\xa1x\xa6chunks\x90\xa6chunks\x90";
+        assert!(parse(&[twice]).is_err(), "with two lists of chunks");
     }
 
     #[test]

@@ -29,4 +29,8 @@ pub struct Node {
     /// The number of names in this tree; for a directory as usual two, and one for each directory
     /// in it.
     pub nlink: u32,
+    /// Of a file, in bytes.
+    pub size: u64,
+    /// How many of these are known to be in holes.
+    pub holes: u64,
 }

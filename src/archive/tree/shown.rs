@@ -160,7 +160,8 @@ impl Shown {
             Body::Directory => 2 + self.directories_in(archive, id, Some(&found))?,
             _ => self.names_of(archive, number, &found)?,
         };
-        Ok(Some(Node { meta, body, nlink }))
+        let size = if item.kind() == Kind::File { item.size } else { 0 };
+        Ok(Some(Node { meta, body, nlink, size, holes: found.leaf.holes(found.at) }))
     }
 
     pub fn root(&self, archive: &Assembly) -> Result<Node> {
@@ -183,7 +184,7 @@ impl Shown {
                 ..Meta::default()
             },
         };
-        Ok(Node { meta, body: Body::Directory, nlink })
+        Ok(Node { meta, body: Body::Directory, nlink, size: 0, holes: 0 })
     }
 
     /// The number of visible directories in a directory; `None` is the root.
