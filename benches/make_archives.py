@@ -1,6 +1,6 @@
 """Makes archives of any size with borg's own classes, without data. Run by the Python of a borg.
 
-    make_archives.py REPOSITORY files FILES PER_DIRECTORY
+    make_archives.py REPOSITORY files FILES PER_DIRECTORY [ARCHIVES]
     make_archives.py REPOSITORY image CHUNKS
     make_archives.py REPOSITORY archives ARCHIVES
 """
@@ -52,13 +52,15 @@ class Maker:
         chunk_id = self.key.id_hash(data)
         return self.cache.add_chunk(chunk_id, data, archive_stats())
 
-    def files(self, files, per_directory):
+    def files(self, files, per_directory, archives=3):
         shared = self.chunk(b"the contents of every file\n")
         self.archive("first", tree(files, per_directory, shared, lambda directory, n: 0))
         directories = files // per_directory
         near = lambda directory, n: 1 if directory % directories < directories // 100 else 0  # noqa: E731
-        self.archive("near", tree(files, per_directory, shared, near))
-        self.archive("scattered", tree(files, per_directory, shared, lambda directory, n: 1 if n == 0 else 0))
+        if archives > 1:
+            self.archive("near", tree(files, per_directory, shared, near))
+        if archives > 2:
+            self.archive("scattered", tree(files, per_directory, shared, lambda directory, n: 1 if n == 0 else 0))
 
     def image(self, chunks):
         size = 1 << 21
