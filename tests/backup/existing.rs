@@ -150,3 +150,17 @@ fn one_that_appears_after_the_check_is_told_the_same_way() {
         .says("--if-exists skip");
     machine.assert_nothing_is_left();
 }
+
+#[test]
+fn its_list_of_files_is_kept_for_the_next_mount_unless_none_is_wanted() {
+    let mut machine = machine();
+    let lists = |machine: &Machine| {
+        let lists = std::fs::read_dir(machine.path("home/.cache/borg-offsite-backup/catalogs"));
+        lists.into_iter().flatten().flatten().filter(|list| list.path().extension().is_some()).count()
+    };
+    assert_eq!(lists(&machine), 1);
+    std::fs::remove_dir_all(machine.path("home/.cache/borg-offsite-backup/catalogs")).unwrap();
+    machine.set("catalog_cache_mb", 0);
+    machine.run(["create", "--if-exists", "replace"]).succeeds();
+    assert_eq!(lists(&machine), 0);
+}
