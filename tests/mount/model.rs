@@ -347,3 +347,15 @@ fn a_damaged_file_opens_only_when_that_is_allowed() {
         assert_eq!(fs.open(ino).is_ok(), allowed);
     }
 }
+
+#[test]
+fn volumes_are_named_also_where_a_view_strips_what_leads_to_them() {
+    let steps = vec![Step::File(b"dev/zvol/tank/v".to_vec(), 9), Step::File(b"etc/ab/x/y".to_vec(), 5)];
+    let model = Model::of(steps);
+    for (strip, paths, expected) in [(0, vec![], 1), (3, vec![], 1), (0, vec!["etc"], 0), (4, vec![], 0)] {
+        let paths = paths.into_iter().map(|path: &str| ItemPath::new(path.as_bytes()).unwrap()).collect();
+        let fs = file_system(&model, View { paths, strip_components: strip });
+        let volumes = fs.summary().unwrap().volumes;
+        assert_eq!(volumes, vec![(b"dev/zvol/tank/v".to_vec(), 9); expected], "{strip}");
+    }
+}

@@ -95,6 +95,26 @@ pub fn length_of_items(stream: &[u8]) -> Result<usize, &'static str> {
     Ok(length)
 }
 
+/// Parses items that are complete, as far as [`length_of_items`] says.
+///
+/// # Errors
+/// When the bytes are not items, and those of `sink`.
+pub fn parse_items(items: &[u8], sink: &mut dyn ItemSink) -> Result<(), &'static str> {
+    let (mut reader, mut names) = (Reader::new(items), Names::default());
+    for number in 0.. {
+        if reader.remaining() == 0 {
+            break;
+        }
+        let mut item = Begun::default();
+        match item.advance(&mut reader, &mut names, sink) {
+            Ok(()) => sink.item(item.finish(number)?)?,
+            Err(Stop::More) => return Err("the last item is truncated"),
+            Err(Stop::Broken(why)) => return Err(why),
+        }
+    }
+    Ok(())
+}
+
 /// Parses the metadata of an archive, which is fed chunk by chunk.
 #[derive(Default)]
 pub struct ItemParser {
@@ -631,6 +651,15 @@ mod tests {
                 (0..8).collect::<Vec<_>>()
             );
         }
+    }
+
+    #[test]
+    fn complete_items_are_parsed_at_once() {
+        let stream = [stream(), large(5)].concat();
+        let mut sink = Counted::default();
+        parse_items(&stream, &mut sink).unwrap();
+        assert_eq!(sink.items, parse(&[&stream]).unwrap());
+        assert!(parse_items(&stream[..stream.len() - 1], &mut Counted::default()).is_err());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use id::Id;
 pub use item::{FileType, Item, NOBODY, Xattr};
-pub use items::{ItemParser, ItemSink, LARGE, ListKind, length_of_items};
+pub use items::{ItemParser, ItemSink, LARGE, ListKind, length_of_items, parse_items};
 pub use local::Local;
 pub use manifest::{Manifest, ManifestEntry};
 pub use path::ItemPath;

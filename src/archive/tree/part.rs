@@ -78,7 +78,7 @@ pub struct Part {
     pages: PageSet,
 }
 
-const SECTIONS: usize = 6;
+const SECTIONS: usize = 5;
 
 impl Part {
     pub fn new(
@@ -98,20 +98,14 @@ impl Part {
         let blobs: Vec<u32> = names.iter().map(|table| table.blob).collect();
         let lengths: Vec<u32> = names.iter().map(|table| table.firsts.len() as u32).collect();
         let firsts: Vec<u64> = names.iter().flat_map(|table| table.firsts.iter().copied()).collect();
-        let sections: [&[u8]; SECTIONS] = [
-            self.leaves.as_bytes(),
-            blobs.as_bytes(),
-            lengths.as_bytes(),
-            firsts.as_bytes(),
-            &self.name,
-            &[],
-        ];
+        let sections: [&[u8]; SECTIONS] =
+            [self.leaves.as_bytes(), blobs.as_bytes(), lengths.as_bytes(), firsts.as_bytes(), &self.name];
         pack(&sections)
     }
 
     /// The part with these [bytes](Part::to_bytes), whose blobs are `blobs`. `None` if they are no part.
     pub fn parse(bytes: &[u8], blobs: Arc<dyn Blobs>, pages: Arc<Pages>) -> Option<Self> {
-        let [leaves, first_blobs, lengths, firsts, name, _] = unpack::<SECTIONS>(bytes)?;
+        let [leaves, first_blobs, lengths, firsts, name] = unpack::<SECTIONS>(bytes)?;
         let (first_blobs, lengths) = (records::<u32>(first_blobs)?, records::<u32>(lengths)?);
         let firsts = records::<u64>(firsts)?;
         let mut rest = &firsts[..];

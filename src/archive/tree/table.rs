@@ -48,10 +48,6 @@ impl Table {
         Ok(table)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.firsts.is_empty()
-    }
-
     /// Passes the facts with this hash to `each`, in their order, until it breaks.
     ///
     /// # Errors

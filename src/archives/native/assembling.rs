@@ -126,9 +126,8 @@ impl Source<'_> {
     }
 
     fn build(&self, items: &[u8]) -> Result<LeafBuilder, &'static str> {
-        let (mut parser, mut sink) = (ItemParser::default(), self.sink());
-        parser.feed_to(items, &mut sink)?;
-        parser.finish()?;
+        let mut sink = self.sink();
+        borg_repository::parse_items(items, &mut sink)?;
         Ok(sink.leaf)
     }
 

@@ -143,14 +143,11 @@ impl FileSystem {
 
     /// The images of volumes that are shown.
     fn volumes(&self, tree: &Tree) -> Result<Vec<(Vec<u8>, u64)>> {
-        let strip_components = self.presentation.view.strip_components;
-        let names = volumes::DIRECTORY.split(|byte| *byte == b'/').skip(strip_components);
-        let mut directory = Some(Tree::ROOT);
-        for name in names {
-            directory = directory.map(|directory| tree.child(directory, name)).transpose()?.flatten();
-        }
+        // A view may strip what leads to them, and then only the whole archive knows where they are.
+        let tree = &Tree::new(tree.archive(), View::default(), None)?;
+        let directory = ItemPath::new(volumes::DIRECTORY).map(|path| tree.find(&path)).transpose()?;
         let mut files: Vec<ContentId> = Vec::new();
-        let mut open: Vec<NodeId> = directory.into_iter().collect();
+        let mut open: Vec<NodeId> = directory.flatten().into_iter().collect();
         while let Some(node) = open.pop() {
             match tree.node(node)?.map(|node| node.body) {
                 Some(Body::Directory) => {
