@@ -30,8 +30,8 @@ const SUFFIX: &str = "catalog";
 const UNFINISHED: &str = ".tmp";
 /// Must be increased when the meaning of the blobs changes between two versions of the program.
 const FORM: u32 = 4;
-/// The age at which a file that a killed process left is removed.
-const STALE: Duration = Duration::from_secs(3600);
+/// The age at which a file that nobody holds any more is removed: a killed process left it.
+const STALE: Duration = Duration::from_secs(10);
 /// The limit for all files together, in bytes, unless the disk is too full for it. A list that alone has
 /// more is not kept.
 const LIMIT: u64 = 8 << 30;
@@ -148,6 +148,9 @@ impl Saved {
         // The file has mode 0600.
         let file =
             tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory.path()).map_err(to_error)?;
+        // Whoever finds it locked lets it be. Without a lock it is removed, and the list is not kept.
+        file.as_file().try_lock().map_err(|e| to_error(e.into()))?;
+        remove_abandoned(&directory.path());
         let about = about(archive);
         let failed = Arc::new(AtomicBool::new(false));
         let open = file.as_file().try_clone().map_err(to_error)?;
@@ -205,20 +208,11 @@ fn prune(dir: &Path, newest: &Path, limit: u64) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let known = |entry: fs::DirEntry| {
         // Removes only our own files: the user may have other files in the directory.
-        let name = entry.file_name();
-        let ours = |name: &str| name.starts_with(UNFINISHED) || is_saved(name);
-        name.to_str().filter(|name| ours(name))?;
+        entry.file_name().to_str().filter(|name| is_saved(name))?;
         let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         Some((meta.modified().ok()?, meta.len(), entry.path()))
     };
-    let (mut saved, left): (Vec<_>, Vec<_>) = entries
-        .flatten()
-        .filter_map(known)
-        .partition(|(.., path)| path.extension().is_some_and(|suffix| suffix == SUFFIX));
-    let stale = |used: &SystemTime| used.elapsed().is_ok_and(|age| age > STALE);
-    for (.., path) in left.iter().filter(|(used, ..)| stale(used)) {
-        let _ = fs::remove_file(path);
-    }
+    let mut saved: Vec<_> = entries.flatten().filter_map(known).collect();
     saved.sort();
     let mut bytes: u64 = saved.iter().map(|(_, length, _)| length).sum();
     for (_, length, path) in saved.iter().filter(|(.., path)| path != newest) {
@@ -227,6 +221,23 @@ fn prune(dir: &Path, newest: &Path, limit: u64) {
         }
         if fs::remove_file(path).is_ok() {
             bytes -= length;
+        }
+    }
+}
+
+/// Removes what killed processes left.
+fn remove_abandoned(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
+        let meta = entry.metadata().ok().filter(|meta| is_ours && meta.is_file());
+        let is_old = |meta: &fs::Metadata| {
+            meta.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STALE))
+        };
+        if meta.as_ref().is_some_and(is_old)
+            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
+        {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }

@@ -158,13 +158,18 @@ fn those_that_were_not_used_for_longest_make_room() {
     let length = age(&first, 1, 300);
     age(&first, 2, 200);
     first.load(&id(1)).unwrap();
-    let abandoned = first.dir.join(".tmpX");
-    File::create(&abandoned).unwrap().set_modified(SystemTime::now() - 2 * STALE).unwrap();
+    let (abandoned, held) = (first.dir.join(".tmpX"), first.dir.join(".tmpY"));
+    let holder = File::create(&held).unwrap();
+    holder.lock().unwrap();
+    for file in [&File::create(&abandoned).unwrap(), &holder] {
+        file.set_modified(SystemTime::now() - 2 * STALE).unwrap();
+    }
     let next = saved_in(dir.path(), 7, Some(2 * length));
     assemble(&next, &id(3));
     let there = |n| next.load(&id(n)).is_some();
     assert_eq!([there(1), there(2), there(3)], [true, false, true]);
-    assert!(!abandoned.exists());
+    assert!(!abandoned.exists() && held.exists());
+    fs::remove_file(held).unwrap();
     let last = saved_in(dir.path(), 7, Some(length));
     assemble(&last, &id(4));
     assert_eq!(files(&last).len(), 1, "the newest stays");
